@@ -1,0 +1,34 @@
+"""A ResNet-20 on scikit-learn's handwritten digits: the whole program in about a minute.
+
+Command:   python launch.py
+"""
+
+from imagenet_jax.config import base_config
+
+
+def get_config():
+    config = base_config()
+    config.batch_size = 64
+    config.duration = "30 epochs"
+    config.model.name = "resnet20"
+    config.model.stem = "cifar"
+    config.model.dtype = "float32"
+    config.model.bn_group_size = 0
+    config.data.name = "digits"
+    config.data.eval_split = "test"
+    config.data.image_size = 8
+    config.data.train_crop = "none"
+    config.data.eval_crop = "none"
+    config.data.cache = True
+    config.augment.flip = False
+    config.augment.pad = 1
+    config.augment.mean = (0.305, 0.305, 0.305)
+    config.augment.std = (0.376, 0.376, 0.376)
+    config.optim.learning_rate = 0.1
+    config.optim.weight_decay = 5e-4
+    config.schedule.warmup = "2 epochs"
+    config.eval.batch_size = 360
+    config.eval.every = "5 epochs"
+    config.checkpoint.every = "5 epochs"
+    config.log.every = "1 epochs"
+    return config

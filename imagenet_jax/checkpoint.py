@@ -1,0 +1,210 @@
+"""Orbax behind five methods: save, restore, steps, wait, close.
+
+A checkpoint is the state together with a record (JSON): config, position in the data,
+clock, library versions and a checksum over the state's bits. Orbax writes it in the
+background into a temporary folder and renames that, so a kill leaves no half of one.
+"""
+
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from absl import logging
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+
+from imagenet_jax.errors import CheckpointError, DivergenceError
+from imagenet_jax.state import TrainState, all_finite, checksum
+
+Record = dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of a working directory: the latest few and the best by top1."""
+
+    def __init__(self, directory: Path, *, keep: int):
+        """Opens or makes `directory`; `keep` latest checkpoints stay, beside the best."""
+        self.directory = Path(directory).absolute()
+        best = BestN(get_metric_fn=_top1, n=1, keep_checkpoints_without_metrics=False)
+        options = ocp.CheckpointManagerOptions(
+            best_fn=_top1,
+            preservation_policy=AnyPreservationPolicy([LatestN(keep), best]),
+            cleanup_tmp_directories=True,
+        )
+        self._manager = ocp.CheckpointManager(self.directory, options=options)
+        self._checksum, self._all_finite = jax.jit(checksum), jax.jit(all_finite)
+
+    def save(self, step: int, state: TrainState, record: Record, top1: float | None) -> None:
+        """Starts to write a checkpoint; returns when the state has been copied to the host.
+
+        Args:
+          step: updates done.
+          state: the state; may be donated once this returns.
+          record: JSON-like facts to keep with it.
+          top1: evaluation accuracy 0 to 1 at this step, if there is one.
+
+        Raises:
+          CheckpointError: if the disk is too full, or if the previous save failed.
+          DivergenceError: if the state holds a NaN or an infinity.
+        """
+        self._refuse_full_disk(state)
+        bits, finite = jax.device_get((self._checksum(state), self._all_finite(state)))
+        if not finite:
+            raise DivergenceError(
+                f"the state is not finite at step {step}; it is not saved. The checkpoints of "
+                f"steps {sorted(self._manager.all_steps())} in {self.directory} are kept. Lower "
+                "config.optim.learning_rate or set config.optim.clip_norm"
+            )
+        record = {**record, "checksum": int(bits)}
+        args = ocp.args.Composite(
+            state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record)
+        )
+        metrics = None if top1 is None else {"top1": top1}
+        with self._named_errors():
+            self._manager.save(step, args=args, metrics=metrics)
+
+    def restore(
+        self,
+        shapes: TrainState,
+        *,
+        which: str = "latest",
+        check: Callable[[int, Record], None] = lambda step, record: None,
+    ) -> tuple[TrainState, Record] | None:
+        """Reads a checkpoint, or returns None if there is none at all.
+
+        A damaged one is set aside with a warning, and the one before it is taken.
+
+        Args:
+          shapes: shapes, dtypes and shardings that the state must have.
+          which: "latest", "best" or a step number.
+          check: called with step and record before the state is read; may raise.
+
+        Raises:
+          CheckpointError: if the checkpoint is of another model, if the step does not exist,
+            or if every checkpoint is damaged.
+        """
+        steps = self.steps(which)
+        for step in steps:
+            try:
+                record = self._manager.restore(
+                    step, args=ocp.args.Composite(record=ocp.args.JsonRestore())
+                )["record"]
+                stored = self._manager.item_metadata(step)["state"].tree
+            except Exception as error:
+                self._set_aside(step, error)
+                continue
+            check(step, record)
+            self._refuse_other_model(step, stored, shapes)
+            try:
+                return self._restore_state(step, shapes, record), record
+            except Exception as error:
+                self._set_aside(step, error)
+        if steps:
+            raise CheckpointError(
+                f"none of the checkpoints in {self.directory} can be read; they were renamed to "
+                "STEP.damaged. Start again to train from the beginning, or bring back a copy"
+            )
+        return None
+
+    def steps(self, which: str = "latest") -> list[int]:
+        """The steps to try for `which`, in order of preference; empty without checkpoints."""
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        if which == "best":
+            best = self._manager.best_step()
+            return steps if best is None else [best, *(step for step in steps if step != best)]
+        if which == "latest":
+            return steps
+        if not which.isdigit() or int(which) not in steps:
+            listed = ", ".join(map(str, steps)) or "none"
+            raise CheckpointError(
+                f"no checkpoint {which!r} in {self.directory}; expected latest, best or one of "
+                f"the steps {listed}"
+            )
+        return [int(which)]
+
+    def wait(self) -> None:
+        """Returns when everything is on disk. Raises CheckpointError if that failed."""
+        with self._named_errors():
+            self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits and lets go of the directory."""
+        self.wait()
+        self._manager.close()
+
+    def _restore_state(self, step: int, shapes: TrainState, record: Record) -> TrainState:
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(shapes))
+        state = self._manager.restore(step, args=args)["state"]
+        found = int(jax.device_get(self._checksum(state)))
+        if found != record["checksum"]:
+            raise ValueError(f"checksum {found} of the state read, {record['checksum']} written")
+        return state
+
+    def _refuse_other_model(self, step: int, stored: Any, shapes: TrainState) -> None:
+        """Compares the arrays of a checkpoint, by name and shape, with those expected."""
+        have, want = _array_shapes(stored), _array_shapes(shapes)
+        wrong = [f"missing {name} {want[name]}" for name in want if name not in have]
+        wrong += [f"unexpected {name} {have[name]}" for name in have if name not in want]
+        wrong += [
+            f"{name} is {have[name]}, expected {want[name]}"
+            for name in want
+            if name in have and have[name] != want[name]
+        ]
+        if wrong:
+            more = f" and {len(wrong) - 8} more" if len(wrong) > 8 else ""
+            raise CheckpointError(
+                f"checkpoint {step} in {self.directory} is of another model than the config's: "
+                + "; ".join(wrong[:8])
+                + more
+            )
+
+    def _refuse_full_disk(self, state: TrainState) -> None:
+        need = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        free = shutil.disk_usage(self.directory).free
+        if free < need:
+            raise CheckpointError(
+                f"disk full: {self.directory} has {free / 1e6:.0f} MB free and a checkpoint "
+                f"needs up to {need / 1e6:.0f} MB; the checkpoints of steps "
+                f"{sorted(self._manager.all_steps())} are kept. Make room and start again"
+            )
+
+    @contextlib.contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        """Turns what Orbax raises, also from its background thread, into a CheckpointError."""
+        try:
+            yield
+        except Exception as error:
+            free = shutil.disk_usage(self.directory).free
+            kept = [int(path.name) for path in self.directory.iterdir() if path.name.isdigit()]
+            raise CheckpointError(
+                f"writing a checkpoint to {self.directory} failed ({free / 1e6:.0f} MB free on "
+                f"this disk): {error}. The checkpoints of steps {sorted(kept)} are kept"
+            ) from error
+
+    def _set_aside(self, step: int, error: Exception) -> None:
+        path = self.directory / str(step)
+        aside = path.with_name(f"{step}.damaged")
+        reason = str(error).split("\n")[0][:300]
+        logging.warning("checkpoint %s is damaged (%s); renamed to %s", path, reason, aside.name)
+        if jax.process_index() == 0:
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
+        self._manager.reload()
+
+
+def _top1(metrics: dict[str, float]) -> float:
+    return metrics["top1"]
+
+
+def _array_shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    """{"params/head/bias": (10,), ...}; works for a state and for Orbax's metadata of one."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda leaf: hasattr(leaf, "shape"))
+    return {
+        "/".join(
+            str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path
+        ): tuple(leaf.shape)
+        for path, leaf in leaves
+    }

@@ -1,0 +1,150 @@
+"""From a config to batches: which data set, how its images are made ready, in which order."""
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+
+import jax
+import ml_collections
+import numpy as np
+from jax.experimental import multihost_utils
+
+from imagenet_jax.data.fake import FakeSource
+from imagenet_jax.data.order import EvalOrder, TrainOrder
+from imagenet_jax.data.source import ArraySource, EncodedSource
+from imagenet_jax.errors import ConfigError
+
+TFDS_NAMES = ("imagenet2012", "cifar10", "digits")
+
+
+@dataclasses.dataclass
+class Split:
+    """One split of a data set, ready to be iterated over.
+
+    A batch is a dict of NumPy arrays with the rows that this process holds:
+      image uint8 [b, S, S, 3] RGB; label int32 [b]; mask bool [b], False for padding and
+      for images that cannot be read; index int32 [b], the example's number in its split;
+      epoch int32 [b], how often the split was passed through before.
+    """
+
+    config: ml_collections.ConfigDict
+    source: EncodedSource | ArraySource
+    train: bool
+
+    @property
+    def name(self) -> str:
+        return self.config.data.train_split if self.train else self.config.data.eval_split
+
+    @property
+    def num_examples(self) -> int:
+        return len(self.source)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.source.class_names)
+
+    def train_batches(self, rows: np.ndarray, start: int, stop: int) -> Iterator[dict]:
+        """The batches of the steps start <= step < stop; `rows` of each global batch."""
+        config = self.config
+        order = TrainOrder(config.seed, self.num_examples, config.batch_size, rows)
+        return self._batches(order, start, stop)
+
+    def eval_batches(self, rows: np.ndarray, batch_size: int) -> Iterator[dict]:
+        """Every example once in batches of `batch_size`, the last one padded."""
+        order = EvalOrder(self.num_examples, batch_size, rows)
+        return self._batches(order, 0, order.num_steps)
+
+    def _batches(self, order: TrainOrder | EvalOrder, start: int, stop: int) -> Iterator[dict]:
+        if hasattr(self.source, "arrays"):
+            return _array_batches(self.source, order, start, stop)
+        from imagenet_jax.data import pipeline
+
+        data = self.config.data
+        return pipeline.encoded_batches(
+            self.source,
+            order,
+            _decode(self.config, self.train),
+            start=start,
+            stop=stop,
+            image_size=data.image_size,
+            bad_images=data.bad_images,
+            prefetch=data.prefetch,
+        )
+
+
+def open_split(config: ml_collections.ConfigDict, train: bool) -> Split:
+    """Opens the training or the evaluation split that the config names.
+
+    Raises:
+      ConfigError: for a data.name of no known form.
+      DataError: for a data set that is missing or cannot be read.
+    """
+    data = config.data
+    split = data.train_split if train else data.eval_split
+    kind, _, path = data.name.partition(":")
+    if data.name == "fake":
+        count = data.fake_train_examples if train else data.fake_eval_examples
+        return Split(config, FakeSource(count, data.fake_classes, data.image_size), train)
+    if kind in ("folder", "zip") and path:
+        from imagenet_jax.data import files
+
+        source = (files.open_folder if kind == "folder" else files.open_zip)(path, split)
+    elif data.name in TFDS_NAMES:
+        source = _open_records(data, split)
+    else:
+        raise ConfigError(
+            f"config.data.name = {data.name!r} is not known; expected one of "
+            f"{', '.join(TFDS_NAMES)}, fake, folder:PATH, zip:PATH"
+        )
+    if data.cache:
+        source = _in_memory(source, config, train)
+    return Split(config, source, train)
+
+
+def _open_records(data: ml_collections.ConfigDict, split: str) -> EncodedSource:
+    """Process 0 prepares what is missing while the others wait."""
+    from imagenet_jax.data import records
+
+    if jax.process_index() == 0:
+        source = records.open_records(data.name, data.dir, split)
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(f"prepared {data.name} {split}")
+    if jax.process_index() != 0:
+        source = records.open_records(data.name, data.dir, split)
+    return source
+
+
+def _in_memory(
+    source: EncodedSource, config: ml_collections.ConfigDict, train: bool
+) -> ArraySource:
+    if train and config.data.train_crop == "random_resized_crop":
+        raise ConfigError(
+            "config.data.cache = True keeps decoded images, but data.train_crop = "
+            "'random_resized_crop' decodes another crop each epoch; set one of the two"
+        )
+    from imagenet_jax.data import pipeline
+
+    return pipeline.decode_all(
+        source,
+        _decode(config, train),
+        image_size=config.data.image_size,
+        bad_images=config.data.bad_images,
+    )
+
+
+def _decode(config: ml_collections.ConfigDict, train: bool):
+    from imagenet_jax.data import decode
+
+    if train:
+        return functools.partial(decode.train_image, data=config.data, seed=config.seed)
+    return lambda encoded, index, epoch: decode.eval_image(encoded, config.data)
+
+
+def _array_batches(
+    source: ArraySource, order: TrainOrder | EvalOrder, start: int, stop: int
+) -> Iterator[dict]:
+    for step in range(start, stop):
+        index, epoch, mask = order(step)
+        image, label, readable = source.arrays(np.where(mask, index, 0))
+        label, mask = np.where(mask, label, 0), mask & readable
+        yield {"image": image, "label": label, "mask": mask, "index": index, "epoch": epoch}

@@ -1,0 +1,37 @@
+"""Images without a data set, for studies of the step: noise that differs by example."""
+
+import dataclasses
+
+import numpy as np
+
+_POOL_BYTES = 1 << 24
+
+
+@dataclasses.dataclass
+class FakeSource:
+    """`num_examples` images of `image_size` pixels; example i is a window into fixed noise.
+
+    Labels are i modulo `num_classes`: nothing can be learnt, everything can be timed.
+    """
+
+    num_examples: int
+    num_classes: int
+    image_size: int
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self.class_names = tuple(f"class {i}" for i in range(self.num_classes))
+        self._image_bytes = self.image_size**2 * 3
+        size = max(_POOL_BYTES, 2 * self._image_bytes)
+        words = np.random.Philox(key=self.seed).random_raw(-(-size // 8))
+        self._pool = words.view(np.uint8)
+
+    def __len__(self) -> int:
+        return self.num_examples
+
+    def arrays(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        shape = (self.image_size, self.image_size, 3)
+        starts = index.astype(np.int64) * 7919 % (len(self._pool) - self._image_bytes)
+        windows = [self._pool[start : start + self._image_bytes] for start in starts]
+        images = np.stack(windows).reshape(-1, *shape)
+        return images, (index % self.num_classes).astype(np.int32), np.ones(len(index), bool)

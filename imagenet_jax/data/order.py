@@ -1,0 +1,69 @@
+"""Which example stands where: the order of the data as a pure function of (seed, position)."""
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Rows(NamedTuple):
+    """Rows of one global batch: which examples they hold."""
+
+    index: np.ndarray  # int32 [b], the example's number in its split; -1 where mask is False
+    epoch: np.ndarray  # int32 [b], how often the split was passed through before
+    mask: np.ndarray  # bool [b], False: padding
+
+
+@functools.lru_cache(maxsize=4)
+def permutation(seed: int, epoch: int, num_examples: int) -> np.ndarray:
+    """The order int64 [num_examples] of one epoch.
+
+    Sorts raw Philox output, whose stream NumPy guarantees; `Generator.permutation` may
+    change with any NumPy release, and a resumed run would then see other batches.
+    """
+    raw = np.random.Philox(key=np.array([seed, epoch], np.uint64)).random_raw(num_examples)
+    return np.argsort(raw, kind="stable")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainOrder:
+    """An endless stream of epochs, each in its own order, cut into global batches.
+
+    Batches run across the ends of epochs, so that every example is seen once per epoch
+    whatever the batch size. `rows` are those of the global batch that this process loads.
+    """
+
+    seed: int
+    num_examples: int
+    batch_size: int
+    rows: np.ndarray
+
+    def __call__(self, step: int) -> Rows:
+        position = step * self.batch_size + np.asarray(self.rows, np.int64)
+        epoch, place = np.divmod(position, self.num_examples)
+        index = np.empty_like(place)
+        for number in np.unique(epoch):
+            of_epoch = epoch == number
+            order = permutation(self.seed, int(number), self.num_examples)
+            index[of_epoch] = order[place[of_epoch]]
+        return Rows(index.astype(np.int32), epoch.astype(np.int32), np.ones(len(index), bool))
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalOrder:
+    """Every example once, in order; the last batch is filled up with padding."""
+
+    num_examples: int
+    batch_size: int
+    rows: np.ndarray
+
+    @property
+    def num_steps(self) -> int:
+        return -(-self.num_examples // self.batch_size)
+
+    def __call__(self, step: int) -> Rows:
+        position = step * self.batch_size + np.asarray(self.rows, np.int64)
+        mask = position < self.num_examples
+        index = np.where(mask, position, -1)
+        return Rows(index.astype(np.int32), np.zeros(len(index), np.int32), mask)

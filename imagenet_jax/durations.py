@@ -1,0 +1,38 @@
+"""Durations of a run in the unit that reads best: '90 epochs', '500 steps', '5 percent'."""
+
+import math
+import re
+from typing import Any
+
+_DURATION = re.compile(r"(\d+(?:_\d+)*(?:\.\d+)?|\.\d+)\s*(steps?|epochs?|examples?|percent|%)")
+
+
+def is_duration(text: Any) -> bool:
+    """Whether `text` reads like '90 epochs', '500 steps', '5 percent' or '5%'."""
+    return isinstance(text, str) and _DURATION.fullmatch(text.strip()) is not None
+
+
+def steps_of(
+    duration: str, *, batch_size: int, num_examples: int, total_steps: int | None = None
+) -> int:
+    """A duration in whole steps, rounded to the nearest; '' is 0.
+
+    Args:
+      duration: e.g. '90 epochs'; 'percent' is of `total_steps`.
+      batch_size: examples per step.
+      num_examples: examples per epoch.
+      total_steps: length of the run in steps.
+    """
+    if not duration:
+        return 0
+    number, unit = _DURATION.fullmatch(duration.strip()).groups()
+    number = float(number)
+    if unit.startswith("step"):
+        steps = number
+    elif unit.startswith("epoch"):
+        steps = number * num_examples / batch_size
+    elif unit.startswith("example"):
+        steps = number / batch_size
+    else:
+        steps = number / 100 * total_steps
+    return math.floor(steps + 0.5)

@@ -1,0 +1,72 @@
+"""Exact evaluation: every example once, whatever the batch size and the devices."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_collections
+
+from imagenet_jax.checkpoint import Checkpoints
+from imagenet_jax.data import Split, open_split
+from imagenet_jax.errors import CheckpointError
+from imagenet_jax.feed import Feed
+from imagenet_jax.metrics import summarize
+from imagenet_jax.parallel import local_rows
+from imagenet_jax.program import Program, make_program
+
+
+def evaluate_split(
+    program: Program, eval_step: Callable[..., Any], variables: Any, split: Split
+) -> dict[str, Any]:
+    """Runs the compiled `eval_step` over a whole split.
+
+    Returns:
+      split, num_examples, correct_top1, correct_top5 (exact counts), top1, top5 (0 to 1),
+      loss (mean cross-entropy) and unreadable (images that could not be decoded).
+    """
+    batch_size = program.eval_batch_size
+    host_batches = split.eval_batches(local_rows(program.mesh, batch_size), batch_size)
+    results = []
+    with Feed(host_batches, program.mesh) as feed:
+        while (batch := feed.next()) is not None:
+            results.append(eval_step(variables, batch))
+            # No more than two steps in flight, or their batches would fill the memory.
+            jax.block_until_ready(results[-3:-2])
+    summary = summarize(jax.device_get(results))
+    unreadable = split.num_examples - summary["num_examples"]
+    return {"split": split.name, **summary, "unreadable": unreadable}
+
+
+def evaluate(config: ml_collections.ConfigDict, workdir: Path, *, which: str) -> dict[str, Any]:
+    """Evaluates a checkpoint of a working directory.
+
+    Args:
+      config: the config of the run; data and eval fields may differ.
+      workdir: the working directory of the run.
+      which: "latest", "best" or a step number.
+
+    Returns:
+      model, dataset, step and eval (see `evaluate_split`).
+
+    Raises:
+      CheckpointError: if there is no checkpoint, or only one of another model.
+    """
+    train_split, split = open_split(config, train=True), open_split(config, train=False)
+    program = make_program(
+        config, num_classes=train_split.num_classes, num_examples=train_split.num_examples
+    )
+    if not (workdir / "checkpoints").is_dir():
+        raise CheckpointError(f"no checkpoints in {workdir}; give the --workdir of a training run")
+    checkpoints = Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep)
+    restored = checkpoints.restore(program.state_shapes(), which=which)
+    if restored is None:
+        raise CheckpointError(f"no checkpoints in {workdir / 'checkpoints'}; train first")
+    state, record = restored
+    eval_step = program.compile_eval_step()
+    return {
+        "model": config.model.name,
+        "dataset": config.data.name,
+        "step": record["position"]["step"],
+        "eval": evaluate_split(program, eval_step, state.eval_variables(), split),
+    }

@@ -1,0 +1,74 @@
+"""Batch normalisation over groups of images, the same on any number of devices."""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation (Ioffe & Szegedy 2015) with ghost batches (Hoffer et al. 2017).
+
+    In training the B images are split into B / `group_size` consecutive groups, each
+    normalised with its own mean and variance. A device that holds whole groups needs no
+    traffic to normalise, and the result does not depend on the number of devices.
+
+    Running statistics follow torch: they are updated with the mean over groups of the
+    mean and of the unbiased variance (Flax's own BatchNorm keeps the biased one).
+
+    Attributes:
+      group_size: images that share statistics; 0 means all B images of the call.
+      momentum: share of the old running statistics kept at an update (torch: 1 - momentum).
+      epsilon: added to the variance.
+      dtype: dtype of the output; statistics are always computed in float32.
+      scale_init: initialiser of the scale (zeros for the last norm of a residual block).
+      axis_name: mapped axis over which "all images" extends under shard_map or pmap.
+    """
+
+    group_size: int = 0
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    dtype: jnp.dtype = jnp.float32
+    scale_init: Callable = nn.initializers.ones
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Normalises x [B, ..., C] over all axes but the last; B divisible by group_size."""
+        channels = x.shape[-1]
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), jnp.float32)
+        running_var = self.variable("batch_stats", "var", jnp.ones, (channels,), jnp.float32)
+        scale = self.param("scale", self.scale_init, (channels,), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
+
+        groups = x.shape[0] // self.group_size if train and self.group_size else 1
+        if train and self.group_size and x.shape[0] % self.group_size:
+            raise ValueError(
+                f"BatchNorm: {x.shape[0]} images do not divide into groups of {self.group_size}"
+            )
+        grouped = x.reshape(groups, -1, channels)
+        if train:
+            mean, var, count = self._statistics(grouped)
+            if not self.is_initializing():
+                unbiased = var * (count / max(count - 1, 1))
+                keep = self.momentum
+                running_mean.value = keep * running_mean.value + (1 - keep) * mean.mean(0)
+                running_var.value = keep * running_var.value + (1 - keep) * unbiased.mean(0)
+        else:
+            mean, var = running_mean.value[None], running_var.value[None]
+
+        factor = scale * jax.lax.rsqrt(var + self.epsilon)
+        shift = bias - mean * factor
+        out = grouped.astype(jnp.float32) * factor[:, None] + shift[:, None]
+        return out.astype(self.dtype).reshape(x.shape)
+
+    def _statistics(self, grouped: jax.Array) -> tuple[jax.Array, jax.Array, int]:
+        """Mean and biased variance [G, C] of [G, N, C], and the number of values behind each."""
+        wide = grouped.astype(jnp.float32)
+        mean, mean_square = wide.mean(1), jnp.square(wide).mean(1)
+        count = grouped.shape[1]
+        if self.axis_name and not self.group_size:
+            mean, mean_square = jax.lax.pmean((mean, mean_square), self.axis_name)
+            count *= jax.lax.axis_size(self.axis_name)
+        return mean, jnp.maximum(mean_square - jnp.square(mean), 0), count

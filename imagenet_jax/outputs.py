@@ -1,0 +1,76 @@
+"""What a run leaves behind and shows while it goes on."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_collections
+
+from imagenet_jax.errors import UserError
+from imagenet_jax.progress import Progress
+from imagenet_jax.writers import MetricsFile, Writer
+
+# (workdir, total steps, profile_steps) to a writer and hooks that are called with each step.
+Tracking = Callable[[Path, int, int], tuple[Writer, list[Callable[[int], Any]]]]
+
+
+class Outputs:
+    """Everything that shows or keeps the course of a run; only process 0 has any."""
+
+    def __init__(
+        self,
+        workdir: Path,
+        start: int,
+        total: int,
+        config: ml_collections.ConfigDict,
+        tracking: Tracking | None,
+    ):
+        """`start` of `total` steps are done; `tracking` adds writers and hooks."""
+        self._writers: list[Writer] = []
+        self._hooks: list[Callable[[int], Any]] = []
+        self._progress = None
+        if jax.process_index() != 0:
+            return
+        self._writers = [MetricsFile(workdir / "metrics.jsonl", resume_step=start)]
+        self._progress = Progress(start=start, total=total, images_per_step=config.batch_size)
+        if tracking:
+            writer, self._hooks = tracking(workdir, total, config.log.profile_steps)
+            self._writers.append(writer)
+
+    def __enter__(self) -> "Outputs":
+        return self
+
+    def step_done(self, step: int) -> None:
+        for hook in self._hooks:
+            hook(step)
+        if self._progress:
+            self._progress.step(step)
+
+    def write(self, step: int, scalars: dict[str, float]) -> None:
+        for writer in self._writers:
+            writer.write_scalars(step, scalars)
+        if self._progress:
+            self._progress.show(scalars)
+
+    def note(self, text: str) -> None:
+        if self._progress:
+            self._progress.note(text)
+
+    def __exit__(self, *unused: object) -> None:
+        for writer in self._writers:
+            writer.flush()
+            writer.close()
+        if self._progress:
+            self._progress.close()
+
+
+def make_workdir(workdir: Path) -> None:
+    """Makes the working directory. Raises UserError if it cannot be made or written to."""
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=workdir):
+            pass
+    except OSError as error:
+        raise UserError(f"--workdir={workdir} cannot be written to: {error}") from error

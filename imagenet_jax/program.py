@@ -1,0 +1,132 @@
+"""From a config to the compiled programs that training, evaluation and studies share."""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import ml_collections
+import optax
+from jax.sharding import Mesh
+
+from imagenet_jax import parallel
+from imagenet_jax.config import validate, validate_batch
+from imagenet_jax.durations import steps_of
+from imagenet_jax.errors import ConfigError
+from imagenet_jax.models import create_model
+from imagenet_jax.optim import Schedule, make_optimizer, make_schedule
+from imagenet_jax.state import TrainState, init_state
+from imagenet_jax.step import eval_step, train_step
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """What a config means for a data set of known size on the devices of a mesh."""
+
+    config: ml_collections.ConfigDict
+    mesh: Mesh
+    model: nn.Module
+    optimizer: optax.GradientTransformation
+    schedule: Schedule
+    num_examples: int
+    total_steps: int
+
+    def steps(self, duration: str) -> int:
+        """A duration of this run in steps."""
+        return steps_of(
+            duration,
+            batch_size=self.config.batch_size,
+            num_examples=self.num_examples,
+            total_steps=self.total_steps,
+        )
+
+    @property
+    def eval_batch_size(self) -> int:
+        """eval.batch_size rounded up to a multiple of the devices; padding fills the rest."""
+        return -(-self.config.eval.batch_size // self.mesh.size) * self.mesh.size
+
+    def init_state(self) -> TrainState:
+        """A fresh state on every device."""
+        return jax.jit(self._init, out_shardings=parallel.replicated(self.mesh))()
+
+    def state_shapes(self) -> TrainState:
+        """Shapes, dtypes and shardings of the state, without computing it."""
+        sharding = parallel.replicated(self.mesh)
+        shapes = jax.eval_shape(self._init)
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes
+        )
+
+    def compile_train_step(self) -> Callable[[TrainState, Any], tuple[TrainState, Any]]:
+        """`step.train_step` for the global batch; the state is donated."""
+        step = partial(train_step, model=self.model, optimizer=self.optimizer, config=self.config)
+        return self._compile(step, self.state_shapes(), self.config.batch_size, donate=True)
+
+    def compile_eval_step(self) -> Callable[[Any, Any], Any]:
+        """`step.eval_step` for `eval_batch_size` images."""
+        step = partial(eval_step, model=self.model, config=self.config)
+        variables = self.state_shapes().eval_variables()
+        return self._compile(step, variables, self.eval_batch_size, donate=False)
+
+    def _init(self) -> TrainState:
+        return init_state(
+            self.model,
+            self.optimizer,
+            seed=self.config.seed,
+            image_size=self.config.data.image_size,
+            ema=self.config.ema_decay > 0,
+        )
+
+    def _compile(
+        self, step: Callable[..., Any], first: Any, batch_size: int, *, donate: bool
+    ) -> Callable[..., Any]:
+        return parallel.compile_step(
+            step,
+            first,
+            parallel.batch_shapes(batch_size, self.config.data.image_size),
+            mesh=self.mesh,
+            partitioner=self.config.partitioner,
+            donate=donate,
+        )
+
+
+def make_program(
+    config: ml_collections.ConfigDict, *, num_classes: int, num_examples: int
+) -> Program:
+    """Checks the config against the devices and builds model, schedule and optimizer.
+
+    Args:
+      config: see `config.SCHEMA`.
+      num_classes: classes of the data set.
+      num_examples: training examples per epoch.
+
+    Raises:
+      ConfigError: for a config that cannot run, before anything is compiled.
+      UserError: if there are no devices.
+    """
+    validate(config)
+    mesh = parallel.make_mesh()
+    validate_batch(config, mesh.size)
+    total_steps = steps_of(config.duration, batch_size=config.batch_size, num_examples=num_examples)
+    if total_steps < 1:
+        raise ConfigError(
+            f"config.duration = {config.duration!r} is less than one step of "
+            f"{config.batch_size} of {num_examples} examples"
+        )
+    schedule = make_schedule(config, total_steps=total_steps, num_examples=num_examples)
+    optimizer = make_optimizer(config.optim, schedule)
+    model = make_model(config, num_classes)
+    return Program(config, mesh, model, optimizer, schedule, num_examples, total_steps)
+
+
+def make_model(config: ml_collections.ConfigDict, num_classes: int) -> nn.Module:
+    """The model that config.model describes."""
+    options = config.model.to_dict()
+    name, width = options.pop("name"), options.pop("width")
+    if width:
+        options["width"] = width
+    if config.partitioner != "jit":
+        options["axis_name"] = parallel.DATA_AXIS
+    return create_model(name, num_classes=num_classes, **options)

@@ -1,0 +1,64 @@
+"""A progress bar on a terminal; now and then a line in a log file."""
+
+import sys
+import time
+from collections.abc import Mapping
+
+import tqdm
+
+LINE_EVERY_SECONDS = 10.0
+SHOWN = ("train/loss", "train/top1", "eval/loss", "eval/top1")
+
+
+class Progress:
+    """Shows steps done, images per second, time left and the latest metrics."""
+
+    def __init__(self, *, start: int, total: int, images_per_step: int):
+        """`start` of `total` steps are done already."""
+        self._start, self._total, self._images = start, total, images_per_step
+        self._began = self._last_line = time.monotonic()
+        self._metrics: dict[str, float] = {}
+        self._bar = None
+        if sys.stderr.isatty():
+            self._bar = tqdm.tqdm(
+                initial=start * images_per_step,
+                total=total * images_per_step,
+                unit="img",
+                unit_scale=True,
+                dynamic_ncols=True,
+                smoothing=0.1,
+                miniters=1,
+            )
+
+    def step(self, step: int) -> None:
+        """One more step is done."""
+        if self._bar is not None:
+            self._bar.update(self._images)
+            return
+        now = time.monotonic()
+        if now - self._last_line >= LINE_EVERY_SECONDS or step == self._total:
+            self._last_line = now
+            rate = (step - self._start) / max(now - self._began, 1e-9)
+            left = (self._total - step) / max(rate, 1e-9)
+            eta = tqdm.tqdm.format_interval(left)
+            self.note(
+                f"step {step}/{self._total} ({step / self._total:.0%})  "
+                f"{rate * self._images:,.0f} images/s  ETA {eta}  {self._text()}"
+            )
+
+    def show(self, scalars: Mapping[str, float]) -> None:
+        """Shows losses and accuracies beside the bar, or on the next line."""
+        self._metrics.update({name: value for name, value in scalars.items() if name in SHOWN})
+        if self._bar is not None:
+            self._bar.set_postfix_str(self._text(), refresh=False)
+
+    def _text(self) -> str:
+        return "  ".join(f"{name} {value:.4g}" for name, value in self._metrics.items())
+
+    def note(self, text: str) -> None:
+        """A line of its own, above the bar."""
+        tqdm.tqdm.write(text.rstrip(), file=sys.stderr)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()

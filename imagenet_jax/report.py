@@ -1,0 +1,33 @@
+"""The table at the end of a verb."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def summary_table(summary: Mapping[str, Any]) -> str:
+    """The facts of a summary, a line each, with units."""
+    result = summary["eval"]
+    count = result["num_examples"]
+    rows = {
+        "model": summary["model"],
+        "dataset": f"{summary['dataset']}, split {result['split']}",
+        "step": f"{summary['step']:,}",
+        "top-1": f"{result['top1']:.2%}  ({result['correct_top1']:,} of {count:,})",
+        "top-5": f"{result['top5']:.2%}  ({result['correct_top5']:,} of {count:,})",
+        "loss": f"{result['loss']:.4f}",
+    }
+    if result["unreadable"]:
+        rows["unreadable images"] = f"{result['unreadable']:,}"
+    if "images_per_second" in summary:
+        rows |= {
+            "epochs": f"{summary['epochs']:.4g}",
+            "training speed": f"{summary['images_per_second']:,.0f} images/s",
+            "waiting for input": f"{summary['input_wait_fraction']:.1%} of training time",
+            "compilation": f"{summary['compile_seconds']:.1f} s",
+            "wall time": f"{summary['wall_seconds']:.1f} s",
+            "devices": f"{summary['num_devices']} x {summary['device_kind']}, "
+            f"{summary['num_processes']} process(es)",
+            "state sha256": summary["state_sha256"][:16],
+        }
+    width = max(map(len, rows))
+    return "\n".join(f"  {name:<{width}}  {value}" for name, value in rows.items())

@@ -1,0 +1,93 @@
+"""The state of a training run: all that a step reads and writes."""
+
+import hashlib
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+
+@flax.struct.dataclass
+class TrainState:
+    """A frozen pytree.
+
+    Attributes:
+      step: updates done, int32 scalar.
+      params: float32 parameters.
+      batch_stats: running statistics of the norms, float32.
+      opt_state: state of the Optax transformation.
+      ema: averaged {"params", "batch_stats"}, or None.
+      rng: raw key data uint32 [2] from which augmentation and dropout draw.
+    """
+
+    step: jax.Array
+    params: Any
+    batch_stats: Any
+    opt_state: optax.OptState
+    ema: Any
+    rng: jax.Array
+
+    def eval_variables(self) -> dict[str, Any]:
+        """The variables to evaluate: the averaged ones where there are any."""
+        return self.ema or {"params": self.params, "batch_stats": self.batch_stats}
+
+
+def init_state(
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    *,
+    seed: int,
+    image_size: int,
+    ema: bool,
+) -> TrainState:
+    """A fresh state. Pure; compile it with the sharding it should have."""
+    init_key, rng = jax.random.split(jax.random.key(seed))
+    image = jnp.zeros((1, image_size, image_size, 3), jnp.float32)
+    variables = model.init(init_key, image, train=False)
+    params, batch_stats = variables["params"], variables.get("batch_stats", {})
+    average = {"params": params, "batch_stats": batch_stats}
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        batch_stats=batch_stats,
+        opt_state=optimizer.init(params),
+        # A copy: the donated state may not hold the same buffer twice.
+        ema=jax.tree.map(jnp.copy, average) if ema else None,
+        rng=jax.random.key_data(rng),
+    )
+
+
+def state_sha256(state: TrainState) -> str:
+    """Hash over params, batch_stats and opt_state: path, dtype, shape and bytes, by path."""
+    parts = {"params": state.params, "batch_stats": state.batch_stats, "opt": state.opt_state}
+    leaves = jax.tree_util.tree_leaves_with_path(parts)
+    digest = hashlib.sha256()
+    for path, leaf in sorted(leaves, key=lambda item: jax.tree_util.keystr(item[0])):
+        array = np.asarray(jax.device_get(leaf))
+        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def checksum(state: TrainState) -> jax.Array:
+    """A uint32 over all bits of the state, whose sum does not depend on order or sharding.
+
+    Cheap enough to be stored with each checkpoint and compared when it is read back.
+    """
+    total = jnp.zeros((), jnp.uint32)
+    for number, leaf in enumerate(jax.tree.leaves(state)):
+        bits = jax.lax.bitcast_convert_type(leaf, jnp.uint32).reshape(-1)
+        place = jnp.arange(bits.size, dtype=jnp.uint32)
+        mixed = (bits ^ place * jnp.uint32(2654435761)) * jnp.uint32(2 * number + 2246822519)
+        total += jnp.sum(mixed ^ (mixed >> 15), dtype=jnp.uint32)
+    return total
+
+
+def all_finite(state: TrainState) -> jax.Array:
+    """Whether no float of the state is NaN or infinite; bool scalar."""
+    leaves = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all()

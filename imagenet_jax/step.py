@@ -1,0 +1,118 @@
+"""The two functions that everything else exists to compile: train_step and eval_step.
+
+Both are pure. They see either the whole global batch (under jit) or, with `axis_name`, one
+device's share of it (under shard_map and pmap); the numbers are the same.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+
+from imagenet_jax import augment, losses, metrics
+from imagenet_jax.state import TrainState
+
+Batch = dict[str, jax.Array]
+Sums = dict[str, jax.Array]
+
+
+def train_step(
+    state: TrainState,
+    batch: Batch,
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    config: ml_collections.ConfigDict,
+    axis_name: str | None = None,
+) -> tuple[TrainState, Sums]:
+    """One update of the parameters.
+
+    Args:
+      state: the state, replicated.
+      batch: see `data.Split`; leading axis B, divisible by config.accumulate.
+      model, optimizer, config: static.
+      axis_name: mapped axis over which the batch is spread, if it is a device's share.
+
+    Returns:
+      The new state, and `metrics.classification_sums` over the global batch.
+    """
+
+    def over_devices(tree: Any) -> Any:
+        return jax.lax.psum(tree, axis_name) if axis_name else tree
+
+    rng = jax.random.wrap_key_data(state.rng)
+    count = jnp.maximum(over_devices(batch["mask"].sum()), 1)
+
+    def loss_fn(params: Any, batch_stats: Any, part: Batch) -> tuple[jax.Array, tuple[Any, Sums]]:
+        image = augment.train_image(part, rng, config.augment)
+        variables = {"params": params, "batch_stats": batch_stats}
+        logits, updated = model.apply(variables, image, train=True, mutable=["batch_stats"])
+        loss = losses.cross_entropy(logits, part["label"], config.loss.label_smoothing)
+        sums = metrics.classification_sums(logits, part["label"], loss, part["mask"])
+        return sums["loss"] / count, (updated["batch_stats"], sums)
+
+    def add_part(carry: tuple[Any, Any, Sums], part: Batch) -> tuple[tuple[Any, Any, Sums], None]:
+        gradient, batch_stats, sums = carry
+        grad_fn = jax.grad(loss_fn, has_aux=True)
+        part_gradient, (batch_stats, part_sums) = grad_fn(state.params, batch_stats, part)
+        gradient, sums = jax.tree.map(jnp.add, (gradient, sums), (part_gradient, part_sums))
+        return (gradient, batch_stats, sums), None
+
+    zeros = jax.tree.map(jnp.zeros_like, state.params)
+    no_sums = {name: jnp.zeros((), dtype) for name, dtype in metrics.SUMS.items()}
+    carry = (zeros, state.batch_stats, no_sums)
+    if config.accumulate == 1:
+        carry, _ = add_part(carry, batch)
+    else:
+        carry, _ = jax.lax.scan(add_part, carry, micro_batches(batch, config.accumulate))
+    gradient, batch_stats, sums = carry
+    gradient, sums = over_devices((gradient, sums))
+    if axis_name:
+        batch_stats = jax.lax.pmean(batch_stats, axis_name)
+
+    updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    new_state = state.replace(
+        step=state.step + 1,
+        params=params,
+        batch_stats=batch_stats,
+        opt_state=opt_state,
+        ema=_averaged(state, params, batch_stats, config.ema_decay),
+    )
+    return new_state, sums
+
+
+def eval_step(
+    variables: dict[str, Any],
+    batch: Batch,
+    *,
+    model: nn.Module,
+    config: ml_collections.ConfigDict,
+    axis_name: str | None = None,
+) -> Sums:
+    """`metrics.classification_sums` of the global batch, with the plain cross-entropy."""
+    logits = model.apply(variables, augment.eval_image(batch, config.augment), train=False)
+    loss = losses.cross_entropy(logits, batch["label"])
+    sums = metrics.classification_sums(logits, batch["label"], loss, batch["mask"])
+    return jax.lax.psum(sums, axis_name) if axis_name else sums
+
+
+def micro_batches(batch: Batch, count: int) -> Batch:
+    """[B, ...] to [count, B / count, ...]: every count-th row, which stays on its device."""
+
+    def split(array: jax.Array) -> jax.Array:
+        return jnp.moveaxis(array.reshape(-1, count, *array.shape[1:]), 1, 0)
+
+    return jax.tree.map(split, batch)
+
+
+def _averaged(state: TrainState, params: Any, batch_stats: Any, decay: float) -> Any:
+    """The exponential average; its decay starts at 0.1 and grows to `decay` as in TensorFlow."""
+    if state.ema is None:
+        return None
+    decay = jnp.minimum(decay, (1.0 + state.step) / (10.0 + state.step))
+    new = {"params": params, "batch_stats": batch_stats}
+    return jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.ema, new)

@@ -1,0 +1,269 @@
+"""The training loop: resume, train, evaluate, save, and end with a summary."""
+
+import dataclasses
+import math
+import platform
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_collections
+
+from imagenet_jax.checkpoint import Checkpoints, Record
+from imagenet_jax.clock import Clock
+from imagenet_jax.config import differences, to_json
+from imagenet_jax.data import Split, open_split
+from imagenet_jax.errors import CheckpointError, DataError, DivergenceError
+from imagenet_jax.evaluate import evaluate_split
+from imagenet_jax.feed import Feed
+from imagenet_jax.metrics import summarize
+from imagenet_jax.outputs import Outputs, Tracking, make_workdir
+from imagenet_jax.parallel import local_rows
+from imagenet_jax.preemption import stop_requests
+from imagenet_jax.program import Program, make_program
+from imagenet_jax.state import TrainState, state_sha256
+from imagenet_jax.writers import plot_curves, replace_text, write_summary
+
+
+def train(
+    config: ml_collections.ConfigDict,
+    workdir: Path,
+    *,
+    tracking: Tracking | None = None,
+    allow_config_change: bool = False,
+) -> dict[str, Any] | None:
+    """Trains until the end of config.duration, resuming from `workdir` if it holds a run.
+
+    Args:
+      config: see `config.SCHEMA`.
+      workdir: gets config.json, checkpoints/, metrics.jsonl, curves.png and summary.json.
+      tracking: more writers and hooks, e.g. `writers.clu_tracking`.
+      allow_config_change: go on although the config is not the one of the checkpoint.
+
+    Returns:
+      The summary that was written, or None if a signal stopped the run before its end.
+
+    Raises:
+      UserError: one of `errors`, with a message for the person at the terminal.
+    """
+    make_workdir(workdir)
+    train_split, eval_split = open_split(config, train=True), open_split(config, train=False)
+    check_classes(train_split, eval_split)
+    program = make_program(
+        config, num_classes=train_split.num_classes, num_examples=train_split.num_examples
+    )
+    checkpoints = Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep)
+    run = Run(program, workdir, train_split, eval_split, checkpoints)
+    try:
+        run.resume(allow_config_change)
+        if not run.loop(tracking):
+            return None
+        return run.finish()
+    finally:
+        checkpoints.close()
+
+
+class Run:
+    """A run between its start and its end: the state, and where its facts go."""
+
+    def __init__(
+        self,
+        program: Program,
+        workdir: Path,
+        train_split: Split,
+        eval_split: Split,
+        checkpoints: Checkpoints,
+    ):
+        self.program, self.config, self.workdir = program, program.config, workdir
+        self.train_split, self.eval_split = train_split, eval_split
+        self.checkpoints = checkpoints
+        self.is_main = jax.process_index() == 0
+        self.clock = Clock()
+        self.state: TrainState | None = None
+        self.step = 0
+        self.eval_step: Callable[..., Any] | None = None
+        self.pending: list[Any] = []  # sums of the steps since the last log, on the devices
+        self.last_eval: tuple[int, dict[str, Any]] | None = None
+
+    def resume(self, allow_config_change: bool) -> None:
+        """Takes up the newest good checkpoint, or starts from scratch."""
+
+        def check(step: int, record: Record) -> None:
+            changes = differences(record["config"], self.config)
+            if changes and not allow_config_change:
+                raise CheckpointError(
+                    f"checkpoint {step} in {self.workdir} was written with another config:\n  "
+                    + "\n  ".join(changes)
+                    + "\nUse another --workdir, the old values, or --allow_config_change to go on"
+                )
+
+        restored = self.checkpoints.restore(self.program.state_shapes(), check=check)
+        if restored:
+            self.state, record = restored
+            self.clock = Clock(**record["clock"])
+            self.step = record["position"]["step"]
+        else:
+            self.state = self.program.init_state()
+        if self.is_main:
+            replace_text(self.workdir / "config.json", to_json(self.config))
+
+    def loop(self, tracking: Tracking | None) -> bool:
+        """Trains from `step` to the end; False if a signal stopped it before."""
+        config, program, clock = self.config, self.program, self.clock
+        total = program.total_steps
+        if self.step >= total:
+            return True
+        train_step = self._compile()
+        log_every = max(program.steps(config.log.every), 1)
+        eval_every = program.steps(config.eval.every) or total
+        save_every = max(program.steps(config.checkpoint.every), 1)
+        rows = local_rows(program.mesh, config.batch_size)
+        host_batches = self.train_split.train_batches(rows, self.step, total)
+
+        with (
+            stop_requests() as stop_requested,
+            Outputs(self.workdir, self.step, total, config, tracking) as out,
+            Feed(host_batches, program.mesh, clock) as feed,
+        ):
+            clock.tick(training=False)
+            for step in range(self.step + 1, total + 1):
+                with jax.transfer_guard("disallow"):
+                    batch = feed.next(running=self.pending[-1:])
+                    self.state, sums = train_step(self.state, batch)
+                self.step = step
+                self.pending.append(sums)
+                # No more than two steps in flight, or their batches would fill the memory.
+                jax.block_until_ready(self.pending[-3:-2])
+                clock.images += config.batch_size
+                out.step_done(step)
+
+                stop = stop_requested(step)
+                save = stop or step == total or step % save_every == 0
+                if save or step % log_every == 0:
+                    self.log(out)
+                if step == total or (step % eval_every == 0 and not stop):
+                    self.evaluate(out)
+                if save:
+                    self.save()
+                if stop and step < total:
+                    self.checkpoints.wait()
+                    out.note(f"stopped at step {step}; the same command line continues")
+                    return False
+        return True
+
+    def log(self, out: Outputs) -> None:
+        """Fetches the sums since the last log and writes their means."""
+        sums, self.pending = jax.device_get(self.pending), []
+        for number, part in enumerate(sums):
+            if not math.isfinite(part["loss"]):
+                self._refuse_divergence(self.step - len(sums) + 1 + number, part["loss"])
+        self.clock.tick(training=True)
+        means = summarize(sums)
+        out.write(
+            self.step,
+            {
+                "epoch": self._epochs(),
+                "train/loss": means["loss"],
+                "train/top1": means["top1"],
+                "learning_rate": float(self.program.schedule(self.step - 1)),
+                "images_per_second": self.clock.images_per_second,
+                "input_wait_fraction": self.clock.input_wait_fraction,
+            },
+        )
+
+    def evaluate(self, out: Outputs | None = None) -> dict[str, Any]:
+        """Evaluates the current state, once per step."""
+        if self.last_eval and self.last_eval[0] == self.step:
+            return self.last_eval[1]
+        with self.clock.paused():
+            self.eval_step = self.eval_step or self.program.compile_eval_step()
+            variables = self.state.eval_variables()
+            result = evaluate_split(self.program, self.eval_step, variables, self.eval_split)
+        self.last_eval = (self.step, result)
+        if out:
+            names = ("loss", "top1", "top5")
+            out.write(self.step, {f"eval/{name}": result[name] for name in names})
+        return result
+
+    def save(self) -> None:
+        """Starts to write a checkpoint of the current step."""
+        with self.clock.paused():
+            top1 = None
+            if self.last_eval and self.last_eval[0] == self.step:
+                top1 = self.last_eval[1]["top1"]
+            position = self.step * self.config.batch_size
+            epoch, example = divmod(position, self.train_split.num_examples)
+            record = {
+                "config": self.config.to_dict(),
+                "position": {"step": self.step, "epoch": epoch, "example": example},
+                "clock": dataclasses.asdict(self.clock),
+                "versions": versions(),
+            }
+            self.checkpoints.save(self.step, self.state, record, top1)
+
+    def finish(self) -> dict[str, Any]:
+        """Waits for the last checkpoint and writes summary.json and curves.png."""
+        self.checkpoints.wait()
+        result = self.evaluate()
+        self.clock.tick(training=False)
+        device = jax.devices()[0]
+        summary = {
+            "model": self.config.model.name,
+            "dataset": self.config.data.name,
+            "step": self.step,
+            "epochs": self._epochs(),
+            "wall_seconds": self.clock.wall_seconds,
+            "images_per_second": self.clock.images_per_second,
+            "input_wait_fraction": self.clock.input_wait_fraction,
+            "compile_seconds": self.clock.compile_seconds,
+            "device_kind": device.device_kind,
+            "num_devices": jax.device_count(),
+            "num_processes": jax.process_count(),
+            "state_sha256": state_sha256(self.state),
+            "eval": result,
+        }
+        if self.is_main:
+            write_summary(self.workdir / "summary.json", summary)
+            plot_curves(self.workdir)
+        return summary
+
+    def _compile(self) -> Callable[..., Any]:
+        """Compiles both steps before the first batch, so that the loop never does."""
+        self.clock.tick(training=False)
+        start = time.perf_counter()
+        train_step = self.program.compile_train_step()
+        self.eval_step = self.program.compile_eval_step()
+        self.clock.compile_seconds = time.perf_counter() - start
+        return train_step
+
+    def _epochs(self) -> float:
+        return self.step * self.config.batch_size / self.train_split.num_examples
+
+    def _refuse_divergence(self, step: int, loss: float) -> None:
+        self.checkpoints.wait()
+        kept = self.checkpoints.steps()
+        raise DivergenceError(
+            f"the training loss is {loss} at step {step}. "
+            + (f"The last good checkpoint is step {kept[0]} " if kept else "No checkpoint yet ")
+            + f"in {self.checkpoints.directory}. Lower config.optim.learning_rate "
+            f"(now {self.config.optim.learning_rate:g}), warm up longer, or set "
+            "config.optim.clip_norm"
+        )
+
+
+def check_classes(train_split: Split, eval_split: Split) -> None:
+    """Raises DataError if a label would not mean the same in both splits."""
+    if train_split.source.class_names != eval_split.source.class_names:
+        raise DataError(
+            f"{train_split.name} has {train_split.num_classes} classes and {eval_split.name} has "
+            f"{eval_split.num_classes}, or they have other names; they must be the same"
+        )
+
+
+def versions() -> dict[str, str]:
+    """The versions of what a result depends on."""
+    names = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}

@@ -1,0 +1,138 @@
+"""Where metrics go: metrics.jsonl always, TensorBoard and the log through clu, a picture."""
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+
+class Writer(Protocol):
+    """The part of clu.metric_writers.MetricWriter that training uses."""
+
+    def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None: ...
+
+    def flush(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class MetricsFile:
+    """WORKDIR/metrics.jsonl: one JSON object a line, {"step": 50, "train/loss": 1.2, ...}."""
+
+    def __init__(self, path: Path, *, resume_step: int):
+        """Opens for appending; lines after `resume_step`, which will be redone, are dropped."""
+        self.path = path
+        kept = [line for line in read_metrics(path) if line["step"] <= resume_step]
+        replace_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+        self._file = path.open("a")
+
+    def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
+        self._file.write(json.dumps({"step": step, **scalars}) + "\n")
+        self._file.flush()
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """The lines of a metrics.jsonl; a last line cut short by a kill is left out."""
+    if not path.exists():
+        return []
+    lines = []
+    for text in path.read_text().splitlines():
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            continue
+    return lines
+
+
+def clu_tracking(
+    workdir: Path, total_steps: int, profile_steps: int
+) -> tuple[Writer, list[Callable[[int], Any]]]:
+    """clu's writers to TensorBoard and to the log, and its periodic actions.
+
+    Args:
+      workdir: where event files and profiles go.
+      total_steps: length of the run, for the time left.
+      profile_steps: steps to trace from the tenth on; 0: none.
+
+    Returns:
+      The writer, and hooks to be called with the number of each step done.
+    """
+    from clu import metric_writers, periodic_actions
+
+    from imagenet_jax.data import host_tensorflow  # noqa: F401, hides the accelerators from it
+
+    writer = metric_writers.MultiWriter(
+        [metric_writers.SummaryWriter(str(workdir)), metric_writers.LoggingWriter()]
+    )
+    hooks = [periodic_actions.ReportProgress(num_train_steps=total_steps, writer=writer)]
+    if profile_steps:
+        hooks.append(
+            periodic_actions.Profile(
+                logdir=str(workdir),
+                num_profile_steps=profile_steps,
+                profile_duration_ms=None,
+                every_secs=None,
+            )
+        )
+    return writer, hooks
+
+
+def write_summary(path: Path, summary: Mapping[str, Any]) -> None:
+    """Writes a JSON file in one go; NaN becomes null, which JSON can hold."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: plain(item) for key, item in value.items()}
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    replace_text(path, json.dumps(plain(summary), indent=2) + "\n")
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Writes a file under another name and renames it, so that it is whole or the old one."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def plot_curves(workdir: Path) -> None:
+    """Draws loss, top1 and learning rate of WORKDIR/metrics.jsonl into WORKDIR/curves.png."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    lines = read_metrics(workdir / "metrics.jsonl")
+    figure, axes = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
+    panels = [
+        ("loss", ("train/loss", "eval/loss")),
+        ("top1", ("train/top1", "eval/top1")),
+        ("learning rate", ("learning_rate",)),
+    ]
+    for axis, (name, keys) in zip(axes, panels, strict=True):
+        for key in keys:
+            points = [(line["step"], line[key]) for line in lines if key in line]
+            if points:
+                marker = "." if len(points) < 100 else None
+                axis.plot(*zip(*points, strict=True), label=key, marker=marker)
+        axis.set(xlabel="step", title=name)
+        axis.grid(alpha=0.3)
+        if len(keys) > 1:
+            axis.legend()
+    figure.suptitle(str(workdir))
+    picture = workdir / "curves.png"
+    partial = picture.with_name(f".{picture.name}.partial")
+    figure.savefig(partial, format="png", dpi=120)
+    plt.close(figure)
+    partial.replace(picture)

@@ -1,0 +1,144 @@
+"""The front door: python launch.py [VERB] [--config=FILE] [--workdir=DIR] [--config.FIELD=VALUE]
+
+Flags and process start-up, nothing else. README.md explains the verbs.
+"""
+
+import argparse
+import logging as pylogging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_collections
+from absl import logging
+
+from imagenet_jax.config import (
+    apply_overrides,
+    from_json,
+    load_config,
+    validate,
+)
+from imagenet_jax.errors import ConfigError, UserError
+from imagenet_jax.evaluate import evaluate
+from imagenet_jax.report import summary_table
+from imagenet_jax.train import train
+from imagenet_jax.writers import clu_tracking, write_summary
+
+VERBS = {
+    "train": "train (or resume) and evaluate",
+    "evaluate": "exact evaluation of a checkpoint",
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs one verb; returns the exit status."""
+    try:
+        args, overrides = parse(argv)
+        start_process()
+        config = make_config(args, overrides)
+        workdir = Path(args.workdir or f"runs/{Path(args.config or QUICKSTART).stem}")
+        summary = (
+            run_train(args, config, workdir)
+            if args.verb == "train"
+            else (evaluate(config, workdir, which=args.checkpoint))
+        )
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if summary is not None and jax.process_index() == 0:
+        print(summary_table(summary))
+        if args.json:
+            Path(args.json).parent.mkdir(parents=True, exist_ok=True)
+            write_summary(Path(args.json), summary)
+    return 0
+
+
+def run_train(
+    args: argparse.Namespace, config: ml_collections.ConfigDict, workdir: Path
+) -> dict[str, Any] | None:
+    tracking = clu_tracking if config.log.tensorboard else None
+    summary = train(
+        config, workdir, tracking=tracking, allow_config_change=args.allow_config_change
+    )
+    if summary and jax.process_index() == 0:
+        print(f"finished; everything is in {workdir}")
+    return summary
+
+
+def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, str]]:
+    """Splits the command line into flags and {"FIELD": "VALUE"}. Raises ConfigError."""
+    argv, verb = list(argv), "train"
+    if argv and not argv[0].startswith("-"):
+        verb = argv.pop(0)
+    if verb not in VERBS:
+        raise ConfigError(f"there is no verb {verb!r}; there are {', '.join(VERBS)}")
+    verbs = "\n".join(f"  {name:10} {meaning}" for name, meaning in VERBS.items())
+    parser = argparse.ArgumentParser(
+        prog=f"launch.py {verb}",
+        description=f"{VERBS[verb]}. Verbs, the first of which is the default:\n{verbs}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="--config.FIELD=VALUE sets a field of the config, e.g. --config.batch_size=64; "
+        "imagenet_jax/config.py lists them",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", help="a config file; default: configs/quickstart.py")
+    parser.add_argument("--workdir", help="where the run is kept; default: runs/CONFIG_NAME")
+    parser.add_argument("--json", help="also write the result to this file as JSON")
+    if verb == "train":
+        parser.add_argument(
+            "--allow_config_change",
+            action="store_true",
+            help="resume although the config differs from the checkpoint's",
+        )
+    else:
+        parser.add_argument(
+            "--checkpoint", default="latest", help="latest (default), best or a step number"
+        )
+    fields = [arg for arg in argv if arg.startswith("--config.")]
+    for field in fields:
+        if "=" not in field:
+            raise ConfigError(f"{field}: write it as {field}=VALUE")
+    args = parser.parse_args([arg for arg in argv if arg not in fields])
+    args.verb = verb
+    return args, dict(f.removeprefix("--config.").split("=", 1) for f in fields)
+
+
+def make_config(args: argparse.Namespace, overrides: dict[str, str]) -> ml_collections.ConfigDict:
+    """The config file with the overrides; `evaluate` defaults to the config of the run."""
+    saved = Path(args.workdir or ".") / "config.json"
+    if args.verb == "evaluate" and args.workdir and not args.config and saved.exists():
+        config = from_json(saved.read_text())
+    else:
+        config = load_config(args.config or QUICKSTART)
+    apply_overrides(config, overrides)
+    validate(config)
+    return config
+
+
+def start_process() -> None:
+    """Joins the processes of a job and sets up logging, before anything else asks JAX."""
+    logging.set_verbosity(logging.WARNING)
+    if not sys.stderr.isatty():
+        # A log file gets clu's lines of metrics; orbax and TFDS would bury them.
+        logging.set_verbosity(logging.INFO)
+        logging.get_absl_handler().addFilter(
+            lambda record: record.levelno > pylogging.INFO or "/clu/" in record.pathname
+        )
+    if "JAX_COORDINATOR_ADDRESS" in os.environ:
+        jax.distributed.initialize(
+            num_processes=int(os.environ["JAX_NUM_PROCESSES"]),
+            process_id=int(os.environ["JAX_PROCESS_ID"]),
+        )
+    elif "," in os.environ.get("TPU_WORKER_HOSTNAMES", "") or (
+        int(os.environ.get("SLURM_NTASKS", "1")) > 1
+    ):
+        jax.distributed.initialize()
+
+
+QUICKSTART = Path(__file__).resolve().parent / "configs" / "quickstart.py"
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -120,6 +120,7 @@ def make_config(args: argparse.Namespace, overrides: dict[str, str]) -> ml_colle
 
 def start_process() -> None:
     """Joins the processes of a job and sets up logging, before anything else asks JAX."""
+    logging.use_absl_handler()
     logging.set_verbosity(logging.WARNING)
     if not sys.stderr.isatty():
         # A log file gets clu's lines of metrics; orbax and TFDS would bury them.

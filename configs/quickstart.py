@@ -28,7 +28,7 @@ def get_config():
     config.optim.weight_decay = 5e-4
     config.schedule.warmup = "2 epochs"
     config.eval.batch_size = 360
-    config.eval.every = "5 epochs"
-    config.checkpoint.every = "5 epochs"
+    config.eval.every = "20 percent"
+    config.checkpoint.every = "20 percent"
     config.log.every = "1 epochs"
     return config

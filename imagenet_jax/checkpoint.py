@@ -7,7 +7,7 @@ background into a temporary folder and renames that, so a kill leaves no half of
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from imagenet_jax.errors import CheckpointError, DivergenceError
 from imagenet_jax.state import TrainState, all_finite, checksum
 
 Record = dict[str, Any]
+# What Orbax and tensorstore raise for files that are missing, cut short or changed.
+DAMAGE = (OSError, ValueError, KeyError)
 
 
 class Checkpoints:
@@ -34,7 +36,13 @@ class Checkpoints:
             preservation_policy=AnyPreservationPolicy([LatestN(keep), best]),
             cleanup_tmp_directories=True,
         )
-        self._manager = ocp.CheckpointManager(self.directory, options=options)
+        handlers = {
+            "state": ocp.StandardCheckpointHandler(),
+            "record": ocp.JsonCheckpointHandler(),
+        }
+        self._manager = ocp.CheckpointManager(
+            self.directory, options=options, item_handlers=handlers
+        )
         self._checksum, self._all_finite = jax.jit(checksum), jax.jit(all_finite)
 
     def save(self, step: int, state: TrainState, record: Record, top1: float | None) -> None:
@@ -72,40 +80,47 @@ class Checkpoints:
         *,
         which: str = "latest",
         check: Callable[[int, Record], None] = lambda step, record: None,
+        set_aside_damaged: bool = False,
     ) -> tuple[TrainState, Record] | None:
         """Reads a checkpoint, or returns None if there is none at all.
 
-        A damaged one is set aside with a warning, and the one before it is taken.
+        A damaged one is passed over with a warning, and the one before it is taken.
 
         Args:
           shapes: shapes, dtypes and shardings that the state must have.
           which: "latest", "best" or a step number.
           check: called with step and record before the state is read; may raise.
+          set_aside_damaged: rename damaged ones that were passed over to STEP.damaged, so that
+            their steps can be saved again.
 
         Raises:
           CheckpointError: if the checkpoint is of another model, if the step does not exist,
-            or if every checkpoint is damaged.
+            or if no checkpoint can be read.
         """
-        steps = self.steps(which)
-        for step in steps:
+        damaged: dict[int, str] = {}
+        for step in self.steps(which):
             try:
                 record = self._manager.restore(
                     step, args=ocp.args.Composite(record=ocp.args.JsonRestore())
                 )["record"]
                 stored = self._manager.item_metadata(step)["state"].tree
-            except Exception as error:
-                self._set_aside(step, error)
+                check(step, record)
+                self._refuse_other_model(step, stored, shapes)
+                state = self._restore_state(step, shapes, record)
+            except DAMAGE as error:
+                damaged[step] = str(error).split("\n")[0][:300]
+                logging.warning(
+                    "checkpoint %s/%d is damaged: %s", self.directory, step, damaged[step]
+                )
                 continue
-            check(step, record)
-            self._refuse_other_model(step, stored, shapes)
-            try:
-                return self._restore_state(step, shapes, record), record
-            except Exception as error:
-                self._set_aside(step, error)
-        if steps:
+            if set_aside_damaged:
+                self._set_aside(damaged)
+            return state, record
+        if damaged:
+            reasons = "; ".join(f"step {step}: {reason}" for step, reason in damaged.items())
             raise CheckpointError(
-                f"none of the checkpoints in {self.directory} can be read; they were renamed to "
-                "STEP.damaged. Start again to train from the beginning, or bring back a copy"
+                f"no checkpoint in {self.directory} can be read: {reasons}. Bring back a copy, or "
+                "use another --workdir to train from the beginning"
             )
         return None
 
@@ -184,14 +199,14 @@ class Checkpoints:
                 f"this disk): {error}. The checkpoints of steps {sorted(kept)} are kept"
             ) from error
 
-    def _set_aside(self, step: int, error: Exception) -> None:
-        path = self.directory / str(step)
-        aside = path.with_name(f"{step}.damaged")
-        reason = str(error).split("\n")[0][:300]
-        logging.warning("checkpoint %s is damaged (%s); renamed to %s", path, reason, aside.name)
-        if jax.process_index() == 0:
-            shutil.rmtree(aside, ignore_errors=True)
-            path.rename(aside)
+    def _set_aside(self, steps: Iterable[int]) -> None:
+        for step in steps:
+            path = self.directory / str(step)
+            aside = path.with_name(f"{step}.damaged")
+            logging.warning("renamed %s to %s", path, aside.name)
+            if jax.process_index() == 0:
+                shutil.rmtree(aside, ignore_errors=True)
+                path.rename(aside)
         self._manager.reload()
 
 

@@ -7,11 +7,16 @@ from collections.abc import Mapping
 import tqdm
 
 LINE_EVERY_SECONDS = 10.0
-SHOWN = ("train/loss", "train/top1", "eval/loss", "eval/top1")
+SHOWN = {
+    "images_per_second": "{:,.0f} images/s",
+    "train/loss": "loss {:.4f}",
+    "train/top1": "top1 {:.2%}",
+    "eval/top1": "eval top1 {:.2%}",
+}
 
 
 class Progress:
-    """Shows steps done, images per second, time left and the latest metrics."""
+    """Shows steps done, time left, and the speed and metrics of the latest log."""
 
     def __init__(self, *, start: int, total: int, images_per_step: int):
         """`start` of `total` steps are done already."""
@@ -42,18 +47,17 @@ class Progress:
             left = (self._total - step) / max(rate, 1e-9)
             eta = tqdm.tqdm.format_interval(left)
             self.note(
-                f"step {step}/{self._total} ({step / self._total:.0%})  "
-                f"{rate * self._images:,.0f} images/s  ETA {eta}  {self._text()}"
+                f"step {step}/{self._total} ({step / self._total:.0%})  ETA {eta}  {self._text()}"
             )
 
     def show(self, scalars: Mapping[str, float]) -> None:
-        """Shows losses and accuracies beside the bar, or on the next line."""
+        """Shows speed, loss and accuracy beside the bar, or on the next line."""
         self._metrics.update({name: value for name, value in scalars.items() if name in SHOWN})
         if self._bar is not None:
             self._bar.set_postfix_str(self._text(), refresh=False)
 
     def _text(self) -> str:
-        return "  ".join(f"{name} {value:.4g}" for name, value in self._metrics.items())
+        return "  ".join(SHOWN[name].format(value) for name, value in self._metrics.items())
 
     def note(self, text: str) -> None:
         """A line of its own, above the bar."""

@@ -100,7 +100,9 @@ class Run:
                     + "\nUse another --workdir, the old values, or --allow_config_change to go on"
                 )
 
-        restored = self.checkpoints.restore(self.program.state_shapes(), check=check)
+        restored = self.checkpoints.restore(
+            self.program.state_shapes(), check=check, set_aside_damaged=True
+        )
         if restored:
             self.state, record = restored
             self.clock = Clock(**record["clock"])

@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 import ml_collections
-from absl import logging
+from absl import flags, logging
 
 from imagenet_jax.config import (
     apply_overrides,
@@ -47,6 +47,15 @@ def main(argv: Sequence[str]) -> int:
         )
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        print(
+            f"error: the devices are out of memory ({error}). Lower config.batch_size, or keep "
+            "it and raise config.accumulate",
+            file=sys.stderr,
+        )
         return 1
     if summary is not None and jax.process_index() == 0:
         print(summary_table(summary))
@@ -120,6 +129,7 @@ def make_config(args: argparse.Namespace, overrides: dict[str, str]) -> ml_colle
 
 def start_process() -> None:
     """Joins the processes of a job and sets up logging, before anything else asks JAX."""
+    flags.FLAGS.mark_as_parsed()  # absl would announce that nobody parsed its flags
     logging.use_absl_handler()
     logging.set_verbosity(logging.WARNING)
     if not sys.stderr.isatty():

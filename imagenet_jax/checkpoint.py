@@ -20,8 +20,6 @@ from imagenet_jax.errors import CheckpointError, DivergenceError
 from imagenet_jax.state import TrainState, all_finite, checksum
 
 Record = dict[str, Any]
-# What Orbax and tensorstore raise for files that are missing, cut short or changed.
-DAMAGE = (OSError, ValueError, KeyError)
 
 
 class Checkpoints:
@@ -100,14 +98,13 @@ class Checkpoints:
         damaged: dict[int, str] = {}
         for step in self.steps(which):
             try:
-                record = self._manager.restore(
-                    step, args=ocp.args.Composite(record=ocp.args.JsonRestore())
-                )["record"]
-                stored = self._manager.item_metadata(step)["state"].tree
+                record, stored = self._read_record(step)
                 check(step, record)
                 self._refuse_other_model(step, stored, shapes)
-                state = self._restore_state(step, shapes, record)
-            except DAMAGE as error:
+                state = self._read_state(step, shapes, record)
+            except CheckpointError:
+                raise
+            except Exception as error:  # Orbax raises every kind, down to a bare Exception
                 damaged[step] = str(error).split("\n")[0][:300]
                 logging.warning(
                     "checkpoint %s/%d is damaged: %s", self.directory, step, damaged[step]
@@ -150,7 +147,13 @@ class Checkpoints:
         self.wait()
         self._manager.close()
 
-    def _restore_state(self, step: int, shapes: TrainState, record: Record) -> TrainState:
+    def _read_record(self, step: int) -> tuple[Record, Any]:
+        """The record, and the names and shapes of the stored arrays."""
+        args = ocp.args.Composite(record=ocp.args.JsonRestore())
+        record = self._manager.restore(step, args=args)["record"]
+        return record, self._manager.item_metadata(step)["state"].tree
+
+    def _read_state(self, step: int, shapes: TrainState, record: Record) -> TrainState:
         args = ocp.args.Composite(state=ocp.args.StandardRestore(shapes))
         state = self._manager.restore(step, args=args)["state"]
         found = int(jax.device_get(self._checksum(state)))

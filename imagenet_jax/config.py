@@ -204,10 +204,13 @@ def apply_overrides(config: ml_collections.ConfigDict, overrides: Mapping[str, s
         try:
             value = _parse(text, field.default)
         except ValueError:
-            kind = type(field.default).__name__
+            kind = (
+                "true or false" if isinstance(field.default, bool) else type(field.default).__name__
+            )
             raise ConfigError(
-                f"--config.{name}={text}: expected {field.allowed or f'a value of type {kind}'}"
-                f" ({field.meaning})"
+                f"--config.{name}={text} cannot be read; expected {kind}"
+                + (f", {field.allowed}" if field.allowed else "")
+                + f": {field.meaning}"
             ) from None
         section, _, key = name.rpartition(".")
         (config[section] if section else config)[key] = value

@@ -12,7 +12,7 @@ from imagenet_jax.data import Split, open_split
 from imagenet_jax.errors import CheckpointError
 from imagenet_jax.feed import Feed
 from imagenet_jax.metrics import summarize
-from imagenet_jax.parallel import local_rows
+from imagenet_jax.parallel import local_rows, make_mesh
 from imagenet_jax.program import Program, make_program
 
 
@@ -52,9 +52,13 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path, *, which: str) ->
     Raises:
       CheckpointError: if there is no checkpoint, or only one of another model.
     """
+    mesh = make_mesh()
     train_split, split = open_split(config, train=True), open_split(config, train=False)
     program = make_program(
-        config, num_classes=train_split.num_classes, num_examples=train_split.num_examples
+        config,
+        mesh,
+        num_classes=train_split.num_classes,
+        num_examples=train_split.num_examples,
     )
     if not (workdir / "checkpoints").is_dir():
         raise CheckpointError(f"no checkpoints in {workdir}; give the --workdir of a training run")

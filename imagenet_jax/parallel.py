@@ -21,9 +21,9 @@ def make_mesh() -> Mesh:
     """
     try:
         count = jax.device_count()
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:  # jax asserts where a plugin is missing
         raise UserError(
-            f"JAX found no devices (JAX_PLATFORMS={jax.config.jax_platforms}): {error}. "
+            f"JAX found no devices (JAX_PLATFORMS={jax.config.jax_platforms}). {error} "
             "Unset JAX_PLATFORMS to use the CPU, or install the accelerator's JAX: "
             'pip install "jax[cuda13]" or "jax[tpu]"'
         ) from error

@@ -29,7 +29,7 @@ class Program:
     mesh: Mesh
     model: nn.Module
     optimizer: optax.GradientTransformation
-    schedule: Schedule
+    learning_rate: Schedule
     num_examples: int
     total_steps: int
 
@@ -93,22 +93,26 @@ class Program:
 
 
 def make_program(
-    config: ml_collections.ConfigDict, *, num_classes: int, num_examples: int
+    config: ml_collections.ConfigDict, mesh: Mesh, *, num_classes: int, num_examples: int
 ) -> Program:
     """Checks the config against the devices and builds model, schedule and optimizer.
 
     Args:
       config: see `config.SCHEMA`.
+      mesh: the devices, see `parallel.make_mesh`.
       num_classes: classes of the data set.
       num_examples: training examples per epoch.
 
     Raises:
       ConfigError: for a config that cannot run, before anything is compiled.
-      UserError: if there are no devices.
     """
     validate(config)
-    mesh = parallel.make_mesh()
     validate_batch(config, mesh.size)
+    if config.partitioner == "pmap" and jax.process_count() > 1:
+        raise ConfigError(
+            f"config.partitioner = 'pmap' works in one process, this job has "
+            f"{jax.process_count()}; use jit or shard_map"
+        )
     total_steps = steps_of(config.duration, batch_size=config.batch_size, num_examples=num_examples)
     if total_steps < 1:
         raise ConfigError(
@@ -116,9 +120,15 @@ def make_program(
             f"{config.batch_size} of {num_examples} examples"
         )
     schedule = make_schedule(config, total_steps=total_steps, num_examples=num_examples)
-    optimizer = make_optimizer(config.optim, schedule)
-    model = make_model(config, num_classes)
-    return Program(config, mesh, model, optimizer, schedule, num_examples, total_steps)
+    return Program(
+        config=config,
+        mesh=mesh,
+        model=make_model(config, num_classes),
+        optimizer=make_optimizer(config.optim, schedule),
+        learning_rate=jax.jit(schedule),
+        num_examples=num_examples,
+        total_steps=total_steps,
+    )
 
 
 def make_model(config: ml_collections.ConfigDict, num_classes: int) -> nn.Module:

@@ -21,7 +21,7 @@ from imagenet_jax.evaluate import evaluate_split
 from imagenet_jax.feed import Feed
 from imagenet_jax.metrics import summarize
 from imagenet_jax.outputs import Outputs, Tracking, make_workdir
-from imagenet_jax.parallel import local_rows
+from imagenet_jax.parallel import local_rows, make_mesh
 from imagenet_jax.preemption import stop_requests
 from imagenet_jax.program import Program, make_program
 from imagenet_jax.state import TrainState, state_sha256
@@ -50,10 +50,14 @@ def train(
       UserError: one of `errors`, with a message for the person at the terminal.
     """
     make_workdir(workdir)
+    mesh = make_mesh()
     train_split, eval_split = open_split(config, train=True), open_split(config, train=False)
     check_classes(train_split, eval_split)
     program = make_program(
-        config, num_classes=train_split.num_classes, num_examples=train_split.num_examples
+        config,
+        mesh,
+        num_classes=train_split.num_classes,
+        num_examples=train_split.num_examples,
     )
     checkpoints = Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep)
     run = Run(program, workdir, train_split, eval_split, checkpoints)
@@ -170,7 +174,7 @@ class Run:
                 "epoch": self._epochs(),
                 "train/loss": means["loss"],
                 "train/top1": means["top1"],
-                "learning_rate": float(self.program.schedule(self.step - 1)),
+                "learning_rate": float(self.program.learning_rate(self.step - 1)),
                 "images_per_second": self.clock.images_per_second,
                 "input_wait_fraction": self.clock.input_wait_fraction,
             },

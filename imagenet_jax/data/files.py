@@ -1,6 +1,7 @@
 """Image folders and zip archives: SPLIT/CLASS/IMAGE, classes in alphabetical order."""
 
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
@@ -68,9 +69,17 @@ def open_zip(path: str, split: str) -> FileSource:
         archive = zipfile.ZipFile(file)
     except (OSError, zipfile.BadZipFile) as error:
         raise DataError(f"data.name = 'zip:{path}': {error}") from error
-    return FileSource(str(file), split, archive.namelist(), archive.read)
+
+    def read_file(name: str) -> bytes:
+        try:
+            return archive.read(name)
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+            raise OSError(str(error)) from error  # as a damaged file of a folder gives
+
+    return FileSource(str(file), split, archive.namelist(), read_file)
 
 
 def _is_image(name: str) -> bool:
     path = PurePosixPath(name)
-    return len(path.parts) >= 3 and path.suffix.lower() in IMAGE_SUFFIXES
+    hidden = path.name.startswith(".")  # macOS keeps "._1.jpg", no image, beside "1.jpg"
+    return len(path.parts) >= 3 and path.suffix.lower() in IMAGE_SUFFIXES and not hidden

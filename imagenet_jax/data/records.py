@@ -1,5 +1,6 @@
 """TFDS data sets, prepared by TFDS's own builders as array_record files with random access."""
 
+import functools
 import os
 import sys
 from pathlib import Path
@@ -25,6 +26,8 @@ class RecordSource:
                 f"{info.full_name} in {builder.data_dir} has no split {split!r}; "
                 f"it has {', '.join(info.splits)}"
             ) from error
+        if not self._files:
+            raise DataError(f"{info.full_name} in {builder.data_dir}: split {split!r} is empty")
         self.class_names = tuple(info.features["label"].names)
         self._name = f"{info.full_name}, split {split}"
         self._records = array_record_data_source.ArrayRecordDataSource(self._files)
@@ -72,16 +75,21 @@ def open_records(name: str, data_dir: str, split: str) -> RecordSource:
 
 
 def _builder(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
+    """The builder of a data set that is stored, or to be stored as array_record."""
     if name == "digits":
-        from imagenet_jax.data.digits import Digits
-
-        return Digits(data_dir=data_dir, file_format="array_record")
-    return tfds.builder(name, data_dir=data_dir, file_format="array_record")
+        from imagenet_jax.data.digits import Digits as make
+    else:
+        make = functools.partial(tfds.builder, name)
+    try:
+        return make(data_dir=data_dir, file_format="array_record")
+    except ValueError:  # it is stored in another format
+        return make(data_dir=data_dir)
 
 
 def _prepare(builder: tfds.core.DatasetBuilder, name: str, data_dir: str) -> None:
     manual_dir = Path(data_dir) / "downloads" / "manual"
-    if name == "imagenet2012" and not (manual_dir / "ILSVRC2012_img_train.tar").exists():
+    archives = [manual_dir / f"ILSVRC2012_img_{part}.tar" for part in ("train", "val")]
+    if name == "imagenet2012" and not all(archive.exists() for archive in archives):
         raise DataError(
             f"imagenet2012 is not in {data_dir} (data.dir). To build it there, get "
             "ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar from "

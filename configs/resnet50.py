@@ -1,0 +1,51 @@
+"""ResNet-50 on ImageNet: the classic 90-epoch recipe of Goyal et al. 2017.
+
+Command:   python launch.py --config=configs/resnet50.py --workdir=DIR --config.data.dir=TFDS_DIR
+Hardware:  8 accelerators with 16 GB or more (128 images each). On fewer, keep batch_size and set
+           accumulate, or scale learning_rate with batch_size.
+Accuracy:  76.4 % top-1 in the paper (Table 1, kn = 8k; https://arxiv.org/abs/1706.02677).
+           Not yet run by this project.
+"""
+
+from imagenet_jax.config import base_config
+
+
+def get_config():
+    config = base_config()
+    config.batch_size = 1024
+    config.duration = "90 epochs"
+    config.model.name = "resnet50"
+    config.model.dtype = "bfloat16"
+    config.model.zero_init_residual = True
+    config.model.bn_group_size = 32
+    config.model.bn_momentum = 0.9
+    config.model.bn_epsilon = 1e-5
+    config.data.name = "imagenet2012"
+    config.data.train_split = "train"
+    config.data.eval_split = "validation"
+    config.data.image_size = 224
+    config.data.train_crop = "random_resized_crop"
+    config.data.crop_area = (0.08, 1.0)
+    config.data.crop_ratio = (3 / 4, 4 / 3)
+    config.data.eval_crop = "center_crop"
+    config.data.eval_crop_fraction = 0.875
+    config.data.resize_method = "bilinear"
+    config.augment.flip = True
+    config.augment.mean = (0.485, 0.456, 0.406)
+    config.augment.std = (0.229, 0.224, 0.225)
+    config.loss.label_smoothing = 0.0
+    config.optim.name = "sgd"
+    config.optim.learning_rate = 0.4  # 0.1 per 256 images
+    config.optim.momentum = 0.9
+    config.optim.nesterov = True
+    config.optim.weight_decay = 1e-4
+    config.optim.decay_norm_and_bias = False
+    config.schedule.name = "step"
+    config.schedule.warmup = "5 epochs"
+    config.schedule.boundaries = ("30 epochs", "60 epochs", "80 epochs")
+    config.schedule.factor = 0.1
+    config.eval.batch_size = 1024
+    config.eval.every = "1 epochs"
+    config.checkpoint.every = "1 epochs"
+    config.log.every = "100 steps"
+    return config

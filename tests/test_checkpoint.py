@@ -1,0 +1,184 @@
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from imagenet_jax import checkpoint as checkpoint_module
+from imagenet_jax.checkpoint import Checkpoints
+from imagenet_jax.errors import CheckpointError, DivergenceError
+from imagenet_jax.parallel import make_mesh
+from imagenet_jax.program import make_program
+from imagenet_jax.state import state_sha256
+
+
+@pytest.fixture
+def program(tiny_config):
+    tiny_config.ema_decay = 0.9
+    return make_program(tiny_config, make_mesh(), num_classes=10, num_examples=40)
+
+
+@pytest.fixture
+def state(program):
+    return program.init_state()
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    made = Checkpoints(tmp_path, keep=2)
+    yield made
+    made.close()
+
+
+def other(state, seed):
+    """The same arrays with other values."""
+    generator = np.random.default_rng(seed)
+    params = jax.tree.map(
+        lambda p: jax.device_put(generator.random(p.shape, np.float32), p.sharding), state.params
+    )
+    return state.replace(params=params)
+
+
+def save(checkpoints, state, steps, top1=None):
+    """Saves another state at each step; returns {step: sha256}."""
+    hashes = {}
+    for step in steps:
+        now = other(state, step)
+        checkpoints.save(step, now, {"number": step}, top1 and top1[step])
+        hashes[step] = state_sha256(now)
+    checkpoints.wait()
+    return hashes
+
+
+def data_files(directory):
+    """The files with array data of a checkpoint, largest first."""
+    files = [f for f in (directory / "state").rglob("*") if f.is_file() and "/d/" in f.as_posix()]
+    return sorted(files, key=lambda f: -f.stat().st_size)
+
+
+def test_restored_state_and_record_are_the_saved_ones(checkpoints, program, state):
+    hashes = save(checkpoints, state, [3])
+    restored, record = checkpoints.restore(program.state_shapes())
+    assert state_sha256(restored) == hashes[3]
+    assert record["number"] == 3
+    for one, expected in zip(
+        jax.tree.leaves(restored.ema), jax.tree.leaves(state.ema), strict=True
+    ):
+        np.testing.assert_array_equal(one, expected)
+
+
+def test_without_checkpoints_there_is_nothing_to_restore(checkpoints, program):
+    assert checkpoints.restore(program.state_shapes()) is None
+
+
+def test_the_latest_and_the_best_are_kept(checkpoints, program, state):
+    hashes = save(checkpoints, state, range(1, 6), {1: 0.1, 2: 0.9, 3: 0.3, 4: 0.5, 5: 0.4})
+    assert sorted(checkpoints.steps()) == [2, 4, 5]
+    best, _ = checkpoints.restore(program.state_shapes(), which="best")
+    assert state_sha256(best) == hashes[2]
+    fourth, _ = checkpoints.restore(program.state_shapes(), which="4")
+    assert state_sha256(fourth) == hashes[4]
+    with pytest.raises(CheckpointError, match="latest, best or one of the steps 5, 4, 2"):
+        checkpoints.restore(program.state_shapes(), which="3")
+
+
+def cut_short(directory):
+    file = data_files(directory)[0]
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def change_one_byte(directory):
+    file = data_files(directory)[0]
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def remove_the_state(directory):
+    shutil.rmtree(directory / "state")
+
+
+def remove_one_file(directory):
+    data_files(directory)[0].unlink()
+
+
+def empty_the_record(directory):
+    file = next(f for f in (directory / "record").rglob("*") if f.is_file())
+    file.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    "damage", [cut_short, change_one_byte, remove_the_state, remove_one_file, empty_the_record]
+)
+def test_damaged_newest_is_passed_over_with_a_warning(tmp_path, program, state, damage, caplog):
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    hashes = save(checkpoints, state, [1, 2])
+    checkpoints.close()
+    damage(tmp_path / "2")
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    restored, _ = checkpoints.restore(program.state_shapes(), set_aside_damaged=True)
+    assert state_sha256(restored) == hashes[1]
+    assert f"{tmp_path}/2 is damaged" in caplog.text
+    # Its step can be saved again, and the damaged one is still there to be looked at.
+    assert save(checkpoints, state, [2]) == {2: hashes[2]}
+    assert (tmp_path / "2.damaged").is_dir()
+    checkpoints.close()
+
+
+def test_reading_alone_renames_nothing(tmp_path, program, state):
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    save(checkpoints, state, [1, 2])
+    cut_short(tmp_path / "2")
+    checkpoints.restore(program.state_shapes())
+    assert (tmp_path / "2").is_dir()
+
+
+def test_if_all_are_damaged_the_error_says_why(tmp_path, program, state):
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    save(checkpoints, state, [1, 2])
+    for step in ("1", "2"):
+        cut_short(tmp_path / step)
+    with pytest.raises(CheckpointError, match=r"no checkpoint .* step 2: .*step 1: "):
+        checkpoints.restore(program.state_shapes())
+    assert (tmp_path / "1").is_dir()
+
+
+def test_checkpoint_of_another_model_names_the_arrays(checkpoints, state, tiny_config):
+    save(checkpoints, state, [1])
+    tiny_config.ema_decay = 0.9
+    wider = make_program(tiny_config, make_mesh(), num_classes=12, num_examples=40)
+    with pytest.raises(CheckpointError, match=r"params/head/bias is \(10,\), expected \(12,\)"):
+        checkpoints.restore(wider.state_shapes())
+    tiny_config.model.name = "resnet20"
+    deeper = make_program(tiny_config, make_mesh(), num_classes=10, num_examples=40)
+    with pytest.raises(CheckpointError, match=r"missing params/stage1_block2/conv1/kernel"):
+        checkpoints.restore(deeper.state_shapes())
+
+
+def test_state_that_is_not_finite_is_not_saved(checkpoints, program, state):
+    hashes = save(checkpoints, state, [1])
+    bad = state.replace(params=jax.tree.map(lambda p: p * np.nan, state.params))
+    with pytest.raises(DivergenceError, match=r"not finite at step 2.*steps \[1\]"):
+        checkpoints.save(2, bad, {}, None)
+    restored, _ = checkpoints.restore(program.state_shapes())
+    assert state_sha256(restored) == hashes[1]
+
+
+def test_disk_without_room_is_refused_before_writing(checkpoints, state, monkeypatch):
+    save(checkpoints, state, [1])
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr(checkpoint_module.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(CheckpointError, match=r"disk full: .*steps \[1\] are kept"):
+        checkpoints.save(2, state, {}, None)
+
+
+def test_leftover_of_a_killed_write_is_cleaned_up(tmp_path, program, state):
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    hashes = save(checkpoints, state, [1])
+    checkpoints.close()
+    half = tmp_path / "2.orbax-checkpoint-tmp-7"
+    shutil.copytree(tmp_path / "1", half)
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    restored, _ = checkpoints.restore(program.state_shapes())
+    assert state_sha256(restored) == hashes[1]
+    assert not half.exists()

@@ -1,0 +1,142 @@
+"""The front door in real processes: several that work together, and some that get killed."""
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_launch import ROOT, TINY
+
+LONG = [*TINY, "--config.duration=20 steps", "--config.log.every=1 steps"]
+
+
+def start(arguments, *, devices=1, **environment):
+    """Starts launch.py with so many virtual devices."""
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)} | environment
+    command = [sys.executable, str(ROOT / "launch.py"), *map(str, arguments)]
+    return subprocess.Popen(
+        command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+def finish(process):
+    output = process.communicate()[0].decode()
+    assert process.returncode == 0, output
+    return output
+
+
+def losses(workdir):
+    lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
+    return np.array([line["train/loss"] for line in lines if "train/loss" in line])
+
+
+def summary(workdir):
+    return json.loads((workdir / "summary.json").read_text())
+
+
+@pytest.mark.parametrize("partitioner", ["jit", "shard_map"])
+def test_two_processes_of_four_devices_give_the_numbers_of_one_device(tmp_path, partitioner):
+    finish(start([*LONG, f"--workdir={tmp_path}/1"]))
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{found.getsockname()[1]}"
+    arguments = [*LONG, f"--workdir={tmp_path}/2x4", f"--config.partitioner={partitioner}"]
+    job = [
+        start(
+            arguments,
+            devices=4,
+            JAX_COORDINATOR_ADDRESS=address,
+            JAX_NUM_PROCESSES="2",
+            JAX_PROCESS_ID=str(number),
+        )
+        for number in range(2)
+    ]
+    for process in job:
+        finish(process)
+    alone, together = tmp_path / "1", tmp_path / "2x4"
+    assert len(losses(alone)) == 20
+    np.testing.assert_allclose(losses(together), losses(alone), atol=1e-4)
+    assert summary(together)["num_processes"] == 2
+    assert summary(together)["num_devices"] == 8
+    for key in ("num_examples", "correct_top1", "correct_top5"):
+        assert summary(together)["eval"][key] == summary(alone)["eval"][key]
+
+
+def test_sigint_saves_and_exits_cleanly_and_the_same_command_continues(tmp_path):
+    arguments = [*LONG, "--config.duration=2000 steps", f"--workdir={tmp_path}"]
+    process = start(arguments)
+    wait_for(tmp_path / "metrics.jsonl", process, lambda file: file.read_text().count("\n") > 3)
+    process.send_signal(signal.SIGINT)
+    output = finish(process)
+    assert "the same command line continues" in output
+    assert "Traceback" not in output
+    (saved,) = (int(path.name) for path in (tmp_path / "checkpoints").iterdir())
+    process = start(arguments)
+    wait_for(
+        tmp_path / "metrics.jsonl",
+        process,
+        lambda file: json.loads(file.read_text().splitlines()[-1])["step"] > saved + 1,
+    )
+    process.send_signal(signal.SIGTERM)
+    finish(process)
+    lines = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
+    steps = [line["step"] for line in lines]
+    assert steps == list(range(1, len(steps) + 1))
+
+
+def wait_for(file, process, condition):
+    """Polls until the file is there and as wanted, while the process runs."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if file.exists() and condition(file):
+                return
+        except (ValueError, IndexError):  # a line half written
+            pass
+        time.sleep(0.02)
+    process.kill()
+    raise AssertionError(process.communicate()[0].decode())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("during_a_write", [False, True])
+def test_killed_at_five_moments_ends_with_the_bits_of_an_undisturbed_run(tmp_path, during_a_write):
+    """SIGKILL at random moments of training, or as soon as a checkpoint is being written."""
+    duration = ["--config.duration=300 steps", "--config.checkpoint.every=10 steps"]
+    finish(start([*LONG, *duration, f"--workdir={tmp_path}/whole"]))
+    workdir = tmp_path / "killed"
+    arguments = [*LONG, *duration, f"--workdir={workdir}"]
+    generator = random.Random(during_a_write)
+    kills = []
+    for number in range(5):
+        process = start(arguments)
+        file, target = workdir / "metrics.jsonl", 20 + 50 * number + generator.randrange(40)
+        wait_for(
+            file,
+            process,
+            lambda file, target=target: (
+                json.loads(file.read_text().splitlines()[-1])["step"] >= target
+            ),
+        )
+        time.sleep(generator.random() / 10)
+        while during_a_write and not is_being_written(workdir / "checkpoints"):
+            assert process.poll() is None
+        process.kill()
+        process.communicate()
+        kills.append(json.loads(file.read_text().splitlines()[-1])["step"])
+    finish(start(arguments))
+    assert kills == sorted(kills)
+    assert kills[-1] < 300
+    assert summary(workdir)["state_sha256"] == summary(tmp_path / "whole")["state_sha256"]
+    assert losses(workdir).tolist() == losses(tmp_path / "whole").tolist()
+
+
+def is_being_written(directory: Path) -> bool:
+    return any("orbax-checkpoint-tmp" in name for name in os.listdir(directory))

@@ -1,0 +1,135 @@
+"""The compiled step on 8 virtual devices: what it computes must not depend on how it is spread."""
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import AxisType
+
+from imagenet_jax import parallel
+from imagenet_jax.data import open_split
+from imagenet_jax.program import make_program
+from imagenet_jax.state import state_sha256
+
+
+def curve(config, *, devices=8, steps=20):
+    """Training losses, and the last state."""
+    mesh = jax.make_mesh(
+        (devices,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:devices]
+    )
+    split = open_split(config, train=True)
+    program = make_program(
+        config, mesh, num_classes=split.num_classes, num_examples=split.num_examples
+    )
+    train_step, state = program.compile_train_step(), program.init_state()
+    losses = []
+    for batch in split.train_batches(parallel.local_rows(mesh, config.batch_size), 0, steps):
+        state, sums = train_step(state, parallel.put_batch(batch, mesh))
+        losses.append(float(sums["loss"]) / int(sums["count"]))
+    return np.array(losses), state
+
+
+def largest_difference(one, other):
+    """Over all parameters and statistics, relative to the largest value of each array."""
+    pairs = zip(
+        jax.tree.leaves((one.params, one.batch_stats)),
+        jax.tree.leaves((other.params, other.batch_stats)),
+        strict=True,
+    )
+    return max(
+        np.abs(a - b).max() / max(np.abs(a).max(), 1e-3) for a, b in jax.device_get(list(pairs))
+    )
+
+
+@pytest.mark.parametrize("partitioner", ["jit", "shard_map", "pmap"])
+@pytest.mark.parametrize("bn_group_size", [0, 2])
+def test_eight_devices_give_the_numbers_of_one(tiny_config, partitioner, bn_group_size):
+    tiny_config.model.bn_group_size = bn_group_size
+    alone, alone_state = curve(tiny_config, devices=1)
+    tiny_config.partitioner = partitioner
+    spread, spread_state = curve(tiny_config)
+    np.testing.assert_allclose(spread, alone, atol=1e-4)
+    assert largest_difference(alone_state, spread_state) < 1e-3
+    _, start = curve(tiny_config, devices=1, steps=0)
+    assert largest_difference(start, alone_state) > 0.1  # it moved, so equality means something
+
+
+@pytest.mark.parametrize("partitioner", ["jit", "shard_map", "pmap"])
+def test_accumulated_gradient_is_that_of_the_whole_batch(tiny_config, partitioner):
+    # Two images at a time on a device: every norm group holds the same images either way.
+    tiny_config.batch_size, tiny_config.model.bn_group_size = 32, 1
+    whole, whole_state = curve(tiny_config, steps=5)
+    tiny_config.accumulate, tiny_config.partitioner = 4, partitioner
+    parts, parts_state = curve(tiny_config, steps=5)
+    np.testing.assert_allclose(parts, whole, atol=1e-4)
+    difference = max(
+        np.abs(a - b).max()
+        for a, b in zip(
+            jax.tree.leaves(whole_state.params), jax.tree.leaves(parts_state.params), strict=True
+        )
+    )
+    assert difference < 1e-3
+
+
+def test_ema_is_the_running_average_of_the_parameters(tiny_config):
+    tiny_config.ema_decay = 0.5
+    states = [curve(tiny_config, steps=steps)[1] for steps in range(4)]
+    expected = states[0].params["head"]["kernel"]
+    for step in range(3):
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * states[step + 1].params["head"]["kernel"]
+    np.testing.assert_allclose(
+        states[3].ema["params"]["head"]["kernel"], expected, rtol=1e-5, atol=1e-7
+    )
+    assert states[3].eval_variables() is states[3].ema
+
+
+def test_masked_images_do_not_train(tiny_config):
+    """A batch with half of it masked gives the gradient of the other half alone."""
+    tiny_config.model.bn_group_size = 1
+    tiny_config.optim.momentum = 0.0
+    split = open_split(tiny_config, train=True)
+    updates = []
+    for rows, masked in ((16, True), (8, False)):
+        tiny_config.batch_size = rows
+        mesh = parallel.make_mesh()
+        program = make_program(tiny_config, mesh, num_classes=10, num_examples=40)
+        batch = next(split.train_batches(np.arange(rows), 0, 1))
+        if masked:
+            batch["mask"][8:] = False
+            full = batch
+        else:
+            batch = {name: array[:8] for name, array in full.items()}
+        state, sums = program.compile_train_step()(
+            program.init_state(), parallel.put_batch(batch, mesh)
+        )
+        assert sums["count"] == 8
+        updates.append(state.params["head"]["kernel"])
+    np.testing.assert_allclose(updates[0], updates[1], atol=1e-6)
+
+
+def test_the_state_is_donated(tiny_config):
+    program = make_program(tiny_config, parallel.make_mesh(), num_classes=10, num_examples=40)
+    split, state = open_split(tiny_config, train=True), program.init_state()
+    batch = parallel.put_batch(next(split.train_batches(np.arange(16), 0, 1)), program.mesh)
+    program.compile_train_step()(state, batch)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves((state.params, state.opt_state)))
+
+
+@pytest.mark.parametrize("partitioner", ["jit", "shard_map"])
+def test_norm_groups_on_one_device_leave_the_gradients_all_reduces(tiny_config, partitioner):
+    tiny_config.partitioner = partitioner
+    counts = []
+    for group in (2, 0):
+        tiny_config.model.bn_group_size = group
+        program = make_program(tiny_config, parallel.make_mesh(), num_classes=10, num_examples=40)
+        counts.append(program.compile_train_step().as_text().count(" all-reduce("))
+    assert counts[0] <= 3
+    # Over the global batch each of the 9 norms needs one forward and one backward.
+    assert counts[1] >= counts[0] + 9
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(tiny_config):
+    first, again = (state_sha256(curve(tiny_config, steps=3)[1]) for _ in range(2))
+    assert first == again
+    tiny_config.seed = 1
+    assert state_sha256(curve(tiny_config, steps=3)[1]) != first

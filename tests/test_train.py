@@ -1,0 +1,204 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from imagenet_jax import feed
+from imagenet_jax.config import from_json
+from imagenet_jax.data import catalog
+from imagenet_jax.errors import CheckpointError, DataError, DivergenceError, UserError
+from imagenet_jax.train import train
+
+ROOT = Path(__file__).parents[1]
+SUMMARY_KEYS = {
+    "model",
+    "dataset",
+    "step",
+    "epochs",
+    "wall_seconds",
+    "images_per_second",
+    "input_wait_fraction",
+    "compile_seconds",
+    "device_kind",
+    "num_devices",
+    "num_processes",
+    "state_sha256",
+    "eval",
+}
+
+
+def read_lines(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+class StopAt:
+    """Tracking whose hook does something at a step."""
+
+    def __init__(self, step, action):
+        self.step, self.action = step, action
+
+    def __call__(self, workdir, total_steps, profile_steps):
+        class NoWriter:
+            def write_scalars(self, step, scalars): ...
+            def flush(self): ...
+            def close(self): ...
+
+        return NoWriter(), [lambda step: self.action() if step == self.step else None]
+
+
+def test_a_run_leaves_everything_in_its_workdir(tiny_config, tmp_path):
+    summary = train(tiny_config, tmp_path)
+    assert summary.keys() >= SUMMARY_KEYS
+    assert json.loads((tmp_path / "summary.json").read_text()) == summary
+    assert summary["step"] == 20
+    assert summary["epochs"] == 20 * 16 / 40
+    assert summary["num_devices"] == 8
+    assert summary["eval"]["num_examples"] == 30
+    assert 0 <= summary["input_wait_fraction"] <= 1
+    assert from_json((tmp_path / "config.json").read_text()) == tiny_config
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    lines = read_lines(tmp_path)
+    assert [line["step"] for line in lines if "train/loss" in line] == [5, 10, 15, 20]
+    assert [line["step"] for line in lines if "eval/top1" in line] == [10, 20]
+    leftovers = [path.name for path in tmp_path.iterdir() if "partial" in path.name]
+    assert leftovers == []
+
+
+def test_finished_run_started_again_only_evaluates(tiny_config, tmp_path):
+    first = train(tiny_config, tmp_path)
+    before = (tmp_path / "metrics.jsonl").read_text()
+    again = train(tiny_config, tmp_path)
+    assert again["eval"] == first["eval"]
+    assert again["state_sha256"] == first["state_sha256"]
+    assert again["images_per_second"] == pytest.approx(first["images_per_second"], rel=0.2)
+    assert (tmp_path / "metrics.jsonl").read_text() == before
+
+
+def test_interrupted_run_ends_with_the_bits_of_an_undisturbed_one(tiny_config, tmp_path):
+    """SIGTERM twice, at steps without a scheduled checkpoint."""
+    whole = train(tiny_config, tmp_path / "whole")
+    workdir = tmp_path / "stopped"
+    for step in (7, 13):
+        interrupt = StopAt(step, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        assert train(tiny_config, workdir, tracking=interrupt) is None
+        assert (workdir / "checkpoints" / str(step)).is_dir()
+        assert not (workdir / "summary.json").exists()
+    resumed = train(tiny_config, workdir)
+    assert resumed["state_sha256"] == whole["state_sha256"]
+    assert resumed["eval"] == whole["eval"]
+    steps = [line["step"] for line in read_lines(workdir) if "train/loss" in line]
+    assert steps == [5, 7, 10, 13, 15, 20]
+
+
+def test_resuming_from_an_older_checkpoint_drops_the_lines_that_are_redone(tiny_config, tmp_path):
+    train(tiny_config, tmp_path)
+    (tmp_path / "checkpoints" / "20").rename(tmp_path / "gone")
+    train(tiny_config, tmp_path)
+    steps = [line["step"] for line in read_lines(tmp_path) if "train/loss" in line]
+    assert steps == [5, 10, 15, 20]
+
+
+def test_steps_are_compiled_once_and_nothing_after_the_first_log_and_checkpoint(
+    tiny_config, tmp_path
+):
+    """Counts what JAX itself reports."""
+    compiled = []
+
+    def listen(event, seconds, fun_name="", **unused):
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(fun_name)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    train(tiny_config, tmp_path, tracking=StopAt(6, lambda: compiled.append("step 6")))
+    assert sum("train_step" in name for name in compiled) == 1
+    assert sum("eval_step" in name for name in compiled) == 1
+    assert compiled[compiled.index("step 6") + 1 :] == []
+
+
+def test_changed_config_is_refused_with_the_fields_and_allowed_by_the_flag(tiny_config, tmp_path):
+    tiny_config.duration = "5 steps"
+    train(tiny_config, tmp_path)
+    tiny_config.duration = "10 steps"
+    tiny_config.optim.learning_rate = 0.05
+    with pytest.raises(CheckpointError) as error:
+        train(tiny_config, tmp_path)
+    assert "duration: '5 steps' -> '10 steps'" in str(error.value)
+    assert "optim.learning_rate: 0.1 -> 0.05" in str(error.value)
+    assert "--allow_config_change" in str(error.value)
+    assert train(tiny_config, tmp_path, allow_config_change=True)["step"] == 10
+
+
+def test_divergence_stops_and_keeps_the_last_good_checkpoint(tiny_config, tmp_path):
+    tiny_config.duration = "5 steps"
+    good = train(tiny_config, tmp_path)
+    tiny_config.duration = "40 steps"
+    tiny_config.optim.learning_rate = 1e30
+    with pytest.raises(DivergenceError, match=r"step|learning_rate"):
+        train(tiny_config, tmp_path, allow_config_change=True)
+    tiny_config.duration, tiny_config.optim.learning_rate = "5 steps", 0.1
+    assert train(tiny_config, tmp_path)["state_sha256"] == good["state_sha256"]
+
+
+def test_workdir_that_is_a_file_is_refused(tiny_config, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"--workdir=.*file cannot be written to"):
+        train(tiny_config, tmp_path / "file")
+
+
+def test_splits_with_other_classes_are_refused(tiny_config, tmp_path, monkeypatch):
+    def open_split(config, train):
+        source = catalog.FakeSource(30, 10 if train else 9, 8)
+        return catalog.Split(config, source, train)
+
+    monkeypatch.setattr("imagenet_jax.train.open_split", open_split)
+    with pytest.raises(DataError, match="10 classes and validation has 9"):
+        train(tiny_config, tmp_path)
+
+
+def test_error_of_the_input_thread_reaches_the_loop(tiny_config, tmp_path, monkeypatch):
+    def broken(self, rows, start, stop):
+        yield from list(original(self, rows, start, stop))[:3]
+        raise DataError("photo.jpg is broken")
+
+    original = catalog.Split.train_batches
+    monkeypatch.setattr(catalog.Split, "train_batches", broken)
+    with pytest.raises(DataError, match=r"photo\.jpg is broken"):
+        train(tiny_config, tmp_path)
+    assert [t.name for t in threading.enumerate() if t.name == "feed"] == []
+
+
+def test_all_images_are_counted_whatever_the_speed(tiny_config, tmp_path):
+    summary = train(tiny_config, tmp_path)
+    last = read_lines(tmp_path)[-1]
+    assert last["step"] == 20
+    assert summary["wall_seconds"] > 320 / summary["images_per_second"]
+
+
+def test_transfer_guard_catches_a_host_array_in_the_loop(tiny_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(feed, "put_batch", lambda batch, mesh: dict(batch))
+    with pytest.raises(Exception, match=r"[Dd]isallowed host-to-device transfer"):
+        train(tiny_config, tmp_path)
+
+
+def test_training_imports_no_tensorflow(tmp_path):
+    program = f"""
+import sys
+import imagenet_jax.train
+forbidden = {{"tensorflow", "clu", "tensorboard", "tensorflow_datasets"}}
+assert not forbidden & set(sys.modules), "import"
+import launch
+arguments = ("--config=configs/fake_data.py --workdir={tmp_path} --config.model.name=resnet8 "
+    "--config.model.stem=cifar --config.data.image_size=8 --config.batch_size=64 "
+    "--config.model.bn_group_size=8 --config.duration=2steps")
+assert launch.main(arguments.split()) == 0
+assert not forbidden & set(sys.modules), "run"
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+    assert np.isfinite(json.loads((tmp_path / "summary.json").read_text())["eval"]["loss"])

@@ -15,18 +15,14 @@ import jax
 import ml_collections
 from absl import flags, logging
 
-from imagenet_jax.config import (
-    apply_overrides,
-    from_json,
-    load_config,
-    validate,
-)
+from imagenet_jax.config import apply_overrides, from_json, load_config, validate
 from imagenet_jax.errors import ConfigError, UserError
 from imagenet_jax.evaluate import evaluate
 from imagenet_jax.report import summary_table
 from imagenet_jax.train import train
 from imagenet_jax.writers import clu_tracking, write_summary
 
+QUICKSTART = Path(__file__).resolve().parent / "configs" / "quickstart.py"
 VERBS = {
     "train": "train (or resume) and evaluate",
     "evaluate": "exact evaluation of a checkpoint",
@@ -38,25 +34,16 @@ def main(argv: Sequence[str]) -> int:
     try:
         args, overrides = parse(argv)
         start_process()
-        config = make_config(args, overrides)
-        workdir = Path(args.workdir or f"runs/{Path(args.config or QUICKSTART).stem}")
-        summary = (
-            run_train(args, config, workdir)
-            if args.verb == "train"
-            else (evaluate(config, workdir, which=args.checkpoint))
-        )
+        summary = run(args, make_config(args, overrides))
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return failed(str(error))
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        print(
-            f"error: the devices are out of memory ({error}). Lower config.batch_size, or keep "
-            "it and raise config.accumulate",
-            file=sys.stderr,
+        return failed(
+            f"the devices are out of memory: {error}. Lower config.batch_size, or keep it and "
+            "raise config.accumulate"
         )
-        return 1
     if summary is not None and jax.process_index() == 0:
         print(summary_table(summary))
         if args.json:
@@ -65,16 +52,21 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def run_train(
-    args: argparse.Namespace, config: ml_collections.ConfigDict, workdir: Path
-) -> dict[str, Any] | None:
-    tracking = clu_tracking if config.log.tensorboard else None
-    summary = train(
-        config, workdir, tracking=tracking, allow_config_change=args.allow_config_change
+def run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[str, Any] | None:
+    """The summary of the verb; None if a signal stopped it."""
+    if args.verb == "evaluate":
+        return evaluate(config, args.workdir, which=args.checkpoint)
+    return train(
+        config,
+        args.workdir,
+        tracking=clu_tracking if config.log.tensorboard else None,
+        allow_config_change=args.allow_config_change,
     )
-    if summary and jax.process_index() == 0:
-        print(f"finished; everything is in {workdir}")
-    return summary
+
+
+def failed(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 1
 
 
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, str]]:
@@ -112,13 +104,14 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, str]]:
             raise ConfigError(f"{field}: write it as {field}=VALUE")
     args = parser.parse_args([arg for arg in argv if arg not in fields])
     args.verb = verb
+    args.workdir = Path(args.workdir or f"runs/{Path(args.config or QUICKSTART).stem}")
     return args, dict(f.removeprefix("--config.").split("=", 1) for f in fields)
 
 
 def make_config(args: argparse.Namespace, overrides: dict[str, str]) -> ml_collections.ConfigDict:
     """The config file with the overrides; `evaluate` defaults to the config of the run."""
-    saved = Path(args.workdir or ".") / "config.json"
-    if args.verb == "evaluate" and args.workdir and not args.config and saved.exists():
+    saved = args.workdir / "config.json"
+    if args.verb == "evaluate" and not args.config and saved.exists():
         config = from_json(saved.read_text())
     else:
         config = load_config(args.config or QUICKSTART)
@@ -148,8 +141,6 @@ def start_process() -> None:
     ):
         jax.distributed.initialize()
 
-
-QUICKSTART = Path(__file__).resolve().parent / "configs" / "quickstart.py"
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -13,7 +13,7 @@ from imagenet_jax.errors import CheckpointError
 from imagenet_jax.feed import Feed
 from imagenet_jax.metrics import summarize
 from imagenet_jax.parallel import local_rows, make_mesh
-from imagenet_jax.program import Program, make_program
+from imagenet_jax.program import Program, check_config, make_program
 
 
 def evaluate_split(
@@ -53,6 +53,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path, *, which: str) ->
       CheckpointError: if there is no checkpoint, or only one of another model.
     """
     mesh = make_mesh()
+    check_config(config, mesh)
     train_split, split = open_split(config, train=True), open_split(config, train=False)
     program = make_program(
         config,

@@ -54,10 +54,6 @@ class Outputs:
         if self._progress:
             self._progress.show(scalars)
 
-    def note(self, text: str) -> None:
-        if self._progress:
-            self._progress.note(text)
-
     def __exit__(self, *unused: object) -> None:
         for writer in self._writers:
             writer.flush()

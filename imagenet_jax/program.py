@@ -92,27 +92,37 @@ class Program:
         )
 
 
-def make_program(
-    config: ml_collections.ConfigDict, mesh: Mesh, *, num_classes: int, num_examples: int
-) -> Program:
-    """Checks the config against the devices and builds model, schedule and optimizer.
-
-    Args:
-      config: see `config.SCHEMA`.
-      mesh: the devices, see `parallel.make_mesh`.
-      num_classes: classes of the data set.
-      num_examples: training examples per epoch.
+def check_config(config: ml_collections.ConfigDict, mesh: Mesh) -> None:
+    """Finds what is wrong with a config before data is opened or anything is compiled.
 
     Raises:
-      ConfigError: for a config that cannot run, before anything is compiled.
+      ConfigError: for a field, a value or a model that does not exist, or a batch that does
+        not divide by the devices.
     """
     validate(config)
     validate_batch(config, mesh.size)
+    make_model(config, num_classes=1)
     if config.partitioner == "pmap" and jax.process_count() > 1:
         raise ConfigError(
             f"config.partitioner = 'pmap' works in one process, this job has "
             f"{jax.process_count()}; use jit or shard_map"
         )
+
+
+def make_program(
+    config: ml_collections.ConfigDict, mesh: Mesh, *, num_classes: int, num_examples: int
+) -> Program:
+    """Builds model, schedule and optimizer for a data set.
+
+    Args:
+      config: see `config.SCHEMA`; checked by `check_config`.
+      mesh: the devices, see `parallel.make_mesh`.
+      num_classes: classes of the data set.
+      num_examples: training examples per epoch.
+
+    Raises:
+      ConfigError: if the run or its warmup has no sensible length for this data set.
+    """
     total_steps = steps_of(config.duration, batch_size=config.batch_size, num_examples=num_examples)
     if total_steps < 1:
         raise ConfigError(

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import ml_collections
+import tqdm
 
 from imagenet_jax.checkpoint import Checkpoints, Record
 from imagenet_jax.clock import Clock
@@ -23,7 +24,7 @@ from imagenet_jax.metrics import summarize
 from imagenet_jax.outputs import Outputs, Tracking, make_workdir
 from imagenet_jax.parallel import local_rows, make_mesh
 from imagenet_jax.preemption import stop_requests
-from imagenet_jax.program import Program, make_program
+from imagenet_jax.program import Program, check_config, make_program
 from imagenet_jax.state import TrainState, state_sha256
 from imagenet_jax.writers import plot_curves, replace_text, write_summary
 
@@ -49,8 +50,9 @@ def train(
     Raises:
       UserError: one of `errors`, with a message for the person at the terminal.
     """
-    make_workdir(workdir)
     mesh = make_mesh()
+    check_config(config, mesh)
+    make_workdir(workdir)
     train_split, eval_split = open_split(config, train=True), open_split(config, train=False)
     check_classes(train_split, eval_split)
     program = make_program(
@@ -111,6 +113,9 @@ class Run:
             self.state, record = restored
             self.clock = Clock(**record["clock"])
             self.step = record["position"]["step"]
+            total = self.program.total_steps
+            state = "already finished" if self.step >= total else "resumed"
+            self._say(f"{state}: step {self.step} of {total} in {self.workdir}")
         else:
             self.state = self.program.init_state()
         if self.is_main:
@@ -156,7 +161,7 @@ class Run:
                     self.save()
                 if stop and step < total:
                     self.checkpoints.wait()
-                    out.note(f"stopped at step {step}; the same command line continues")
+                    self._say(f"stopped at step {step}; the same command line continues")
                     return False
         return True
 
@@ -234,7 +239,12 @@ class Run:
         if self.is_main:
             write_summary(self.workdir / "summary.json", summary)
             plot_curves(self.workdir)
+            self._say(f"finished; everything is in {self.workdir}")
         return summary
+
+    def _say(self, text: str) -> None:
+        if self.is_main:
+            tqdm.tqdm.write(text)  # clear of the progress bar
 
     def _compile(self) -> Callable[..., Any]:
         """Compiles both steps before the first batch, so that the loop never does."""

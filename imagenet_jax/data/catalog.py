@@ -21,6 +21,8 @@ TFDS_NAMES = ("imagenet2012", "cifar10", "digits")
 class Split:
     """One split of a data set, ready to be iterated over.
 
+    With data.cache the first call for batches decodes the whole split.
+
     A batch is a dict of NumPy arrays with the rows that this process holds:
       image uint8 [b, S, S, 3] RGB; label int32 [b]; mask bool [b], False for padding and
       for images that cannot be read; index int32 [b], the example's number in its split;
@@ -55,11 +57,13 @@ class Split:
         return self._batches(order, 0, order.num_steps)
 
     def _batches(self, order: TrainOrder | EvalOrder, start: int, stop: int) -> Iterator[dict]:
+        data = self.config.data
+        if data.cache and not hasattr(self.source, "arrays"):
+            self.source = _in_memory(self.source, self.config, self.train)
         if hasattr(self.source, "arrays"):
             return _array_batches(self.source, order, start, stop)
         from imagenet_jax.data import pipeline
 
-        data = self.config.data
         return pipeline.encoded_batches(
             self.source,
             order,
@@ -80,6 +84,11 @@ def open_split(config: ml_collections.ConfigDict, train: bool) -> Split:
       DataError: for a data set that is missing or cannot be read.
     """
     data = config.data
+    if data.cache and data.train_crop == "random_resized_crop" and data.name != "fake":
+        raise ConfigError(
+            "config.data.cache = True keeps decoded images, but data.train_crop = "
+            "'random_resized_crop' decodes another crop each epoch; set one of the two"
+        )
     split = data.train_split if train else data.eval_split
     kind, _, path = data.name.partition(":")
     if data.name == "fake":
@@ -96,8 +105,6 @@ def open_split(config: ml_collections.ConfigDict, train: bool) -> Split:
             f"config.data.name = {data.name!r} is not known; expected one of "
             f"{', '.join(TFDS_NAMES)}, fake, folder:PATH, zip:PATH"
         )
-    if data.cache:
-        source = _in_memory(source, config, train)
     return Split(config, source, train)
 
 
@@ -117,11 +124,6 @@ def _open_records(data: ml_collections.ConfigDict, split: str) -> EncodedSource:
 def _in_memory(
     source: EncodedSource, config: ml_collections.ConfigDict, train: bool
 ) -> ArraySource:
-    if train and config.data.train_crop == "random_resized_crop":
-        raise ConfigError(
-            "config.data.cache = True keeps decoded images, but data.train_crop = "
-            "'random_resized_crop' decodes another crop each epoch; set one of the two"
-        )
     from imagenet_jax.data import pipeline
 
     return pipeline.decode_all(

@@ -1,0 +1,40 @@
+"""CIFAR-10 itself, from the zip of images."""
+
+import itertools
+
+import jax
+import pytest
+from jax.sharding import AxisType
+
+from imagenet_jax.checkpoint import Checkpoints
+from imagenet_jax.config import load_config
+from imagenet_jax.data import open_split
+from imagenet_jax.evaluate import evaluate_split
+from imagenet_jax.program import make_program
+from imagenet_jax.train import train
+
+
+@pytest.mark.slow
+def test_counts_are_the_same_integers_for_every_batch_size_and_device_count(test_data, tmp_path):
+    config = load_config("configs/cifar10.py")
+    config.data.name = f"zip:{test_data}/cifar10_images.zip"
+    config.model.name, config.model.width, config.model.dtype = "resnet8", 16, "float32"
+    config.batch_size, config.duration, config.model.bn_group_size = 128, "40 steps", 16
+    config.schedule.warmup, config.optim.learning_rate = "10 steps", 0.1
+    config.log.tensorboard = False
+    expected = train(config, tmp_path)["eval"]
+    assert expected["num_examples"] == 10000
+    assert expected["correct_top1"] > 1500  # better than chance, so that there is something to lose
+
+    split = open_split(config, train=False)
+    for devices, batch_size in itertools.product((1, 2, 8), (7, 64, 256, 1000)):
+        config.eval.batch_size = batch_size
+        mesh = jax.make_mesh(
+            (devices,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:devices]
+        )
+        program = make_program(config, mesh, num_classes=10, num_examples=50000)
+        checkpoints = Checkpoints(tmp_path / "checkpoints", keep=2)
+        state, _ = checkpoints.restore(program.state_shapes())
+        found = evaluate_split(program, program.compile_eval_step(), state.eval_variables(), split)
+        for name in ("num_examples", "correct_top1", "correct_top5"):
+            assert found[name] == expected[name], (devices, batch_size)

@@ -62,7 +62,9 @@ SCHEMA: dict[str, Field] = {
     "model.name": Field("resnet50", "a name of the table of models"),
     "model.width": _number(0, "channels of the first stage; 0: the model's own", 0),
     "model.stem": _choice(
-        "imagenet", ("imagenet", "cifar"), "7x7 stride 2 with max-pool, or 3x3 stride 1"
+        "imagenet",
+        ("imagenet", "cifar", "cifar_half"),
+        "7x7 stride 2 with max-pool, 3x3 stride 1, or 4x4 stride 2",
     ),
     "model.dtype": _choice("bfloat16", ("float32", "bfloat16"), "dtype of the computation"),
     "model.zero_init_residual": Field(True, "residual branches start at zero"),

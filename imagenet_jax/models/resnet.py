@@ -73,7 +73,8 @@ class ResNet(nn.Module):
       block: BasicBlock or Bottleneck.
       num_classes: number of logits.
       width: channels of the first stage, doubled at each stage.
-      stem: "imagenet" (7x7 stride 2, 3x3 max-pool stride 2) or "cifar" (3x3 stride 1).
+      stem: "imagenet" (7x7 stride 2, 3x3 max-pool stride 2), "cifar" (3x3 stride 1) or
+        "cifar_half" (4x4 stride 2, a third of the cost).
       dtype: dtype of convolutions and activations; parameters and logits are float32.
       zero_init_residual: start every residual branch at zero (Goyal et al. 2017).
       bn_group_size, bn_momentum, bn_epsilon, axis_name: see `norm.BatchNorm`.
@@ -104,11 +105,12 @@ class ResNet(nn.Module):
         )
         conv = partial(_conv, dtype=self.dtype)
         x = image.astype(self.dtype)
+        kernel, stride = {"imagenet": (7, 2), "cifar": (3, 1), "cifar_half": (4, 2)}[self.stem]
+        x = nn.relu(
+            norm(name="norm_stem")(conv(self.width, kernel, stride, name="conv_stem")(x), train)
+        )
         if self.stem == "imagenet":
-            x = nn.relu(norm(name="norm_stem")(conv(self.width, 7, 2, name="conv_stem")(x), train))
             x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
-        else:
-            x = nn.relu(norm(name="norm_stem")(conv(self.width, 3, 1, name="conv_stem")(x), train))
         for stage, size in enumerate(self.stage_sizes):
             for index in range(size):
                 x = self.block(
@@ -124,8 +126,8 @@ class ResNet(nn.Module):
 
 
 def _conv(features: int, kernel: int, stride: int, *, dtype: jnp.dtype, name: str) -> nn.Conv:
-    """A convolution without bias, padded by kernel // 2 on each side as torch does."""
-    pad = kernel // 2
+    """A convolution without bias, padded by (kernel - 1) // 2 on each side as torch does."""
+    pad = (kernel - 1) // 2
     return nn.Conv(
         features,
         (kernel, kernel),

@@ -82,7 +82,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, str]]:
         description=f"{VERBS[verb]}. Verbs, the first of which is the default:\n{verbs}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="--config.FIELD=VALUE sets a field of the config, e.g. --config.batch_size=64; "
-        "imagenet_jax/config.py lists them",
+        "imagenet_jax/schema.py lists them",
         allow_abbrev=False,
     )
     parser.add_argument("--config", help="a config file; default: configs/quickstart.py")

@@ -115,7 +115,7 @@ def make_program(
     """Builds model, schedule and optimizer for a data set.
 
     Args:
-      config: see `config.SCHEMA`; checked by `check_config`.
+      config: see `schema.SCHEMA`; checked by `check_config`.
       mesh: the devices, see `parallel.make_mesh`.
       num_classes: classes of the data set.
       num_examples: training examples per epoch.

@@ -39,7 +39,7 @@ def train(
     """Trains until the end of config.duration, resuming from `workdir` if it holds a run.
 
     Args:
-      config: see `config.SCHEMA`.
+      config: see `schema.SCHEMA`.
       workdir: gets config.json, checkpoints/, metrics.jsonl, curves.png and summary.json.
       tracking: more writers and hooks, e.g. `writers.clu_tracking`.
       allow_config_change: go on although the config is not the one of the checkpoint.

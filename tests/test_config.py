@@ -1,7 +1,6 @@
 import pytest
 
 from imagenet_jax.config import (
-    SCHEMA,
     apply_overrides,
     base_config,
     differences,
@@ -13,6 +12,7 @@ from imagenet_jax.config import (
     validate_batch,
 )
 from imagenet_jax.errors import ConfigError
+from imagenet_jax.schema import SCHEMA
 
 
 def test_defaults_are_valid_and_complete():

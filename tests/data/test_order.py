@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+
+from imagenet_jax.data.order import EvalOrder, TrainOrder, permutation
+
+SIZES = [(7, 3), (10, 4), (97, 10), (12, 4), (5, 8), (1, 3)]  # (examples, batch size)
+
+
+def whole(order, num_examples, batch_size, **options):
+    """The order of a single process that holds all rows."""
+    return order(
+        num_examples=num_examples, batch_size=batch_size, rows=np.arange(batch_size), **options
+    )
+
+
+def joined(order, steps):
+    """index, epoch and mask of several steps, one after the other."""
+    return [np.concatenate(parts) for parts in zip(*map(order, steps), strict=True)]
+
+
+@pytest.mark.parametrize(("n", "batch_size"), SIZES)
+def test_each_training_epoch_has_each_example_once(n, batch_size):
+    order = whole(TrainOrder, n, batch_size, seed=3)
+    index, epoch, mask = (a[: 3 * n] for a in joined(order, range(-(-3 * n // batch_size))))
+    np.testing.assert_array_equal(np.sort(index.reshape(3, n)), np.tile(np.arange(n), (3, 1)))
+    np.testing.assert_array_equal(epoch, np.repeat(np.arange(3), n))
+    assert mask.all()
+
+
+@pytest.mark.parametrize(("n", "batch_size"), SIZES)
+def test_batches_run_across_the_ends_of_epochs(n, batch_size):
+    order = whole(TrainOrder, n, batch_size, seed=3)
+    stream = np.concatenate([permutation(3, epoch, n) for epoch in range(40)])
+    for step in (4, 0, 2):  # any order: a step does not know what was asked before
+        expected = stream[step * batch_size : (step + 1) * batch_size]
+        np.testing.assert_array_equal(order(step).index, expected)
+
+
+def test_epochs_and_seeds_have_unrelated_orders():
+    orders = [permutation(seed, epoch, 1000) for seed in range(3) for epoch in range(3)]
+    for i, first in enumerate(orders):
+        for second in orders[:i]:
+            assert (first == second).sum() < 15  # of two random orders, 1 place agrees
+
+
+def test_the_order_is_that_of_earlier_versions():
+    """Written down: a NumPy that sorts or draws otherwise would break every resumed run."""
+    assert permutation(0, 0, 10).tolist() == [0, 2, 9, 1, 8, 5, 4, 3, 6, 7]
+    assert permutation(7, 3, 10).tolist() == [2, 5, 9, 7, 3, 0, 6, 8, 4, 1]
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+@pytest.mark.parametrize("kind", ["train", "eval"])
+def test_the_rows_of_all_processes_make_the_batch_of_one(processes, kind):
+    def order(rows):
+        return TrainOrder(0, 21, 8, rows) if kind == "train" else EvalOrder(21, 8, rows)
+
+    for step in range(3):
+        one = order(np.arange(8))(step)
+        blocks = [order(rows)(step) for rows in np.split(np.arange(8), processes)]
+        for expected, *parts in zip(one, *blocks, strict=True):
+            np.testing.assert_array_equal(np.concatenate(parts), expected)
+        scattered = order(np.array([6, 1, 3]))(step)
+        np.testing.assert_array_equal(scattered.index, one.index[[6, 1, 3]])
+
+
+def test_positions_beyond_int32_are_exact():
+    rows = np.arange(4, dtype=np.int32)
+    index, epoch, _ = TrainOrder(0, 1000, 4096, rows)(1_000_000)
+    place = 4_096_000_000 % 1000
+    assert epoch.tolist() == [4_096_000] * 4
+    np.testing.assert_array_equal(index, permutation(0, 4_096_000, 1000)[place : place + 4])
+
+
+@pytest.mark.parametrize(("n", "batch_size"), SIZES)
+def test_evaluation_has_each_example_once_then_padding(n, batch_size):
+    order = whole(EvalOrder, n, batch_size)
+    assert order.num_steps == -(-n // batch_size)
+    index, epoch, mask = joined(order, range(order.num_steps))
+    np.testing.assert_array_equal(index[:n], np.arange(n))
+    assert mask[:n].all() and not mask[n:].any()
+    assert (index[n:] == -1).all() and not epoch.any()
+
+
+def test_rows_have_the_dtypes_of_a_batch():
+    for order in TrainOrder(0, 5, 8, np.arange(8)), EvalOrder(5, 8, np.arange(8)):
+        assert [a.dtype.name for a in order(0)] == ["int32", "int32", "bool"]

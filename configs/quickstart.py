@@ -11,7 +11,6 @@ def get_config():
     config.batch_size = 64
     config.duration = "30 epochs"
     config.model.name = "resnet20"
-    config.model.stem = "cifar"
     config.model.dtype = "float32"
     config.model.bn_group_size = 0
     config.data.name = "digits"

@@ -12,9 +12,11 @@ from imagenet_jax.config import base_config
 
 def get_config():
     config = base_config()
+    config.seed = 0
     config.batch_size = 1024
     config.duration = "90 epochs"
     config.model.name = "resnet50"
+    config.model.stem = "imagenet"
     config.model.dtype = "bfloat16"
     config.model.zero_init_residual = True
     config.model.bn_group_size = 32
@@ -30,6 +32,7 @@ def get_config():
     config.data.eval_crop = "center_crop"
     config.data.eval_crop_fraction = 0.875
     config.data.resize_method = "bilinear"
+    config.data.resize_antialias = False
     config.augment.flip = True
     config.augment.mean = (0.485, 0.456, 0.406)
     config.augment.std = (0.229, 0.224, 0.225)

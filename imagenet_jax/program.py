@@ -144,9 +144,10 @@ def make_program(
 def make_model(config: ml_collections.ConfigDict, num_classes: int) -> nn.Module:
     """The model that config.model describes."""
     options = config.model.to_dict()
-    name, width = options.pop("name"), options.pop("width")
-    if width:
-        options["width"] = width
+    name = options.pop("name")
+    for field in ("width", "stem"):
+        if not options[field]:
+            del options[field]  # the model's own
     if config.partitioner != "jit":
         options["axis_name"] = parallel.DATA_AXIS
     return create_model(name, num_classes=num_classes, **options)

@@ -19,7 +19,8 @@ class Field:
 
 
 def _choice(default: str, choices: tuple[str, ...], meaning: str) -> Field:
-    return Field(default, meaning, "one of " + ", ".join(choices), lambda v: v in choices)
+    shown = ", ".join(choice or "''" for choice in choices)
+    return Field(default, meaning, f"one of {shown}", lambda v: v in choices)
 
 
 def _number(default: float, meaning: str, low: float, high: float = math.inf) -> Field:
@@ -51,9 +52,9 @@ SCHEMA: dict[str, Field] = {
     "model.name": Field("resnet50", "a name of the table of models"),
     "model.width": _number(0, "channels of the first stage; 0: the model's own", 0),
     "model.stem": _choice(
-        "imagenet",
-        ("imagenet", "cifar", "cifar_half"),
-        "7x7 stride 2 with max-pool, 3x3 stride 1, or 4x4 stride 2",
+        "",
+        ("", "imagenet", "cifar", "cifar_half"),
+        "7x7 stride 2 with max-pool, 3x3 stride 1, or 4x4 stride 2; '': the model's own",
     ),
     "model.dtype": _choice("bfloat16", ("float32", "bfloat16"), "dtype of the computation"),
     "model.zero_init_residual": Field(True, "residual branches start at zero"),

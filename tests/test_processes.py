@@ -17,10 +17,10 @@ from test_launch import ROOT, TINY
 LONG = [*TINY, "--config.duration=20 steps", "--config.log.every=1 steps"]
 
 
-def start(arguments, *, devices=1, **environment):
-    """Starts launch.py with so many virtual devices."""
+def start(arguments, *, devices=1, prefix=(), **environment):
+    """Starts launch.py with so many virtual devices, by another command if there is a prefix."""
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)} | environment
-    command = [sys.executable, str(ROOT / "launch.py"), *map(str, arguments)]
+    command = [*prefix, sys.executable, str(ROOT / "launch.py"), *map(str, arguments)]
     return subprocess.Popen(
         command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
@@ -89,6 +89,19 @@ def test_sigint_saves_and_exits_cleanly_and_the_same_command_continues(tmp_path)
     lines = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
     steps = [line["step"] for line in lines]
     assert steps == list(range(1, len(steps) + 1))
+
+
+def test_write_that_fails_in_the_background_is_named_and_loses_nothing(tmp_path):
+    """The limit on file sizes lets metrics through, and no checkpoint."""
+    arguments = [*LONG, "--config.checkpoint.every=10 steps", f"--workdir={tmp_path}"]
+    limited = ["bash", "-c", 'ulimit -f 20; exec "$0" "$@"']
+    process = start(arguments, prefix=limited)
+    output = process.communicate()[0].decode()
+    assert process.returncode == 1, output
+    assert f"error: writing a checkpoint to {tmp_path}/checkpoints failed" in output
+    assert "Traceback" not in output
+    finish(start(arguments))
+    assert summary(tmp_path)["step"] == 20
 
 
 def wait_for(file, process, condition):

@@ -25,14 +25,18 @@ Record = dict[str, Any]
 class Checkpoints:
     """The checkpoints of a working directory: the latest few and the best by top1."""
 
-    def __init__(self, directory: Path, *, keep: int):
-        """Opens or makes `directory`; `keep` latest checkpoints stay, beside the best."""
+    def __init__(self, directory: Path, *, keep: int, read_only: bool = False):
+        """Opens or makes `directory`; `keep` latest checkpoints stay, beside the best.
+
+        With `read_only` nothing is touched: a run may be writing to it.
+        """
         self.directory = Path(directory).absolute()
         best = BestN(get_metric_fn=_top1, n=1, keep_checkpoints_without_metrics=False)
         options = ocp.CheckpointManagerOptions(
             best_fn=_top1,
             preservation_policy=AnyPreservationPolicy([LatestN(keep), best]),
-            cleanup_tmp_directories=True,
+            cleanup_tmp_directories=not read_only,
+            read_only=read_only,
         )
         handlers = {
             "state": ocp.StandardCheckpointHandler(),

@@ -63,7 +63,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path, *, which: str) ->
     )
     if not (workdir / "checkpoints").is_dir():
         raise CheckpointError(f"no checkpoints in {workdir}; give the --workdir of a training run")
-    checkpoints = Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep)
+    checkpoints = Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep, read_only=True)
     restored = checkpoints.restore(program.state_shapes(), which=which)
     if restored is None:
         raise CheckpointError(f"no checkpoints in {workdir / 'checkpoints'}; train first")

@@ -82,4 +82,4 @@ def open_zip(path: str, split: str) -> FileSource:
 def _is_image(name: str) -> bool:
     path = PurePosixPath(name)
     hidden = path.name.startswith(".")  # macOS keeps "._1.jpg", no image, beside "1.jpg"
-    return len(path.parts) >= 3 and path.suffix.lower() in IMAGE_SUFFIXES and not hidden
+    return len(path.parts) == 3 and path.suffix.lower() in IMAGE_SUFFIXES and not hidden

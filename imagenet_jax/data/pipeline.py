@@ -5,6 +5,7 @@ needs no care while all goes well: the pipeline stops at its batch, the image is
 name, and the pipeline starts again at that batch without it.
 """
 
+import re
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -46,7 +47,7 @@ def encoded_batches(
     Raises:
       DataError: for an unreadable image, by name, if bad_images is "fail".
     """
-    bad: set[int] = set()
+    bad: set[tuple[int, int]] = set()  # (index, epoch): a crop may miss the damaged part
     step = start
     while step < stop:
         dataset = _dataset(source, order, decode, bad, step, stop, image_size, prefetch)
@@ -63,8 +64,10 @@ def encoded_batches(
                 raise DataError(
                     f"unreadable image: {message}. Remove or mend it, or set data.bad_images=skip"
                 ) from error
-            for message in found.values():
-                logging.warning("unreadable image left out: %s", message)
+            known = {index for index, _ in bad}
+            for (index, _), message in found.items():
+                if index not in known:
+                    logging.warning("unreadable image left out: %s", message)
             bad |= found.keys()
 
 
@@ -118,7 +121,7 @@ def _dataset(
     source: EncodedSource,
     order: Order,
     decode: Decode,
-    bad: set[int],
+    bad: set[tuple[int, int]],
     start: int,
     stop: int,
     image_size: int,
@@ -128,7 +131,9 @@ def _dataset(
 
     def read(step: np.int64) -> tuple[np.ndarray, ...]:
         index, epoch, mask = order(int(step))
-        mask = mask & ~np.isin(index, list(bad))
+        if bad:
+            pairs = zip(index.tolist(), epoch.tolist(), strict=True)
+            mask = mask & np.array([pair not in bad for pair in pairs])
         encoded, label = np.full(len(index), b"", object), np.zeros(len(index), np.int32)
         if mask.any():
             encoded[mask], label[mask] = source.read(index[mask])
@@ -161,16 +166,20 @@ def _dataset(
     return dataset.prefetch(prefetch)
 
 
-def _find_bad(source: EncodedSource, rows: Rows, decode: Decode, known: set[int]) -> dict[int, str]:
-    """The unreadable images of one batch: {index: "NAME: reason"}."""
+def _find_bad(
+    source: EncodedSource, rows: Rows, decode: Decode, known: set[tuple[int, int]]
+) -> dict[tuple[int, int], str]:
+    """The unreadable images of one batch that are not `known`: {(index, epoch): "NAME: reason"}."""
     found = {}
     for index, epoch in zip(rows.index[rows.mask], rows.epoch[rows.mask], strict=True):
-        if int(index) in known:
+        pair = (int(index), int(epoch))
+        if pair in known:
             continue
         try:
             (encoded,), _ = source.read(np.array([index]))
             decode(tf.constant(encoded), tf.constant(index), tf.constant(epoch))
         except (OSError, ValueError, tf.errors.OpError) as error:
-            reason = str(getattr(error, "message", error)).split("\n")[0]
-            found[int(index)] = f"{source.describe(index)}: {reason}"
+            text = str(getattr(error, "message", error))
+            reason = re.sub(r"\{\{.*?\}\}|\[Op:.*", "", text).strip().split("\n")[0]
+            found[pair] = f"{source.describe(index)}: {reason}"
     return found

@@ -102,12 +102,12 @@ def test_area_resize_is_the_mean_of_blocks():
 
 
 def test_bicubic_overshoot_is_clipped():
-    """Without the clip, -20 would wrap round to 236."""
+    """-19 and 274 must not wrap round to 237 and 18."""
     stripes = np.tile(np.repeat(np.uint8([0, 255]), 4), 2)  # 16 columns
     pixels = np.broadcast_to(stripes[None, :, None], (16, 16, 3)).copy()
     options = {"eval_crop_fraction": 1.0, "resize_method": "bicubic"}
     image = evaluated(encode(pixels), image_size=64, **options)
-    dark, bright = image[:, 4:12].max(), image[:, 20:28].min()  # the inside of two stripes
+    dark, bright = image[:, 4:14].max(), image[:, 18:30].min()  # two stripes without their ends
     assert dark == 0 and bright == 255
 
 
@@ -164,7 +164,7 @@ def sample_boxes(shape, area, ratio, count=500):
 
 @pytest.mark.parametrize(
     ("area", "ratio"),
-    [((0.08, 1.0), (3 / 4, 4 / 3)), ((0.35, 0.4), (0.5, 2.0)), ((0.05, 0.5), (1.0, 1.0))],
+    [((0.08, 1.0), (3 / 4, 4 / 3)), ((0.35, 0.4), (0.6, 0.9)), ((0.05, 0.5), (1.0, 1.0))],
 )
 @pytest.mark.parametrize("shape", [(300, 400), (400, 300)])
 def test_random_boxes_keep_to_their_ranges_and_fill_them(area, ratio, shape):

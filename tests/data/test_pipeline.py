@@ -94,6 +94,12 @@ def test_batches_have_the_documented_dtypes_and_shapes(noise_config, rows):
         }
 
 
+def test_an_image_that_takes_long_keeps_its_place(noise_config, noise_folder):
+    (noise_folder / "train/cat/0.jpg").write_bytes(encode(noise(2000, 2000), "JPEG"))
+    (batch,) = evaluated(noise_config, np.arange(10), 10)
+    assert batch["index"].tolist() == list(range(10))
+
+
 @pytest.mark.parametrize("start", [1, 3, 6])
 def test_training_continues_bit_for_bit_from_any_step(noise_config, rows, start):
     whole = trained(noise_config, rows, 0, 8)
@@ -140,17 +146,34 @@ def test_evaluation_can_leave_an_unreadable_image_out(
     assert caplog.records[0].levelname == "WARNING"
 
 
-def test_training_leaves_an_unreadable_image_out_of_every_epoch(
+def test_training_leaves_unreadable_images_out_of_every_epoch(
     noise_config, noise_folder, rows, caplog
 ):
     noise_config.data.bad_images = "skip"
     expected = trained(noise_config, rows, 0, 10)
     spoil(noise_folder)
+    spoil(noise_folder, "train/dog/1.jpg")
     batches = trained(noise_config, rows, 0, 10)
-    assert_same_but_for({BAD_INDEX}, batches, expected)
-    assert np.concatenate([b["epoch"][~b["mask"]] for b in batches]).tolist() == [0, 1, 2, 3]
-    assert len(caplog.records) == 1  # it is named once, not at every epoch
+    assert_same_but_for({BAD_INDEX, 5}, batches, expected)
+    epochs = np.concatenate([b["epoch"][~b["mask"]] for b in batches])
+    assert epochs.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert len(caplog.records) == 2  # each is named once, not at every epoch
     assert_same(trained(noise_config, rows, 6, 10), batches[6:])
+
+
+def test_an_image_damaged_in_part_is_left_out_where_a_crop_meets_the_damage_only(
+    noise_config, noise_folder, rows, caplog
+):
+    """And that does not depend on where the stream was started."""
+    noise_config.data.bad_images = "skip"
+    encoded = encode(noise(200, 200), "JPEG", quality=95)
+    (noise_folder / BAD).write_bytes(encoded[: len(encoded) // 2])
+    batches = trained(noise_config, rows, 0, 50)
+    of_bad = np.concatenate([b["mask"][b["index"] == BAD_INDEX] for b in batches])
+    assert len(of_bad) == 20
+    assert 0 < of_bad.sum() < 20
+    assert len(caplog.records) == 1
+    assert_same(trained(noise_config, rows, 27, 50), batches[27:])
 
 
 def test_any_number_of_unreadable_images_can_be_left_out(noise_config, noise_folder, rows, caplog):
@@ -201,14 +224,14 @@ def test_cached_batches_equal_those_decoded_each_time(stored_config, noise_folde
 def test_a_cached_split_reads_its_files_once(stored_config, noise_folder, rows):
     stored_config.data.cache = True
     split = open_split(stored_config, train=False)
+    first = list(split.eval_batches(rows, 4))
     for file in noise_folder.rglob("*.jpg"):
         file.unlink()
-    batches = list(split.eval_batches(rows, 4))
-    np.testing.assert_array_equal(batches[0]["image"][0], noise(8, 8, seed=0))
+    assert_same(list(split.eval_batches(rows, 4)), first)
 
 
-def test_caching_names_an_unreadable_image(stored_config, noise_folder):
+def test_caching_names_an_unreadable_image(stored_config, noise_folder, rows):
     stored_config.data.cache = True
     spoil(noise_folder)
     with pytest.raises(DataError, match=f"{noise_folder}/{BAD}"):
-        open_split(stored_config, train=True)
+        trained(stored_config, rows, 0, 1)

@@ -124,13 +124,9 @@ def start_process() -> None:
     """Joins the processes of a job and sets up logging, before anything else asks JAX."""
     flags.FLAGS.mark_as_parsed()  # absl would announce that nobody parsed its flags
     logging.use_absl_handler()
-    logging.set_verbosity(logging.WARNING)
-    if not sys.stderr.isatty():
-        # A log file gets clu's lines of metrics; orbax and TFDS would bury them.
-        logging.set_verbosity(logging.INFO)
-        logging.get_absl_handler().addFilter(
-            lambda record: record.levelno > pylogging.INFO or "/clu/" in record.pathname
-        )
+    # A log file gets clu's lines of metrics; on a terminal the progress bar shows them.
+    logging.set_verbosity(logging.WARNING if sys.stderr.isatty() else logging.INFO)
+    logging.get_absl_handler().addFilter(is_of_interest)
     if "JAX_COORDINATOR_ADDRESS" in os.environ:
         jax.distributed.initialize(
             num_processes=int(os.environ["JAX_NUM_PROCESSES"]),
@@ -140,6 +136,13 @@ def start_process() -> None:
         int(os.environ.get("SLURM_NTASKS", "1")) > 1
     ):
         jax.distributed.initialize()
+
+
+def is_of_interest(record: pylogging.LogRecord) -> bool:
+    """Whether to show a log record: orbax and TFDS would bury the others."""
+    if "Requested `tracked_metric`" in str(record.msg):
+        return False  # orbax, at each checkpoint without an evaluation
+    return record.levelno > pylogging.INFO or "/clu/" in record.pathname
 
 
 if __name__ == "__main__":

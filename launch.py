@@ -4,6 +4,7 @@ Flags and process start-up, nothing else. README.md explains the verbs.
 """
 
 import argparse
+import importlib.util
 import logging as pylogging
 import os
 import sys
@@ -23,6 +24,7 @@ from imagenet_jax.train import train
 from imagenet_jax.writers import clu_tracking, write_summary
 
 QUICKSTART = Path(__file__).resolve().parent / "configs" / "quickstart.py"
+PROCESS_VARIABLES = ("NUM_PROCESSES", "PROCESS_ID")
 VERBS = {
     "train": "train (or resume) and evaluate",
     "evaluate": "exact evaluation of a checkpoint",
@@ -37,6 +39,8 @@ def main(argv: Sequence[str]) -> int:
         summary = run(args, make_config(args, overrides))
     except UserError as error:
         return failed(str(error))
+    except OSError as error:
+        return failed(f"{error.filename or args.workdir}: {error.strerror or error}")
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -65,7 +69,11 @@ def run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[str
 
 
 def failed(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    """Prints the message and gives the exit status; ends the job if there are other processes."""
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    if jax.distributed.is_initialized() and jax.process_count() > 1:
+        # The others may wait for this one in a collective: leaving at once ends them all.
+        os._exit(1)
     return 1
 
 
@@ -104,6 +112,8 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, str]]:
             raise ConfigError(f"{field}: write it as {field}=VALUE")
     args = parser.parse_args([arg for arg in argv if arg not in fields])
     args.verb = verb
+    if "://" in (args.workdir or ""):
+        raise ConfigError(f"--workdir={args.workdir} is a URL; give the path of a mounted folder")
     args.workdir = Path(args.workdir or f"runs/{Path(args.config or QUICKSTART).stem}")
     return args, dict(f.removeprefix("--config.").split("=", 1) for f in fields)
 
@@ -112,7 +122,10 @@ def make_config(args: argparse.Namespace, overrides: dict[str, str]) -> ml_colle
     """The config file with the overrides; `evaluate` defaults to the config of the run."""
     saved = args.workdir / "config.json"
     if args.verb == "evaluate" and not args.config and saved.exists():
-        config = from_json(saved.read_text())
+        try:
+            config = from_json(saved.read_text())
+        except ValueError as error:
+            raise ConfigError(f"{saved} cannot be read: {error}") from error
     else:
         config = load_config(args.config or QUICKSTART)
     apply_overrides(config, overrides)
@@ -127,13 +140,18 @@ def start_process() -> None:
     # A log file gets clu's lines of metrics; on a terminal the progress bar shows them.
     logging.set_verbosity(logging.WARNING if sys.stderr.isatty() else logging.INFO)
     logging.get_absl_handler().addFilter(is_of_interest)
+    on_tpu_vm = Path("/dev/accel0").exists() or Path("/dev/vfio/0").exists()
     if "JAX_COORDINATOR_ADDRESS" in os.environ:
-        jax.distributed.initialize(
-            num_processes=int(os.environ["JAX_NUM_PROCESSES"]),
-            process_id=int(os.environ["JAX_PROCESS_ID"]),
-        )
-    elif "," in os.environ.get("TPU_WORKER_HOSTNAMES", "") or (
-        int(os.environ.get("SLURM_NTASKS", "1")) > 1
+        try:
+            count, number = (int(os.environ[f"JAX_{name}"]) for name in PROCESS_VARIABLES)
+        except (KeyError, ValueError) as error:
+            raise ConfigError(
+                "JAX_COORDINATOR_ADDRESS is set; set JAX_NUM_PROCESSES and JAX_PROCESS_ID to "
+                f"whole numbers as well ({error})"
+            ) from error
+        jax.distributed.initialize(num_processes=count, process_id=number)
+    elif int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1 or (
+        on_tpu_vm and importlib.util.find_spec("libtpu")
     ):
         jax.distributed.initialize()
 

@@ -2,9 +2,11 @@
 
 Command:   JAX_NUM_CPU_DEVICES=2 python launch.py --config=configs/cifar10_cpu.py
            (two devices of one core each: XLA splits a small batch over devices better than one
-           device splits it over cores, 850 to 920 against 470 to 540 images/s)
+           device splits it over cores: 813 against 504 images/s side by side)
            from image files train/CLASS/* and test/CLASS/* instead of TFDS:
            --config.data.name=folder:PATH or --config.data.name=zip:FILE
+Hardware:  2 CPU cores (AMD EPYC virtual machine), 24 minutes, 726 images/s.
+Accuracy:  86.58 % top-1 (8,658 of 10,000), one run, seed 0, on the test images re-encoded as JPEG.
 """
 
 from imagenet_jax.config import base_config

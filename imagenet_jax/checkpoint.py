@@ -6,20 +6,27 @@ background into a temporary folder and renames that, so a kill leaves no half of
 """
 
 import contextlib
+import platform
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 from absl import logging
+from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from imagenet_jax.errors import CheckpointError, DivergenceError
 from imagenet_jax.state import TrainState, all_finite, checksum
 
 Record = dict[str, Any]
+PACKAGES = (
+    *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"),
+    *("tensorflow-cpu", "tensorflow", "tensorflow-datasets", "array-record"),
+)
 
 
 class Checkpoints:
@@ -68,13 +75,14 @@ class Checkpoints:
                 f"steps {sorted(self._manager.all_steps())} in {self.directory} are kept. Lower "
                 "config.optim.learning_rate or set config.optim.clip_norm"
             )
-        record = {**record, "checksum": int(bits)}
+        record = {**record, "versions": versions(), "checksum": int(bits)}
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record)
         )
         metrics = None if top1 is None else {"top1": top1}
         with self._named_errors():
-            self._manager.save(step, args=args, metrics=metrics)
+            if not self._manager.save(step, args=args, metrics=metrics):
+                raise RuntimeError(f"Orbax did not take step {step} after {self.steps()[:1]}")
 
     def restore(
         self,
@@ -148,8 +156,10 @@ class Checkpoints:
 
     def close(self) -> None:
         """Waits and lets go of the directory."""
-        self.wait()
-        self._manager.close()
+        try:
+            self.wait()
+        finally:
+            self._manager.close()
 
     def _read_record(self, step: int) -> tuple[Record, Any]:
         """The record, and the names and shapes of the stored arrays."""
@@ -214,6 +224,8 @@ class Checkpoints:
             if jax.process_index() == 0:
                 shutil.rmtree(aside, ignore_errors=True)
                 path.rename(aside)
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("damaged checkpoints set aside")
         self._manager.reload()
 
 
@@ -230,3 +242,12 @@ def _array_shapes(tree: Any) -> dict[str, tuple[int, ...]]:
         ): tuple(leaf.shape)
         for path, leaf in leaves
     }
+
+
+def versions() -> dict[str, str]:
+    """The versions of what a result depends on."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

@@ -31,17 +31,17 @@ def base_config() -> ml_collections.ConfigDict:
 def load_config(path: str | Path) -> ml_collections.ConfigDict:
     """Runs `get_config()` of a Python file. Raises ConfigError if the file does not give one."""
     path = Path(path)
-    if not path.is_file():
+    if path.suffix != ".py" or not path.is_file():
         known = sorted(str(p) for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
         hint = f"; there are {', '.join(known)}" if known else ""
-        raise ConfigError(f"config file {path} does not exist{hint}")
+        raise ConfigError(f"config file {path} is no Python file{hint}")
     spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
         return module.get_config()
-    except (AttributeError, KeyError, TypeError, SyntaxError) as error:
-        raise ConfigError(f"config file {path}: {error}") from error
+    except Exception as error:
+        raise ConfigError(f"config file {path}: {type(error).__name__}: {error}") from error
 
 
 def apply_overrides(config: ml_collections.ConfigDict, overrides: Mapping[str, str]) -> None:
@@ -89,6 +89,8 @@ def validate(config: ml_collections.ConfigDict) -> None:
                 f"config.{name} = {value!r} is not possible; "
                 f"expected {field.allowed}: {field.meaning}"
             )
+    if values["log.profile_steps"] and not values["log.tensorboard"]:
+        raise ConfigError("config.log.profile_steps needs config.log.tensorboard = True")
     missing = [name for name in SCHEMA if name not in values]
     if missing:
         raise ConfigError(f"config lacks the fields {', '.join(missing)}; start from base_config()")
@@ -131,8 +133,13 @@ def to_json(config: ml_collections.ConfigDict) -> str:
 
 def from_json(text: str) -> ml_collections.ConfigDict:
     """The config that `to_json` wrote; fields that were added since get their defaults."""
+    return from_dict(json.loads(text))
+
+
+def from_dict(values: Mapping[str, Any]) -> ml_collections.ConfigDict:
+    """The config with these values; fields that are not among them get their defaults."""
     config = base_config()
-    for name, value in flatten(json.loads(text)):
+    for name, value in flatten(values):
         _field(name)
         _set(config, name, value)
     return config

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import ml_collections
 
-from imagenet_jax.checkpoint import Checkpoints
+from imagenet_jax.checkpoint import Checkpoints, Record
 from imagenet_jax.data import Split, open_split
 from imagenet_jax.errors import CheckpointError
 from imagenet_jax.feed import Feed
@@ -50,21 +50,24 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path, *, which: str) ->
       model, dataset, step and eval (see `evaluate_split`).
 
     Raises:
-      CheckpointError: if there is no checkpoint, or only one of another model.
+      CheckpointError: if there is no checkpoint, or only one of another model or other classes.
     """
     mesh = make_mesh()
-    check_config(config, mesh)
-    train_split, split = open_split(config, train=True), open_split(config, train=False)
-    program = make_program(
-        config,
-        mesh,
-        num_classes=train_split.num_classes,
-        num_examples=train_split.num_examples,
-    )
+    check_config(config, mesh, training=False)
     if not (workdir / "checkpoints").is_dir():
         raise CheckpointError(f"no checkpoints in {workdir}; give the --workdir of a training run")
+    split = open_split(config, train=False)
+    program = make_program(config, mesh, num_classes=split.num_classes)
     checkpoints = Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep, read_only=True)
-    restored = checkpoints.restore(program.state_shapes(), which=which)
+
+    def check(step: int, record: Record) -> None:
+        if record["data"]["class_names"] != list(split.source.class_names):
+            raise CheckpointError(
+                f"checkpoint {step} in {workdir} was trained on other classes than those of "
+                f"{config.data.name}, split {split.name}"
+            )
+
+    restored = checkpoints.restore(program.state_shapes(), which=which, check=check)
     if restored is None:
         raise CheckpointError(f"no checkpoints in {workdir / 'checkpoints'}; train first")
     state, record = restored

@@ -12,8 +12,8 @@ from imagenet_jax.errors import UserError
 from imagenet_jax.progress import Progress
 from imagenet_jax.writers import MetricsFile, Writer
 
-# (workdir, total steps, profile_steps) to a writer and hooks that are called with each step.
-Tracking = Callable[[Path, int, int], tuple[Writer, list[Callable[[int], Any]]]]
+# (workdir, steps done, total steps, profile_steps) to a writer, and hooks for each step.
+Tracking = Callable[[Path, int, int, int], tuple[Writer, list[Callable[[int], Any]]]]
 
 
 class Outputs:
@@ -36,7 +36,7 @@ class Outputs:
         self._writers = [MetricsFile(workdir / "metrics.jsonl", resume_step=start)]
         self._progress = Progress(start=start, total=total, images_per_step=config.batch_size)
         if tracking:
-            writer, self._hooks = tracking(workdir, total, config.log.profile_steps)
+            writer, self._hooks = tracking(workdir, start, total, config.log.profile_steps)
             self._writers.append(writer)
 
     def __enter__(self) -> "Outputs":

@@ -1,6 +1,7 @@
 """SIGTERM and SIGINT ask a run to save and stop at the end of the step."""
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -15,13 +16,16 @@ def stop_requests() -> Iterator[Callable[[int], bool]]:
     """Gives a function of the step that tells whether to stop after it.
 
     With several processes it is JAX's preemption service that catches SIGTERM and makes all
-    of them agree on the step. With one, the first signal asks and a second one kills.
-    Outside the main thread signals are left alone.
+    of them agree on the step; SIGINT is passed on to it. With one process the first signal
+    asks and a second one kills. Outside the main thread signals are left alone.
     """
+    in_main_thread = threading.current_thread() is threading.main_thread()
     if jax.process_count() > 1:
+        if in_main_thread:
+            signal.signal(signal.SIGINT, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
         yield multihost_utils.reached_preemption_sync_point
         return
-    if threading.current_thread() is not threading.main_thread():
+    if not in_main_thread:
         yield lambda step: False
         return
     requested = threading.Event()

@@ -92,15 +92,21 @@ class Program:
         )
 
 
-def check_config(config: ml_collections.ConfigDict, mesh: Mesh) -> None:
+def check_config(config: ml_collections.ConfigDict, mesh: Mesh, *, training: bool = True) -> None:
     """Finds what is wrong with a config before data is opened or anything is compiled.
+
+    Args:
+      config: see `schema.SCHEMA`.
+      mesh: the devices.
+      training: whether batch_size has to divide by the devices.
 
     Raises:
       ConfigError: for a field, a value or a model that does not exist, or a batch that does
         not divide by the devices.
     """
     validate(config)
-    validate_batch(config, mesh.size)
+    if training:
+        validate_batch(config, mesh.size)
     make_model(config, num_classes=1)
     if config.partitioner == "pmap" and jax.process_count() > 1:
         raise ConfigError(
@@ -110,7 +116,11 @@ def check_config(config: ml_collections.ConfigDict, mesh: Mesh) -> None:
 
 
 def make_program(
-    config: ml_collections.ConfigDict, mesh: Mesh, *, num_classes: int, num_examples: int
+    config: ml_collections.ConfigDict,
+    mesh: Mesh,
+    *,
+    num_classes: int,
+    num_examples: int | None = None,
 ) -> Program:
     """Builds model, schedule and optimizer for a data set.
 
@@ -118,25 +128,29 @@ def make_program(
       config: see `schema.SCHEMA`; checked by `check_config`.
       mesh: the devices, see `parallel.make_mesh`.
       num_classes: classes of the data set.
-      num_examples: training examples per epoch.
+      num_examples: training examples per epoch; None: only to evaluate.
 
     Raises:
       ConfigError: if the run or its warmup has no sensible length for this data set.
     """
-    total_steps = steps_of(config.duration, batch_size=config.batch_size, num_examples=num_examples)
-    if total_steps < 1:
-        raise ConfigError(
-            f"config.duration = {config.duration!r} is less than one step of "
-            f"{config.batch_size} of {num_examples} examples"
+    total_steps, schedule = 0, lambda step: 0.0
+    if num_examples is not None:
+        total_steps = steps_of(
+            config.duration, batch_size=config.batch_size, num_examples=num_examples
         )
-    schedule = make_schedule(config, total_steps=total_steps, num_examples=num_examples)
+        if total_steps < 1:
+            raise ConfigError(
+                f"config.duration = {config.duration!r} is less than one step of "
+                f"{config.batch_size} of {num_examples} examples"
+            )
+        schedule = make_schedule(config, total_steps=total_steps, num_examples=num_examples)
     return Program(
         config=config,
         mesh=mesh,
         model=make_model(config, num_classes),
         optimizer=make_optimizer(config.optim, schedule),
         learning_rate=jax.jit(schedule),
-        num_examples=num_examples,
+        num_examples=num_examples or 0,
         total_steps=total_steps,
     )
 

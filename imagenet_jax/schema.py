@@ -56,7 +56,11 @@ SCHEMA: dict[str, Field] = {
         ("", "imagenet", "cifar", "cifar_half"),
         "7x7 stride 2 with max-pool, 3x3 stride 1, or 4x4 stride 2; '': the model's own",
     ),
-    "model.dtype": _choice("bfloat16", ("float32", "bfloat16"), "dtype of the computation"),
+    "model.dtype": _choice(
+        "bfloat16",
+        ("float32", "bfloat16"),
+        "dtype of the computation; float32 in the backend's default precision",
+    ),
     "model.zero_init_residual": Field(True, "residual branches start at zero"),
     "model.bn_group_size": _number(
         32, "images that share batch statistics; 0: the whole (micro-)batch", 0
@@ -102,7 +106,9 @@ SCHEMA: dict[str, Field] = {
     "data.resize_antialias": Field(False, "filter before shrinking, as Pillow does"),
     "data.cache": Field(False, "decode the whole data set once and keep it in memory"),
     "data.bad_images": _choice(
-        "fail", ("fail", "skip"), "an image that cannot be decoded: stop, or leave out by name"
+        "fail",
+        ("fail", "skip"),
+        "an image that cannot be decoded: stop, or name it and train on black with weight 0",
     ),
     "data.prefetch": _number(4, "batches made ahead by the host", 1),
     "data.fake_train_examples": _number(1281167, "fake: size of the training split", 1),

@@ -2,20 +2,19 @@
 
 import dataclasses
 import math
-import platform
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import jax
 import ml_collections
 import tqdm
+from jax.experimental import multihost_utils
 
 from imagenet_jax.checkpoint import Checkpoints, Record
 from imagenet_jax.clock import Clock
-from imagenet_jax.config import differences, to_json
+from imagenet_jax.config import differences, from_dict, to_json
 from imagenet_jax.data import Split, open_split
 from imagenet_jax.errors import CheckpointError, DataError, DivergenceError
 from imagenet_jax.evaluate import evaluate_split
@@ -98,7 +97,8 @@ class Run:
         """Takes up the newest good checkpoint, or starts from scratch."""
 
         def check(step: int, record: Record) -> None:
-            changes = differences(record["config"], self.config)
+            changes = differences(from_dict(record["config"]), self.config)
+            changes += differences({"data set": record["data"]}, {"data set": self._data()})
             if changes and not allow_config_change:
                 raise CheckpointError(
                     f"checkpoint {step} in {self.workdir} was written with another config:\n  "
@@ -118,6 +118,7 @@ class Run:
             self._say(f"{state}: step {self.step} of {total} in {self.workdir}")
         else:
             self.state = self.program.init_state()
+        multihost_utils.assert_equal(self.step, "processes see other checkpoints; share --workdir")
         if self.is_main:
             replace_text(self.workdir / "config.json", to_json(self.config))
 
@@ -156,7 +157,7 @@ class Run:
                 if save or step % log_every == 0:
                     self.log(out)
                 if step == total or (step % eval_every == 0 and not stop):
-                    self.evaluate(out)
+                    self.evaluate(out, save_on_error=True)
                 if save:
                     self.save()
                 if stop and step < total:
@@ -185,14 +186,19 @@ class Run:
             },
         )
 
-    def evaluate(self, out: Outputs | None = None) -> dict[str, Any]:
-        """Evaluates the current state, once per step."""
+    def evaluate(self, out: Outputs | None = None, save_on_error: bool = False) -> dict[str, Any]:
+        """Evaluates the current state, once per step; an error need not cost the training."""
         if self.last_eval and self.last_eval[0] == self.step:
             return self.last_eval[1]
         with self.clock.paused():
             self.eval_step = self.eval_step or self.program.compile_eval_step()
             variables = self.state.eval_variables()
-            result = evaluate_split(self.program, self.eval_step, variables, self.eval_split)
+            try:
+                result = evaluate_split(self.program, self.eval_step, variables, self.eval_split)
+            except Exception:
+                if save_on_error:
+                    self.save()
+                raise
         self.last_eval = (self.step, result)
         if out:
             names = ("loss", "top1", "top5")
@@ -211,13 +217,14 @@ class Run:
                 "config": self.config.to_dict(),
                 "position": {"step": self.step, "epoch": epoch, "example": example},
                 "clock": dataclasses.asdict(self.clock),
-                "versions": versions(),
+                "data": self._data(),
             }
             self.checkpoints.save(self.step, self.state, record, top1)
 
     def finish(self) -> dict[str, Any]:
         """Waits for the last checkpoint and writes summary.json and curves.png."""
         self.checkpoints.wait()
+        self.clock.tick(training=False)
         result = self.evaluate()
         self.clock.tick(training=False)
         device = jax.devices()[0]
@@ -241,6 +248,11 @@ class Run:
             plot_curves(self.workdir)
             self._say(f"finished; everything is in {self.workdir}")
         return summary
+
+    def _data(self) -> dict[str, Any]:
+        """What the order of the data and the meaning of the labels depend on."""
+        classes = list(self.train_split.source.class_names)
+        return {"num_examples": self.train_split.num_examples, "class_names": classes}
 
     def _say(self, text: str) -> None:
         if self.is_main:
@@ -277,9 +289,3 @@ def check_classes(train_split: Split, eval_split: Split) -> None:
             f"{train_split.name} has {train_split.num_classes} classes and {eval_split.name} has "
             f"{eval_split.num_classes}, or they have other names; they must be the same"
         )
-
-
-def versions() -> dict[str, str]:
-    """The versions of what a result depends on."""
-    names = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}

@@ -53,14 +53,15 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 
 
 def clu_tracking(
-    workdir: Path, total_steps: int, profile_steps: int
+    workdir: Path, start: int, total_steps: int, profile_steps: int
 ) -> tuple[Writer, list[Callable[[int], Any]]]:
     """clu's writers to TensorBoard and to the log, and its periodic actions.
 
     Args:
       workdir: where event files and profiles go.
+      start: steps done before.
       total_steps: length of the run, for the time left.
-      profile_steps: steps to trace from the tenth on; 0: none.
+      profile_steps: steps to trace, from the tenth after the start on; 0: none.
 
     Returns:
       The writer, and hooks to be called with the number of each step done.
@@ -78,6 +79,7 @@ def clu_tracking(
             periodic_actions.Profile(
                 logdir=str(workdir),
                 num_profile_steps=profile_steps,
+                first_profile=start + 10,
                 profile_duration_ms=None,
                 every_secs=None,
             )

@@ -137,5 +137,5 @@ def test_config_file_with_a_misspelt_field(tmp_path):
 
 def test_missing_config_file_lists_its_neighbours(tmp_path):
     (tmp_path / "a.py").write_text("")
-    with pytest.raises(ConfigError, match=r"b.py does not exist; there are .*a.py"):
+    with pytest.raises(ConfigError, match=r"b.py is no Python file; there are .*a.py"):
         load_config(tmp_path / "b.py")

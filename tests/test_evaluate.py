@@ -25,6 +25,20 @@ def test_partitioners_count_the_same(tiny_config, tmp_path):
         assert found["correct_top1"] == trained["correct_top1"]
 
 
+def test_evaluation_needs_neither_training_data_nor_its_batch_size(tiny_config, tmp_path):
+    trained = train(tiny_config, tmp_path)["eval"]
+    tiny_config.batch_size, tiny_config.data.fake_train_examples = 3, 1
+    found = evaluate(tiny_config, tmp_path, which="latest")["eval"]
+    assert found["correct_top1"] == trained["correct_top1"]
+
+
+def test_other_classes_than_those_trained_on_are_refused(tiny_config, tmp_path):
+    train(tiny_config, tmp_path)
+    tiny_config.data.fake_classes = 11
+    with pytest.raises(CheckpointError, match="trained on other classes"):
+        evaluate(tiny_config, tmp_path, which="latest")
+
+
 def test_workdir_without_a_run_is_refused(tiny_config, tmp_path):
     with pytest.raises(CheckpointError, match="no checkpoints in"):
         evaluate(tiny_config, tmp_path, which="latest")

@@ -42,7 +42,7 @@ def test_train_then_evaluate_from_the_workdir_alone(tmp_path, capsys):
     ("argv", "message"),
     [
         (["fly"], "there is no verb 'fly'; there are train, evaluate"),
-        (["--config=configs/nothing.py"], "configs/nothing.py does not exist"),
+        (["--config=configs/nothing.py"], "configs/nothing.py is no Python file"),
         (["--config.bach_size=3"], "did you mean 'batch_size'"),
         (["--config.batch_size", "3"], "write it as --config.batch_size=VALUE"),
         (["--config.optim.name=adam"], "one of sgd, adamw"),

@@ -15,6 +15,7 @@ from imagenet_jax.config import from_json
 from imagenet_jax.data import catalog
 from imagenet_jax.errors import CheckpointError, DataError, DivergenceError, UserError
 from imagenet_jax.train import train
+from imagenet_jax.writers import clu_tracking
 
 ROOT = Path(__file__).parents[1]
 SUMMARY_KEYS = {
@@ -44,7 +45,7 @@ class StopAt:
     def __init__(self, step, action):
         self.step, self.action = step, action
 
-    def __call__(self, workdir, total_steps, profile_steps):
+    def __call__(self, workdir, start, total_steps, profile_steps):
         class NoWriter:
             def write_scalars(self, step, scalars): ...
             def flush(self): ...
@@ -140,7 +141,7 @@ def test_divergence_stops_and_keeps_the_last_good_checkpoint(tiny_config, tmp_pa
     good = train(tiny_config, tmp_path)
     tiny_config.duration = "40 steps"
     tiny_config.optim.learning_rate = 1e30
-    with pytest.raises(DivergenceError, match=r"step|learning_rate"):
+    with pytest.raises(DivergenceError, match=r"last good checkpoint is step 5|not finite at step"):
         train(tiny_config, tmp_path, allow_config_change=True)
     tiny_config.duration, tiny_config.optim.learning_rate = "5 steps", 0.1
     assert train(tiny_config, tmp_path)["state_sha256"] == good["state_sha256"]
@@ -174,11 +175,38 @@ def test_error_of_the_input_thread_reaches_the_loop(tiny_config, tmp_path, monke
     assert [t.name for t in threading.enumerate() if t.name == "feed"] == []
 
 
-def test_all_images_are_counted_whatever_the_speed(tiny_config, tmp_path):
-    summary = train(tiny_config, tmp_path)
-    last = read_lines(tmp_path)[-1]
-    assert last["step"] == 20
-    assert summary["wall_seconds"] > 320 / summary["images_per_second"]
+def test_clu_writes_tensorboard_files_progress_and_a_profile(tiny_config, tmp_path):
+    tiny_config.log.tensorboard, tiny_config.log.profile_steps = True, 2
+    train(tiny_config, tmp_path, tracking=clu_tracking)
+    assert list(tmp_path.glob("events.out.tfevents.*"))
+    assert list(tmp_path.glob("plugins/profile/*/*.xplane.pb"))
+
+
+def test_error_in_an_evaluation_does_not_cost_the_training(tiny_config, tmp_path, monkeypatch):
+    def broken(self, rows, batch_size):
+        raise DataError("photo is broken")
+
+    tiny_config.checkpoint.every = "20 steps"
+    with monkeypatch.context() as patch, pytest.raises(DataError, match="photo is broken"):
+        patch.setattr(catalog.Split, "eval_batches", broken)
+        train(tiny_config, tmp_path)
+    assert (tmp_path / "checkpoints" / "10").is_dir()
+    assert train(tiny_config, tmp_path)["step"] == 20
+
+
+def test_changed_data_set_is_refused(tiny_config, tmp_path, monkeypatch):
+    """As when a photo was added to a folder between two starts."""
+    train(tiny_config, tmp_path)
+    real = catalog.open_split
+
+    def open_split(config, train):
+        split = real(config, train)
+        split.source.num_examples += train
+        return split
+
+    monkeypatch.setattr("imagenet_jax.train.open_split", open_split)
+    with pytest.raises(CheckpointError, match=r"num_examples: 40 -> 41"):
+        train(tiny_config, tmp_path)
 
 
 def test_transfer_guard_catches_a_host_array_in_the_loop(tiny_config, tmp_path, monkeypatch):

@@ -112,10 +112,12 @@ def _open_records(data: ml_collections.ConfigDict, split: str) -> EncodedSource:
     """Process 0 prepares what is missing while the others wait."""
     from imagenet_jax.data import records
 
-    if jax.process_index() == 0:
-        source = records.open_records(data.name, data.dir, split)
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(f"prepared {data.name} {split}")
+    try:
+        if jax.process_index() == 0:
+            source = records.open_records(data.name, data.dir, split)
+    finally:
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices(f"prepared {data.name} {split}")
     if jax.process_index() != 0:
         source = records.open_records(data.name, data.dir, split)
     return source

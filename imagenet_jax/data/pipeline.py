@@ -178,7 +178,7 @@ def _find_bad(
         try:
             (encoded,), _ = source.read(np.array([index]))
             decode(tf.constant(encoded), tf.constant(index), tf.constant(epoch))
-        except (OSError, ValueError, tf.errors.OpError) as error:
+        except Exception as error:  # also protobuf's and array_record's own
             text = str(getattr(error, "message", error))
             reason = re.sub(r"\{\{.*?\}\}|\[Op:.*", "", text).strip().split("\n")[0]
             found[pair] = f"{source.describe(index)}: {reason}"

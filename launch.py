@@ -158,8 +158,8 @@ def start_process() -> None:
 
 def is_of_interest(record: pylogging.LogRecord) -> bool:
     """Whether to show a log record: orbax and TFDS would bury the others."""
-    if "Requested `tracked_metric`" in str(record.msg):
-        return False  # orbax, at each checkpoint without an evaluation
+    if str(record.msg).startswith(("Requested `tracked_metric`", "Variant folder")):
+        return False  # at each checkpoint without an evaluation, at each data set to be prepared
     return record.levelno > pylogging.INFO or "/clu/" in record.pathname
 
 

@@ -101,7 +101,8 @@ class Run:
             changes += differences({"data set": record["data"]}, {"data set": self._data()})
             if changes and not allow_config_change:
                 raise CheckpointError(
-                    f"checkpoint {step} in {self.workdir} was written with another config:\n  "
+                    f"checkpoint {step} in {self.workdir} was written with another config or data "
+                    + "set:\n  "
                     + "\n  ".join(changes)
                     + "\nUse another --workdir, the old values, or --allow_config_change to go on"
                 )

@@ -94,6 +94,14 @@ def test_missing_data_ends_both_of_two_processes(tmp_path):
         assert "ILSVRC2012_img_train.tar" in output or "coordination" in output.lower()
 
 
+def test_missing_accelerator_is_named(tmp_path):
+    process = start([*LONG, f"--workdir={tmp_path}"], JAX_PLATFORMS="rocm")
+    output = process.communicate()[0].decode()
+    assert process.returncode == 1
+    assert "error: JAX found no devices (JAX_PLATFORMS=rocm)" in output
+    assert "Traceback" not in output
+
+
 def test_sigint_saves_and_exits_cleanly_and_the_same_command_continues(tmp_path):
     arguments = [*LONG, "--config.duration=2000 steps", f"--workdir={tmp_path}"]
     process = start(arguments)

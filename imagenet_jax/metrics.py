@@ -14,6 +14,11 @@ SUMS = {
 }
 
 
+def zero_sums() -> dict[str, jax.Array]:
+    """The sums over no examples."""
+    return {name: jnp.zeros((), dtype) for name, dtype in SUMS.items()}
+
+
 def classification_sums(
     logits: jax.Array, label: jax.Array, loss: jax.Array, mask: jax.Array
 ) -> dict[str, jax.Array]:

@@ -34,10 +34,10 @@ class Outputs:
         if jax.process_index() != 0:
             return
         self._writers = [MetricsFile(workdir / "metrics.jsonl", resume_step=start)]
-        self._progress = Progress(start=start, total=total, images_per_step=config.batch_size)
         if tracking:
             writer, self._hooks = tracking(workdir, start, total, config.log.profile_steps)
             self._writers.append(writer)
+        self._progress = Progress(start=start, total=total, images_per_step=config.batch_size)
 
     def __enter__(self) -> "Outputs":
         return self

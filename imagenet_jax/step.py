@@ -34,7 +34,7 @@ def train_step(
       state: the state, replicated.
       batch: see `data.Split`; leading axis B, divisible by config.accumulate.
       model, optimizer, config: static.
-      axis_name: mapped axis over which the batch is spread, if it is a device's share.
+      axis_name: mapped axis over which the batch is spread, if this is a device's share.
 
     Returns:
       The new state, and `metrics.classification_sums` over the global batch.
@@ -62,8 +62,7 @@ def train_step(
         return (gradient, batch_stats, sums), None
 
     zeros = jax.tree.map(jnp.zeros_like, state.params)
-    no_sums = {name: jnp.zeros((), dtype) for name, dtype in metrics.SUMS.items()}
-    carry = (zeros, state.batch_stats, no_sums)
+    carry = (zeros, state.batch_stats, metrics.zero_sums())
     if config.accumulate == 1:
         carry, _ = add_part(carry, batch)
     else:
@@ -75,14 +74,14 @@ def train_step(
 
     updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    new_state = state.replace(
+    state = state.replace(
         step=state.step + 1,
         params=params,
         batch_stats=batch_stats,
         opt_state=opt_state,
         ema=_averaged(state, params, batch_stats, config.ema_decay),
     )
-    return new_state, sums
+    return state, sums
 
 
 def eval_step(

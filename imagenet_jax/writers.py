@@ -66,9 +66,9 @@ def clu_tracking(
     Returns:
       The writer, and hooks to be called with the number of each step done.
     """
-    from clu import metric_writers, periodic_actions
-
-    from imagenet_jax.data import host_tensorflow  # noqa: F401, hides the accelerators from it
+    # Before clu imports TensorFlow: this one hides the accelerators from it, and keeps it quiet.
+    import imagenet_jax.data.host_tensorflow  # noqa: F401  # isort: skip
+    from clu import metric_writers, periodic_actions  # isort: skip
 
     writer = metric_writers.MultiWriter(
         [metric_writers.SummaryWriter(str(workdir)), metric_writers.LoggingWriter()]

@@ -19,7 +19,7 @@ from absl import logging
 from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
-from imagenet_jax.errors import CheckpointError, DivergenceError
+from imagenet_jax.errors import CheckpointError, DivergenceError, UserError
 from imagenet_jax.state import TrainState, all_finite, checksum
 
 Record = dict[str, Any]
@@ -114,7 +114,7 @@ class Checkpoints:
                 check(step, record)
                 self._refuse_other_model(step, stored, shapes)
                 state = self._read_state(step, shapes, record)
-            except CheckpointError:
+            except UserError:
                 raise
             except Exception as error:  # Orbax raises every kind, down to a bare Exception
                 damaged[step] = str(error).split("\n")[0][:300]

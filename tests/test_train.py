@@ -13,7 +13,7 @@ import pytest
 from imagenet_jax import feed
 from imagenet_jax.config import from_json
 from imagenet_jax.data import catalog
-from imagenet_jax.errors import CheckpointError, DataError, DivergenceError, UserError
+from imagenet_jax.errors import CheckpointError, ConfigError, DataError, DivergenceError, UserError
 from imagenet_jax.train import train
 from imagenet_jax.writers import clu_tracking
 
@@ -134,6 +134,17 @@ def test_changed_config_is_refused_with_the_fields_and_allowed_by_the_flag(tiny_
     assert "optim.learning_rate: 0.1 -> 0.05" in str(error.value)
     assert "--allow_config_change" in str(error.value)
     assert train(tiny_config, tmp_path, allow_config_change=True)["step"] == 10
+
+
+def test_record_with_a_field_that_is_gone_is_no_damage(tiny_config, tmp_path, monkeypatch):
+    train(tiny_config, tmp_path)
+
+    def from_dict(values):
+        raise ConfigError("config has no field 'old'")
+
+    monkeypatch.setattr("imagenet_jax.train.from_dict", from_dict)
+    with pytest.raises(ConfigError, match="no field 'old'"):
+        train(tiny_config, tmp_path)
 
 
 def test_divergence_stops_and_keeps_the_last_good_checkpoint(tiny_config, tmp_path):

@@ -74,7 +74,7 @@ class ResNet(nn.Module):
       num_classes: number of logits.
       width: channels of the first stage, doubled at each stage.
       stem: "imagenet" (7x7 stride 2, 3x3 max-pool stride 2), "cifar" (3x3 stride 1) or
-        "cifar_half" (4x4 stride 2, a third of the cost).
+        "cifar_half" (4x4 stride 2, every stage at half the height and width).
       dtype: dtype of convolutions and activations; parameters and logits are float32.
       zero_init_residual: start every residual branch at zero (Goyal et al. 2017).
       bn_group_size, bn_momentum, bn_epsilon, axis_name: see `norm.BatchNorm`.

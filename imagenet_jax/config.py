@@ -91,6 +91,16 @@ def validate(config: ml_collections.ConfigDict) -> None:
             )
     if values["log.profile_steps"] and not values["log.tensorboard"]:
         raise ConfigError("config.log.profile_steps needs config.log.tensorboard = True")
+    if values["batch_size"] % values["data.repeats"]:
+        raise ConfigError(
+            f"config.batch_size = {values['batch_size']} does not divide by config.data.repeats = "
+            f"{values['data.repeats']}"
+        )
+    if 0 < values["data.eval_resize"] < values["data.image_size"]:
+        raise ConfigError(
+            f"config.data.eval_resize = {values['data.eval_resize']} is smaller than the crop of "
+            f"config.data.image_size = {values['data.image_size']}"
+        )
     missing = [name for name in SCHEMA if name not in values]
     if missing:
         raise ConfigError(f"config lacks the fields {', '.join(missing)}; start from base_config()")

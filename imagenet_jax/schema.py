@@ -35,6 +35,8 @@ def _duration(default: str, meaning: str, empty: bool = False) -> Field:
     return Field(default, meaning, allowed, lambda v: (empty and v == "") or is_duration(v))
 
 
+CROPS = ("center_crop", "resize_center_crop", "resize", "none")
+
 SCHEMA: dict[str, Field] = {
     "seed": _number(0, "seed of initialisation, order and augmentation", 0, 2**31 - 1),
     "batch_size": _number(256, "images per optimizer update, over all devices", 1),
@@ -76,8 +78,8 @@ SCHEMA: dict[str, Field] = {
     "data.image_size": _number(224, "height and width in pixels that the model sees", 1),
     "data.train_crop": _choice(
         "random_resized_crop",
-        ("random_resized_crop", "center_crop", "none"),
-        "training images: host-side crop and resize; none: stored at image_size already",
+        ("random_resized_crop", *CROPS),
+        "how training images get to image_size, on the host; see data/preprocess.py",
     ),
     "data.crop_area": Field(
         (0.08, 1.0),
@@ -92,24 +94,47 @@ SCHEMA: dict[str, Field] = {
         lambda v: len(v) == 2 and 0 < v[0] <= v[1],
     ),
     "data.eval_crop": _choice(
-        "center_crop", ("center_crop", "none"), "evaluation images: host-side crop and resize"
+        "center_crop", CROPS, "how evaluation images get to image_size; see data/preprocess.py"
     ),
     "data.eval_crop_fraction": Field(
         0.875,
-        "center_crop: side of the crop over the image's short side",
+        "center_crop: side of the crop over the image's short side; resize_center_crop: "
+        "image_size over the resized short side",
         "above 0, at most 1",
         lambda v: 0 < v <= 1,
     ),
-    "data.resize_method": _choice(
-        "bilinear", ("bilinear", "bicubic", "area"), "interpolation of the resize, by tf.image"
+    "data.eval_resize": _number(
+        0,
+        "resize_center_crop: short side in pixels before the crop; 0: image_size / "
+        "eval_crop_fraction, rounded down",
+        0,
     ),
-    "data.resize_antialias": Field(False, "filter before shrinking, as Pillow does"),
+    "data.resize_method": _choice(
+        "bilinear", ("nearest", "bilinear", "bicubic", "area", "lanczos"), "interpolation"
+    ),
+    "data.resize_antialias": Field(
+        False, "filter before shrinking: Pillow's resize; else OpenCV's, which is faster"
+    ),
+    "data.draft": Field(
+        True,
+        "training: decode a JPEG's crop at 1/2, 1/4 or 1/8 of its size where that is no "
+        "smaller than image_size",
+    ),
+    "data.exif_orientation": Field(True, "turn photos upright as their EXIF data say"),
+    "data.max_pixels": _number(2**27, "larger images count as unreadable", 1),
     "data.cache": Field(False, "decode the whole data set once and keep it in memory"),
     "data.bad_images": _choice(
         "fail",
         ("fail", "skip"),
-        "an image that cannot be decoded: stop, or name it and train on black with weight 0",
+        "an image that cannot be read: stop, or name it and go on with weight 0 in its place",
     ),
+    "data.max_bad_fraction": _number(
+        0.05, "bad_images = skip: largest share of a split's images that may be unreadable", 0, 1
+    ),
+    "data.repeats": _number(
+        1, "training: how often an example comes in its batch, each time augmented anew", 1
+    ),
+    "data.workers": _number(0, "threads that read and decode; 0: one per CPU core", 0),
     "data.prefetch": _number(4, "batches made ahead by the host", 1),
     "data.fake_train_examples": _number(1281167, "fake: size of the training split", 1),
     "data.fake_eval_examples": _number(50000, "fake: size of the evaluation split", 1),

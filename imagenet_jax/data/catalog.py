@@ -1,8 +1,8 @@
 """From a config to batches: which data set, how its images are made ready, in which order."""
 
 import dataclasses
-import functools
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import jax
 import ml_collections
@@ -10,9 +10,12 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from imagenet_jax.data.fake import FakeSource
-from imagenet_jax.data.order import EvalOrder, TrainOrder
+from imagenet_jax.data.order import EvalOrder, Order, TrainOrder
 from imagenet_jax.data.source import ArraySource, EncodedSource
 from imagenet_jax.errors import ConfigError
+
+if TYPE_CHECKING:  # it imports TensorFlow
+    from imagenet_jax.data.pipeline import Pipeline
 
 TFDS_NAMES = ("imagenet2012", "cifar10", "digits")
 
@@ -26,12 +29,14 @@ class Split:
     A batch is a dict of NumPy arrays with the rows that this process holds:
       image uint8 [b, S, S, 3] RGB; label int32 [b]; mask bool [b], False for padding and
       for images that cannot be read; index int32 [b], the example's number in its split;
-      epoch int32 [b], how often the split was passed through before.
+      epoch int32 [b], how often the example came up before.
+    `unreadable` names the images that were skipped so far, {index: "NAME: reason"}.
     """
 
     config: ml_collections.ConfigDict
     source: EncodedSource | ArraySource
     train: bool
+    unreadable: dict[int, str] = dataclasses.field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -48,7 +53,9 @@ class Split:
     def train_batches(self, rows: np.ndarray, start: int, stop: int) -> Iterator[dict]:
         """The batches of the steps start <= step < stop; `rows` of each global batch."""
         config = self.config
-        order = TrainOrder(config.seed, self.num_examples, config.batch_size, rows)
+        order = TrainOrder(
+            config.seed, self.num_examples, config.batch_size, rows, config.data.repeats
+        )
         return self._batches(order, start, stop)
 
     def eval_batches(self, rows: np.ndarray, batch_size: int) -> Iterator[dict]:
@@ -56,24 +63,24 @@ class Split:
         order = EvalOrder(self.num_examples, batch_size, rows)
         return self._batches(order, 0, order.num_steps)
 
-    def _batches(self, order: TrainOrder | EvalOrder, start: int, stop: int) -> Iterator[dict]:
-        data = self.config.data
-        if data.cache and not hasattr(self.source, "arrays"):
-            self.source = _in_memory(self.source, self.config, self.train)
+    def _batches(self, order: Order, start: int, stop: int) -> Iterator[dict]:
+        if self.config.data.cache and not hasattr(self.source, "arrays"):
+            from imagenet_jax.data.memory import decode_all
+
+            self.source = decode_all(self.pipeline())
         if hasattr(self.source, "arrays"):
             return _array_batches(self.source, order, start, stop)
-        from imagenet_jax.data import pipeline
+        return self.pipeline().batches(order, start, stop)
 
-        return pipeline.encoded_batches(
-            self.source,
-            order,
-            _decode(self.config, self.train),
-            start=start,
-            stop=stop,
-            image_size=data.image_size,
-            bad_images=data.bad_images,
-            prefetch=data.prefetch,
-        )
+    def pipeline(self) -> "Pipeline":
+        """The host pipeline of a split whose images are encoded."""
+        from imagenet_jax.data.pipeline import Pipeline
+        from imagenet_jax.data.preprocess import Preprocess
+
+        config = self.config
+        fill = np.round(255 * np.array(config.augment.mean)).clip(0, 255).astype(np.uint8)
+        preprocess = Preprocess(config.data, config.seed, self.train)
+        return Pipeline(self.source, preprocess, fill, self.unreadable)
 
 
 def open_split(config: ml_collections.ConfigDict, train: bool) -> Split:
@@ -123,30 +130,7 @@ def _open_records(data: ml_collections.ConfigDict, split: str) -> EncodedSource:
     return source
 
 
-def _in_memory(
-    source: EncodedSource, config: ml_collections.ConfigDict, train: bool
-) -> ArraySource:
-    from imagenet_jax.data import pipeline
-
-    return pipeline.decode_all(
-        source,
-        _decode(config, train),
-        image_size=config.data.image_size,
-        bad_images=config.data.bad_images,
-    )
-
-
-def _decode(config: ml_collections.ConfigDict, train: bool):
-    from imagenet_jax.data import decode
-
-    if train:
-        return functools.partial(decode.train_image, data=config.data, seed=config.seed)
-    return lambda encoded, index, epoch: decode.eval_image(encoded, config.data)
-
-
-def _array_batches(
-    source: ArraySource, order: TrainOrder | EvalOrder, start: int, stop: int
-) -> Iterator[dict]:
+def _array_batches(source: ArraySource, order: Order, start: int, stop: int) -> Iterator[dict]:
     for step in range(start, stop):
         index, epoch, mask = order(step)
         image, label, readable = source.arrays(np.where(mask, index, 0))

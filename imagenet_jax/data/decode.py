@@ -1,105 +1,80 @@
-"""Encoded image to uint8 pixels on the host, as TensorFlow graph functions."""
+"""Any image file to RGB pixels, with Pillow: what the fast path for JPEGs does not take."""
 
-from collections.abc import Callable
+import io
 
-import ml_collections
+import numpy as np
+from PIL import Image, ImageOps
 
-from imagenet_jax.data.host_tensorflow import tf
-
-# (height, width) int32 [2] to the box (top, left, height, width) int32 [4] that is decoded.
-BoxFunction = Callable[[tf.Tensor], tf.Tensor]
+Image.MAX_IMAGE_PIXELS = None  # data.max_pixels is the limit, and its error names the image
 
 
-def train_image(
-    encoded: tf.Tensor,
-    index: tf.Tensor,
-    epoch: tf.Tensor,
-    data: ml_collections.ConfigDict,
-    seed: int,
-) -> tf.Tensor:
-    """A training image uint8 [S, S, 3]; the crop is a function of (seed, epoch, index)."""
-    if data.train_crop == "none":
-        return stored_size(encoded, data.image_size)
-    if data.train_crop == "center_crop":
-        box = center_box(data.eval_crop_fraction)
-    else:
-        stream = tf.cast(epoch, tf.int64) * 2**31 + seed
-        pair = tf.stack([stream, tf.cast(index, tf.int64)])
-        box = random_box(pair, tuple(data.crop_area), tuple(data.crop_ratio))
-    return cropped(encoded, box, data)
+def decode_image(encoded: bytes, *, exif_orientation: bool, max_pixels: int) -> np.ndarray:
+    """The pixels uint8 [H, W, 3] of an image file of any format that Pillow reads.
 
-
-def eval_image(encoded: tf.Tensor, data: ml_collections.ConfigDict) -> tf.Tensor:
-    """An evaluation image uint8 [S, S, 3]."""
-    if data.eval_crop == "none":
-        return stored_size(encoded, data.image_size)
-    return cropped(encoded, center_box(data.eval_crop_fraction), data)
-
-
-def stored_size(encoded: tf.Tensor, size: int) -> tf.Tensor:
-    """Decodes an image that must have `size` x `size` pixels already; else an error at run time."""
-    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-    shape = tf.shape(image)
-    message = f"the image does not have data.image_size = {size} pixels; set a crop"
-    check = tf.debugging.assert_equal(shape[:2], (size, size), message)
-    with tf.control_dependencies([check]):
-        return tf.ensure_shape(tf.identity(image), (size, size, 3))
-
-
-def cropped(encoded: tf.Tensor, box: BoxFunction, data: ml_collections.ConfigDict) -> tf.Tensor:
-    """Decodes a box of the image (of a JPEG only that box) and resizes it to S x S, uint8."""
-
-    def from_jpeg() -> tf.Tensor:
-        shape = tf.image.extract_jpeg_shape(encoded)
-        return tf.image.decode_and_crop_jpeg(
-            encoded, box(shape[:2]), channels=3, dct_method="INTEGER_ACCURATE"
-        )
-
-    def from_other() -> tf.Tensor:
-        image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-        top, left, height, width = tf.unstack(box(tf.shape(image)[:2]))
-        return image[top : top + height, left : left + width]
-
-    crop = tf.cond(tf.io.is_jpeg(encoded), from_jpeg, from_other)
-    crop = tf.ensure_shape(crop, (None, None, 3))
-    size = (data.image_size, data.image_size)
-    pixels = tf.image.resize(crop, size, method=data.resize_method, antialias=data.resize_antialias)
-    return tf.cast(tf.clip_by_value(tf.round(pixels), 0, 255), tf.uint8)
-
-
-def random_box(
-    seed: tf.Tensor, area: tuple[float, float], ratio: tuple[float, float]
-) -> BoxFunction:
-    """Inception's random crop (Szegedy et al. 2014); the whole image after 10 misses.
+    The contents say what the format is, not the file's name. Grey, palette and CMYK images
+    become RGB, transparency is dropped, 16 bits of grey are scaled to 8 and of an animation
+    the first frame is taken. A binary PPM is not copied.
 
     Args:
-      seed: int64 [2].
-      area: range of the crop's share of the image's area.
-      ratio: range of the crop's width / height.
+      encoded: the file.
+      exif_orientation: turn the image upright if its EXIF data say how.
+      max_pixels: the largest height x width.
+
+    Raises:
+      ValueError, OSError: for no image, a truncated or damaged one or one that is too large.
     """
-
-    def box(shape: tf.Tensor) -> tf.Tensor:
-        begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
-            tf.concat([shape, [3]], 0),
-            tf.zeros((1, 0, 4)),
-            seed,
-            min_object_covered=0.0,
-            area_range=area,
-            aspect_ratio_range=ratio,
-            max_attempts=10,
-            use_image_if_no_bounding_boxes=True,
+    if not encoded:
+        raise ValueError("the file is empty")
+    ppm = _ppm_size(encoded)
+    if ppm:
+        width, height, offset = ppm
+        check_size(height, width, max_pixels)
+        return np.frombuffer(encoded, np.uint8, height * width * 3, offset).reshape(
+            height, width, 3
         )
-        return tf.concat([begin[:2], size[:2]], 0)
+    try:
+        with Image.open(io.BytesIO(encoded)) as image:
+            check_size(image.height, image.width, max_pixels)
+            image.load()
+            if exif_orientation:
+                image = ImageOps.exif_transpose(image)
+            return np.array(_rgb(image))
+    except Image.UnidentifiedImageError:
+        raise ValueError("no image, or of an unknown format") from None
+    except (SyntaxError, IndexError, KeyError, EOFError, TypeError, MemoryError) as error:
+        raise ValueError(f"damaged: {error}") from error  # Pillow's plugins raise them all
 
-    return box
+
+def check_size(height: int, width: int, max_pixels: int) -> None:
+    """Raises ValueError for an image of more than `max_pixels` or of none."""
+    if not 0 < height * width <= max_pixels:
+        raise ValueError(
+            f"it has {height} x {width} pixels; data.max_pixels = {max_pixels} is the limit"
+        )
 
 
-def center_box(fraction: float) -> BoxFunction:
-    """A square in the middle, its side `fraction` of the short side, rounded."""
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        grey = np.asarray(image.convert("I"))
+        if grey.min() < 0 or grey.max() > 65535:
+            raise ValueError(f"its values {grey.min()} to {grey.max()} are not of 16 bits")
+        return Image.fromarray(np.round(grey / 257).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise ValueError("its values are floats, whose range is not known")
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert("RGB")
 
-    def box(shape: tf.Tensor) -> tf.Tensor:
-        short = tf.cast(tf.reduce_min(shape), tf.float32)
-        side = tf.maximum(tf.cast(tf.round(short * fraction), tf.int32), 1)
-        return tf.concat([(shape - side) // 2, [side, side]], 0)
 
-    return box
+def _ppm_size(encoded: bytes) -> tuple[int, int, int] | None:
+    """Width, height and where the pixels begin, of the PPM that `launch.py prepare` writes."""
+    if encoded[:3] != b"P6\n":
+        return None
+    size, _, rest = encoded[3:64].partition(b"\n")
+    width, _, height = size.partition(b" ")
+    if not rest.startswith(b"255\n") or not (width.isdigit() and height.isdigit()):
+        return None  # Pillow reads the others
+    offset = 3 + len(size) + 1 + 4
+    if len(encoded) < offset + int(width) * int(height) * 3:
+        raise ValueError("truncated")
+    return int(width), int(height), offset

@@ -14,6 +14,16 @@ class Rows(NamedTuple):
     epoch: np.ndarray  # int32 [b], how often the split was passed through before
     mask: np.ndarray  # bool [b], False: padding
 
+    def part(self, start: int, count: int) -> "Rows":
+        """`count` rows from `start` on, filled up with padding."""
+        rows = slice(start, start + count)
+        lack = (0, count - len(self.index[rows]))
+        return Rows(
+            np.pad(self.index[rows], lack, constant_values=-1),
+            np.pad(self.epoch[rows], lack),
+            np.pad(self.mask[rows], lack),
+        )
+
 
 @functools.lru_cache(maxsize=4)
 def permutation(seed: int, epoch: int, num_examples: int) -> np.ndarray:
@@ -32,21 +42,28 @@ class TrainOrder:
 
     Batches run across the ends of epochs, so that every example is seen once per epoch
     whatever the batch size. `rows` are those of the global batch that this process loads.
+
+    With `repeats` = K each example comes K times in its batch (Hoffer et al. 2020, repeated
+    augmentation), in K blocks of rows, so that neighbours differ. The copies' `epoch` differs,
+    and thereby their augmentation; a pass through the split then takes K epochs' steps.
     """
 
     seed: int
     num_examples: int
     batch_size: int
     rows: np.ndarray
+    repeats: int = 1
 
     def __call__(self, step: int) -> Rows:
-        position = step * self.batch_size + np.asarray(self.rows, np.int64)
-        epoch, place = np.divmod(position, self.num_examples)
+        distinct = self.batch_size // self.repeats
+        copy, place = np.divmod(np.asarray(self.rows, np.int64), distinct)
+        epoch, place = np.divmod(step * distinct + place, self.num_examples)
         index = np.empty_like(place)
         for number in np.unique(epoch):
             of_epoch = epoch == number
             order = permutation(self.seed, int(number), self.num_examples)
             index[of_epoch] = order[place[of_epoch]]
+        epoch = epoch * self.repeats + copy
         return Rows(index.astype(np.int32), epoch.astype(np.int32), np.ones(len(index), bool))
 
 
@@ -67,3 +84,6 @@ class EvalOrder:
         mask = position < self.num_examples
         index = np.where(mask, position, -1)
         return Rows(index.astype(np.int32), np.zeros(len(index), np.int32), mask)
+
+
+Order = TrainOrder | EvalOrder

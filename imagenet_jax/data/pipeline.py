@@ -1,185 +1,178 @@
 """From a source and an order to batches: a tf.data pipeline that can start at any step.
 
-Every element is a function of its place in the stream. So an image that cannot be decoded
-needs no care while all goes well: the pipeline stops at its batch, the image is found by
-name, and the pipeline starts again at that batch without it.
+A batch is made of chunks, which are read and decoded in parallel. Each is a function of its
+number. So one that fails is left out by tf.data, noticed here, and made again row by row,
+which finds the image to blame.
 """
 
+import dataclasses
+import functools
+import os
 import re
 from collections.abc import Callable, Iterator
 
 import numpy as np
 from absl import logging
 
+from imagenet_jax.data.chunk import READ, ChunkMaker
 from imagenet_jax.data.host_tensorflow import tf
-from imagenet_jax.data.order import EvalOrder, Rows
+from imagenet_jax.data.order import Order, Rows
+from imagenet_jax.data.preprocess import Preprocess
 from imagenet_jax.data.source import EncodedSource
 from imagenet_jax.errors import DataError
 
-Order = Callable[[int], Rows]
-# (encoded image, index, epoch) to uint8 [S, S, 3], in TensorFlow.
-Decode = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+CHUNK = 16  # rows at most: many share the cost of a call into Python, few fill all cores
+BATCH_KEYS = ("image", "label", "mask", "index", "epoch")
+
+Arrays = dict[str, np.ndarray]
 
 
-def encoded_batches(
-    source: EncodedSource,
-    order: Order,
-    decode: Decode,
-    *,
-    start: int,
-    stop: int,
-    image_size: int,
-    bad_images: str,
-    prefetch: int,
-) -> Iterator[dict[str, np.ndarray]]:
-    """Yields the batches of the steps start <= step < stop.
+@dataclasses.dataclass
+class Pipeline:
+    """The host pipeline of one split.
 
-    Args:
+    Attributes:
       source: where encoded images come from.
-      order: which examples a step holds.
-      decode: the preprocessing.
-      start, stop: range of steps.
-      image_size: height and width in pixels after `decode`.
-      bad_images: "fail", or "skip": an unreadable image is named in a warning and its row
-        is masked wherever it comes up.
-      prefetch: batches made ahead.
-
-    Raises:
-      DataError: for an unreadable image, by name, if bad_images is "fail".
+      preprocess: what is cut out of them and how it is resized.
+      fill: uint8 [3], the colour of a skipped image.
+      unreadable: {index: "NAME: reason"} of the images that were skipped so far.
     """
-    bad: set[tuple[int, int]] = set()  # (index, epoch): a crop may miss the damaged part
-    step = start
-    while step < stop:
-        dataset = _dataset(source, order, decode, bad, step, stop, image_size, prefetch)
+
+    source: EncodedSource
+    preprocess: Preprocess
+    fill: np.ndarray
+    unreadable: dict[int, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._maker = ChunkMaker(self.source, self.preprocess)
+
+    def batches(self, order: Order, start: int, stop: int) -> Iterator[Arrays]:
+        """Yields the batches of the steps start <= step < stop; see `data.Split`.
+
+        With data.bad_images = "skip" an image that cannot be read is named in a warning; its
+        row is masked and filled wherever it comes up.
+
+        Raises:
+          DataError: for such an image if bad_images is "fail", or if they are more than
+            data.max_bad_fraction of the split.
+        """
+        rows = len(order.rows)
+        count = -(-rows // CHUNK)
+        size = -(-rows // count)
+
+        rows_at = functools.lru_cache(maxsize=8)(order)  # all chunks of a step ask for them
+
+        def rows_of(number: int) -> Rows:
+            step, part = divmod(int(number), count)
+            return rows_at(step).part(part * size, size)
+
+        ahead = count * self.preprocess.data.prefetch
+        dataset = self._dataset(rows_of, start * count, stop * count, size).prefetch(ahead)
+        chunks = self._in_order(dataset, rows_of, start * count, stop * count)
+        for _ in range(start, stop):
+            parts = [next(chunks) for _ in range(count)]
+            yield {key: np.concatenate([part[key] for part in parts])[:rows] for key in BATCH_KEYS}
+
+    def _dataset(
+        self, rows_of: Callable[[int], Rows], start: int, stop: int, size: int
+    ) -> tf.data.Dataset:
+        """tf.data: chunk number -> read -> decode and resize; chunks that fail are left out."""
+        workers = self.preprocess.data.workers or len(os.sched_getaffinity(0))
+        pixels = self.preprocess.data.image_size
+
+        def read(number: tf.Tensor) -> dict[str, tf.Tensor]:
+            types = [spec.dtype for spec in READ.values()]
+            values = tf.numpy_function(
+                lambda n: tuple(self._maker.read(rows_of(n)).values()), [number], types, False
+            )
+            chunk = dict(zip(READ, values, strict=True))
+            for name, spec in READ.items():
+                rows = None if name == "ready" else size
+                chunk[name] = tf.ensure_shape(chunk[name], (rows, *spec.shape[1:]))
+            return {"number": number, **chunk}
+
+        def decode(chunk: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            inputs = [chunk[name] for name in ("mask", "halvings", "ready")]
+            image = tf.numpy_function(
+                self._maker.finish, [*inputs, *self._maker.decode(chunk)], tf.uint8, False
+            )
+            chunk["image"] = tf.ensure_shape(image, (size, pixels, pixels, 3))
+            return {name: chunk[name] for name in ("number", *BATCH_KEYS)}
+
+        dataset = tf.data.Dataset.range(start, stop)
+        dataset = dataset.map(read, num_parallel_calls=workers, deterministic=True)
+        # Up to 16 threads decode a chunk, so a fourth of the workers' number keeps all busy.
+        dataset = dataset.map(decode, num_parallel_calls=max(2, workers // 4), deterministic=True)
+        options = tf.data.Options()
+        options.threading.private_threadpool_size = workers
+        options.autotune.enabled = False
+        return dataset.ignore_errors().with_options(options)
+
+    def _in_order(
+        self, dataset: tf.data.Dataset, rows_of: Callable[[int], Rows], start: int, stop: int
+    ) -> Iterator[Arrays]:
+        """The chunks start <= number < stop; those that the data set lacks are made here."""
+        made = dataset.as_numpy_iterator()
+        following = next(made, None)
+        for number in range(start, stop):
+            if following is not None and following["number"] == number:
+                yield following
+                following = next(made, None)
+            else:
+                yield self._row_by_row(rows_of(number))
+
+    def _row_by_row(self, rows: Rows) -> Arrays:
+        parts, failures = [], {}
+        for place in range(len(rows.index)):
+            row = rows.part(place, 1)
+            try:
+                parts.append(self._maker.one(row))
+            except Exception as error:  # of Pillow, TensorFlow, protobuf, array_record, ...
+                failures[int(row.index[0])] = f"{self._describe(row)}: {_reason(error)}"
+                parts.append(self._skipped(row))
+        if failures:
+            self._note(failures)
+        else:
+            logging.warning("a chunk of the input failed and came when it was asked for again")
+        return {key: np.concatenate([part[key] for part in parts]) for key in BATCH_KEYS}
+
+    def _skipped(self, row: Rows) -> Arrays:
+        size = self.preprocess.data.image_size
+        return {
+            "image": np.broadcast_to(self.fill, (1, size, size, 3)),
+            "label": np.zeros(1, np.int32),
+            "mask": np.zeros(1, bool),
+            "index": row.index,
+            "epoch": row.epoch,
+        }
+
+    def _note(self, failures: dict[int, str]) -> None:
+        data = self.preprocess.data
+        if data.bad_images == "fail":
+            raise DataError(
+                f"unreadable image: {'; '.join(failures.values())}. Remove or mend it, or set "
+                "data.bad_images=skip"
+            )
+        for index in failures.keys() - self.unreadable.keys():
+            logging.warning("unreadable image left out: %s", failures[index])
+            self.unreadable[index] = failures[index]
+        if len(self.unreadable) > data.max_bad_fraction * len(self.source):
+            raise DataError(
+                f"{len(self.unreadable)} of {len(self.source)} images could not be read, more than "
+                f"data.max_bad_fraction = {data.max_bad_fraction:g} of them; the last is "
+                f"{list(failures.values())[-1]}"
+            )
+
+    def _describe(self, row: Rows) -> str:
+        index = int(row.index[0])
         try:
-            for batch in dataset.as_numpy_iterator():
-                yield batch
-                step += 1
-        except tf.errors.OpError as error:
-            found = _find_bad(source, order(step), decode, bad)
-            if not found:
-                raise DataError(f"input pipeline failed at step {step}: {error}") from error
-            if bad_images == "fail":
-                message = "; ".join(found.values())
-                raise DataError(
-                    f"unreadable image: {message}. Remove or mend it, or set data.bad_images=skip"
-                ) from error
-            known = {index for index, _ in bad}
-            for (index, _), message in found.items():
-                if index not in known:
-                    logging.warning("unreadable image left out: %s", message)
-            bad |= found.keys()
+            return self.source.describe(index)
+        except Exception:  # the name may stand in the damaged record itself
+            return f"example {index}"
 
 
-def decode_all(
-    source: EncodedSource, decode: Decode, *, image_size: int, bad_images: str
-) -> "MemorySource":
-    """Decodes every example of a source once and keeps the pixels in memory."""
-    size = 256
-    order = EvalOrder(len(source), size, np.arange(size))
-    images = np.empty((len(source), image_size, image_size, 3), np.uint8)
-    labels, readable = np.empty(len(source), np.int32), np.empty(len(source), bool)
-    batches = encoded_batches(
-        source,
-        order,
-        decode,
-        start=0,
-        stop=order.num_steps,
-        image_size=image_size,
-        bad_images=bad_images,
-        prefetch=2,
-    )
-    for step, batch in enumerate(batches):
-        rows = slice(step * size, min((step + 1) * size, len(source)))
-        count = rows.stop - rows.start
-        images[rows], labels[rows] = batch["image"][:count], batch["label"][:count]
-        readable[rows] = batch["mask"][:count]
-    return MemorySource(source.class_names, images, labels, readable)
-
-
-class MemorySource:
-    """A split whose pixels are in memory; see `source.ArraySource`."""
-
-    def __init__(
-        self,
-        class_names: tuple[str, ...],
-        images: np.ndarray,
-        labels: np.ndarray,
-        readable: np.ndarray,
-    ):
-        self.class_names = class_names
-        self._images, self._labels, self._readable = images, labels, readable
-
-    def __len__(self) -> int:
-        return len(self._labels)
-
-    def arrays(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return self._images[index], self._labels[index], self._readable[index]
-
-
-def _dataset(
-    source: EncodedSource,
-    order: Order,
-    decode: Decode,
-    bad: set[tuple[int, int]],
-    start: int,
-    stop: int,
-    image_size: int,
-    prefetch: int,
-) -> tf.data.Dataset:
-    """tf.data: step -> read the encoded rows -> decode one by one, in parallel -> batch."""
-
-    def read(step: np.int64) -> tuple[np.ndarray, ...]:
-        index, epoch, mask = order(int(step))
-        if bad:
-            pairs = zip(index.tolist(), epoch.tolist(), strict=True)
-            mask = mask & np.array([pair not in bad for pair in pairs])
-        encoded, label = np.full(len(index), b"", object), np.zeros(len(index), np.int32)
-        if mask.any():
-            encoded[mask], label[mask] = source.read(index[mask])
-        return encoded, label, mask, index, epoch
-
-    def read_rows(step: tf.Tensor) -> dict[str, tf.Tensor]:
-        names = ("encoded", "label", "mask", "index", "epoch")
-        types = (tf.string, tf.int32, tf.bool, tf.int32, tf.int32)
-        arrays = tf.numpy_function(read, [step], types, stateful=False)
-        for array in arrays:
-            array.set_shape((None,))
-        return dict(zip(names, arrays, strict=True))
-
-    def decode_row(row: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        encoded = row.pop("encoded")
-        shape = (image_size, image_size, 3)
-        image = tf.cond(
-            row["mask"],
-            lambda: decode(encoded, row["index"], row["epoch"]),
-            lambda: tf.zeros(shape, tf.uint8),
-        )
-        return {"image": tf.ensure_shape(image, shape), **row}
-
-    batch_size = len(order(start).index)
-    dataset = tf.data.Dataset.range(start, stop)
-    dataset = dataset.map(read_rows, num_parallel_calls=2, deterministic=True)
-    dataset = dataset.unbatch()
-    dataset = dataset.map(decode_row, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    dataset = dataset.batch(batch_size, drop_remainder=True)
-    return dataset.prefetch(prefetch)
-
-
-def _find_bad(
-    source: EncodedSource, rows: Rows, decode: Decode, known: set[tuple[int, int]]
-) -> dict[tuple[int, int], str]:
-    """The unreadable images of one batch that are not `known`: {(index, epoch): "NAME: reason"}."""
-    found = {}
-    for index, epoch in zip(rows.index[rows.mask], rows.epoch[rows.mask], strict=True):
-        pair = (int(index), int(epoch))
-        if pair in known:
-            continue
-        try:
-            (encoded,), _ = source.read(np.array([index]))
-            decode(tf.constant(encoded), tf.constant(index), tf.constant(epoch))
-        except Exception as error:  # also protobuf's and array_record's own
-            text = str(getattr(error, "message", error))
-            reason = re.sub(r"\{\{.*?\}\}|\[Op:.*", "", text).strip().split("\n")[0]
-            found[pair] = f"{source.describe(index)}: {reason}"
-    return found
+def _reason(error: Exception) -> str:
+    """What an exception says, without TensorFlow's names of nodes."""
+    text = str(getattr(error, "message", error))
+    text = re.sub(r"\{\{.*?\}\}|\[Op:.*", "", text).strip().split("\n")[0]
+    return text or type(error).__name__

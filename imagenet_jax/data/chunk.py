@@ -1,0 +1,123 @@
+"""A few rows of a batch, from their numbers to pixels: read, decode, resize.
+
+TensorFlow decodes the boxes of plain JPEGs, so that no thread waits for Python's lock and
+nothing is decoded but the box; Pillow decodes all other files; OpenCV or Pillow resize.
+"""
+
+import dataclasses
+import functools
+
+import numpy as np
+
+from imagenet_jax.data.decode import check_size, decode_image
+from imagenet_jax.data.host_tensorflow import tf
+from imagenet_jax.data.jpeg import Header, read_header
+from imagenet_jax.data.order import Rows
+from imagenet_jax.data.preprocess import Preprocess
+from imagenet_jax.data.source import EncodedSource
+
+READ = {
+    "encoded": tf.TensorSpec((None,), tf.string),  # plain JPEGs; empty: nothing to decode
+    "box": tf.TensorSpec((None, 4), tf.int32),  # in pixels of the halved image
+    "halvings": tf.TensorSpec((None,), tf.int32),  # 0 to 3; -1: nothing to decode
+    "ready": tf.TensorSpec((None, None, None, 3), tf.uint8),  # images of other files, in order
+    "label": tf.TensorSpec((None,), tf.int32),
+    "mask": tf.TensorSpec((None,), tf.bool),
+    "index": tf.TensorSpec((None,), tf.int32),
+    "epoch": tf.TensorSpec((None,), tf.int32),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class ChunkMaker:
+    """Makes chunks of a source's images as `preprocess` says."""
+
+    source: EncodedSource
+    preprocess: Preprocess
+
+    def read(self, rows: Rows) -> dict[str, np.ndarray]:
+        """Reads the files of k rows and decides what to cut out; arrays as in `READ`.
+
+        Raises:
+          Exception: of any kind, for a row that cannot be read.
+        """
+        mask, count = rows.mask, len(rows.index)
+        encoded, label = np.full(count, b"", object), np.zeros(count, np.int32)
+        if mask.any():
+            encoded[mask], label[mask] = self.source.read(rows.index[mask])
+        self._check_labels(label)
+        shape, pixels = np.ones((count, 2), np.int32), {}
+        for row in np.flatnonzero(mask):
+            header = read_header(encoded[row])
+            if header is not None and self._is_plain(header):
+                check_size(header.height, header.width, self.preprocess.data.max_pixels)
+                shape[row] = header.height, header.width
+            else:
+                pixels[row] = self._decode_other(encoded[row])
+                shape[row], encoded[row] = pixels[row].shape[:2], b""
+        box = self.preprocess.boxes(shape, rows.index, rows.epoch)
+        size = self.preprocess.data.image_size
+        ready = np.empty((len(pixels), size, size, 3), np.uint8)
+        for image, (row, whole) in zip(ready, pixels.items(), strict=True):
+            top, left, height, width = box[row]
+            image[:] = self.preprocess.finish(whole[top : top + height, left : left + width])
+        halvings = np.where(encoded == b"", -1, self.preprocess.halvings(box)).astype(np.int32)
+        box >>= np.maximum(halvings, 0)[:, None]
+        values = encoded, box, halvings, ready, label, mask, rows.index, rows.epoch
+        return dict(zip(READ, values, strict=True))
+
+    def decode(self, chunk: dict[str, tf.Tensor]) -> list[tf.Tensor]:
+        """The boxes of a chunk that `read` gave, k tensors uint8 [h, w, 3]; empty for others."""
+        columns = [chunk[name] for name in ("encoded", "box", "halvings")]
+        jpegs = zip(*(tf.unstack(c, c.shape[0]) for c in columns), strict=True)
+        return [_decode_box(*jpeg) for jpeg in jpegs]
+
+    def finish(
+        self, mask: np.ndarray, halvings: np.ndarray, ready: np.ndarray, *crops: np.ndarray
+    ) -> np.ndarray:
+        """The images uint8 [k, S, S, 3] of a chunk; black where mask is False."""
+        if len(ready) == len(mask):
+            return ready
+        size = self.preprocess.data.image_size
+        image, others = np.empty((len(mask), size, size, 3), np.uint8), iter(ready)
+        for row, crop in enumerate(crops):
+            if halvings[row] >= 0:
+                image[row] = self.preprocess.finish(crop)
+            else:
+                image[row] = next(others) if mask[row] else 0
+        return image
+
+    def one(self, rows: Rows) -> dict[str, np.ndarray]:
+        """A chunk of a single row, made at once. Raises whatever is wrong with it."""
+        chunk = self.read(rows)
+        crops = [
+            crop.numpy() for crop in self.decode({k: tf.constant(v) for k, v in chunk.items()})
+        ]
+        image = self.finish(chunk["mask"], chunk["halvings"], chunk["ready"], *crops)
+        return {"image": image, **chunk}
+
+    def _is_plain(self, header: Header) -> bool:
+        upright = header.orientation == 1 or not self.preprocess.data.exif_orientation
+        return upright and header.channels in (1, 3) and header.bits == 8
+
+    def _decode_other(self, encoded: bytes) -> np.ndarray:
+        data = self.preprocess.data
+        return decode_image(
+            encoded, exif_orientation=data.exif_orientation, max_pixels=data.max_pixels
+        )
+
+    def _check_labels(self, label: np.ndarray) -> None:
+        classes = len(self.source.class_names)
+        wrong = label[(label < 0) | (label >= classes)]
+        if wrong.size:
+            raise ValueError(f"label {wrong[0]} is none of 0 to {classes - 1}")
+
+
+def _decode_box(encoded: tf.Tensor, box: tf.Tensor, halvings: tf.Tensor) -> tf.Tensor:
+    def at(ratio: int) -> tf.Tensor:
+        return tf.io.decode_and_crop_jpeg(
+            encoded, box, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE"
+        )
+
+    decode = [functools.partial(at, ratio) for ratio in (1, 2, 4, 8)]
+    return tf.switch_case(halvings + 1, [lambda: tf.zeros((0, 0, 3), tf.uint8), *decode])

@@ -16,6 +16,7 @@ import jax
 import ml_collections
 from absl import flags, logging
 
+from imagenet_jax.benchmark import benchmark_input, input_table, plot_input
 from imagenet_jax.config import apply_overrides, from_json, load_config, validate
 from imagenet_jax.errors import ConfigError, UserError
 from imagenet_jax.evaluate import evaluate
@@ -28,6 +29,7 @@ PROCESS_VARIABLES = ("NUM_PROCESSES", "PROCESS_ID")
 VERBS = {
     "train": "train (or resume) and evaluate",
     "evaluate": "exact evaluation of a checkpoint",
+    "benchmark": "how fast this machine feeds the devices, and where the time goes",
 }
 
 
@@ -49,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
             "raise config.accumulate"
         )
     if summary is not None and jax.process_index() == 0:
-        print(summary_table(summary))
+        print(input_table(summary) if args.verb == "benchmark" else summary_table(summary))
         if args.json:
             Path(args.json).parent.mkdir(parents=True, exist_ok=True)
             write_summary(Path(args.json), summary)
@@ -60,6 +62,11 @@ def run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[str
     """The summary of the verb; None if a signal stopped it."""
     if args.verb == "evaluate":
         return evaluate(config, args.workdir, which=args.checkpoint)
+    if args.verb == "benchmark":
+        result = benchmark_input(config, args.seconds)
+        args.workdir.mkdir(parents=True, exist_ok=True)
+        plot_input(result, args.workdir / "input.png")
+        return result
     return train(
         config,
         args.workdir,
@@ -102,6 +109,11 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, str]]:
             action="store_true",
             help="resume although the config differs from the checkpoint's",
         )
+    elif verb == "benchmark":
+        parser.add_argument(
+            "--what", choices=["input"], default="input", help="input: from files to devices"
+        )
+        parser.add_argument("--seconds", type=float, default=20.0, help="length of measurement")
     else:
         parser.add_argument(
             "--checkpoint", default="latest", help="latest (default), best or a step number"

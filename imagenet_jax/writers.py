@@ -108,6 +108,13 @@ def replace_text(path: Path, text: str) -> None:
     partial.replace(path)
 
 
+def replace_figure(path: Path, figure: Any) -> None:
+    """Saves a matplotlib figure as PNG, under another name first."""
+    partial = path.with_name(f".{path.name}.partial")
+    figure.savefig(partial, format="png", dpi=120)
+    partial.replace(path)
+
+
 def plot_curves(workdir: Path) -> None:
     """Draws loss, top1 and learning rate of WORKDIR/metrics.jsonl into WORKDIR/curves.png."""
     import matplotlib
@@ -133,8 +140,5 @@ def plot_curves(workdir: Path) -> None:
         if len(keys) > 1:
             axis.legend()
     figure.suptitle(str(workdir))
-    picture = workdir / "curves.png"
-    partial = picture.with_name(f".{picture.name}.partial")
-    figure.savefig(partial, format="png", dpi=120)
+    replace_figure(workdir / "curves.png", figure)
     plt.close(figure)
-    partial.replace(picture)

@@ -60,7 +60,7 @@ class ChunkMaker:
         ready = np.empty((len(pixels), size, size, 3), np.uint8)
         for image, (row, whole) in zip(ready, pixels.items(), strict=True):
             top, left, height, width = box[row]
-            image[:] = self.preprocess.finish(whole[top : top + height, left : left + width])
+            self.preprocess.finish(whole[top : top + height, left : left + width], image)
         halvings = np.where(encoded == b"", -1, self.preprocess.halvings(box)).astype(np.int32)
         box >>= np.maximum(halvings, 0)[:, None]
         values = encoded, box, halvings, ready, label, mask, rows.index, rows.epoch
@@ -82,7 +82,7 @@ class ChunkMaker:
         image, others = np.empty((len(mask), size, size, 3), np.uint8), iter(ready)
         for row, crop in enumerate(crops):
             if halvings[row] >= 0:
-                image[row] = self.preprocess.finish(crop)
+                self.preprocess.finish(crop, image[row])
             else:
                 image[row] = next(others) if mask[row] else 0
         return image
@@ -90,9 +90,8 @@ class ChunkMaker:
     def one(self, rows: Rows) -> dict[str, np.ndarray]:
         """A chunk of a single row, made at once. Raises whatever is wrong with it."""
         chunk = self.read(rows)
-        crops = [
-            crop.numpy() for crop in self.decode({k: tf.constant(v) for k, v in chunk.items()})
-        ]
+        crops = self.decode({name: tf.constant(array) for name, array in chunk.items()})
+        crops = [crop.numpy() for crop in crops]
         image = self.finish(chunk["mask"], chunk["halvings"], chunk["ready"], *crops)
         return {"image": image, **chunk}
 

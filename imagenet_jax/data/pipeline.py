@@ -21,7 +21,7 @@ from imagenet_jax.data.preprocess import Preprocess
 from imagenet_jax.data.source import EncodedSource
 from imagenet_jax.errors import DataError
 
-CHUNK = 16  # rows at most: many share the cost of a call into Python, few fill all cores
+CHUNK = 32  # rows at most: many share the cost of a call into Python, few fill all cores
 BATCH_KEYS = ("image", "label", "mask", "index", "epoch")
 
 Arrays = dict[str, np.ndarray]

@@ -73,34 +73,36 @@ class Preprocess:
                 count[box[:, 2:].min(1) >= 2**times * self.data.image_size] = times
         return count
 
-    def finish(self, pixels: np.ndarray) -> np.ndarray:
-        """An image uint8 [S, S, 3] from its box uint8 [h, w, 3].
+    def finish(self, pixels: np.ndarray, out: np.ndarray) -> None:
+        """Resizes the box uint8 [h, w, 3] into `out`, uint8 [S, S, 3].
 
         Raises:
           ValueError: if the rule is none and the image is of another size.
         """
         size = self.data.image_size
         height, width = pixels.shape[:2]
-        if self.rule == "none":
-            if (height, width) != (size, size):
-                raise ValueError(
-                    f"it has {height} x {width} pixels, not data.image_size = {size}; set a crop"
-                )
-            return pixels
+        if self.rule == "none" and (height, width) != (size, size):
+            raise ValueError(
+                f"it has {height} x {width} pixels, not data.image_size = {size}; set a crop"
+            )
         if self.rule != "resize_center_crop":
-            return self._resized(pixels, size, size)
+            return self._resize(pixels, out)
         short = self.data.eval_resize or math.floor(size / self.data.eval_crop_fraction)
         long = int(short * max(height, width) / min(height, width))
         height, width = (short, long) if height <= width else (long, short)
+        resized = np.empty((height, width, 3), np.uint8)
+        self._resize(pixels, resized)
         top, left = round((height - size) / 2), round((width - size) / 2)
-        return self._resized(pixels, height, width)[top : top + size, left : left + size]
+        out[:] = resized[top : top + size, left : left + size]
 
-    def _resized(self, pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    def _resize(self, pixels: np.ndarray, out: np.ndarray) -> None:
         """Pillow filters before it shrinks (antialias), OpenCV does not and is faster."""
-        if pixels.shape[:2] == (height, width):
-            return pixels
-        method = self.data.resize_method
-        if self.data.resize_antialias:
-            image = Image.fromarray(pixels).resize((width, height), PILLOW[method])
-            return np.asarray(image)
-        return cv2.resize(pixels, (width, height), interpolation=OPENCV[method])
+        height, width = out.shape[:2]
+        if pixels.shape == out.shape:
+            out[:] = pixels
+        elif self.data.resize_antialias:
+            method = PILLOW[self.data.resize_method]
+            out[:] = np.asarray(Image.fromarray(pixels).resize((width, height), method))
+        else:
+            method = OPENCV[self.data.resize_method]
+            cv2.resize(pixels, (width, height), dst=out, interpolation=method)

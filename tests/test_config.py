@@ -113,6 +113,13 @@ def test_batch_that_does_not_divide_names_the_batches_and_devices_that_do():
     assert "device counts 1, 2, 3, 4, 6, 12 would do" in message
 
 
+def test_repeats_must_divide_the_batch():
+    config = base_config()
+    config.data.repeats = 3
+    with pytest.raises(ConfigError, match=r"batch_size = 256 .* config.data.repeats = 3"):
+        validate(config)
+
+
 def test_json_round_trip_keeps_every_value():
     config = base_config()
     config.schedule.boundaries = ("30 epochs",)

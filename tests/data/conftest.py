@@ -36,6 +36,7 @@ def noise_config(noise_folder):
     config.data.name = f"folder:{noise_folder}"
     config.data.eval_split = "train"
     config.data.image_size = 8
+    config.data.max_bad_fraction = 1.0
     return config
 
 

@@ -1,206 +1,215 @@
+"""Odd files: what becomes of each, alone and in a data set."""
+
+import io
+
 import numpy as np
 import pytest
-import tensorflow as tf
-from PIL import Image
-from pixel_oracles import bilinear, center_crop, encode, noise, pil_pixels
+from PIL import Image, ImageOps
+from pixel_oracles import encode, noise, pil_pixels
 
-from imagenet_jax.config import base_config
-from imagenet_jax.data import decode
+from imagenet_jax.data import open_split
+from imagenet_jax.data.decode import decode_image
+from imagenet_jax.errors import DataError
 
-
-def evaluated(encoded, **data):
-    """The evaluation image of an encoded one, under these fields of config.data."""
-    config = base_config()
-    config.data.update(data)
-    return decode.eval_image(tf.constant(encoded), config.data).numpy()
+ORIENTATION = 0x0112
+SMOOTH = np.tile(np.linspace(0, 255, 16, dtype=np.uint8)[:, None, None], (1, 24, 3))
 
 
-def trained(encoded, index=0, epoch=0, seed=0, **data):
-    """The training image of an encoded one, under these fields of config.data."""
-    config = base_config()
-    config.data.update(data)
-    place = tf.constant(index, tf.int32), tf.constant(epoch, tf.int32)
-    return decode.train_image(tf.constant(encoded), *place, config.data, seed).numpy()
+def decoded(encoded, exif_orientation=True, max_pixels=2**27):
+    return decode_image(encoded, exif_orientation=exif_orientation, max_pixels=max_pixels)
 
 
-def difference(image, expected):
-    """Absolute difference in levels, one for each value."""
-    return np.abs(image.astype(np.float64) - expected)
+def saved(image, format, **options):
+    file = io.BytesIO()
+    image.save(file, format, **options)
+    return file.getvalue()
 
 
-def test_center_crop_of_photographs_equals_pillow_and_bilinear_weights(photos):
-    for name, encoded in photos.items():
-        expected = bilinear(center_crop(pil_pixels(encoded), 0.875), 224)
-        wrong = difference(evaluated(encoded), expected)
-        # Rounding to uint8 is 0.25 on average; another libjpeg may add a level here and there.
-        assert wrong.mean() < 0.4 and np.quantile(wrong, 0.99) <= 1.5, name
+def ppm(pixels):
+    return b"P6\n%d %d\n255\n" % pixels.shape[1::-1] + pixels.tobytes()
 
 
-def test_only_the_box_of_a_jpeg_is_decoded_and_equals_pillow(photos):
-    for name, encoded in photos.items():
-        expected = center_crop(pil_pixels(encoded), 0.5)
-        image = evaluated(encoded, eval_crop_fraction=0.5, image_size=len(expected))
-        # libjpeg interpolates colour between columns, so the box's first and last may differ.
-        assert difference(image, expected)[:, 1:-1].max() <= 2, name
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM"])
+def test_every_common_format_is_read_as_pillow_reads_it(format):
+    encoded = encode(noise(16, 20), format)
+    np.testing.assert_array_equal(decoded(encoded), pil_pixels(encoded))
 
 
-@pytest.mark.parametrize("shape", [(13, 20), (20, 13), (9, 9), (1, 5), (1, 1)])
-@pytest.mark.parametrize("fraction", [0.875, 1.0, 0.3])
-def test_the_box_is_in_the_middle(shape, fraction):
-    pixels = noise(*shape)
-    expected = center_crop(pixels, max(fraction, 1 / min(shape)))  # one pixel at least
-    image = evaluated(encode(pixels), eval_crop_fraction=fraction, image_size=len(expected))
-    np.testing.assert_array_equal(image, expected)
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr"])
+def test_colour_modes_become_rgb(mode):
+    image = Image.fromarray(SMOOTH).convert(mode)
+    encoded = saved(image, "TIFF" if mode in ("CMYK", "YCbCr") else "PNG")
+    pixels = decoded(encoded)
+    assert pixels.shape == (16, 24, 3) and pixels.dtype == np.uint8
+    expected = np.asarray(image.convert("RGB")).astype(int)
+    assert np.abs(pixels - expected).max() <= 1
 
 
-def test_a_training_image_may_be_the_center_crop():
-    encoded = encode(noise(30, 20))
-    image = trained(encoded, epoch=3, train_crop="center_crop", image_size=16)
-    np.testing.assert_array_equal(image, evaluated(encoded, image_size=16))
-    expected = bilinear(center_crop(pil_pixels(encoded), 0.875), 16)
-    assert difference(image, expected).max() <= 0.51
+def test_cmyk_jpegs_keep_their_colours():
+    encoded = saved(Image.fromarray(SMOOTH).convert("CMYK"), "JPEG", quality=95)
+    assert np.abs(decoded(encoded).astype(int) - SMOOTH).max() <= 8
 
 
-@pytest.mark.parametrize("format", ["PNG", "JPEG"])
-@pytest.mark.parametrize("crop", ["center_crop", "none"])
-def test_grey_images_become_three_equal_channels(format, crop):
-    encoded = encode(noise(16, 16)[..., 0], format)
-    image = evaluated(encoded, eval_crop=crop, eval_crop_fraction=1.0, image_size=16)
-    assert image.shape == (16, 16, 3) and (image == image[..., :1]).all()
-    assert difference(image, pil_pixels(encoded)).max() <= 2
+def test_a_palette_with_a_transparent_colour_is_read():
+    image = Image.fromarray(SMOOTH).convert("P")
+    encoded = saved(image, "PNG", transparency=0)
+    np.testing.assert_array_equal(decoded(encoded), np.asarray(image.convert("RGB")))
 
 
-@pytest.mark.parametrize("format", ["PNG", "BMP", "GIF", "WEBP"])
-def test_lossless_formats_are_exact(format):
-    levels = noise(16, 16) // 64 * 85
-    grey = np.repeat(levels[..., :1], 3, -1) if format == "GIF" else levels  # GIF: 256 colours
-    encoded = encode(grey, format, **({"lossless": True} if format == "WEBP" else {}))
-    image = evaluated(encoded, eval_crop_fraction=1.0, image_size=16)
-    np.testing.assert_array_equal(image, grey)
+def test_sixteen_bits_of_grey_are_scaled_not_clipped():
+    grey = np.linspace(0, 65535, 16 * 24).astype(np.uint16).reshape(16, 24)
+    pixels = decoded(saved(Image.fromarray(grey), "PNG"))
+    np.testing.assert_array_equal(pixels, np.round(grey / 257)[..., None].repeat(3, -1))
 
 
-@pytest.mark.parametrize("method", ["bilinear", "bicubic"])
-@pytest.mark.parametrize("size", [24, 90])
-def test_antialiased_resize_equals_pillow(method, size):
-    pixels = noise(60, 60) // 2 + 64  # no overshoot, which Pillow clips after each axis
-    image = evaluated(
-        encode(pixels),
-        eval_crop_fraction=1.0,
-        image_size=size,
-        resize_method=method,
-        resize_antialias=True,
-    )
-    filters = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-    expected = Image.fromarray(pixels).resize((size, size), filters[method])
-    assert difference(image, np.asarray(expected)).max() <= 1
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+def test_photos_are_turned_upright_unless_told_otherwise(orientation, format):
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    encoded = saved(Image.fromarray(noise(16, 24) // 9 * 9), format, exif=exif)
+    stored = Image.open(io.BytesIO(encoded))
+    upright = np.asarray(ImageOps.exif_transpose(stored).convert("RGB"))
+    assert upright.shape == ((16, 24, 3) if orientation < 5 else (24, 16, 3))
+    np.testing.assert_array_equal(decoded(encoded), upright)
+    np.testing.assert_array_equal(decoded(encoded, False), np.asarray(stored.convert("RGB")))
 
 
-def test_area_resize_is_the_mean_of_blocks():
-    pixels = noise(40, 40)
-    image = evaluated(encode(pixels), eval_crop_fraction=1.0, image_size=10, resize_method="area")
-    assert difference(image, pixels.reshape(10, 4, 10, 4, 3).mean((1, 3))).max() <= 0.51
+@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG"])
+def test_the_first_frame_of_an_animation_is_taken(format):
+    frames = [Image.fromarray(np.full((8, 8, 3), level, np.uint8)) for level in (40, 90, 200)]
+    options = {"lossless": True} if format == "WEBP" else {}
+    encoded = saved(frames[0], format, save_all=True, append_images=frames[1:], **options)
+    assert Image.open(io.BytesIO(encoded)).n_frames == 3
+    assert (decoded(encoded) == 40).all()
 
 
-def test_bicubic_overshoot_is_clipped():
-    """-19 and 274 must not wrap round to 237 and 18."""
-    stripes = np.tile(np.repeat(np.uint8([0, 255]), 4), 2)  # 16 columns
-    pixels = np.broadcast_to(stripes[None, :, None], (16, 16, 3)).copy()
-    options = {"eval_crop_fraction": 1.0, "resize_method": "bicubic"}
-    image = evaluated(encode(pixels), image_size=64, **options)
-    dark, bright = image[:, 4:14].max(), image[:, 18:30].min()  # two stripes without their ends
-    assert dark == 0 and bright == 255
-
-
-RAMP = np.stack(np.broadcast_arrays(*np.ogrid[:200, :240], 7), -1).astype(np.uint8)
-
-
-def box_of_ramp(image):
-    """The box that was cut from RAMP, whose red is the row and green the column."""
-    inner = np.arange(16, 48)  # away from the edge, where upsampling repeats the last pixel
-    box = []
-    for values in (image[inner, 32, 0], image[32, inner, 1]):
-        step, first = np.polyfit(inner, values.astype(np.float64), 1)
-        box.append((first - step / 2 + 0.5, 64 * step))
-    (top, height), (left, width) = box
-    return top, left, height, width
-
-
-def test_random_resized_crop_is_an_upright_box_of_the_image():
-    encoded = encode(RAMP)
-    for index in range(20):
-        image = trained(encoded, index=index, image_size=64)
-        top, left, height, width = box_of_ramp(image)
-        assert top > -1 and left > -1 and top + height < 201 and left + width < 241
-        # The slopes have the errors of a line through 32 rounded values.
-        assert 0.07 < height * width / RAMP[..., 0].size < 1.03
-        assert 0.71 < width / height < 1.4
-        top, left, height, width = (round(side) for side in (top, left, height, width))
-        crop = RAMP[top : top + height, left : left + width]
-        assert difference(image, bilinear(crop, 64)).max() <= 3
-
-
-def test_random_resized_crop_is_a_function_of_seed_epoch_and_index():
-    encoded = encode(noise(50, 60))
-    places = [(i, e, s) for i in (0, 1, 2) for e in (0, 1, 2) for s in (0, 1, 2)]
-    images = [trained(encoded, *place, image_size=16) for place in places]
-    again = [trained(encoded, *place, image_size=16) for place in reversed(places)]
-    np.testing.assert_array_equal(images, again[::-1])
-    assert len({image.tobytes() for image in images}) == len(places)
-
-
-def sample_boxes(shape, area, ratio, count=500):
-    """Boxes int32 [count, 4] of an image of this shape."""
-
-    @tf.function
-    def sample():
-        def box(index):
-            return decode.random_box(tf.stack([0, index]), area, ratio)(tf.constant(shape))
-
-        numbers = tf.range(count, dtype=tf.int64)
-        return tf.map_fn(box, numbers, fn_output_signature=tf.int32)
-
-    return sample().numpy()
-
-
-@pytest.mark.parametrize(
-    ("area", "ratio"),
-    [((0.08, 1.0), (3 / 4, 4 / 3)), ((0.35, 0.4), (0.6, 0.9)), ((0.05, 0.5), (1.0, 1.0))],
-)
-@pytest.mark.parametrize("shape", [(300, 400), (400, 300)])
-def test_random_boxes_keep_to_their_ranges_and_fill_them(area, ratio, shape):
-    height, width = shape
-    top, left, h, w = sample_boxes(shape, area, ratio).T
-    assert top.min() >= 0 and left.min() >= 0
-    assert (top + h).max() <= height and (left + w).max() <= width
-    # A pixel more or less on each side is the rounding.
-    share, pixel = h * w / (height * width), (h + w + 1) / (height * width)
-    assert (share >= area[0] - pixel).all() and (share <= area[1] + pixel).all()
-    assert ((w - 1) / (h + 1) <= ratio[1]).all() and ((w + 1) / (h - 1) >= ratio[0]).all()
-    for values, (low, high) in ((share, area), (w / h, ratio)):
-        assert values.min() <= low + 0.2 * (high - low) + 0.01
-        assert values.max() >= high - 0.2 * (high - low) - 0.01
-
-
-def test_boxes_lie_anywhere_in_the_image():
-    boxes = sample_boxes((100, 100), (0.25, 0.25), (1.0, 1.0))
-    for corner in boxes[:, 0], boxes[:, 1]:  # 50x50 boxes: uniform on 0..50
-        assert abs(corner.mean() - 25) < 3 and corner.min() <= 2 and corner.max() >= 48
-
-
-def test_an_impossible_box_is_the_whole_image():
-    box = decode.random_box(tf.constant([0, 0], tf.int64), (0.9, 1.0), (1.0, 1.0))
-    assert box(tf.constant([10, 1000])).numpy().tolist() == [0, 0, 10, 1000]
-
-
-@pytest.mark.parametrize("train", [True, False])
-def test_images_of_the_stored_size_are_taken_as_they_are(train):
-    pixels = noise(16, 16)
-    data = {"image_size": 16, "train_crop": "none", "eval_crop": "none"}
-    image = (trained if train else evaluated)(encode(pixels), **data)
+def test_a_ppm_is_not_copied():
+    pixels = noise(5, 7)
+    encoded = ppm(pixels)
+    image = decoded(encoded)
     np.testing.assert_array_equal(image, pixels)
+    assert image.base is not None and not image.flags.owndata
+    with pytest.raises(ValueError, match="truncated"):
+        decoded(encoded[:-1])
 
 
-@pytest.mark.parametrize("shape", [(16, 17), (17, 16), (8, 32), (17, 17)])
-def test_images_of_another_size_are_refused(shape):
-    with pytest.raises(tf.errors.InvalidArgumentError, match="image_size = 16 pixels; set a crop"):
-        evaluated(encode(noise(*shape)), eval_crop="none", image_size=16)
+def test_too_many_pixels_are_refused_with_the_numbers():
+    huge = saved(Image.new("1", (12_000, 12_000)), "PNG")
+    with pytest.raises(ValueError, match=r"12000 x 12000 pixels; data.max_pixels = 134217728"):
+        decoded(huge)
+    assert decoded(huge, max_pixels=12_000**2).shape == (12_000, 12_000, 3)
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM"])
+def test_a_file_cut_anywhere_raises_value_error_or_os_error(format):
+    encoded = encode(noise(12, 12), format)
+    for length in range(0, len(encoded), max(1, len(encoded) // 60)):
+        try:
+            image = decoded(encoded[:length])
+        except (ValueError, OSError) as error:
+            assert str(error)
+        else:  # nothing but padding was cut off
+            assert image.shape == (12, 12, 3)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of damaged TIFFs
+def test_damaged_bytes_raise_value_error_or_os_error_if_anything():
+    rng = np.random.default_rng(0)
+    for format in ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM"):
+        whole = encode(noise(12, 12), format)
+        for _ in range(60):
+            damaged = bytearray(whole)
+            for place in rng.integers(0, len(whole), 4):
+                damaged[place] = rng.integers(0, 256)
+            try:
+                decoded(bytes(damaged), max_pixels=10**6)
+            except (ValueError, OSError):
+                continue
+
+
+GOOD = {
+    "a PNG called .jpg": encode(noise(12, 16)),
+    "grey JPEG": encode(noise(12, 16)[..., 0], "JPEG"),
+    "CMYK JPEG": saved(Image.fromarray(noise(12, 16)).convert("CMYK"), "JPEG"),
+    "16-bit PNG": saved(Image.fromarray(np.arange(192, dtype=np.uint16).reshape(12, 16)), "PNG"),
+    "animation": saved(
+        Image.new("RGB", (16, 12)),
+        "GIF",
+        save_all=True,
+        append_images=[Image.new("L", (16, 12), 9)],
+    ),
+    "turned JPEG": saved(
+        Image.fromarray(noise(12, 16)),
+        "JPEG",
+        exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0",
+    ),
+}
+BAD = {
+    "zero bytes": (b"", "empty"),
+    "text": (b"<html>404 not found</html>" * 9, "no image"),
+    "cut JPEG": (encode(noise(64, 64), "JPEG")[:-700], ""),
+    "cut PNG": (encode(noise(64, 64))[:-700], ""),
+    "large PNG": (saved(Image.new("1", (12_000, 12_000)), "PNG"), "12000 x 12000 pixels"),
+    "large JPEG": (saved(Image.new("L", (12_000, 12_000)), "JPEG"), "12000 x 12000 pixels"),
+}
+
+
+@pytest.fixture
+def odd(noise_config, noise_folder):
+    """A function that puts a file into the data set; its images are evaluated whole."""
+    noise_config.data.eval_crop = "resize"
+
+    def put(content):
+        (noise_folder / "train/cat/4.jpg").write_bytes(content)
+        return open_split(noise_config, train=False)
+
+    return put
+
+
+@pytest.mark.parametrize("kind", GOOD)
+def test_odd_files_are_converted_among_others(odd, kind):
+    (batch,) = odd(GOOD[kind]).eval_batches(np.arange(10), 10)
+    assert batch["mask"].all()
+    image = decoded(GOOD[kind]).astype(int)  # compared where the resize does not matter: on average
+    assert np.abs(batch["image"][2].mean((0, 1)) - image.mean((0, 1))).max() < 30
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_files_stop_the_run_or_are_skipped_by_name(odd, noise_config, kind, caplog):
+    content, reason = BAD[kind]
+    split = odd(content)
+    with pytest.raises(DataError, match=rf"cat/4\.jpg: .*{reason}"):
+        list(split.eval_batches(np.arange(10), 10))
+    noise_config.data.bad_images = "skip"
+    (batch,) = split.eval_batches(np.arange(10), 10)
+    assert batch["mask"].tolist() == [True, True, False] + [True] * 7
+    assert (batch["image"][2] == [124, 116, 104]).all()  # 255 times config.augment.mean
+    assert list(split.unreadable) == [2] and "cat/4.jpg" in split.unreadable[2]
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+def test_the_limit_of_pixels_can_be_raised(odd, noise_config):
+    noise_config.data.max_pixels = 12_000**2
+    for kind in ("large PNG", "large JPEG"):
+        (batch,) = odd(BAD[kind][0]).eval_batches(np.arange(10), 10)
+        assert batch["mask"].all() and not batch["image"][2].any()
+
+
+def test_too_many_bad_files_stop_a_run_that_skips(odd, noise_config, noise_folder):
+    noise_config.data.bad_images, noise_config.data.max_bad_fraction = "skip", 0.1
+    split = odd(b"")
+    list(split.eval_batches(np.arange(10), 10))
+    (noise_folder / "train/dog/3.jpg").write_bytes(b"")
+    with pytest.raises(DataError, match=r"2 of 10 images .* data.max_bad_fraction = 0\.1"):
+        list(open_split(noise_config, train=False).eval_batches(np.arange(10), 10))
+
+
+def test_a_label_out_of_range_is_named(odd, noise_config):
+    split = odd(encode(noise(12, 16)))
+    split.source._labels[4] = 2
+    with pytest.raises(DataError, match=r"cat/8\.jpg: label 2 is none of 0 to 1"):
+        list(split.eval_batches(np.arange(10), 10))
+    noise_config.data.bad_images = "skip"
+    (batch,) = split.eval_batches(np.arange(10), 10)
+    assert np.flatnonzero(~batch["mask"]).tolist() == [4] and batch["label"][4] == 0

@@ -3,7 +3,8 @@ import pytest
 
 from imagenet_jax.data.order import EvalOrder, TrainOrder, permutation
 
-SIZES = [(7, 3), (10, 4), (97, 10), (12, 4), (5, 8), (1, 3)]  # (examples, batch size)
+# (examples, batch size); some are primes
+SIZES = [(7, 3), (10, 4), (97, 10), (12, 4), (5, 8), (1, 3), (1009, 64), (7919, 96)]
 
 
 def whole(order, num_examples, batch_size, **options):
@@ -85,3 +86,49 @@ def test_evaluation_has_each_example_once_then_padding(n, batch_size):
 def test_rows_have_the_dtypes_of_a_batch():
     for order in TrainOrder(0, 5, 8, np.arange(8)), EvalOrder(5, 8, np.arange(8)):
         assert [a.dtype.name for a in order(0)] == ["int32", "int32", "bool"]
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 4])
+@pytest.mark.parametrize(("n", "batch_size"), [(1009, 64), (97, 10), (5, 8)])
+def test_all_processes_together_see_each_example_once_an_epoch(processes, n, batch_size):
+    """Also where the processes' shares of the batch are not of one size."""
+    seen = []
+    for rows in np.array_split(np.arange(batch_size), processes):
+        order = TrainOrder(1, n, batch_size, rows)
+        index, epoch, _ = joined(order, range(-(-2 * n // batch_size)))
+        seen += zip(epoch.tolist(), index.tolist(), strict=True)
+    assert len(seen) == len(set(seen))
+    assert {(e, i) for e in range(2) for i in range(n)} <= set(seen)
+
+
+@pytest.mark.parametrize("repeats", [2, 3])
+@pytest.mark.parametrize(("n", "batch_size"), [(10, 6), (97, 12), (1009, 48), (5, 12)])
+def test_repeated_augmentation_has_each_example_so_often_in_a_batch_and_a_pass(
+    n, batch_size, repeats
+):
+    order = whole(TrainOrder, n, batch_size, seed=3, repeats=repeats)
+    for step in range(4):
+        index, epoch, _ = order(step)
+        blocks = index.reshape(repeats, -1)
+        assert (blocks == blocks[0]).all()
+        assert (np.diff(epoch.reshape(repeats, -1), axis=0) == 1).all()
+    index, epoch, _ = joined(order, range(-(-2 * n * repeats // batch_size)))
+    pairs = list(zip(epoch.tolist(), index.tolist(), strict=True))
+    assert len(pairs) == len(set(pairs))
+    assert {(e, i) for e in range(2 * repeats) for i in range(n)} <= set(pairs)
+
+
+def test_repeated_augmentation_does_not_depend_on_the_processes():
+    one = TrainOrder(0, 50, 12, np.arange(12), repeats=3)(7)
+    parts = [TrainOrder(0, 50, 12, rows, repeats=3)(7) for rows in np.split(np.arange(12), 4)]
+    for expected, *blocks in zip(one, *parts, strict=True):
+        np.testing.assert_array_equal(np.concatenate(blocks), expected)
+
+
+def test_a_part_of_the_rows_is_filled_up_with_padding():
+    rows = TrainOrder(0, 50, 5, np.arange(5))(9)
+    first, last, beyond = rows.part(0, 3), rows.part(3, 3), rows.part(6, 3)
+    np.testing.assert_array_equal(first.index, rows.index[:3])
+    assert last.index.tolist() == [*rows.index[3:], -1] and last.mask.tolist() == [1, 1, 0]
+    assert not beyond.mask.any() and (beyond.index == -1).all() and not beyond.epoch.any()
+    assert [a.dtype for a in last] == [a.dtype for a in rows]

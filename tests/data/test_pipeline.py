@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from pixel_oracles import center_crop, encode, noise, pil_pixels
 
+from imagenet_jax.config import base_config
 from imagenet_jax.data import open_split
 from imagenet_jax.errors import DataError
 
@@ -167,7 +168,7 @@ def test_an_image_damaged_in_part_is_left_out_where_a_crop_meets_the_damage_only
     """And that does not depend on where the stream was started."""
     noise_config.data.bad_images = "skip"
     encoded = encode(noise(200, 200), "JPEG", quality=95)
-    (noise_folder / BAD).write_bytes(encoded[: len(encoded) // 2])
+    (noise_folder / BAD).write_bytes(encoded[: len(encoded) * 3 // 4])
     batches = trained(noise_config, rows, 0, 50)
     of_bad = np.concatenate([b["mask"][b["index"] == BAD_INDEX] for b in batches])
     assert len(of_bad) == 20
@@ -191,7 +192,7 @@ def test_any_number_of_unreadable_images_can_be_left_out(noise_config, noise_fol
 
 def test_images_of_another_size_are_named(noise_config, noise_folder, rows):
     noise_config.data.eval_crop = "none"
-    with pytest.raises(DataError, match=r"cat/0\.jpg: .*data.image_size = 8 pixels; set a crop"):
+    with pytest.raises(DataError, match=r"cat/0\.jpg: .* not data.image_size = 8; set a crop"):
         evaluated(noise_config, rows)
 
 
@@ -235,3 +236,65 @@ def test_caching_names_an_unreadable_image(stored_config, noise_folder, rows):
     spoil(noise_folder)
     with pytest.raises(DataError, match=f"{noise_folder}/{BAD}"):
         trained(stored_config, rows, 0, 1)
+
+
+@pytest.fixture
+def many_config(tmp_path):
+    """Seventy PNGs of 8x8 pixels in one class, stored as they are used."""
+    for k in range(70):
+        file = tmp_path / f"train/any/{k:02}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(encode(noise(8, 8, seed=k)))
+    config = base_config()
+    config.data.name, config.data.image_size = f"folder:{tmp_path}", 8
+    config.data.eval_split, config.data.max_bad_fraction = "train", 1.0
+    config.data.train_crop = config.data.eval_crop = "none"
+    return config
+
+
+@pytest.mark.parametrize("batch_size", [1, 31, 32, 33, 64, 67, 127])
+def test_batches_of_any_size_hold_their_rows(many_config, batch_size):
+    """Whatever the size of the chunks that they are made of."""
+    many_config.batch_size = batch_size
+    pixels = np.array([noise(8, 8, seed=k) for k in range(70)])
+    for batch in trained(many_config, np.arange(batch_size), 3, 6):
+        assert batch["mask"].all() and len(batch["index"]) == batch_size
+        np.testing.assert_array_equal(batch["image"], pixels[batch["index"]])
+    index = [
+        b["index"][b["mask"]] for b in evaluated(many_config, np.arange(batch_size), batch_size)
+    ]
+    np.testing.assert_array_equal(np.concatenate(index), np.arange(70))
+
+
+@pytest.mark.parametrize(("workers", "prefetch"), [(1, 1), (2, 8), (5, 2)])
+def test_workers_and_prefetch_do_not_change_the_batches(noise_config, rows, workers, prefetch):
+    expected = trained(noise_config, rows, 0, 6)
+    noise_config.data.workers, noise_config.data.prefetch = workers, prefetch
+    assert_same(trained(noise_config, rows, 0, 6), expected)
+
+
+def test_bad_images_of_several_chunks_are_left_out_of_their_rows_only(many_config, tmp_path):
+    many_config.data.bad_images = "skip"
+    rows = np.arange(70)  # three chunks
+    expected = evaluated(many_config, rows, 70)
+    bad = {0, *range(24, 48), 69}  # among them a whole chunk
+    for k in bad:
+        (tmp_path / f"train/any/{k:02}.png").write_bytes(b"")
+    assert_same_but_for(bad, evaluated(many_config, rows, 70), expected)
+
+
+def test_a_failure_that_passes_is_no_bad_image(many_config, caplog):
+    split = open_split(many_config, train=False)
+    expected = list(split.eval_batches(np.arange(70), 70))
+    read, calls = split.source.read, []
+
+    def failing_once(index):
+        calls.append(index)
+        if len(calls) == 2:
+            raise OSError("connection reset")
+        return read(index)
+
+    split.source.read = failing_once
+    assert_same(list(split.eval_batches(np.arange(70), 70)), expected)
+    assert ["failed" in record.message for record in caplog.records] == [True]
+    assert not split.unreadable

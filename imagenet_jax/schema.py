@@ -70,7 +70,7 @@ SCHEMA: dict[str, Field] = {
     "model.bn_momentum": _number(0.9, "share of the old running statistics kept", 0, 1),
     "model.bn_epsilon": _number(1e-5, "added to the variance", 0),
     "data.name": Field(
-        "imagenet2012", "imagenet2012, cifar10, digits, fake, folder:PATH or zip:PATH"
+        "imagenet2012", "the name of a TFDS data set, fake, folder:PATH, zip:PATH or csv:PATH"
     ),
     "data.dir": Field("", "TFDS data directory; '': $TFDS_DATA_DIR or ~/tensorflow_datasets"),
     "data.train_split": Field("train", "split (TFDS) or sub-folder trained on"),

@@ -17,7 +17,7 @@ from imagenet_jax.errors import ConfigError
 if TYPE_CHECKING:  # it imports TensorFlow
     from imagenet_jax.data.pipeline import Pipeline
 
-TFDS_NAMES = ("imagenet2012", "cifar10", "digits")
+FILES = ("folder", "zip", "csv")
 
 
 @dataclasses.dataclass
@@ -101,18 +101,16 @@ def open_split(config: ml_collections.ConfigDict, train: bool) -> Split:
     if data.name == "fake":
         count = data.fake_train_examples if train else data.fake_eval_examples
         return Split(config, FakeSource(count, data.fake_classes, data.image_size), train)
-    if kind in ("folder", "zip") and path:
-        from imagenet_jax.data import files
+    if kind in FILES and path:
+        from imagenet_jax.data.files import open_files
 
-        source = (files.open_folder if kind == "folder" else files.open_zip)(path, split)
-    elif data.name in TFDS_NAMES:
-        source = _open_records(data, split)
-    else:
+        return Split(config, open_files(kind, path, split), train)
+    if kind != data.name or not data.name:
         raise ConfigError(
-            f"config.data.name = {data.name!r} is not known; expected one of "
-            f"{', '.join(TFDS_NAMES)}, fake, folder:PATH, zip:PATH"
+            f"config.data.name = {data.name!r} is not known; expected the name of a TFDS data set "
+            f"(imagenet2012, cifar10, digits, ...), fake, {', '.join(f'{k}:PATH' for k in FILES)}"
         )
-    return Split(config, source, train)
+    return Split(config, _open_records(data, split), train)
 
 
 def _open_records(data: ml_collections.ConfigDict, split: str) -> EncodedSource:

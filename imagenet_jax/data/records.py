@@ -1,105 +1,194 @@
-"""TFDS data sets, prepared by TFDS's own builders as array_record files with random access."""
+"""Data sets in TFDS's format: array_record or tfrecord files with random access."""
 
+import difflib
 import functools
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python import array_record_data_source
 
 from imagenet_jax.data.host_tensorflow import tf
+from imagenet_jax.data.tfrecord import TFRecords
 from imagenet_jax.errors import DataError
 
 
-class RecordSource:
-    """A split (also a slice, e.g. "train[:90%]") of a prepared TFDS data set."""
+class Records(Protocol):
+    """Random access to serialized records."""
 
-    def __init__(self, builder: tfds.core.DatasetBuilder, split: str):
-        """Raises DataError for a split that does not exist."""
-        info = builder.info
-        try:
-            self._files = info.splits[split].file_instructions
-        except (KeyError, ValueError) as error:
-            raise DataError(
-                f"{info.full_name} in {builder.data_dir} has no split {split!r}; "
-                f"it has {', '.join(info.splits)}"
-            ) from error
-        if not self._files:
-            raise DataError(f"{info.full_name} in {builder.data_dir}: split {split!r} is empty")
-        self.class_names = tuple(info.features["label"].names)
-        self._name = f"{info.full_name}, split {split}"
-        self._records = array_record_data_source.ArrayRecordDataSource(self._files)
+    def __len__(self) -> int: ...
+
+    def get(self, index: Sequence[int]) -> list[bytes]:
+        """The records of these numbers."""
+
+    def where(self, number: int) -> str:
+        """The file and the place of a record, for a message."""
+
+
+class ArrayRecords:
+    """The records of parts of array_record files; see `Records`.
+
+    The text of an error names the byte of the damaged chunk.
+    """
+
+    def __init__(self, parts: Sequence[tuple[str, int, int]]):
+        """Takes `take` records after the first `skip` of each (path, skip, take)."""
+        self._parts = parts
+        self._ends = np.cumsum([take for _, _, take in parts])
+        self._source = array_record_data_source.ArrayRecordDataSource(
+            [f"{path}[{skip}:{skip + take}]" for path, skip, take in parts]
+        )
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def get(self, index: Sequence[int]) -> list[bytes]:
+        return self._source.__getitems__([int(i) for i in index])
+
+    def where(self, number: int) -> str:
+        shard = int(np.searchsorted(self._ends, number, side="right"))
+        path, skip, take = self._parts[shard]
+        return f"{path}, record {skip + int(number) - int(self._ends[shard]) + take}"
+
+
+class RecordSource:
+    """A split of records with the features image and label; see `source.EncodedSource`."""
+
+    def __init__(self, records: Records, class_names: tuple[str, ...], name: str):
+        """`name` stands for the split in messages."""
+        self._records, self.class_names, self._name = records, class_names, name
 
     def __len__(self) -> int:
         return len(self._records)
 
     def read(self, index: np.ndarray) -> tuple[list[bytes], np.ndarray]:
-        records = self._records.__getitems__([int(i) for i in index])
+        records = self._records.get(index)
         features = [tf.train.Example.FromString(record).features.feature for record in records]
         images = [feature["image"].bytes_list.value[0] for feature in features]
         labels = [feature["label"].int64_list.value[0] for feature in features]
         return images, np.array(labels, np.int32)
 
+    def name(self, index: int) -> str:
+        """The example's file_name, if its record has one, else its number."""
+        (record,) = self._records.get([index])
+        feature = tf.train.Example.FromString(record).features.feature
+        value = feature["file_name"].bytes_list.value if "file_name" in feature else ()
+        return value[0].decode() if value else str(index)
+
     def describe(self, index: int) -> str:
-        record = tf.train.Example.FromString(self._records[int(index)])
-        name = record.features.feature["file_name"].bytes_list.value
-        return f"{self._name}, example {index}" + (f" ({name[0].decode()})" if name else "")
+        place = f"{self._name}, example {index} in {self._records.where(index)}"
+        try:
+            return f"{place} ({self.name(index)})"
+        except Exception:  # the record itself is damaged
+            return place
 
 
 def open_records(name: str, data_dir: str, split: str) -> RecordSource:
-    """Opens a data set, preparing it first if what it is made from is at hand.
+    """Opens a split (also a slice, "train[:90%]") of a TFDS data set, preparing the set first.
 
-    `digits` comes with scikit-learn, `cifar10` is downloaded, `imagenet2012` is built from
-    the archives ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar in
-    DATA_DIR/downloads/manual.
+    `digits` comes with scikit-learn; others are downloaded, if TFDS can, or built from files
+    in DATA_DIR/downloads/manual: for `imagenet2012` the archives ILSVRC2012_img_train.tar and
+    ILSVRC2012_img_val.tar.
 
     Raises:
-      DataError: if it is neither prepared nor can be, or is not stored as array_record.
+      DataError: if there is no such data set or split, if it cannot be prepared, or if it is
+        no image classification.
     """
-    data_dir = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    data_dir = os.path.expanduser(data_dir)
-    builder = _builder(name, data_dir)
+    data_dir = resolved_dir(data_dir)
+    builder = find_builder(name, data_dir)
     if not builder.is_prepared():
-        _prepare(builder, name, data_dir)
-        builder = _builder(name, data_dir)
-    if builder.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
-        raise DataError(
-            f"{name} in {builder.data_dir} is stored as {builder.info.file_format.value}, which "
-            "has no random access. Prepare it as array_record: "
-            f"tfds build {name} --file_format=array_record --data_dir=OTHER_DIR, "
-            "and set data.dir to OTHER_DIR"
-        )
-    return RecordSource(builder, split)
+        prepare_builder(builder)
+        builder = find_builder(name, data_dir)
+    return split_source(builder, split)
 
 
-def _builder(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
-    """The builder of a data set that is stored, or to be stored as array_record."""
+def resolved_dir(data_dir: str) -> str:
+    """data.dir, else $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+    return os.path.expanduser(
+        data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    )
+
+
+def find_builder(
+    name: str, data_dir: str, file_format: str = "array_record"
+) -> tfds.core.DatasetBuilder:
+    """The builder of a data set that is stored in data_dir, or to be stored in a format.
+
+    Raises:
+      DataError: if TFDS knows no such data set and none is stored there.
+    """
     if name == "digits":
         from imagenet_jax.data.digits import Digits as make
     else:
         make = functools.partial(tfds.builder, name)
     try:
-        return make(data_dir=data_dir, file_format="array_record")
-    except ValueError:  # it is stored in another format
-        return make(data_dir=data_dir)
+        try:
+            return make(data_dir=data_dir, file_format=file_format)
+        except ValueError:  # it is stored in another format
+            return make(data_dir=data_dir)
+    except (tfds.core.registered.DatasetNotFoundError, ImportError) as error:
+        stored = [p.name for p in Path(data_dir).glob("*") if any(p.glob("**/dataset_info.json"))]
+        near = difflib.get_close_matches(name, [*stored, *tfds.list_builders()], n=3)
+        raise DataError(
+            f"there is no data set {name!r} in {data_dir} (it has {', '.join(stored) or 'none'}), "
+            f"and TFDS cannot make it" + (f"; near are {', '.join(near)}" if near else "")
+        ) from error
 
 
-def _prepare(builder: tfds.core.DatasetBuilder, name: str, data_dir: str) -> None:
-    manual_dir = Path(data_dir) / "downloads" / "manual"
-    archives = [manual_dir / f"ILSVRC2012_img_{part}.tar" for part in ("train", "val")]
+def split_source(builder: tfds.core.DatasetBuilder, split: str) -> RecordSource:
+    """A split of a prepared data set. Raises DataError; see `open_records`."""
+    info = builder.info
+    where = f"{info.full_name} in {builder.data_dir}"
+    try:
+        instructions = info.splits[split].file_instructions
+    except (KeyError, ValueError) as error:
+        has = ", ".join(info.splits)
+        raise DataError(f"{where} has no split {split!r}; it has {has}") from error
+    if not instructions:
+        raise DataError(f"{where}: split {split!r} is empty")
+    features = dict(info.features or {})
+    names = getattr(features.get("label"), "names", None)
+    if "image" not in features or not names:
+        has = ", ".join(features)
+        raise DataError(f"{where} has the features {has}; image and label (classes) are needed")
+    parts = [(str(part.filename), part.skip, part.take) for part in instructions]
+    missing = [path for path, _, _ in parts if not tf.io.gfile.exists(path)]
+    if missing:
+        raise DataError(f"{where} lacks {len(missing)} of {len(parts)} files: {missing[0]}")
+    kinds = {"array_record": ArrayRecords, "tfrecord": TFRecords}
+    kind = info.file_format.value
+    if kind not in kinds:
+        raise DataError(f"{where} is stored as {kind}; {' and '.join(kinds)} can be read")
+    return RecordSource(kinds[kind](parts), tuple(names), f"{info.full_name}, split {split}")
+
+
+def prepare_builder(builder: tfds.core.DatasetBuilder, manual_dir: str | None = None) -> None:
+    """Lets TFDS download and write a data set.
+
+    TFDS writes under another name first. Killed, it keeps its downloads and starts writing anew.
+
+    Raises:
+      DataError: if it cannot be made, e.g. because archives are missing.
+    """
+    name, data_dir = builder.name, builder._data_dir_root
+    folder = Path(manual_dir or Path(data_dir) / "downloads" / "manual")
+    archives = [folder / f"ILSVRC2012_img_{part}.tar" for part in ("train", "val")]
     if name == "imagenet2012" and not all(archive.exists() for archive in archives):
         raise DataError(
             f"imagenet2012 is not in {data_dir} (data.dir). To build it there, get "
             "ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar from "
-            f"https://image-net.org/download-images, put both into {manual_dir} and run the "
+            f"https://image-net.org/download-images, put both into {folder} and run the "
             "same command again; or set data.dir to where it was prepared"
         )
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
+    options = tfds.download.DownloadConfig(manual_dir=manual_dir) if manual_dir else None
     try:
-        builder.download_and_prepare()
+        builder.download_and_prepare(download_config=options)
     except Exception as error:
         raise DataError(
             f"{name} is not in {data_dir} (data.dir) and preparing it failed: "

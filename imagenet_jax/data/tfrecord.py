@@ -1,0 +1,156 @@
+"""Random access to TFRecord files, through an index of where their records begin.
+
+A TFRecord is: length uint64, its masked CRC32C, data, the data's masked CRC32C; all little
+endian. Making the index reads 12 bytes of each record, once; then any record is one read. So
+a data set that was made for shuffle buffers gets a global shuffle, and starts at any step.
+"""
+
+import functools
+import os
+import struct
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import google_crc32c
+import numpy as np
+
+from imagenet_jax.data.host_tensorflow import tf
+from imagenet_jax.errors import DataError
+
+_HEADER, _FOOTER = 12, 4
+_OPEN_FILES = 256
+
+
+class TFRecords:
+    """The records of parts of several files, numbered through; see `records.Records`."""
+
+    def __init__(self, parts: Sequence[tuple[str, int, int]]):
+        """Takes `take` records (-1: all) after the first `skip` of each (path, skip, take).
+
+        Raises:
+          DataError: for a file that is missing, damaged or has fewer records.
+        """
+        paths = [path for path, _, _ in parts]
+        with ThreadPoolExecutor(16) as pool:
+            begins = list(pool.map(record_offsets, paths))
+        self._paths, self._first, offsets, shards = paths, [], [], []
+        for shard, ((path, skip, take), begin) in enumerate(zip(parts, begins, strict=True)):
+            stop = len(begin) - 1 if take < 0 else skip + take
+            if stop > len(begin) - 1:
+                raise DataError(
+                    f"{path} has {len(begin) - 1} records, {stop} are needed: it is cut short or "
+                    "belongs to another version of the data set"
+                )
+            offsets.append(np.stack([begin[skip:stop], begin[skip + 1 : stop + 1]], 1))
+            shards.append(np.full(stop - skip, shard, np.int32))
+            self._first.append(skip)
+        self._span = np.concatenate(offsets) if offsets else np.zeros((0, 2), np.int64)
+        self._shard = np.concatenate(shards) if shards else np.zeros(0, np.int32)
+        # Dropped files close themselves when the last thread that reads from them is done.
+        self._open = functools.lru_cache(maxsize=_OPEN_FILES)(_open)
+
+    def __len__(self) -> int:
+        return len(self._shard)
+
+    def get(self, index: Sequence[int]) -> list[bytes]:
+        """The records of these numbers. Raises DataError for one that is damaged."""
+        return [self._read(int(number)) for number in index]
+
+    def where(self, number: int) -> str:
+        """The file and the byte where a record begins."""
+        return f"{self._paths[self._shard[number]]}, byte {self._span[number, 0]}"
+
+    def _read(self, number: int) -> bytes:
+        begin, end = self._span[number].tolist()
+        read = self._open(self._paths[self._shard[number]])
+        data = read(begin + _HEADER, end - begin - _HEADER - _FOOTER)
+        if _masked_crc(data) != read(end - _FOOTER, _FOOTER):
+            raise DataError("damaged record: its checksum is wrong")
+        return data
+
+
+def record_offsets(path: str) -> np.ndarray:
+    """Where the records of a file begin, and its end: int64 [records + 1].
+
+    It is kept in FILE.offsets.npy beside the file, or, where that cannot be written, in the
+    user's cache directory, and made anew when the file's size or time of change differs.
+
+    Raises:
+      DataError: for a file that is missing or damaged, with the byte.
+    """
+    try:
+        facts = tf.io.gfile.stat(path)
+    except tf.errors.OpError as error:
+        raise DataError(f"{path}: {error.message}") from error
+    stamp = np.array([facts.length, facts.mtime_nsec], np.int64)
+    for index in _index_paths(path):
+        try:
+            stored = np.load(index, allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            continue
+        if stored.dtype == np.int64 and stored.size > 2 and (stored[:2] == stamp).all():
+            return stored[2:]
+    offsets = _scan(path, facts.length)
+    for index in _index_paths(path):
+        if _saved(index, np.concatenate([stamp, offsets])):
+            break
+    return offsets
+
+
+def _scan(path: str, size: int) -> np.ndarray:
+    """Walks over the headers of all records."""
+    read, at, offsets = _open(path), 0, [0]
+    while at < size:
+        header = read(at, _HEADER)
+        if len(header) < _HEADER or _masked_crc(header[:8]) != header[8:]:
+            raise DataError(f"{path}, byte {at}: damaged or no TFRecord file")
+        at += _HEADER + struct.unpack("<Q", header[:8])[0] + _FOOTER
+        if at > size:
+            raise DataError(
+                f"{path}, byte {offsets[-1]}: the file ends within this record, at {size}"
+            )
+        offsets.append(at)
+    if len(offsets) == 1:
+        raise DataError(f"{path}: the file is empty")
+    return np.array(offsets, np.int64)
+
+
+def _index_paths(path: str) -> list[Path]:
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    elsewhere = (
+        Path(cache) / "imagenet_jax" / "offsets" / f"{path.strip('/').replace('/', '%')}.npy"
+    )
+    return [elsewhere] if "://" in path else [Path(f"{path}.offsets.npy"), elsewhere]
+
+
+def _saved(path: Path, array: np.ndarray) -> bool:
+    """Writes under another name first; False where nothing can be written."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            np.save(file, array)
+        partial.replace(path)
+    except OSError:
+        return False
+    return True
+
+
+def _open(path: str) -> Callable[[int, int], bytes]:
+    """A function (offset, size) -> bytes that threads may share."""
+    if "://" not in path:
+        file = open(path, "rb", buffering=0)  # noqa: SIM115
+        return lambda offset, size: os.pread(file.fileno(), size, offset)
+
+    def read(offset: int, size: int) -> bytes:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            file.seek(offset)
+            return file.read(size)
+
+    return read
+
+
+def _masked_crc(data: bytes) -> bytes:
+    crc = google_crc32c.value(data)
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)

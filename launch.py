@@ -4,11 +4,12 @@ Flags and process start-up, nothing else. README.md explains the verbs.
 """
 
 import argparse
+import dataclasses
 import importlib.util
 import logging as pylogging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,16 @@ from imagenet_jax.writers import clu_tracking, write_summary
 
 QUICKSTART = Path(__file__).resolve().parent / "configs" / "quickstart.py"
 PROCESS_VARIABLES = ("NUM_PROCESSES", "PROCESS_ID")
-VERBS = {
-    "train": "train (or resume) and evaluate",
-    "evaluate": "exact evaluation of a checkpoint",
-    "benchmark": "how fast this machine feeds the devices, and where the time goes",
-}
+
+
+@dataclasses.dataclass(frozen=True)
+class Verb:
+    """What a verb means, which flags it has beside the common ones, what it does and shows."""
+
+    meaning: str
+    add_flags: Callable[[argparse.ArgumentParser], Any]
+    run: Callable[[argparse.Namespace, ml_collections.ConfigDict], dict[str, Any] | None]
+    text: Callable[[dict[str, Any]], str] = summary_table
 
 
 def main(argv: Sequence[str]) -> int:
@@ -38,11 +44,13 @@ def main(argv: Sequence[str]) -> int:
     try:
         args, overrides = parse(argv)
         start_process()
-        summary = run(args, make_config(args, overrides))
+        summary = VERBS[args.verb].run(args, make_config(args, overrides))
     except UserError as error:
         return failed(str(error))
     except OSError as error:
         return failed(f"{error.filename or args.workdir}: {error.strerror or error}")
+    except KeyboardInterrupt:
+        return failed("interrupted; the same command goes on where it can")
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -51,28 +59,121 @@ def main(argv: Sequence[str]) -> int:
             "raise config.accumulate"
         )
     if summary is not None and jax.process_index() == 0:
-        print(input_table(summary) if args.verb == "benchmark" else summary_table(summary))
+        print(VERBS[args.verb].text(summary))
         if args.json:
             Path(args.json).parent.mkdir(parents=True, exist_ok=True)
             write_summary(Path(args.json), summary)
     return 0
 
 
-def run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[str, Any] | None:
-    """The summary of the verb; None if a signal stopped it."""
-    if args.verb == "evaluate":
-        return evaluate(config, args.workdir, which=args.checkpoint)
-    if args.verb == "benchmark":
-        result = benchmark_input(config, args.seconds)
-        args.workdir.mkdir(parents=True, exist_ok=True)
-        plot_input(result, args.workdir / "input.png")
-        return result
+def run_train(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict | None:
+    """Trains; None if a signal stopped it."""
     return train(
         config,
         args.workdir,
         tracking=clu_tracking if config.log.tensorboard else None,
         allow_config_change=args.allow_config_change,
     )
+
+
+def train_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--allow_config_change",
+        action="store_true",
+        help="resume although the config differs from the checkpoint's",
+    )
+
+
+def run_evaluate(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict:
+    return evaluate(config, args.workdir, which=args.checkpoint)
+
+
+def evaluate_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--checkpoint", default="latest", help="latest (default), best or a step number"
+    )
+
+
+def run_prepare(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict:
+    from imagenet_jax.data.prepare import prepare
+    from imagenet_jax.data.shards import Encoding
+
+    if not args.dataset:
+        raise ConfigError("--dataset is missing: a TFDS name, folder:PATH, zip:FILE or csv:FILE")
+    return prepare(
+        args.dataset,
+        data_dir=args.dir,
+        name=args.name,
+        file_format=args.file_format,
+        encoding=Encoding(args.resize, args.encoding, args.quality),
+        eval_fraction=args.eval_fraction,
+        workers=args.workers,
+        manual_dir=args.manual_dir,
+    )
+
+
+def prepare_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--dataset", help="a TFDS name, folder:PATH, zip:FILE or csv:FILE (path,label[,split])")
+    add("--dir", default="", help="default: $TFDS_DATA_DIR or ~/tensorflow_datasets")
+    add("--name", default="", help="name of the new data set; default: after the source")
+    add(
+        "--file_format",
+        choices=("array_record", "tfrecord"),
+        default="",
+        help="default: array_record, for --encoding=raw tfrecord",
+    )
+    add("--resize", type=int, default=0, metavar="PIXELS", help="shrink short sides to this")
+    add(
+        "--encoding",
+        choices=("jpeg", "raw"),
+        default="jpeg",
+        help="with --resize: how to store; raw: uint8, seven times larger, no decoding",
+    )
+    add("--quality", type=int, default=90, help="of JPEGs made by --resize, 1 to 95")
+    add(
+        "--eval_fraction",
+        type=float,
+        default=0.0,
+        help="share held out as validation, of files without splits",
+    )
+    add("--workers", type=int, default=0, help="processes; default: one per CPU core")
+    add("--manual_dir", default="", help="where archives are; default: DIR/downloads/manual")
+
+
+def prepare_text(report: dict[str, Any]) -> str:
+    from imagenet_jax.data.verification import report_text
+
+    return report_text(report)
+
+
+def run_benchmark(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict:
+    result = benchmark_input(config, args.seconds)
+    args.workdir.mkdir(parents=True, exist_ok=True)
+    plot_input(result, args.workdir / "input.png")
+    return result
+
+
+def benchmark_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--what", choices=["input"], default="input", help="input: from files to devices"
+    )
+    parser.add_argument("--seconds", type=float, default=20.0, help="length of measurement")
+
+
+VERBS = {
+    "train": Verb("train (or resume) and evaluate", train_flags, run_train),
+    "evaluate": Verb("exact evaluation of a checkpoint", evaluate_flags, run_evaluate),
+    "prepare": Verb(
+        "build or import a data set, and verify it", prepare_flags, run_prepare, prepare_text
+    ),
+    "benchmark": Verb(
+        "how fast this machine feeds the devices, and where the time goes",
+        benchmark_flags,
+        run_benchmark,
+        input_table,
+    ),
+}
 
 
 def failed(message: str) -> int:
@@ -91,10 +192,10 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, str]]:
         verb = argv.pop(0)
     if verb not in VERBS:
         raise ConfigError(f"there is no verb {verb!r}; there are {', '.join(VERBS)}")
-    verbs = "\n".join(f"  {name:10} {meaning}" for name, meaning in VERBS.items())
+    verbs = "\n".join(f"  {name:10} {known.meaning}" for name, known in VERBS.items())
     parser = argparse.ArgumentParser(
         prog=f"launch.py {verb}",
-        description=f"{VERBS[verb]}. Verbs, the first of which is the default:\n{verbs}",
+        description=f"{VERBS[verb].meaning}. Verbs, the first of which is the default:\n{verbs}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="--config.FIELD=VALUE sets a field of the config, e.g. --config.batch_size=64; "
         "imagenet_jax/schema.py lists them",
@@ -103,21 +204,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     parser.add_argument("--config", help="a config file; default: configs/quickstart.py")
     parser.add_argument("--workdir", help="where the run is kept; default: runs/CONFIG_NAME")
     parser.add_argument("--json", help="also write the result to this file as JSON")
-    if verb == "train":
-        parser.add_argument(
-            "--allow_config_change",
-            action="store_true",
-            help="resume although the config differs from the checkpoint's",
-        )
-    elif verb == "benchmark":
-        parser.add_argument(
-            "--what", choices=["input"], default="input", help="input: from files to devices"
-        )
-        parser.add_argument("--seconds", type=float, default=20.0, help="length of measurement")
-    else:
-        parser.add_argument(
-            "--checkpoint", default="latest", help="latest (default), best or a step number"
-        )
+    VERBS[verb].add_flags(parser)
     fields = [arg for arg in argv if arg.startswith("--config.")]
     for field in fields:
         if "=" not in field:

@@ -8,7 +8,9 @@ from PIL import Image, ImageOps
 Image.MAX_IMAGE_PIXELS = None  # data.max_pixels is the limit, and its error names the image
 
 
-def decode_image(encoded: bytes, *, exif_orientation: bool, max_pixels: int) -> np.ndarray:
+def decode_image(
+    encoded: bytes | memoryview, *, exif_orientation: bool, max_pixels: int
+) -> np.ndarray:
     """The pixels uint8 [H, W, 3] of an image file of any format that Pillow reads.
 
     The contents say what the format is, not the file's name. Grey, palette and CMYK images
@@ -66,11 +68,11 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _ppm_size(encoded: bytes) -> tuple[int, int, int] | None:
+def _ppm_size(encoded: bytes | memoryview) -> tuple[int, int, int] | None:
     """Width, height and where the pixels begin, of the PPM that `launch.py prepare` writes."""
     if encoded[:3] != b"P6\n":
         return None
-    size, _, rest = encoded[3:64].partition(b"\n")
+    size, _, rest = bytes(encoded[3:64]).partition(b"\n")
     width, _, height = size.partition(b" ")
     if not rest.startswith(b"255\n") or not (width.isdigit() and height.isdigit()):
         return None  # Pillow reads the others

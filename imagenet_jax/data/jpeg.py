@@ -19,7 +19,7 @@ class Header(NamedTuple):
     orientation: int  # of EXIF, 1 to 8; 1: upright
 
 
-def read_header(encoded: bytes) -> Header | None:
+def read_header(encoded: bytes | memoryview) -> Header | None:
     """The header of a JPEG file; None if the bytes are none or end before the frame begins."""
     if encoded[:2] != b"\xff\xd8":
         return None
@@ -43,9 +43,9 @@ def read_header(encoded: bytes) -> Header | None:
     return None
 
 
-def _exif_orientation(tiff: bytes) -> int:
+def _exif_orientation(tiff: bytes | memoryview) -> int:
     """The orientation in the first directory of an EXIF block; 1 if it holds none that is valid."""
-    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    order = {b"II": "<", b"MM": ">"}.get(bytes(tiff[:2]))
     if order is None:
         return 1
     try:

@@ -5,10 +5,13 @@ number. So one that fails is left out by tf.data, noticed here, and made again r
 which finds the image to blame.
 """
 
+import atexit
+import contextlib
 import dataclasses
 import functools
 import os
 import re
+import weakref
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -25,6 +28,16 @@ CHUNK = 32  # rows at most: many share the cost of a call into Python, few fill 
 BATCH_KEYS = ("image", "label", "mask", "index", "epoch")
 
 Arrays = dict[str, np.ndarray]
+
+_unfinished: weakref.WeakSet[Iterator[Arrays]] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_unfinished() -> None:
+    """Ends the threads of tf.data while Python lives: later they would hang or abort its exit."""
+    for batches in list(_unfinished):
+        with contextlib.suppress(ValueError):  # a thread is running it, and ends it
+            batches.close()
 
 
 @dataclasses.dataclass
@@ -47,7 +60,7 @@ class Pipeline:
         self._maker = ChunkMaker(self.source, self.preprocess)
 
     def batches(self, order: Order, start: int, stop: int) -> Iterator[Arrays]:
-        """Yields the batches of the steps start <= step < stop; see `data.Split`.
+        """The batches of the steps start <= step < stop; see `data.Split`.
 
         With data.bad_images = "skip" an image that cannot be read is named in a warning; its
         row is masked and filled wherever it comes up.
@@ -56,6 +69,11 @@ class Pipeline:
           DataError: for such an image if bad_images is "fail", or if they are more than
             data.max_bad_fraction of the split.
         """
+        made = self._batches(order, start, stop)
+        _unfinished.add(made)
+        return made
+
+    def _batches(self, order: Order, start: int, stop: int) -> Iterator[Arrays]:
         rows = len(order.rows)
         count = -(-rows // CHUNK)
         size = -(-rows // count)
@@ -91,11 +109,14 @@ class Pipeline:
                 chunk[name] = tf.ensure_shape(chunk[name], (rows, *spec.shape[1:]))
             return {"number": number, **chunk}
 
-        def decode(chunk: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        def finish(chunk: dict[str, tf.Tensor]) -> tf.Tensor:
             inputs = [chunk[name] for name in ("mask", "halvings", "ready")]
-            image = tf.numpy_function(
-                self._maker.finish, [*inputs, *self._maker.decode(chunk)], tf.uint8, False
-            )
+            crops = self._maker.decode(chunk)
+            return tf.numpy_function(self._maker.finish, [*inputs, *crops], tf.uint8, False)
+
+        def decode(chunk: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            all_ready = tf.equal(tf.shape(chunk["ready"])[0], size)
+            image = tf.cond(all_ready, lambda: chunk["ready"], lambda: finish(chunk))
             chunk["image"] = tf.ensure_shape(image, (size, pixels, pixels, 3))
             return {name: chunk[name] for name in ("number", *BATCH_KEYS)}
 

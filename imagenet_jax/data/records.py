@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python import array_record_data_source
 
+from imagenet_jax.data.example_proto import parse_example
 from imagenet_jax.data.host_tensorflow import tf
 from imagenet_jax.data.tfrecord import TFRecords
 from imagenet_jax.errors import DataError
@@ -66,18 +67,19 @@ class RecordSource:
         return len(self._records)
 
     def read(self, index: np.ndarray) -> tuple[list[bytes], np.ndarray]:
-        records = self._records.get(index)
-        features = [tf.train.Example.FromString(record).features.feature for record in records]
-        images = [feature["image"].bytes_list.value[0] for feature in features]
-        labels = [feature["label"].int64_list.value[0] for feature in features]
+        features = [parse_example(record) for record in self._records.get(index)]
+        try:
+            images = [feature["image"][0] for feature in features]
+            labels = [feature["label"][0] for feature in features]
+        except (KeyError, IndexError) as error:
+            raise ValueError("the record has no image and label") from error
         return images, np.array(labels, np.int32)
 
     def name(self, index: int) -> str:
         """The example's file_name, if its record has one, else its number."""
         (record,) = self._records.get([index])
-        feature = tf.train.Example.FromString(record).features.feature
-        value = feature["file_name"].bytes_list.value if "file_name" in feature else ()
-        return value[0].decode() if value else str(index)
+        value = parse_example(record).get("file_name")
+        return str(value[0], "utf-8") if value else str(index)
 
     def describe(self, index: int) -> str:
         place = f"{self._name}, example {index} in {self._records.where(index)}"

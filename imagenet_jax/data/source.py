@@ -13,8 +13,11 @@ class EncodedSource(Protocol):
     def __len__(self) -> int:
         """N."""
 
-    def read(self, index: np.ndarray) -> tuple[list[bytes], np.ndarray]:
+    def read(self, index: np.ndarray) -> tuple[list[bytes | memoryview], np.ndarray]:
         """The encoded images and the labels int32 [b] of the examples index [b]."""
+
+    def name(self, index: int) -> str:
+        """What the example is called within the split."""
 
     def describe(self, index: int) -> str:
         """Where an example comes from, for a message."""

@@ -40,9 +40,11 @@ def stage_seconds(pipeline: Pipeline, chunks: Sequence[Rows]) -> dict[str, float
             clock.seconds.clear()
         with clock("decode"):
             chunk = maker.read(rows)
-            crops = decode({name: tf.constant(chunk[name], s.dtype) for name, s in READ.items()})
-            crops = [crop.numpy() for crop in crops]
-            image = maker.finish(chunk["mask"], chunk["halvings"], chunk["ready"], *crops)
+            image = chunk["ready"]
+            if len(image) < size:
+                tensors = {name: tf.constant(chunk[name], s.dtype) for name, s in READ.items()}
+                crops = [crop.numpy() for crop in decode(tensors)]
+                image = maker.finish(chunk["mask"], chunk["halvings"], image, *crops)
         with clock("batch"):
             np.concatenate([image])
     images = size * (len(chunks) - 1)

@@ -1,5 +1,6 @@
 """`launch.py benchmark`: how fast this machine feeds the devices, and where the time goes."""
 
+import itertools
 import os
 import statistics
 import time
@@ -35,9 +36,9 @@ def benchmark_input(config: ml_collections.ConfigDict, seconds: float) -> dict[s
       dataset, split, num_examples, batch_size (of this process), image_size, cores;
       images_per_second and images_per_core_second of the whole pipeline, the latter of each
         repeat in `repeats`;
-      stages: {name: {"seconds_per_image", "share"}} in CPU seconds: read, decode, crop+resize,
-        batch and transfer are measured one by one; the rest of the pipeline's time is
-        "tf.data and Python";
+      stages: {name: {"seconds_per_image", "share"}} in CPU seconds: read, decode,
+        crop+resize+policy, batch and transfer are measured one by one; the rest of the
+        pipeline's time is "tf.data and Python";
       decode_limit_images_per_core_second: whole images of the same files, by libjpeg-turbo
         (OpenCV) alone; None for data that are not encoded.
     """
@@ -76,8 +77,11 @@ def _speed(
 ) -> dict[str, float]:
     """Images per second of wall clock and of CPU time, once the pipeline runs steadily."""
     batches = split.train_batches(rows, start, start + 10**6)
-    for _ in range(split.config.data.prefetch + 2):
+    warm_up = time.perf_counter() + seconds / 4
+    for count in itertools.count():
         jax.block_until_ready(put_batch(next(batches), mesh))
+        if count > split.config.data.prefetch and time.perf_counter() > warm_up:
+            break
     wall, cpu, images = time.perf_counter(), time.process_time(), 0
     while images == 0 or time.perf_counter() - wall < seconds:
         jax.block_until_ready(put_batch(next(batches), mesh))

@@ -101,6 +101,11 @@ def validate(config: ml_collections.ConfigDict) -> None:
             f"config.data.eval_resize = {values['data.eval_resize']} is smaller than the crop of "
             f"config.data.image_size = {values['data.image_size']}"
         )
+    if values["data.policy"] == "augmix" and not 1 <= values["data.policy_magnitude"] <= 10:
+        raise ConfigError(
+            f"config.data.policy_magnitude = {values['data.policy_magnitude']} is no severity of "
+            "augmix; expected 1 to 10, 3 in the paper"
+        )
     missing = [name for name in SCHEMA if name not in values]
     if missing:
         raise ConfigError(f"config lacks the fields {', '.join(missing)}; start from base_config()")

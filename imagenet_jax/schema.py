@@ -131,6 +131,17 @@ SCHEMA: dict[str, Field] = {
     "data.max_bad_fraction": _number(
         0.05, "bad_images = skip: largest share of a split's images that may be unreadable", 0, 1
     ),
+    "data.rotate": _number(0.0, "training: random rotation by up to this many degrees", 0, 180),
+    "data.translate": _number(0.0, "training: random shift by up to this share of a side", 0, 1),
+    "data.policy": _choice(
+        "",
+        ("", "randaugment", "trivialaugment", "autoaugment", "augmix"),
+        "training: augmentation policy on the host; see data/policies.py",
+    ),
+    "data.policy_ops": _number(2, "randaugment: operations one after the other", 1, 8),
+    "data.policy_magnitude": _number(
+        9, "randaugment: 0 to 30; augmix: its severity, at most 10", 0, 30
+    ),
     "data.repeats": _number(
         1, "training: how often an example comes in its batch, each time augmented anew", 1
     ),

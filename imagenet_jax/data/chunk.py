@@ -28,6 +28,8 @@ READ = {
     "epoch": tf.TensorSpec((None,), tf.int32),
 }
 
+FINISH = ("mask", "halvings", "ready", "index", "epoch")  # what `ChunkMaker.finish` takes
+
 
 @dataclasses.dataclass(frozen=True)
 class ChunkMaker:
@@ -60,7 +62,8 @@ class ChunkMaker:
         ready = _empty(len(pixels), size, size, 3)
         for image, (row, whole) in zip(ready, pixels.items(), strict=True):
             top, left, height, width = box[row]
-            self.preprocess.finish(whole[top : top + height, left : left + width], image)
+            crop = whole[top : top + height, left : left + width]
+            self.preprocess.finish(crop, image, int(rows.index[row]), int(rows.epoch[row]))
         halvings = np.where(encoded == b"", -1, self.preprocess.halvings(box)).astype(np.int32)
         box >>= np.maximum(halvings, 0)[:, None]
         values = encoded, box, halvings, ready, label, mask, rows.index, rows.epoch
@@ -73,7 +76,13 @@ class ChunkMaker:
         return [_decode_box(*jpeg) for jpeg in jpegs]
 
     def finish(
-        self, mask: np.ndarray, halvings: np.ndarray, ready: np.ndarray, *crops: np.ndarray
+        self,
+        mask: np.ndarray,
+        halvings: np.ndarray,
+        ready: np.ndarray,
+        index: np.ndarray,
+        epoch: np.ndarray,
+        *crops: np.ndarray,
     ) -> np.ndarray:
         """The images uint8 [k, S, S, 3] of a chunk; black where mask is False."""
         if len(ready) == len(mask):
@@ -82,7 +91,7 @@ class ChunkMaker:
         image, others = _empty(len(mask), size, size, 3), iter(ready)
         for row, crop in enumerate(crops):
             if halvings[row] >= 0:
-                self.preprocess.finish(crop, image[row])
+                self.preprocess.finish(crop, image[row], int(index[row]), int(epoch[row]))
             else:
                 image[row] = next(others) if mask[row] else 0
         return image
@@ -92,7 +101,7 @@ class ChunkMaker:
         chunk = self.read(rows)
         crops = self.decode({name: tf.constant(array) for name, array in chunk.items()})
         crops = [crop.numpy() for crop in crops]
-        image = self.finish(chunk["mask"], chunk["halvings"], chunk["ready"], *crops)
+        image = self.finish(*(chunk[name] for name in FINISH), *crops)
         return {"image": image, **chunk}
 
     def _is_plain(self, header: Header) -> bool:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from absl import logging
 
-from imagenet_jax.data.chunk import READ, ChunkMaker
+from imagenet_jax.data.chunk import FINISH, READ, ChunkMaker
 from imagenet_jax.data.host_tensorflow import tf
 from imagenet_jax.data.order import Order, Rows
 from imagenet_jax.data.preprocess import Preprocess
@@ -110,7 +110,7 @@ class Pipeline:
             return {"number": number, **chunk}
 
         def finish(chunk: dict[str, tf.Tensor]) -> tf.Tensor:
-            inputs = [chunk[name] for name in ("mask", "halvings", "ready")]
+            inputs = [chunk[name] for name in FINISH]
             crops = self._maker.decode(chunk)
             return tf.numpy_function(self._maker.finish, [*inputs, *crops], tf.uint8, False)
 

@@ -8,7 +8,7 @@ import ml_collections
 import numpy as np
 from PIL import Image
 
-from imagenet_jax.data import boxes
+from imagenet_jax.data import boxes, policies
 
 cv2.setNumThreads(1)  # the pipeline runs images in parallel, OpenCV need not
 
@@ -73,12 +73,17 @@ class Preprocess:
                 count[box[:, 2:].min(1) >= 2**times * self.data.image_size] = times
         return count
 
-    def finish(self, pixels: np.ndarray, out: np.ndarray) -> None:
-        """Resizes the box uint8 [h, w, 3] into `out`, uint8 [S, S, 3].
+    def finish(self, pixels: np.ndarray, out: np.ndarray, index: int, epoch: int) -> None:
+        """Resizes the box uint8 [h, w, 3] into `out`, uint8 [S, S, 3], and augments it there.
 
         Raises:
           ValueError: if the rule is none and the image is of another size.
         """
+        self._fit(pixels, out)
+        if self.train and policies.is_on(self.data):
+            out[:] = policies.augment(out, self.data, self.seed, epoch, index)
+
+    def _fit(self, pixels: np.ndarray, out: np.ndarray) -> None:
         size = self.data.image_size
         height, width = pixels.shape[:2]
         if self.rule == "none" and (height, width) != (size, size):

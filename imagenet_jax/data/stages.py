@@ -9,16 +9,16 @@ from typing import Any
 import cv2
 import numpy as np
 
-from imagenet_jax.data.chunk import READ, ChunkMaker
+from imagenet_jax.data.chunk import FINISH, READ, ChunkMaker
 from imagenet_jax.data.host_tensorflow import tf
 from imagenet_jax.data.order import Rows
 from imagenet_jax.data.pipeline import Pipeline
 
-STAGES = ("read", "decode", "crop+resize", "batch")
+STAGES = ("read", "decode", "crop+resize+policy", "batch")
 
 
 def stage_seconds(pipeline: Pipeline, chunks: Sequence[Rows]) -> dict[str, float]:
-    """CPU seconds an image for read, decode, crop+resize and batch.
+    """CPU seconds an image for read, decode, crop+resize+policy and batch.
 
     Args:
       pipeline: whose source and preprocessing are measured.
@@ -29,7 +29,7 @@ def stage_seconds(pipeline: Pipeline, chunks: Sequence[Rows]) -> dict[str, float
     """
     clock = _CpuClock()
     source = _Timed(pipeline.source, clock, method="read", stage="read")
-    preprocess = _Timed(pipeline.preprocess, clock, method="finish", stage="crop+resize")
+    preprocess = _Timed(pipeline.preprocess, clock, method="finish", stage="crop+resize+policy")
     maker = ChunkMaker(source, preprocess)
     size = len(chunks[0].index)
     signature = {name: tf.TensorSpec((size, *s.shape[1:]), s.dtype) for name, s in READ.items()}
@@ -44,7 +44,7 @@ def stage_seconds(pipeline: Pipeline, chunks: Sequence[Rows]) -> dict[str, float
             if len(image) < size:
                 tensors = {name: tf.constant(chunk[name], s.dtype) for name, s in READ.items()}
                 crops = [crop.numpy() for crop in decode(tensors)]
-                image = maker.finish(chunk["mask"], chunk["halvings"], image, *crops)
+                image = maker.finish(*(chunk[name] for name in FINISH), *crops)
         with clock("batch"):
             np.concatenate([image])
     images = size * (len(chunks) - 1)

@@ -7,6 +7,7 @@ A config is an `ml_collections.ConfigDict` made by `base_config()`, changed by a
 import difflib
 import importlib.util
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,8 @@ def validate(config: ml_collections.ConfigDict) -> None:
 
 def validate_batch(config: ml_collections.ConfigDict, num_devices: int) -> None:
     """Raises ConfigError unless every device gets whole micro-batches and whole norm groups."""
-    unit = config.accumulate * max(config.model.bn_group_size, 1)
+    mixing = config.augment.mixup or config.augment.cutmix
+    unit = config.accumulate * math.lcm(max(config.model.bn_group_size, 1), 2 if mixing else 1)
     if config.batch_size % (num_devices * unit) == 0:
         return
     parts = f"{num_devices} devices"
@@ -121,6 +123,8 @@ def validate_batch(config: ml_collections.ConfigDict, num_devices: int) -> None:
         parts += f" x {config.accumulate} micro-batches (accumulate)"
     if config.model.bn_group_size > 1:
         parts += f" x groups of {config.model.bn_group_size} images (model.bn_group_size)"
+    if mixing:
+        parts += " x pairs of images (augment.mixup, augment.cutmix)"
     step = num_devices * unit
     below = config.batch_size // step * step
     nearest = f"{below} or {below + step}" if below else f"{step}"

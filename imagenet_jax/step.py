@@ -47,11 +47,11 @@ def train_step(
     count = jnp.maximum(over_devices(batch["mask"].sum()), 1)
 
     def loss_fn(params: Any, batch_stats: Any, part: Batch) -> tuple[jax.Array, tuple[Any, Sums]]:
-        image = augment.train_image(part, rng, config.augment)
+        image, targets = augment.train_inputs(part, rng, state.step, config.augment)
         variables = {"params": params, "batch_stats": batch_stats}
         logits, updated = model.apply(variables, image, train=True, mutable=["batch_stats"])
-        loss = losses.cross_entropy(logits, part["label"], config.loss.label_smoothing)
-        sums = metrics.classification_sums(logits, part["label"], loss, part["mask"])
+        loss = losses.mixed_cross_entropy(logits, targets, config.loss.label_smoothing)
+        sums = metrics.classification_sums(logits, targets.dominant(), loss, part["mask"])
         return sums["loss"] / count, (updated["batch_stats"], sums)
 
     def add_part(carry: tuple[Any, Any, Sums], part: Batch) -> tuple[tuple[Any, Any, Sums], None]:
@@ -66,7 +66,8 @@ def train_step(
     if config.accumulate == 1:
         carry, _ = add_part(carry, batch)
     else:
-        carry, _ = jax.lax.scan(add_part, carry, micro_batches(batch, config.accumulate))
+        unit = 2 if augment.is_mixing(config.augment) else 1
+        carry, _ = jax.lax.scan(add_part, carry, micro_batches(batch, config.accumulate, unit))
     gradient, batch_stats, sums = carry
     gradient, sums = over_devices((gradient, sums))
     if axis_name:
@@ -99,11 +100,12 @@ def eval_step(
     return jax.lax.psum(sums, axis_name) if axis_name else sums
 
 
-def micro_batches(batch: Batch, count: int) -> Batch:
-    """[B, ...] to [count, B / count, ...]: every count-th row, which stays on its device."""
+def micro_batches(batch: Batch, count: int, unit: int = 1) -> Batch:
+    """[B, ...] to [count, B / count, ...]: every count-th `unit` rows, all of one device."""
 
     def split(array: jax.Array) -> jax.Array:
-        return jnp.moveaxis(array.reshape(-1, count, *array.shape[1:]), 1, 0)
+        parts = jnp.moveaxis(array.reshape(-1, count, unit, *array.shape[1:]), 1, 0)
+        return parts.reshape(count, -1, *array.shape[1:])
 
     return jax.tree.map(split, batch)
 

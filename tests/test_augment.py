@@ -4,12 +4,16 @@ import numpy as np
 import pytest
 
 from imagenet_jax import augment
+from imagenet_jax.augment.color import normalize
+from imagenet_jax.augment.geometry import random_flip, random_translate
+from imagenet_jax.augment.keys import example_keys
+from imagenet_jax.config import base_config
 
 
 @pytest.fixture
 def keys():
     epoch, index = jnp.zeros(64, jnp.int32), jnp.arange(64, dtype=jnp.int32)
-    return augment.example_keys(jax.random.key(0), epoch, index)
+    return example_keys(jax.random.key(0), epoch, index)
 
 
 @pytest.fixture
@@ -20,11 +24,11 @@ def images():
 def test_normalize_equals_numpy(images):
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     expected = (images.astype(np.float64) / 255 - mean) / std
-    np.testing.assert_allclose(augment.normalize(images, mean, std), expected, atol=1e-5)
+    np.testing.assert_allclose(normalize(images, mean, std), expected, atol=1e-5)
 
 
 def test_flip_mirrors_about_half_and_leaves_the_rest(images, keys):
-    out = np.asarray(augment.random_flip(images, keys))
+    out = np.asarray(random_flip(images, keys))
     kept = (out == images).all((1, 2, 3))
     mirrored = (out == images[:, :, ::-1]).all((1, 2, 3))
     assert (kept ^ mirrored).all()
@@ -34,23 +38,47 @@ def test_flip_mirrors_about_half_and_leaves_the_rest(images, keys):
 @pytest.mark.parametrize("mode", ["constant", "reflect"])
 def test_translate_shows_every_shifted_window_of_the_padded_image(images, keys, mode):
     image = np.repeat(images[:1], 64, 0)
-    out = np.asarray(augment.random_translate(image, keys, 1, mode))
+    out = np.asarray(random_translate(image, keys, 1, mode))
     padded = np.pad(images[0], ((1, 1), (1, 1), (0, 0)), mode=mode)
     windows = [padded[r : r + 6, c : c + 6] for r in range(3) for c in range(3)]
     found = [next(i for i, window in enumerate(windows) if (window == one).all()) for one in out]
     assert set(found) == set(range(9))
 
 
-def test_randomness_is_of_key_epoch_and_index_not_of_the_place_in_the_batch(images):
-    config = type(
-        "Augment", (), dict(pad=2, pad_mode="constant", flip=True, mean=(0,) * 3, std=(1,) * 3)
-    )
+FIELDS = {
+    "crop and flip": {"pad": 2, "flip": True},
+    "jitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1},
+    "grey, solarize, blur, noise": {"grayscale": 0.5, "solarize": 0.5, "blur": 0.5, "noise": 0.1},
+    "three-augment": {"three_augment": True},
+    "erasing": {"erase": 0.9, "erase_area": (0.2, 0.4)},
+    "erasing with noise": {"erase": 0.9, "erase_area": (0.2, 0.4), "erase_mode": "pixel"},
+}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_randomness_is_of_key_epoch_and_index_not_of_the_place_in_the_batch(images, name):
+    config = base_config().augment
+    config.flip = False
+    config.update(FIELDS[name])
     index = np.arange(64, dtype=np.int32)
     batch = {"image": images, "index": index, "epoch": np.full(64, 3, np.int32)}
     order = np.random.default_rng(1).permutation(64)
     key = jax.random.key(5)
-    one = np.asarray(augment.train_image(batch, key, config))
-    other = augment.train_image({k: v[order] for k, v in batch.items()}, key, config)
-    np.testing.assert_array_equal(one[order], other)
-    later = augment.train_image({**batch, "epoch": np.full(64, 4, np.int32)}, key, config)
-    assert (one != np.asarray(later)).any((1, 2, 3)).mean() > 0.9
+    augmented = jax.jit(lambda batch: augment.train_image(batch, key, config))
+    one = np.asarray(augmented(batch))
+    other = augmented({k: v[order] for k, v in batch.items()})
+    np.testing.assert_allclose(one[order], other, atol=1e-6)
+    later = augmented({**batch, "epoch": np.full(64, 4, np.int32)})
+    assert np.abs(one - np.asarray(later)).max((1, 2, 3)).astype(bool).mean() > 0.6
+
+
+def test_nothing_is_changed_where_nothing_is_asked_for(images):
+    config = base_config().augment
+    config.flip = False
+    batch = {"image": images, "index": np.arange(64), "epoch": np.zeros(64, np.int32)}
+    image, targets = augment.train_inputs(
+        {**batch, "label": np.arange(64)}, jax.random.key(0), 0, config
+    )
+    np.testing.assert_array_equal(image, augment.eval_image(batch, config))
+    np.testing.assert_array_equal(targets.label, np.arange(64))
+    assert targets.other is None and targets.weight is None

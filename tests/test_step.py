@@ -70,6 +70,24 @@ def test_accumulated_gradient_is_that_of_the_whole_batch(tiny_config, partitione
     assert difference < 1e-3
 
 
+@pytest.mark.parametrize("partitioner", ["jit", "shard_map"])
+@pytest.mark.parametrize("mix_per", ["pair", "batch"])
+def test_augmentation_does_not_depend_on_devices_and_micro_batches(
+    tiny_config, partitioner, mix_per
+):
+    tiny_config.batch_size, tiny_config.model.bn_group_size = 32, 2
+    tiny_config.augment.mixup, tiny_config.augment.cutmix = 0.8, 1.0
+    tiny_config.augment.mix_per = mix_per
+    tiny_config.augment.erase, tiny_config.augment.brightness = 0.5, 0.4
+    plain, _ = curve(tiny_config, devices=1, steps=5)
+    tiny_config.partitioner = partitioner
+    spread, _ = curve(tiny_config, steps=5)
+    np.testing.assert_allclose(spread, plain, atol=1e-4)
+    tiny_config.accumulate = 2
+    parts, _ = curve(tiny_config, steps=5)
+    np.testing.assert_allclose(parts, plain, atol=1e-4)
+
+
 def test_ema_is_the_running_average_of_the_parameters(tiny_config):
     tiny_config.ema_decay = 0.5
     states = [curve(tiny_config, steps=steps)[1] for steps in range(4)]

@@ -1,0 +1,61 @@
+"""What happens to a batch on the device, inside the compiled step.
+
+Here is what is the same arithmetic for every pixel, or slices: XLA fuses it into a few passes
+over the batch. What gathers pixels or counts levels is done on the host, see `data.policies`.
+Each image's randomness is a function of (key, epoch, index): the same on any device, in any
+batch, and after any restart.
+"""
+
+import jax
+import ml_collections
+
+from imagenet_jax.augment import color
+from imagenet_jax.augment.color import normalize
+from imagenet_jax.augment.geometry import random_erasing, random_flip, random_translate
+from imagenet_jax.augment.keys import example_keys, fold_in
+from imagenet_jax.augment.mix import Targets, is_mixing, mix
+
+__all__ = ["Targets", "eval_image", "is_mixing", "train_image", "train_inputs"]
+
+
+def train_inputs(
+    batch: dict[str, jax.Array],
+    key: jax.Array,
+    step: jax.Array,
+    augment: ml_collections.ConfigDict,
+) -> tuple[jax.Array, Targets]:
+    """Augmented, normalised and mixed images float32 [B, H, W, 3], and what they show.
+
+    Args:
+      batch: see `data.Split`.
+      key: of the run.
+      step: number of the step, int32 []; decides on what is drawn once per batch.
+      augment: config.augment.
+    """
+    image = train_image(batch, key, augment)
+    if not is_mixing(augment):
+        return image, Targets(batch["label"])
+    return mix(image, batch, key, step, augment)
+
+
+def train_image(
+    batch: dict[str, jax.Array], key: jax.Array, augment: ml_collections.ConfigDict
+) -> jax.Array:
+    """Augmented and normalised training images float32 [B, H, W, 3], not mixed."""
+    image = batch["image"]
+    keys = example_keys(key, batch["epoch"], batch["index"])
+    if augment.pad:
+        image = random_translate(image, fold_in(keys, 0), augment.pad, augment.pad_mode)
+    if augment.flip:
+        image = random_flip(image, fold_in(keys, 1))
+    if color.is_on(augment):
+        image = color.random_color(image, fold_in(keys, 2), augment)
+    image = normalize(image, augment.mean, augment.std)
+    if augment.erase:
+        image = random_erasing(image, fold_in(keys, 3), augment)
+    return image
+
+
+def eval_image(batch: dict[str, jax.Array], augment: ml_collections.ConfigDict) -> jax.Array:
+    """Normalised images float32 [B, H, W, 3]."""
+    return normalize(batch["image"], augment.mean, augment.std)

@@ -1,0 +1,111 @@
+"""Mixup and CutMix between neighbours in the batch.
+
+Row i is mixed with row i ^ 1. The order of the examples is random, so neighbours are random
+partners; and they stay together on any number of devices and in any micro-batch.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from imagenet_jax.augment.geometry import inside
+from imagenet_jax.augment.keys import example_keys, fold_in
+
+
+class Targets(NamedTuple):
+    """What images show: `weight` of `label` and 1 - weight of `other`.
+
+    Attributes:
+      label: int32 [B].
+      other: the partner's label int32 [B]; None: images are not mixed.
+      weight: float32 [B] in [0, 1]; None: images are not mixed.
+    """
+
+    label: jax.Array
+    other: jax.Array | None = None
+    weight: jax.Array | None = None
+
+    def dominant(self) -> jax.Array:
+        """The label that has at least half of the weight, int32 [B]."""
+        if self.weight is None:
+            return self.label
+        return jnp.where(self.weight >= 0.5, self.label, self.other)
+
+
+def is_mixing(augment: ml_collections.ConfigDict) -> bool:
+    """Whether images are mixed at all."""
+    return bool(augment.mixup or augment.cutmix)
+
+
+def mix(
+    image: jax.Array,
+    batch: dict[str, jax.Array],
+    key: jax.Array,
+    step: jax.Array,
+    augment: ml_collections.ConfigDict,
+) -> tuple[jax.Array, Targets]:
+    """Mixes pairs of images, as timm's Mixup does but with neighbours.
+
+    Args:
+      image: float32 [B, H, W, C], B even.
+      batch: label, mask, epoch and index of the images; rows with mask False stay as they are,
+        and so do their partners.
+      key: of the run.
+      step: number of the step; with augment.mix_per = "batch" it decides for all pairs.
+      augment: mixup and cutmix (alpha of Zhang et al. 2018 and Yun et al. 2019; 0: off),
+        switch_prob (chance of CutMix where both are on), mix_prob (chance to mix at all).
+    """
+    pairs = image.reshape(-1, 2, *image.shape[1:])
+    if augment.mix_per == "batch":
+        one = jax.random.fold_in(jax.random.fold_in(key, 2**31 - 1), step)
+        keys = jnp.broadcast_to(one, len(pairs))
+    else:
+        first = example_keys(key, batch["epoch"][::2], batch["index"][::2])
+        keys = fold_in(first, 4)
+    whole = batch["mask"].reshape(-1, 2).all(1)
+    mixed, weight = jax.vmap(lambda pair, key: _mix_pair(pair, key, augment))(pairs, keys)
+    mixed = jnp.where(whole[:, None, None, None, None], mixed, pairs)
+    weight = jnp.repeat(jnp.where(whole, weight, 1.0), 2)
+    other = batch["label"].reshape(-1, 2)[:, ::-1].reshape(-1)
+    return mixed.reshape(image.shape), Targets(batch["label"], other, weight)
+
+
+def _mix_pair(
+    pair: jax.Array, key: jax.Array, augment: ml_collections.ConfigDict
+) -> tuple[jax.Array, jax.Array]:
+    """Both images [2, H, W, C], mixed, and the share that each keeps of itself."""
+    chance, switch, up, cut, place = jax.random.split(key, 5)
+    cuts = jax.random.uniform(switch) < (augment.switch_prob if augment.mixup else 1.0)
+    if not augment.cutmix:
+        cuts = jnp.bool_(False)
+    share = jnp.where(
+        cuts,
+        jax.random.beta(cut, augment.cutmix or 1.0, augment.cutmix or 1.0),
+        jax.random.beta(up, augment.mixup or 1.0, augment.mixup or 1.0),
+    )
+    height, width = pair.shape[1:3]
+    box = cutmix_box(share, jax.random.uniform(place, (2,)), (height, width))
+    kept = 1 - box[2] * box[3] / (height * width)
+    covered = inside(box, (height, width))[..., None]
+    other = pair[::-1]
+    result = jnp.where(cuts, jnp.where(covered, other, pair), share * pair + (1 - share) * other)
+    applied = jax.random.uniform(chance) < augment.mix_prob
+    weight = jnp.where(cuts, kept, share)
+    return jnp.where(applied, result, pair), jnp.where(applied, weight, 1.0)
+
+
+def cutmix_box(share: jax.Array, center: jax.Array, shape: tuple[int, int]) -> jax.Array:
+    """Top, left, height, width int32 [4] of the box that covers about 1 - share of the image.
+
+    Args:
+      share: of the image that is kept, [].
+      center: of the box in [0, 1), [2]; what is beyond the edge is cut off.
+      shape: height and width of the image.
+    """
+    size = jnp.array(shape)
+    half = (size * jnp.sqrt(1 - share)).astype(jnp.int32) // 2
+    middle = (size * center).astype(jnp.int32)
+    low, high = jnp.clip(middle - half, 0, size), jnp.clip(middle + half, 0, size)
+    return jnp.concatenate([low, high - low])

@@ -1,0 +1,69 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracles import torchvision
+from scipy.stats import ks_2samp
+
+from imagenet_jax.augment import geometry
+from imagenet_jax.config import base_config
+
+AREA, RATIO = (0.02, 0.33), (0.3, 3.3)
+
+
+def boxes(count, shape, area=AREA, ratio=RATIO):
+    draws = jax.random.uniform(jax.random.key(0), (count, 4, 10))
+    return np.asarray(jax.vmap(lambda d: geometry.erased_box(d, shape, area, ratio))(draws))
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (60, 24)])
+def test_erased_boxes_are_distributed_as_torchvisions(shape):
+    erasing = torchvision().transforms.RandomErasing
+    import torch
+
+    torch.manual_seed(0)
+    image = torch.zeros(3, *shape)
+    theirs = np.array([erasing.get_params(image, AREA, RATIO, [0.0])[:4] for _ in range(3000)])
+    ours = boxes(3000, shape)
+    for column in range(4):
+        assert ks_2samp(ours[:, column], theirs[:, column]).pvalue > 1e-3
+
+
+def test_erased_boxes_keep_to_their_ranges():
+    top, left, height, width = boxes(2000, (40, 50)).T
+    assert (height > 0).all() and top.min() == left.min() == 0
+    assert (top + height <= 40).all() and (left + width <= 50).all()
+    share = height * width / 2000
+    assert 0.01 < share.min() < 0.04 and 0.3 < share.max() < 0.36
+
+
+def test_nothing_is_erased_where_no_box_fits():
+    assert not boxes(10, (10, 10), area=(0.9, 1.0), ratio=(5.0, 6.0)).any()
+
+
+@pytest.mark.parametrize("mode", ["zero", "pixel"])
+def test_erasing_covers_one_box_of_a_share_of_the_images(mode):
+    config = base_config().augment
+    config.erase, config.erase_mode = 0.25, mode
+    images = np.random.default_rng(0).normal(5, 1, (200, 30, 30, 3)).astype(np.float32)
+    keys = jax.random.split(jax.random.key(0), 200)
+    out = np.asarray(geometry.random_erasing(jnp.asarray(images), keys, config))
+    covered = (out != images).any(-1)
+    assert 30 < covered.any((1, 2)).sum() < 70
+    for mask in covered:
+        rows, columns = np.nonzero(mask)
+        if len(rows):
+            box = mask[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+            assert box.all() and mask.sum() == box.size
+    cover = out[covered]
+    if mode == "zero":
+        assert not cover.any()
+    else:
+        assert abs(cover.mean()) < 0.05 and abs(cover.std() - 1) < 0.05
+
+
+def test_inside_is_the_box():
+    mask = np.asarray(geometry.inside(jnp.array([1, 2, 3, 4]), (6, 8)))
+    expected = np.zeros((6, 8), bool)
+    expected[1:4, 2:6] = True
+    np.testing.assert_array_equal(mask, expected)

@@ -1,0 +1,142 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracles import torchvision
+from scipy.stats import beta, kstest
+
+from imagenet_jax import losses
+from imagenet_jax.augment.mix import Targets, cutmix_box, mix
+from imagenet_jax.config import ConfigError, base_config, validate_batch
+
+COUNT = 400
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).normal(size=(COUNT, 6, 8, 3)).astype(np.float32)
+
+
+@pytest.fixture
+def batch():
+    return {
+        "label": np.arange(COUNT, dtype=np.int32),
+        "mask": np.ones(COUNT, bool),
+        "index": np.arange(COUNT, dtype=np.int32),
+        "epoch": np.zeros(COUNT, np.int32),
+    }
+
+
+def mixed(images, batch, step=0, **fields):
+    config = base_config().augment
+    config.update(fields)
+    image, targets = jax.jit(lambda i, b: mix(i, b, jax.random.key(3), step, config))(images, batch)
+    return np.asarray(image), Targets(*map(np.asarray, targets))
+
+
+def test_mixup_blends_neighbours_with_the_weight_of_their_labels(images, batch):
+    image, targets = mixed(images, batch, mixup=0.8)
+    other = images.reshape(-1, 2, 6, 8, 3)[:, ::-1].reshape(images.shape)
+    weight = targets.weight[:, None, None, None]
+    np.testing.assert_allclose(image, weight * images + (1 - weight) * other, atol=1e-5)
+    np.testing.assert_array_equal(targets.other, np.arange(COUNT) ^ 1)
+    assert kstest(targets.weight[::2], beta(0.8, 0.8).cdf).pvalue > 1e-3
+
+
+def test_cutmix_swaps_a_box_and_weighs_by_its_area(images, batch):
+    image, targets = mixed(images, batch, cutmix=1.0)
+    other = images.reshape(-1, 2, 6, 8, 3)[:, ::-1].reshape(images.shape)
+    own, partners = (image == images).all(-1), (image == other).all(-1)
+    assert (own ^ partners).all()
+    np.testing.assert_allclose(targets.weight, own.mean((1, 2)), atol=1e-6)
+    for mask in partners:
+        rows, columns = np.nonzero(mask)
+        assert (
+            mask.sum() == np.ptp(rows) * np.ptp(columns) + np.ptp(rows) + np.ptp(columns) + 1
+            if len(rows)
+            else True
+        )
+    assert len(np.unique(targets.weight)) > 10
+
+
+def test_the_box_of_cutmix_is_timms():
+    torchvision()
+    mixup = pytest.importorskip("timm.data.mixup", reason="timm is not installed")
+    different = []
+    for seed in range(200):
+        share, (height, width) = np.random.default_rng(seed).uniform(), (17, 24)
+        np.random.seed(seed)
+        theirs = mixup.rand_bbox((1, 3, height, width), share)
+        np.random.seed(seed)
+        row, column = np.random.randint(0, height), np.random.randint(0, width)
+        place = jnp.array([(row + 0.5) / height, (column + 0.5) / width])
+        box = cutmix_box(jnp.float32(share), place, (height, width))
+        top, left, h, w = box.tolist()
+        different.append(np.abs(np.subtract((top, top + h, left, left + w), theirs)).max())
+    # Where a side is a whole number but for the rounding of float32, it is a pixel shorter.
+    assert max(different) <= 1 and np.mean(different) < 0.03
+
+
+def test_both_take_turns(images, batch):
+    image, _ = mixed(images, batch, mixup=0.8, cutmix=1.0, switch_prob=0.25)
+    other = images.reshape(-1, 2, 6, 8, 3)[:, ::-1].reshape(images.shape)
+    cut = ((image == images) | (image == other)).all((1, 2, 3))
+    assert 60 < cut.sum() < 150
+
+
+def test_a_share_of_the_pairs_is_mixed(images, batch):
+    image, targets = mixed(images, batch, mixup=0.8, mix_prob=0.25)
+    kept = (image == images).all((1, 2, 3))
+    assert 240 < kept.sum() < 350 and (targets.weight[kept] == 1).all()
+
+
+def test_a_batch_shares_one_ratio_that_changes_with_the_step(images, batch):
+    weights = [mixed(images, batch, step, mixup=0.8, mix_per="batch")[1].weight for step in (0, 1)]
+    assert len(np.unique(weights[0])) == len(np.unique(weights[1])) == 1
+    assert weights[0][0] != weights[1][0]
+
+
+def test_pairs_are_mixed_by_their_numbers_not_their_place(images, batch):
+    order = np.random.default_rng(0).permutation(COUNT // 2)
+    rows = (2 * order[:, None] + np.arange(2)).reshape(-1)
+    image, targets = mixed(images, batch, mixup=0.8, cutmix=1.0)
+    moved, moved_targets = mixed(
+        images[rows], {k: v[rows] for k, v in batch.items()}, mixup=0.8, cutmix=1.0
+    )
+    np.testing.assert_allclose(moved, image[rows], atol=1e-6)
+    np.testing.assert_allclose(moved_targets.weight, targets.weight[rows], atol=1e-6)
+
+
+def test_rows_that_do_not_count_are_not_mixed_in(images, batch):
+    batch["mask"][4] = False
+    image, targets = mixed(images, batch, mixup=0.8)
+    np.testing.assert_array_equal(image[4:6], images[4:6])
+    assert (targets.weight[4:6] == 1).all() and (targets.weight[:4] != 1).all()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_loss_is_the_cross_entropy_of_the_soft_target(smoothing):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(8, 5)).astype(np.float32)
+    label, other = rng.integers(0, 5, (2, 8)).astype(np.int32)
+    weight = rng.uniform(size=8).astype(np.float32)
+    smooth = (1 - smoothing) * np.eye(5) + smoothing / 5
+    target = weight[:, None] * smooth[label] + (1 - weight[:, None]) * smooth[other]
+    exact = logits.astype(np.float64)
+    expected = -(target * (exact - np.log(np.exp(exact).sum(1, keepdims=True)))).sum(1)
+    loss = losses.mixed_cross_entropy(logits, Targets(label, other, weight), smoothing)
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+
+def test_the_dominant_label_has_most_of_the_weight():
+    targets = Targets(np.array([1, 2]), np.array([3, 4]), np.array([0.7, 0.2]))
+    assert targets.dominant().tolist() == [1, 4]
+    assert Targets(np.array([1, 2])).dominant().tolist() == [1, 2]
+
+
+def test_a_device_must_get_whole_pairs():
+    config = base_config()
+    config.model.bn_group_size, config.batch_size, config.augment.mixup = 1, 24, 0.2
+    validate_batch(config, 4)
+    with pytest.raises(ConfigError, match=r"x pairs of images \(augment\.mixup"):
+        validate_batch(config, 8)

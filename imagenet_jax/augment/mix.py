@@ -105,7 +105,7 @@ def cutmix_box(share: jax.Array, center: jax.Array, shape: tuple[int, int]) -> j
       shape: height and width of the image.
     """
     size = jnp.array(shape)
-    half = (size * jnp.sqrt(1 - share)).astype(jnp.int32) // 2
-    middle = (size * center).astype(jnp.int32)
-    low, high = jnp.clip(middle - half, 0, size), jnp.clip(middle + half, 0, size)
+    side = (size * jnp.sqrt(1 - share)).astype(jnp.int32)
+    begin = (size * center).astype(jnp.int32) - side // 2
+    low, high = jnp.clip(begin, 0, size), jnp.clip(begin + side, 0, size)
     return jnp.concatenate([low, high - low])

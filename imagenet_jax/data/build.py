@@ -99,7 +99,11 @@ def run_build(build: Build, workers: int) -> Facts:
     if len(todo) < len(everything):
         print(f"going on: {len(everything) - len(todo)} of {len(everything)} shards are there")
     run_shards(todo, workers, "writing")
-    return {name: _facts(of_split) for name, of_split in shards.items()}
+    facts = {name: _facts(of_split) for name, of_split in shards.items()}
+    for split, of_split in facts.items():
+        if all(fact.error for fact in of_split):
+            raise DataError(f"{build.spec}: split {split} has no readable image")
+    return facts
 
 
 def publish(build: Build, facts: Facts, class_names: tuple[str, ...], description: str) -> None:
@@ -109,8 +113,6 @@ def publish(build: Build, facts: Facts, class_names: tuple[str, ...], descriptio
         files = sorted(build.staging.glob(f"{build.name}-{split}.*.facts.json"))
         lengths = [sum(not f.error for f in _read_facts(file)) for file in files]
         size = sum(fact.size for fact in of_split)
-        if not sum(lengths):
-            raise DataError(f"{build.spec}: split {split} has no readable image")
         split_infos.append(tfds.core.SplitInfo(name=split, shard_lengths=lengths, num_bytes=size))
     tfds.folder_dataset.write_metadata(
         data_dir=build.staging,

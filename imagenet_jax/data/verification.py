@@ -65,8 +65,8 @@ def report_text(report: Mapping[str, Any]) -> str:
         least, most = min(counts, key=counts.get), max(counts, key=counts.get)
         lines += [
             f"  {split}: {facts['num_examples']:,} images, {facts['num_bytes'] / 1e6:,.1f} MB",
-            f"    a class has {counts[least]:,} ({least}) to {counts[most]:,} ({most}), median "
-            f"{np.median(list(counts.values())):,.0f}, of {report['num_classes']:,} classes",
+            f"    {report['num_classes']:,} classes of {counts[least]:,} ({least}) to "
+            f"{counts[most]:,} ({most}) images, median {np.median(list(counts.values())):,.0f}",
             *_some("unreadable, left out", facts["unreadable"]),
         ]
     groups = [" = ".join(group) for group in report["duplicates"]]

@@ -98,6 +98,10 @@ def run_prepare(args: argparse.Namespace, config: ml_collections.ConfigDict) -> 
     from imagenet_jax.data.prepare import prepare
     from imagenet_jax.data.shards import Encoding
 
+    if args.preview:
+        from imagenet_jax.preview import preview
+
+        return preview(config, Path(args.preview))
     if not args.dataset:
         raise ConfigError("--dataset is missing: a TFDS name, folder:PATH, zip:FILE or csv:FILE")
     return prepare(
@@ -138,10 +142,15 @@ def prepare_flags(parser: argparse.ArgumentParser) -> None:
         help="share held out as validation, of files without splits",
     )
     add("--workers", type=int, default=0, help="processes; default: one per CPU core")
+    add("--preview", metavar="PNG", help="instead: draw the augmentations of --config's data")
     add("--manual_dir", default="", help="where archives are; default: DIR/downloads/manual")
 
 
 def prepare_text(report: dict[str, Any]) -> str:
+    if "rows" in report:
+        from imagenet_jax.preview import preview_text
+
+        return preview_text(report)
     from imagenet_jax.data.verification import report_text
 
     return report_text(report)

@@ -205,20 +205,22 @@ def cpu_seconds(process: int) -> float:
     return spent + sum(cpu_seconds(int(number)) for number in numbers)
 
 
-def serve(name: str, folder: Path, images: int) -> None:
-    """Measures a window for each line on stdin and prints images and CPU seconds."""
+def serve(name: str, folder: Path, seconds: float) -> None:
+    """Measures a window for each line on stdin and prints images per second of CPU and clock."""
     batches = CONTENDERS[name][0](folder)
     for _ in sys.stdin:
-        for _ in range(WARMUP):  # what was made ahead of time cost nothing in this window
-            next(batches)
+        until, count = time.perf_counter() + seconds / 4, 0
+        while count < WARMUP or time.perf_counter() < until:
+            next(batches)  # what was made ahead of time cost nothing in this window
+            count += 1
         start, wall, made = cpu_seconds(os.getpid()), time.perf_counter(), 0
-        while made < images:
+        while time.perf_counter() - wall < seconds:
             made += next(batches)
         spent, wall = cpu_seconds(os.getpid()) - start, time.perf_counter() - wall
         print(f"\n{json.dumps({'core': made / spent, 'wall': made / wall})}", flush=True)
 
 
-def measure(folder: Path, rounds: int, images: int) -> dict[str, list[dict[str, float]]]:
+def measure(folder: Path, rounds: int, seconds: float) -> dict[str, list[dict[str, float]]]:
     """All windows of all contenders that are installed, round by round."""
     servers, results = {}, {}
     for name, (_, packages) in CONTENDERS.items():
@@ -228,7 +230,7 @@ def measure(folder: Path, rounds: int, images: int) -> dict[str, list[dict[str, 
             continue
         command = [sys.executable, __file__, "--serve", name, "--folder", str(folder)]
         servers[name] = subprocess.Popen(
-            [*command, f"--images={images}"],
+            [*command, f"--seconds={seconds}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -277,17 +279,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--json", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--images", type=int, default=3000, help="images a window")
+    parser.add_argument("--seconds", type=float, default=4.0, help="length of a window")
     parser.add_argument("--serve", choices=CONTENDERS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve:
-        return serve(args.serve, args.folder, args.images)
+        return serve(args.serve, args.folder, args.seconds)
     if "IMAGENET_JAX_TEST_DATA" not in os.environ:
         parser.error("set IMAGENET_JAX_TEST_DATA to the folder of imagenet_sample.zip")
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder))
-        medians = table(measure(Path(folder), args.rounds, args.images))
+        medians = table(measure(Path(folder), args.rounds, args.seconds))
     if args.json:
         args.json.write_text(json.dumps(medians, indent=2) + "\n")
 

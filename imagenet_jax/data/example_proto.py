@@ -5,7 +5,7 @@ from collections.abc import Iterator
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
-def parse_example(record: bytes) -> dict[str, list[memoryview] | list[int]]:
+def parse_example(record: bytes | memoryview) -> dict[str, list[memoryview] | list[int]]:
     """The features of a serialized tf.train.Example that hold bytes or integers.
 
     Args:

@@ -24,7 +24,7 @@ from imagenet_jax.data.preprocess import Preprocess
 from imagenet_jax.data.source import EncodedSource
 from imagenet_jax.errors import DataError
 
-CHUNK = 32  # rows at most: many share the cost of a call into Python, few fill all cores
+CHUNK = 64  # rows at most: they share the cost of the calls into Python
 BATCH_KEYS = ("image", "label", "mask", "index", "epoch")
 
 Arrays = dict[str, np.ndarray]
@@ -122,8 +122,8 @@ class Pipeline:
 
         dataset = tf.data.Dataset.range(start, stop)
         dataset = dataset.map(read, num_parallel_calls=workers, deterministic=True)
-        # Up to 16 threads decode a chunk, so a fourth of the workers' number keeps all busy.
-        dataset = dataset.map(decode, num_parallel_calls=max(2, workers // 4), deterministic=True)
+        # Up to 64 threads decode a chunk, so a few chunks at a time keep all workers busy.
+        dataset = dataset.map(decode, num_parallel_calls=max(2, workers // 8), deterministic=True)
         options = tf.data.Options()
         options.threading.private_threadpool_size = workers
         options.autotune.enabled = False

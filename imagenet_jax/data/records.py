@@ -23,7 +23,7 @@ class Records(Protocol):
 
     def __len__(self) -> int: ...
 
-    def get(self, index: Sequence[int]) -> list[bytes]:
+    def get(self, index: Sequence[int]) -> list[bytes | memoryview]:
         """The records of these numbers."""
 
     def where(self, number: int) -> str:

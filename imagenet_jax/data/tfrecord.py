@@ -6,20 +6,21 @@ a data set that was made for shuffle buffers gets a global shuffle, and starts a
 """
 
 import functools
+import mmap
 import os
+import resource
 import struct
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import google_crc32c
+import crc32c
 import numpy as np
 
 from imagenet_jax.data.host_tensorflow import tf
 from imagenet_jax.errors import DataError
 
 _HEADER, _FOOTER = 12, 4
-_OPEN_FILES = 256
 
 
 class TFRecords:
@@ -47,13 +48,14 @@ class TFRecords:
             self._first.append(skip)
         self._span = np.concatenate(offsets) if offsets else np.zeros((0, 2), np.int64)
         self._shard = np.concatenate(shards) if shards else np.zeros(0, np.int32)
-        # Dropped files close themselves when the last thread that reads from them is done.
-        self._open = functools.lru_cache(maxsize=_OPEN_FILES)(_open)
+        # Half of the files that may be open; one that is dropped is closed after its last reader.
+        most = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], 65_536) // 2
+        self._open = functools.lru_cache(maxsize=most)(_open)
 
     def __len__(self) -> int:
         return len(self._shard)
 
-    def get(self, index: Sequence[int]) -> list[bytes]:
+    def get(self, index: Sequence[int]) -> list[bytes | memoryview]:
         """The records of these numbers. Raises DataError for one that is damaged."""
         return [self._read(int(number)) for number in index]
 
@@ -61,7 +63,7 @@ class TFRecords:
         """The file and the byte where a record begins."""
         return f"{self._paths[self._shard[number]]}, byte {self._span[number, 0]}"
 
-    def _read(self, number: int) -> bytes:
+    def _read(self, number: int) -> bytes | memoryview:
         begin, end = self._span[number].tolist()
         read = self._open(self._paths[self._shard[number]])
         data = read(begin + _HEADER, end - begin - _HEADER - _FOOTER)
@@ -100,6 +102,8 @@ def record_offsets(path: str) -> np.ndarray:
 
 def _scan(path: str, size: int) -> np.ndarray:
     """Walks over the headers of all records."""
+    if not size:
+        raise DataError(f"{path}: the file is empty")
     read, at, offsets = _open(path), 0, [0]
     while at < size:
         header = read(at, _HEADER)
@@ -111,8 +115,6 @@ def _scan(path: str, size: int) -> np.ndarray:
                 f"{path}, byte {offsets[-1]}: the file ends within this record, at {size}"
             )
         offsets.append(at)
-    if len(offsets) == 1:
-        raise DataError(f"{path}: the file is empty")
     return np.array(offsets, np.int64)
 
 
@@ -137,11 +139,15 @@ def _saved(path: Path, array: np.ndarray) -> bool:
     return True
 
 
-def _open(path: str) -> Callable[[int, int], bytes]:
-    """A function (offset, size) -> bytes that threads may share."""
+def _open(path: str) -> Callable[[int, int], bytes | memoryview]:
+    """A function (offset, size) that gives bytes of a file; threads may share it.
+
+    Local files are mapped: that saves a copy, which for raw images is a fourth of all CPU time.
+    """
     if "://" not in path:
-        file = open(path, "rb", buffering=0)  # noqa: SIM115
-        return lambda offset, size: os.pread(file.fileno(), size, offset)
+        with open(path, "rb") as file:
+            view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        return lambda offset, size: view[offset : offset + size]
 
     def read(offset: int, size: int) -> bytes:
         with tf.io.gfile.GFile(path, "rb") as file:
@@ -151,6 +157,6 @@ def _open(path: str) -> Callable[[int, int], bytes]:
     return read
 
 
-def _masked_crc(data: bytes) -> bytes:
-    crc = google_crc32c.value(data)
+def _masked_crc(data: bytes | memoryview) -> bytes:
+    crc = crc32c.crc32c(data)
     return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)

@@ -1,0 +1,118 @@
+"""A contact sheet of every augmentation, on the images and with the code that training uses."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+from PIL import Image, ImageDraw
+
+from imagenet_jax import augment
+from imagenet_jax.config import apply_overrides, base_config, from_dict
+from imagenet_jax.data import open_split
+
+COLUMNS = 8
+_THUMBNAIL = 112  # pixels
+_LABEL = 190
+
+# Each row switches on what it names, and nothing else.
+ROWS: dict[str, dict[str, str]] = {
+    "not augmented": {},
+    "random_resized_crop": {"data.train_crop": "random_resized_crop"},
+    "flip": {"augment.flip": "true"},
+    "pad 20": {"augment.pad": "20"},
+    "pad 20, reflect": {"augment.pad": "20", "augment.pad_mode": "reflect"},
+    "rotate 30": {"data.rotate": "30"},
+    "translate 0.2": {"data.translate": "0.2"},
+    "randaugment, magnitude 9": {"data.policy": "randaugment"},
+    "randaugment, magnitude 20": {"data.policy": "randaugment", "data.policy_magnitude": "20"},
+    "trivialaugment": {"data.policy": "trivialaugment"},
+    "autoaugment": {"data.policy": "autoaugment"},
+    "augmix, severity 3": {"data.policy": "augmix", "data.policy_magnitude": "3"},
+    "brightness 0.4": {"augment.brightness": "0.4"},
+    "contrast 0.4": {"augment.contrast": "0.4"},
+    "saturation 0.4": {"augment.saturation": "0.4"},
+    "hue 0.1": {"augment.hue": "0.1"},
+    "grayscale": {"augment.grayscale": "1"},
+    "solarize": {"augment.solarize": "1"},
+    "blur": {"augment.blur": "1"},
+    "noise 0.1": {"augment.noise": "0.1"},
+    "three_augment": {"augment.three_augment": "true"},
+    "erase": {"augment.erase": "1"},
+    "erase, pixel": {"augment.erase": "1", "augment.erase_mode": "pixel"},
+    "mixup 0.8": {"augment.mixup": "0.8"},
+    "cutmix 1": {"augment.cutmix": "1"},
+    "cutmix 1, per batch": {"augment.cutmix": "1", "augment.mix_per": "batch"},
+}
+
+
+def preview(config: ml_collections.ConfigDict, path: Path) -> dict[str, Any]:
+    """Draws the first images of training under each augmentation, and under the config's own.
+
+    Args:
+      config: see `schema.SCHEMA`; its data set and preprocessing are used.
+      path: of the PNG.
+
+    Returns:
+      path, dataset and rows (their names, from the top).
+
+    Raises:
+      DataError: see `data.open_split`.
+    """
+    plain = _plain(config)
+    rows = {"this config": _images(config)}
+    for name, fields in ROWS.items():
+        row = from_dict(plain.to_dict())
+        apply_overrides(row, fields)
+        rows[name] = _images(row)
+    sheet = _sheet(rows)
+    partial = path.with_name(f".{path.name}.partial")
+    sheet.save(partial, "PNG")
+    partial.replace(path)
+    return {"path": str(path), "dataset": config.data.name, "rows": list(rows)}
+
+
+def preview_text(result: dict[str, Any]) -> str:
+    """Where the sheet is."""
+    return f"{len(result['rows'])} rows of {result['dataset']} are drawn in {result['path']}"
+
+
+def _plain(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """The config with all augmentation off."""
+    plain, default = from_dict(config.to_dict()), base_config()
+    for field in default.augment:
+        if field not in ("mean", "std"):
+            plain.augment[field] = default.augment[field]
+    plain.augment.flip = False
+    for field in ("rotate", "translate", "policy", "policy_ops", "policy_magnitude", "repeats"):
+        plain.data[field] = default.data[field]
+    if plain.data.train_crop == "random_resized_crop":
+        plain.data.train_crop = "center_crop"
+    return plain
+
+
+def _images(config: ml_collections.ConfigDict) -> np.ndarray:
+    """The first training images as the model sees them, uint8 [COLUMNS, S, S, 3]."""
+    config = from_dict(config.to_dict())
+    config.batch_size, config.data.cache = COLUMNS * config.data.repeats, False
+    batches = open_split(config, train=True).train_batches(np.arange(COLUMNS), 0, 1)
+    batch = next(batches)
+    batches.close()
+    key = jax.random.key(config.seed)
+    step = jax.jit(lambda batch: augment.train_inputs(batch, key, 0, config.augment)[0])
+    levels = 255 * (np.asarray(step(batch)) * config.augment.std + config.augment.mean)
+    return np.round(levels).clip(0, 255).astype(np.uint8)
+
+
+def _sheet(rows: dict[str, np.ndarray]) -> Image.Image:
+    side, gap = _THUMBNAIL, 4
+    sheet = Image.new("RGB", (_LABEL + COLUMNS * (side + gap), len(rows) * (side + gap)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for row, (name, images) in enumerate(rows.items()):
+        top = row * (side + gap)
+        draw.text((8, top + side // 2), name, fill="black", anchor="lm", font_size=14)
+        for column, image in enumerate(images):
+            small = Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC)
+            sheet.paste(small, (_LABEL + column * (side + gap), top))
+    return sheet

@@ -10,11 +10,11 @@ from typing import Protocol
 
 import numpy as np
 import tensorflow_datasets as tfds
-from array_record.python import array_record_data_source
+from array_record.python import array_record_module
 
 from imagenet_jax.data.example_proto import parse_example
 from imagenet_jax.data.host_tensorflow import tf
-from imagenet_jax.data.tfrecord import TFRecords
+from imagenet_jax.data.tfrecord import TFRecords, most_open_files
 from imagenet_jax.errors import DataError
 
 
@@ -33,27 +33,37 @@ class Records(Protocol):
 class ArrayRecords:
     """The records of parts of array_record files; see `Records`.
 
-    The text of an error names the byte of the damaged chunk.
+    It reads as array_record's own data source does, but without a thread pool for each call,
+    which takes three quarters of the time. The text of an error names the damaged byte.
     """
 
     def __init__(self, parts: Sequence[tuple[str, int, int]]):
         """Takes `take` records after the first `skip` of each (path, skip, take)."""
         self._parts = parts
         self._ends = np.cumsum([take for _, _, take in parts])
-        self._source = array_record_data_source.ArrayRecordDataSource(
-            [f"{path}[{skip}:{skip + take}]" for path, skip, take in parts]
-        )
+        self._open = functools.lru_cache(maxsize=most_open_files())(_open_array_record)
 
     def __len__(self) -> int:
-        return len(self._source)
+        return int(self._ends[-1])
 
     def get(self, index: Sequence[int]) -> list[bytes]:
-        return self._source.__getitems__([int(i) for i in index])
+        places = [self._place(int(number)) for number in index]
+        records: dict[tuple[int, int], bytes] = {}
+        for shard in {shard for shard, _ in places}:
+            positions = [position for other, position in places if other == shard]
+            found = self._open(self._parts[shard][0]).read(positions)
+            records |= zip(((shard, p) for p in positions), found, strict=True)
+        return [records[place] for place in places]
 
     def where(self, number: int) -> str:
+        shard, position = self._place(number)
+        return f"{self._parts[shard][0]}, record {position}"
+
+    def _place(self, number: int) -> tuple[int, int]:
+        """The number of its file, and its place there."""
         shard = int(np.searchsorted(self._ends, number, side="right"))
-        path, skip, take = self._parts[shard]
-        return f"{path}, record {skip + int(number) - int(self._ends[shard]) + take}"
+        _, skip, take = self._parts[shard]
+        return shard, skip + number - int(self._ends[shard]) + take
 
 
 class RecordSource:
@@ -87,6 +97,15 @@ class RecordSource:
             return f"{place} ({self.name(index)})"
         except Exception:  # the record itself is damaged
             return place
+
+
+def _open_array_record(path: str) -> array_record_module.ArrayRecordReader:
+    reader = array_record_module.ArrayRecordReader(
+        path, "readahead_buffer_size:0,max_parallelism:0", file_reader_buffer_size=32_768
+    )
+    if not reader.ok():
+        raise DataError(f"{path} is damaged, cut short or no array_record file")
+    return reader
 
 
 def open_records(name: str, data_dir: str, split: str) -> RecordSource:

@@ -48,9 +48,8 @@ class TFRecords:
             self._first.append(skip)
         self._span = np.concatenate(offsets) if offsets else np.zeros((0, 2), np.int64)
         self._shard = np.concatenate(shards) if shards else np.zeros(0, np.int32)
-        # Half of the files that may be open; one that is dropped is closed after its last reader.
-        most = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], 65_536) // 2
-        self._open = functools.lru_cache(maxsize=most)(_open)
+        # A file that is dropped is closed after its last reader.
+        self._open = functools.lru_cache(maxsize=most_open_files())(_open)
 
     def __len__(self) -> int:
         return len(self._shard)
@@ -70,6 +69,11 @@ class TFRecords:
         if _masked_crc(data) != read(end - _FOOTER, _FOOTER):
             raise DataError("damaged record: its checksum is wrong")
         return data
+
+
+def most_open_files() -> int:
+    """Half of the files that this process may have open."""
+    return min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], 65_536) // 2
 
 
 def record_offsets(path: str) -> np.ndarray:

@@ -112,6 +112,22 @@ def test_tfrecord_files_give_the_examples_of_array_record_files(digits_config, t
     np.testing.assert_array_equal(some_labels, labels)
 
 
+def test_training_batches_of_tfrecord_files_are_those_of_array_record_files(
+    digits_config, tmp_path
+):
+    def batches():
+        split = open_split(digits_config, train=True)
+        return list(split.train_batches(np.arange(64), 500_000, 500_003))
+
+    digits_config.batch_size = 64
+    expected = batches()
+    Digits(data_dir=str(tmp_path), file_format="tfrecord").download_and_prepare()
+    digits_config.data.dir = str(tmp_path)
+    for batch, other in zip(batches(), expected, strict=True):
+        for name in other:
+            np.testing.assert_array_equal(batch[name], other[name])
+
+
 def test_an_unknown_data_set_is_named_with_near_ones(digits_config, digits_dir):
     open_split(digits_config, train=True)
     digits_config.data.name = "digit"

@@ -1,0 +1,49 @@
+"""The batches that real processes load together."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+HERE = Path(__file__).parent
+
+
+def run(folder, start, count, out):
+    """Lets `count` processes of one device load their rows; the arrays of each."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{found.getsockname()[1]}"
+    processes = []
+    for number in range(count):
+        job = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": str(count)}
+        job["JAX_PROCESS_ID"] = str(number)
+        environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "1", "PYTHONPATH": str(HERE.parents[1])}
+        command = [sys.executable, str(HERE / "one_process.py"), str(folder), str(start)]
+        processes.append(
+            subprocess.Popen(
+                [*command, f"{out}{count}_{number}.npz"],
+                env=environment | (job if count > 1 else {}),
+                stderr=subprocess.PIPE,
+            )
+        )
+    for process in processes:
+        error = process.communicate(timeout=300)[1]
+        assert process.returncode == 0, error.decode()
+    return [np.load(f"{out}{count}_{number}.npz") for number in range(count)]
+
+
+@pytest.mark.parametrize("start", [0, 1001])
+def test_one_two_and_four_processes_load_the_same_global_batches(noise_folder, tmp_path, start):
+    (one,) = run(noise_folder, start, 1, tmp_path / "rows")
+    assert one["rows"].tolist() == list(range(8)) and one["train 0 image"].any()
+    for count in (2, 4):
+        parts = run(noise_folder, start, count, tmp_path / "rows")
+        order = np.concatenate([part["rows"] for part in parts])
+        assert order.tolist() == list(range(8))
+        for name in one.files:
+            together = np.concatenate([part[name] for part in parts])
+            np.testing.assert_array_equal(together, one[name], err_msg=name)

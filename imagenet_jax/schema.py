@@ -146,7 +146,7 @@ SCHEMA: dict[str, Field] = {
         1, "training: how often an example comes in its batch, each time augmented anew", 1
     ),
     "data.workers": _number(0, "threads that read and decode; 0: one per CPU core", 0),
-    "data.prefetch": _number(4, "batches made ahead by the host", 1),
+    "data.prefetch": _number(2, "batches made ahead by the host", 1),
     "data.fake_train_examples": _number(1281167, "fake: size of the training split", 1),
     "data.fake_eval_examples": _number(50000, "fake: size of the evaluation split", 1),
     "data.fake_classes": _number(1000, "fake: number of classes", 2),

@@ -46,7 +46,7 @@ def test_train_then_evaluate_from_the_workdir_alone(tmp_path, capsys):
         (["--config.bach_size=3"], "did you mean 'batch_size'"),
         (["--config.batch_size", "3"], "write it as --config.batch_size=VALUE"),
         (["--config.optim.name=adam"], "one of sgd, adamw"),
-        (["--config.data.name=nothing"], "expected one of imagenet2012, cifar10, digits, fake"),
+        (["--config.data.name=nothing"], "there is no data set 'nothing'"),
         (["--config.data.name=folder:/nowhere"], "there is no such folder"),
         (["--config.batch_size=60"], "does not divide by 8 devices"),
         (["evaluate", "--workdir=/nowhere"], "no checkpoints in /nowhere"),

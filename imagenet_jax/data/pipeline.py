@@ -24,7 +24,7 @@ from imagenet_jax.data.preprocess import Preprocess
 from imagenet_jax.data.source import EncodedSource
 from imagenet_jax.errors import DataError
 
-CHUNK = 64  # rows at most: they share the cost of the calls into Python
+CHUNK = 32  # rows at most: they share the cost of the calls into Python
 BATCH_KEYS = ("image", "label", "mask", "index", "epoch")
 
 Arrays = dict[str, np.ndarray]
@@ -88,8 +88,7 @@ class Pipeline:
         dataset = self._dataset(rows_of, start * count, stop * count, size).prefetch(ahead)
         chunks = self._in_order(dataset, rows_of, start * count, stop * count)
         for _ in range(start, stop):
-            parts = [next(chunks) for _ in range(count)]
-            yield {key: np.concatenate([part[key] for part in parts])[:rows] for key in BATCH_KEYS}
+            yield _joined([next(chunks) for _ in range(count)], rows)
 
     def _dataset(
         self, rows_of: Callable[[int], Rows], start: int, stop: int, size: int
@@ -122,7 +121,7 @@ class Pipeline:
 
         dataset = tf.data.Dataset.range(start, stop)
         dataset = dataset.map(read, num_parallel_calls=workers, deterministic=True)
-        # Up to 64 threads decode a chunk, so a few chunks at a time keep all workers busy.
+        # Up to 32 threads decode a chunk, so a few chunks at a time keep all workers busy.
         dataset = dataset.map(decode, num_parallel_calls=max(2, workers // 8), deterministic=True)
         options = tf.data.Options()
         options.threading.private_threadpool_size = workers
@@ -155,7 +154,7 @@ class Pipeline:
             self._note(failures)
         else:
             logging.warning("a chunk of the input failed and came when it was asked for again")
-        return {key: np.concatenate([part[key] for part in parts]) for key in BATCH_KEYS}
+        return _joined(parts, len(rows.index))
 
     def _skipped(self, row: Rows) -> Arrays:
         size = self.preprocess.data.image_size
@@ -190,6 +189,10 @@ class Pipeline:
             return self.source.describe(index)
         except Exception:  # the name may stand in the damaged record itself
             return f"example {index}"
+
+
+def _joined(parts: list[Arrays], rows: int) -> Arrays:
+    return {key: np.concatenate([part[key] for part in parts])[:rows] for key in BATCH_KEYS}
 
 
 def _reason(error: Exception) -> str:

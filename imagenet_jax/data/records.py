@@ -3,6 +3,7 @@
 import difflib
 import functools
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -142,22 +143,22 @@ def find_builder(
     Raises:
       DataError: if TFDS knows no such data set and none is stored there.
     """
+    stored = [p.name for p in Path(data_dir).glob("*") if any(p.glob("**/dataset_info.json"))]
+    known = ["digits", *stored, *tfds.list_builders(with_community_datasets=False)]
+    if re.split("[/:]", name)[0] not in known:  # TFDS would look for it in the cloud
+        near = difflib.get_close_matches(name, known, n=3)
+        raise DataError(
+            f"there is no data set {name!r} in {data_dir} (it has {', '.join(stored) or 'none'}), "
+            f"and TFDS cannot make it" + (f"; near are {', '.join(near)}" if near else "")
+        )
     if name == "digits":
         from imagenet_jax.data.digits import Digits as make
     else:
         make = functools.partial(tfds.builder, name)
     try:
-        try:
-            return make(data_dir=data_dir, file_format=file_format)
-        except ValueError:  # it is stored in another format
-            return make(data_dir=data_dir)
-    except (tfds.core.registered.DatasetNotFoundError, ImportError) as error:
-        stored = [p.name for p in Path(data_dir).glob("*") if any(p.glob("**/dataset_info.json"))]
-        near = difflib.get_close_matches(name, [*stored, *tfds.list_builders()], n=3)
-        raise DataError(
-            f"there is no data set {name!r} in {data_dir} (it has {', '.join(stored) or 'none'}), "
-            f"and TFDS cannot make it" + (f"; near are {', '.join(near)}" if near else "")
-        ) from error
+        return make(data_dir=data_dir, file_format=file_format)
+    except ValueError:  # it is stored in another format
+        return make(data_dir=data_dir)
 
 
 def split_source(builder: tfds.core.DatasetBuilder, split: str) -> RecordSource:

@@ -132,7 +132,7 @@ def prepare_flags(parser: argparse.ArgumentParser) -> None:
         "--encoding",
         choices=("jpeg", "raw"),
         default="jpeg",
-        help="with --resize: how to store; raw: uint8, seven times larger, no decoding",
+        help="with --resize: how to store; raw: uint8, nine times larger, no decoding",
     )
     add("--quality", type=int, default=90, help="of JPEGs made by --resize, 1 to 95")
     add(

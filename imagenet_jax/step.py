@@ -66,8 +66,7 @@ def train_step(
     if config.accumulate == 1:
         carry, _ = add_part(carry, batch)
     else:
-        unit = 2 if augment.is_mixing(config.augment) else 1
-        carry, _ = jax.lax.scan(add_part, carry, micro_batches(batch, config.accumulate, unit))
+        carry, _ = jax.lax.scan(add_part, carry, micro_batches(batch, config))
     gradient, batch_stats, sums = carry
     gradient, sums = over_devices((gradient, sums))
     if axis_name:
@@ -100,8 +99,13 @@ def eval_step(
     return jax.lax.psum(sums, axis_name) if axis_name else sums
 
 
-def micro_batches(batch: Batch, count: int, unit: int = 1) -> Batch:
-    """[B, ...] to [count, B / count, ...]: every count-th `unit` rows, all of one device."""
+def micro_batches(batch: Batch, config: ml_collections.ConfigDict) -> Batch:
+    """[B, ...] to [config.accumulate, B / config.accumulate, ...].
+
+    Micro-batch k holds every accumulate-th row from k on (pair of rows, where images are
+    mixed), so that no row leaves its device.
+    """
+    count, unit = config.accumulate, 2 if augment.is_mixing(config.augment) else 1
 
     def split(array: jax.Array) -> jax.Array:
         parts = jnp.moveaxis(array.reshape(-1, count, unit, *array.shape[1:]), 1, 0)

@@ -85,14 +85,7 @@ def prepare(
     if build.path.exists():
         return _finished(build)
     facts = run_build(build, workers)
-    about = {
-        "dataset": dataset,
-        "name": name,
-        "path": str(build.path),
-        "file_format": file_format,
-        "encoding": dataclasses.asdict(encoding),
-        "eval_fraction": eval_fraction,
-    }
+    about = _about(build)
     class_names = source_of(build, next(iter(facts))).class_names
     report = _written(build.staging, about, facts, class_names)
     publish(build, facts, class_names, f"Prepared by imagenet_jax: {json.dumps(about)}")
@@ -140,12 +133,7 @@ def _finished(build: Build) -> dict[str, Any]:
     if not file.exists():
         raise ConfigError(f"{build.path} is there already and was not made by prepare; give --name")
     report = json.loads(file.read_text())
-    asked = {
-        "dataset": build.spec,
-        "file_format": build.file_format,
-        "encoding": dataclasses.asdict(build.encoding),
-        "eval_fraction": build.eval_fraction,
-    }
+    asked = _about(build)
     other = [f"{k} {report[k]!r}, not {asked[k]!r}" for k in asked if report[k] != asked[k]]
     if other:
         raise ConfigError(
@@ -153,6 +141,17 @@ def _finished(build: Build) -> dict[str, Any]:
             "remove it first"
         )
     return report
+
+
+def _about(build: Build) -> dict[str, Any]:
+    return {
+        "dataset": build.spec,
+        "name": build.name,
+        "path": str(build.path),
+        "file_format": build.file_format,
+        "encoding": dataclasses.asdict(build.encoding),
+        "eval_fraction": build.eval_fraction,
+    }
 
 
 def _written(

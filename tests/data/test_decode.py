@@ -35,6 +35,13 @@ def test_every_common_format_is_read_as_pillow_reads_it(format):
     np.testing.assert_array_equal(decoded(encoded), pil_pixels(encoded))
 
 
+@pytest.mark.parametrize("format", ["ICO", "ICNS", "EPS", "PCX"])
+def test_formats_that_no_data_set_needs_are_refused(format):
+    """EPS starts Ghostscript; a crafted ICNS of Pillow's own tests took more than a minute."""
+    with pytest.raises(ValueError, match="no image, or of an unknown format"):
+        decoded(encode(noise(16, 16), format))
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr"])
 def test_colour_modes_become_rgb(mode):
     image = Image.fromarray(SMOOTH).convert(mode)

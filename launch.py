@@ -272,4 +272,7 @@ def is_of_interest(record: pylogging.LogRecord) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    status = main(sys.argv[1:])
+    sys.stdout.flush()
+    if status:
+        os._exit(status)  # else orbax's threads bury the message under tracebacks of their own

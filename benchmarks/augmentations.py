@@ -5,7 +5,8 @@
 Host: CPU microseconds per image of 224 x 224 pixels, one thread. Step: microseconds per image of
 a batch of 128 on one chip, from the cycles that XLA's TPU compiler estimates for the scheduled
 program at 1.5 GHz; no TPU is needed, only `pip install libtpu`. Without libtpu that column is left
-out. For comparison: ResNet-50's whole training step is estimated at 555 microseconds per image.
+out. For comparison: the same compiler estimates 106.6 M cycles, 555 microseconds per image, for the
+whole step of the flax ImageNet example (ResNet-50, bfloat16, batch 128).
 """
 
 import argparse

@@ -83,15 +83,14 @@ def run_build(build: Build, workers: int) -> Facts:
     Raises:
       DataError: if the disk is too small, or a split has no readable image.
     """
-    plan = json.dumps(dataclasses.asdict(build))
-    plan_file = build.staging / "plan.json"
-    if build.staging.exists() and (not plan_file.exists() or plan_file.read_text() != plan):
-        print(f"{build.staging} holds parts of something else and is removed")
-        shutil.rmtree(build.staging)
     examples = split_examples(build)
     need = {split: _bytes_needed(build, split, index) for split, index in examples.items()}
     shards = {name: _shards(build, name, index, need[name]) for name, index in examples.items()}
     everything = [shard for of_split in shards.values() for shard in of_split]
+    plan, plan_file = _plan(build, everything), build.staging / "plan.json"
+    if build.staging.exists() and (not plan_file.exists() or plan_file.read_text() != plan):
+        print(f"{build.staging} holds parts of something else and is removed")
+        shutil.rmtree(build.staging)
     todo = [shard for shard in everything if not facts_path(shard.path).exists()]
     check_disk(sum(need.values()) * len(todo) / len(everything), Path(build.data_dir))
     build.staging.mkdir(parents=True, exist_ok=True)
@@ -149,6 +148,12 @@ def split_examples(build: Build) -> dict[str, np.ndarray]:
             held_out = np.array(share) < build.eval_fraction
             examples["validation"] = order[held_out]
         examples[split] = order[~held_out]
+    for split, index in examples.items():
+        if not len(index):
+            raise DataError(
+                f"--eval_fraction={build.eval_fraction:g} of {build.spec} leaves the split {split} "
+                "without images"
+            )
     return examples
 
 
@@ -186,6 +191,18 @@ def run_shards(shards: Sequence[Shard], workers: int, what: str) -> list[list[Fa
             return [future.result() for future in futures]
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _plan(build: Build, shards: Sequence[Shard]) -> str:
+    """What a shard depends on; parts that were made from another plan do not fit."""
+    names = hashlib.sha1()
+    if ":" in build.spec:  # the files may have changed since; a TFDS data set does not
+        for shard in shards:
+            source = open_source(shard.spec, shard.data_dir, shard.split)
+            for index in shard.index:
+                names.update(source.name(index).encode() + b"\0")
+    files = [Path(shard.path).name for shard in shards]
+    return json.dumps([dataclasses.asdict(build), files, names.hexdigest()])
 
 
 def _ignore_interrupts() -> None:

@@ -96,6 +96,11 @@ def open_split(config: ml_collections.ConfigDict, train: bool) -> Split:
             "config.data.cache = True keeps decoded images, but data.train_crop = "
             "'random_resized_crop' decodes another crop each epoch; set one of the two"
         )
+    if data.cache and (data.policy or data.rotate or data.translate):
+        raise ConfigError(
+            "config.data.cache = True keeps images as the host made them, but data.policy, "
+            "data.rotate and data.translate make others each epoch; set one of the two"
+        )
     split = data.train_split if train else data.eval_split
     kind, _, path = data.name.partition(":")
     if data.name == "fake":

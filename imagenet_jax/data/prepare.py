@@ -64,23 +64,21 @@ def prepare(
       ConfigError: for arguments that cannot be.
       DataError: for a source that is missing, or a disk that is too small.
     """
-    raw = encoding.kind == "raw"
-    if raw and not encoding.short_side:
-        raise ConfigError("--encoding=raw needs --resize=SHORT_SIDE, e.g. --resize=256")
-    if not 0 <= eval_fraction < 1:
-        raise ConfigError(f"--eval_fraction={eval_fraction} is not at least 0 and below 1")
-    file_format = file_format or ("tfrecord" if raw else "array_record")
+    _check(encoding, eval_fraction)
     data_dir, splits = records.resolved_dir(data_dir), ()
     if ":" not in dataset:
-        builder = _built_by_tfds(dataset, data_dir, manual_dir, file_format)
+        if eval_fraction or (name and not encoding.short_side):
+            raise ConfigError(f"--name and --eval_fraction are not for TFDS's own {dataset}")
+        # What is only read again to be stored smaller may be in either format.
+        asked = "" if encoding.short_side else file_format
+        builder = _built_by_tfds(dataset, data_dir, manual_dir, asked)
         if not encoding.short_side:
-            if name or eval_fraction:
-                raise ConfigError(f"--name and --eval_fraction are not for TFDS's own {dataset}")
             return _checked(dataset, builder, workers)
         splits = tuple(builder.info.splits)
     name = name or _default_name(dataset, encoding)
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise ConfigError(f"--name={name}: a data set's name has only a to z, 0 to 9 and _")
+    file_format = file_format or ("tfrecord" if encoding.kind == "raw" else "array_record")
     build = Build(dataset, splits, data_dir, name, file_format, encoding, eval_fraction)
     if build.path.exists():
         return _finished(build)
@@ -95,13 +93,30 @@ def prepare(
 def _built_by_tfds(
     dataset: str, data_dir: str, manual_dir: str, file_format: str
 ) -> tfds.core.DatasetBuilder:
-    builder = records.find_builder(dataset, data_dir, file_format)
-    if builder.is_prepared():
-        return builder
+    builder = records.find_builder(dataset, data_dir, file_format or "array_record")
     info = builder.info
+    if builder.is_prepared():
+        stored = info.file_format.value
+        if file_format and stored != file_format:
+            raise ConfigError(
+                f"--file_format={file_format}: {builder.data_dir} is stored as {stored} already; "
+                "give another --dir, or remove it first"
+            )
+        return builder
     check_disk((info.download_size or 0) + (info.dataset_size or 0), Path(data_dir))
     records.prepare_builder(builder, manual_dir or None)
-    return records.find_builder(dataset, data_dir, file_format)
+    return records.find_builder(dataset, data_dir)
+
+
+def _check(encoding: Encoding, eval_fraction: float) -> None:
+    if encoding.kind == "raw" and not encoding.short_side:
+        raise ConfigError("--encoding=raw needs --resize=SHORT_SIDE, e.g. --resize=256")
+    if encoding.short_side < 0:
+        raise ConfigError(f"--resize={encoding.short_side} is no number of pixels")
+    if not 1 <= encoding.quality <= 95:
+        raise ConfigError(f"--quality={encoding.quality} is not 1 to 95")
+    if not 0 <= eval_fraction < 1:
+        raise ConfigError(f"--eval_fraction={eval_fraction} is not at least 0 and below 1")
 
 
 def _checked(dataset: str, builder: tfds.core.DatasetBuilder, workers: int) -> dict[str, Any]:
@@ -134,6 +149,7 @@ def _finished(build: Build) -> dict[str, Any]:
         raise ConfigError(f"{build.path} is there already and was not made by prepare; give --name")
     report = json.loads(file.read_text())
     asked = _about(build)
+    del asked["path"]  # a data set may be moved
     other = [f"{k} {report[k]!r}, not {asked[k]!r}" for k in asked if report[k] != asked[k]]
     if other:
         raise ConfigError(

@@ -35,7 +35,7 @@ class TFRecords:
         paths = [path for path, _, _ in parts]
         with ThreadPoolExecutor(16) as pool:
             begins = list(pool.map(record_offsets, paths))
-        self._paths, self._first, offsets, shards = paths, [], [], []
+        self._paths, offsets, shards = paths, [], []
         for shard, ((path, skip, take), begin) in enumerate(zip(parts, begins, strict=True)):
             stop = len(begin) - 1 if take < 0 else skip + take
             if stop > len(begin) - 1:
@@ -45,7 +45,6 @@ class TFRecords:
                 )
             offsets.append(np.stack([begin[skip:stop], begin[skip + 1 : stop + 1]], 1))
             shards.append(np.full(stop - skip, shard, np.int32))
-            self._first.append(skip)
         self._span = np.concatenate(offsets) if offsets else np.zeros((0, 2), np.int64)
         self._shard = np.concatenate(shards) if shards else np.zeros(0, np.int32)
         # A file that is dropped is closed after its last reader.

@@ -25,6 +25,14 @@ def test_random_crops_cannot_be_cached(noise_config, train):
         open_split(noise_config, train)
 
 
+@pytest.mark.parametrize("fields", [{"policy": "randaugment"}, {"rotate": 5.0}, {"translate": 0.1}])
+def test_what_the_host_augments_anew_each_epoch_cannot_be_cached(noise_config, fields):
+    noise_config.data.cache, noise_config.data.train_crop = True, "resize"
+    noise_config.data.update(fields)
+    with pytest.raises(ConfigError, match=r"data\.cache = True .*data\.policy"):
+        open_split(noise_config, train=True)
+
+
 def test_a_split_knows_its_name_and_size(noise_config, noise_folder):
     (noise_folder / "train").rename(noise_folder / "all")
     noise_config.data.train_split = "all"

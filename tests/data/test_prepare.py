@@ -19,7 +19,7 @@ from pixel_oracles import encode, noise, pil_pixels
 from imagenet_jax.config import base_config
 from imagenet_jax.data import build, open_split
 from imagenet_jax.data.prepare import prepare
-from imagenet_jax.data.shards import Encoding
+from imagenet_jax.data.shards import Encoding, open_source
 from imagenet_jax.errors import ConfigError, DataError
 
 ROOT = Path(__file__).parents[2]
@@ -192,6 +192,11 @@ def test_tfds_data_sets_are_built_and_verified(tmp_path, file_format):
     counts = {split: facts["num_examples"] for split, facts in report["splits"].items()}
     assert counts == {"train": 1437, "test": 360}
     assert prepare("digits", data_dir=str(tmp_path), workers=1) == report
+    other = {"array_record": "tfrecord", "tfrecord": "array_record"}[file_format]
+    with pytest.raises(ConfigError, match=f"is stored as {file_format} already"):
+        prepare("digits", data_dir=str(tmp_path), file_format=other, workers=1)
+    small = prepare("digits", data_dir=str(tmp_path), encoding=Encoding(4), workers=1)
+    assert small["name"] == "digits_4" and small["splits"]["test"]["num_examples"] == 360
 
 
 def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(
@@ -209,6 +214,8 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(
     ("options", "message"),
     [
         ({"encoding": Encoding(0, "raw")}, "--encoding=raw needs --resize"),
+        ({"encoding": Encoding(-1)}, "--resize=-1"),
+        ({"encoding": Encoding(8, "jpeg", 96)}, "--quality=96"),
         ({"eval_fraction": 1.0}, "--eval_fraction=1.0"),
         ({"name": "Mixed-Case"}, "--name=Mixed-Case"),
     ],
@@ -216,6 +223,33 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(
 def test_impossible_requests_are_refused(source, tmp_path, options, message):
     with pytest.raises(ConfigError, match=message):
         prepare(source, data_dir=str(tmp_path / "ds"), workers=1, **options)
+
+
+def test_a_fraction_that_leaves_a_split_empty_is_refused(tmp_path):
+    write(tmp_path / "few", {"cat/1.png": encode(noise(8, 8))})
+    with pytest.raises(DataError, match=r"--eval_fraction=0\.5 .* leaves the split \w+ without"):
+        prepare(f"folder:{tmp_path}/few", data_dir=str(tmp_path), eval_fraction=0.5, workers=1)
+
+
+def test_parts_of_files_that_changed_since_are_not_used(source, images, tmp_path, monkeypatch):
+    """Stopped after the first split; then an image comes in."""
+    options = {"data_dir": str(tmp_path / "ds"), "workers": 1}
+    monkeypatch.setattr(build, "run_shards", lambda shards, *_: [*map(build.do_shard, shards[:1])])
+    with pytest.raises(FileNotFoundError):  # the second shard's facts
+        prepare(source, **options)
+    monkeypatch.undo()
+    assert list((tmp_path / "ds/source").rglob("*train*.facts.json"))
+    write(tmp_path / "source", {"train/cat/new.png": encode(noise(8, 8))})
+    open_source.cache_clear()  # a new process would look again
+    report = prepare(source, **options)
+    assert report["splits"]["train"]["num_examples"] == 21
+    assert "train/cat/new.png" in stored(report["path"], "train")
+
+
+def test_a_moved_data_set_is_still_the_one_asked_for(source, tmp_path):
+    report = prepare(source, data_dir=str(tmp_path / "a"), workers=1)
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert prepare(source, data_dir=str(tmp_path / "b"), workers=1) == report
 
 
 def test_a_split_without_a_readable_image_is_refused(tmp_path):

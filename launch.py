@@ -103,7 +103,9 @@ def run_prepare(args: argparse.Namespace, config: ml_collections.ConfigDict) -> 
 
         return preview(config, Path(args.preview))
     if not args.dataset:
-        raise ConfigError("--dataset is missing: a TFDS name, folder:PATH, zip:FILE or csv:FILE")
+        raise ConfigError(
+            "--dataset is missing: a TFDS name, folder:PATH, zip:FILE, csv:FILE or tfrecord:DIR"
+        )
     return prepare(
         args.dataset,
         data_dir=args.dir,
@@ -118,7 +120,10 @@ def run_prepare(args: argparse.Namespace, config: ml_collections.ConfigDict) -> 
 
 def prepare_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--dataset", help="a TFDS name, folder:PATH, zip:FILE or csv:FILE (path,label[,split])")
+    add(
+        "--dataset",
+        help="a TFDS name, folder:PATH, zip:FILE, csv:FILE (path,label[,split]), tfrecord:DIR",
+    )
     add("--dir", default="", help="default: $TFDS_DATA_DIR or ~/tensorflow_datasets")
     add("--name", default="", help="name of the new data set; default: after the source")
     add(

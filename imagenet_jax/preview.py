@@ -40,6 +40,7 @@ ROWS: dict[str, dict[str, str]] = {
     "noise 0.1": {"augment.noise": "0.1"},
     "three_augment": {"augment.three_augment": "true"},
     "erase": {"augment.erase": "1"},
+    "erase, color": {"augment.erase": "1", "augment.erase_mode": "color"},
     "erase, pixel": {"augment.erase": "1", "augment.erase_mode": "pixel"},
     "mixup 0.8": {"augment.mixup": "0.8"},
     "cutmix 1": {"augment.cutmix": "1"},

@@ -70,7 +70,8 @@ SCHEMA: dict[str, Field] = {
     "model.bn_momentum": _number(0.9, "share of the old running statistics kept", 0, 1),
     "model.bn_epsilon": _number(1e-5, "added to the variance", 0),
     "data.name": Field(
-        "imagenet2012", "the name of a TFDS data set, fake, folder:PATH, zip:PATH or csv:PATH"
+        "imagenet2012",
+        "the name of a TFDS data set, fake, folder:PATH, zip:PATH, csv:PATH or tfrecord:DIR",
     ),
     "data.dir": Field("", "TFDS data directory; '': $TFDS_DATA_DIR or ~/tensorflow_datasets"),
     "data.train_split": Field("train", "split (TFDS) or sub-folder trained on"),
@@ -135,7 +136,10 @@ SCHEMA: dict[str, Field] = {
     "data.translate": _number(0.0, "training: random shift by up to this share of a side", 0, 1),
     "data.policy": _choice(
         "",
-        ("", "randaugment", "trivialaugment", "autoaugment", "augmix"),
+        (
+            *("", "randaugment", "trivialaugment", "augmix"),
+            *("autoaugment", "autoaugment_cifar10", "autoaugment_svhn"),
+        ),
         "training: augmentation policy on the host; see data/policies.py",
     ),
     "data.policy_ops": _number(2, "randaugment: operations one after the other", 1, 8),
@@ -183,7 +187,9 @@ SCHEMA: dict[str, Field] = {
         "two numbers, 0 < low <= high",
         lambda v: len(v) == 2 and 0 < v[0] <= v[1],
     ),
-    "augment.erase_mode": _choice("zero", ("zero", "pixel"), "the mean colour, or noise"),
+    "augment.erase_mode": _choice(
+        "zero", ("zero", "color", "pixel"), "the mean colour, one random colour, or noise"
+    ),
     "augment.mixup": _number(0.0, "alpha of mixup; 0: none", 0),
     "augment.cutmix": _number(0.0, "alpha of CutMix; 0: none", 0),
     "augment.switch_prob": _number(0.5, "share of CutMix where both are on", 0, 1),

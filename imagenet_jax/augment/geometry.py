@@ -41,8 +41,8 @@ def random_erasing(
     Args:
       image: normalised, float32 [B, H, W, C].
       keys: one key per image [B].
-      augment: erase, erase_area, erase_ratio, and erase_mode: "zero" (the mean colour) or
-        "pixel" (normal noise, as timm's).
+      augment: erase, erase_area, erase_ratio, and erase_mode: "zero" (the mean colour), "color"
+        (one normal number per channel, timm's mode "rand") or "pixel" (one per pixel).
     """
     height, width = image.shape[1:3]
 
@@ -51,7 +51,10 @@ def random_erasing(
         draw = jax.random.uniform(number, (5, _ATTEMPTS))
         box = erased_box(draw[:4], (height, width), augment.erase_area, augment.erase_ratio)
         covered = inside(box, (height, width)) & (draw[4, 0] < augment.erase)
-        cover = jax.random.normal(noise, one.shape) if augment.erase_mode == "pixel" else 0.0
+        cover = 0.0
+        if augment.erase_mode != "zero":
+            fine = one.shape if augment.erase_mode == "pixel" else one.shape[-1:]
+            cover = jax.random.normal(noise, fine)
         return jnp.where(covered[..., None], cover, one)
 
     return jax.vmap(erase)(image, keys)

@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
-from imagenet_jax.data.files import DEFAULT_SPLIT, file_splits
+from imagenet_jax.data.files import DEFAULT_SPLIT, FILES, file_splits
 from imagenet_jax.data.order import permutation
 from imagenet_jax.data.shards import (
     Encoding,
@@ -32,6 +32,7 @@ from imagenet_jax.data.shards import (
     facts_path,
     open_source,
 )
+from imagenet_jax.data.tfrecord_folder import tfrecord_splits
 from imagenet_jax.errors import DataError
 
 VERSION = "1.0.0"
@@ -48,7 +49,7 @@ class Build:
     """A data set to be written.
 
     Attributes:
-      spec: folder:PATH, zip:PATH, csv:PATH or the name of a prepared TFDS data set.
+      spec: folder:, zip:, csv: or tfrecord:PATH, or the name of a prepared TFDS data set.
       splits: of a TFDS data set; () for those that the files have.
       data_dir: where TFDS data sets are kept.
       name: of the new data set.
@@ -130,7 +131,9 @@ def publish(build: Build, facts: Facts, class_names: tuple[str, ...], descriptio
 def split_examples(build: Build) -> dict[str, np.ndarray]:
     """The numbers of the examples of each split of the new data set, in random order."""
     kind, _, path = build.spec.partition(":")
-    splits = build.splits or tuple(file_splits(kind, path))
+    splits = build.splits or tuple(
+        tfrecord_splits(path) if kind == "tfrecord" else file_splits(kind, path)
+    )
     if not splits:
         raise DataError(f"{build.spec}: no images in SPLIT/CLASS/IMAGE or CLASS/IMAGE")
     if build.eval_fraction and splits != (DEFAULT_SPLIT,):
@@ -196,7 +199,7 @@ def run_shards(shards: Sequence[Shard], workers: int, what: str) -> list[list[Fa
 def _plan(build: Build, shards: Sequence[Shard]) -> str:
     """What a shard depends on; parts that were made from another plan do not fit."""
     names = hashlib.sha1()
-    if ":" in build.spec:  # the files may have changed since; a TFDS data set does not
+    if build.spec.partition(":")[0] in FILES:  # they may have changed since, as records do not
         for shard in shards:
             source = open_source(shard.spec, shard.data_dir, shard.split)
             for index in shard.index:

@@ -10,14 +10,13 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from imagenet_jax.data.fake import FakeSource
+from imagenet_jax.data.files import FILES, open_files
 from imagenet_jax.data.order import EvalOrder, Order, TrainOrder
 from imagenet_jax.data.source import ArraySource, EncodedSource
 from imagenet_jax.errors import ConfigError
 
 if TYPE_CHECKING:  # it imports TensorFlow
     from imagenet_jax.data.pipeline import Pipeline
-
-FILES = ("folder", "zip", "csv")
 
 
 @dataclasses.dataclass
@@ -107,13 +106,16 @@ def open_split(config: ml_collections.ConfigDict, train: bool) -> Split:
         count = data.fake_train_examples if train else data.fake_eval_examples
         return Split(config, FakeSource(count, data.fake_classes, data.image_size), train)
     if kind in FILES and path:
-        from imagenet_jax.data.files import open_files
-
         return Split(config, open_files(kind, path, split), train)
+    if kind == "tfrecord" and path:
+        from imagenet_jax.data.tfrecord_folder import open_tfrecord_folder
+
+        return Split(config, open_tfrecord_folder(path, split), train)
     if kind != data.name or not data.name:
         raise ConfigError(
             f"config.data.name = {data.name!r} is not known; expected the name of a TFDS data set "
-            f"(imagenet2012, cifar10, digits, ...), fake, {', '.join(f'{k}:PATH' for k in FILES)}"
+            f"(imagenet2012, cifar10, digits, ...), fake, "
+            f"{', '.join(f'{k}:PATH' for k in (*FILES, 'tfrecord'))}"
         )
     return Split(config, _open_records(data, split), train)
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from imagenet_jax.errors import DataError
 
+FILES = ("folder", "zip", "csv")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
 DEFAULT_SPLIT = "train"
 _SYNSET = re.compile(r"(n\d{8})_")

@@ -3,12 +3,14 @@
 Magnitudes and tables are torchvision's (torchvision.transforms.autoaugment).
 """
 
+import functools
 from collections.abc import Callable, Iterator
 
 import ml_collections
 import numpy as np
 from PIL import Image
 
+from imagenet_jax.data import autoaugment
 from imagenet_jax.data.boxes import uniforms
 from imagenet_jax.data.image_ops import OPERATIONS, rotate, translate_x, translate_y
 
@@ -18,34 +20,6 @@ Draw = Iterator[float]
 
 _STREAM = 1 << 32  # added to the seed: other numbers than those of the crop
 _NUMBERS = 64  # more than any policy draws
-
-IMAGENET_POLICY = (  # Cubuk et al. 2019, AutoAugment, table 9: (operation, probability, bin)
-    (("Posterize", 0.4, 8), ("Rotate", 0.6, 9)),
-    (("Solarize", 0.6, 5), ("AutoContrast", 0.6, None)),
-    (("Equalize", 0.8, None), ("Equalize", 0.6, None)),
-    (("Posterize", 0.6, 7), ("Posterize", 0.6, 6)),
-    (("Equalize", 0.4, None), ("Solarize", 0.2, 4)),
-    (("Equalize", 0.4, None), ("Rotate", 0.8, 8)),
-    (("Solarize", 0.6, 3), ("Equalize", 0.6, None)),
-    (("Posterize", 0.8, 5), ("Equalize", 1.0, None)),
-    (("Rotate", 0.2, 3), ("Solarize", 0.6, 8)),
-    (("Equalize", 0.6, None), ("Posterize", 0.4, 6)),
-    (("Rotate", 0.8, 8), ("Color", 0.4, 0)),
-    (("Rotate", 0.4, 9), ("Equalize", 0.6, None)),
-    (("Equalize", 0.0, None), ("Equalize", 0.8, None)),
-    (("Invert", 0.6, None), ("Equalize", 1.0, None)),
-    (("Color", 0.6, 4), ("Contrast", 1.0, 8)),
-    (("Rotate", 0.8, 8), ("Color", 1.0, 2)),
-    (("Color", 0.8, 8), ("Solarize", 0.8, 7)),
-    (("Sharpness", 0.4, 7), ("Invert", 0.6, None)),
-    (("ShearX", 0.6, 5), ("Equalize", 1.0, None)),
-    (("Color", 0.4, 0), ("Equalize", 0.6, None)),
-    (("Equalize", 0.4, None), ("Solarize", 0.2, 4)),
-    (("Solarize", 0.6, 5), ("AutoContrast", 0.6, None)),
-    (("Invert", 0.6, None), ("Equalize", 1.0, None)),
-    (("Color", 0.6, 4), ("Contrast", 1.0, 8)),
-    (("Equalize", 0.8, None), ("Equalize", 0.6, None)),
-)
 
 
 def augment(
@@ -82,10 +56,12 @@ def trivialaugment(image: Image.Image, draw: Draw, data: ml_collections.ConfigDi
     return _random_operation(image, draw, trivialaugment_space(), int(31 * next(draw)))
 
 
-def autoaugment(image: Image.Image, draw: Draw, data: ml_collections.ConfigDict) -> Image.Image:
-    """AutoAugment's policy for ImageNet (Cubuk et al. 2019): one of 25 pairs of operations."""
+def learnt_policy(
+    image: Image.Image, draw: Draw, data: ml_collections.ConfigDict, *, policy: tuple
+) -> Image.Image:
+    """AutoAugment (Cubuk et al. 2019): one of the policy's 25 pairs of operations."""
     space = autoaugment_space(image.size)
-    for name, probability, number in IMAGENET_POLICY[int(len(IMAGENET_POLICY) * next(draw))]:
+    for name, probability, number in policy[int(len(policy) * next(draw))]:
         applied, negative = next(draw) < probability, next(draw) < 0.5
         if applied:
             magnitudes, signed = space[name]
@@ -116,7 +92,9 @@ def augmix(image: Image.Image, draw: Draw, data: ml_collections.ConfigDict) -> I
 POLICIES: dict[str, Callable[[Image.Image, Draw, ml_collections.ConfigDict], Image.Image]] = {
     "randaugment": randaugment,
     "trivialaugment": trivialaugment,
-    "autoaugment": autoaugment,
+    "autoaugment": functools.partial(learnt_policy, policy=autoaugment.IMAGENET),
+    "autoaugment_cifar10": functools.partial(learnt_policy, policy=autoaugment.CIFAR10),
+    "autoaugment_svhn": functools.partial(learnt_policy, policy=autoaugment.SVHN),
     "augmix": augmix,
 }
 

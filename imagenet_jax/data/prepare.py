@@ -46,7 +46,8 @@ def prepare(
     """Prepares and verifies a data set; what is there already is not made again.
 
     Args:
-      dataset: the name of a TFDS data set, folder:PATH, zip:PATH or csv:PATH; see `files`.
+      dataset: the name of a TFDS data set, folder:PATH, zip:PATH or csv:PATH (see `files`), or
+        tfrecord:DIR (see `tfrecord_folder`).
       data_dir: where TFDS data sets are kept; "": $TFDS_DATA_DIR or ~/tensorflow_datasets.
       name: of the new data set; "": made from `dataset` and `encoding`.
       file_format: "array_record" or "tfrecord"; "": array_record, but tfrecord for raw images,

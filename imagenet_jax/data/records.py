@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -67,29 +67,49 @@ class ArrayRecords:
         return shard, skip + number - int(self._ends[shard]) + take
 
 
-class RecordSource:
-    """A split of records with the features image and label; see `source.EncodedSource`."""
+class FeatureNames(NamedTuple):
+    """What the features of a record are called."""
 
-    def __init__(self, records: Records, class_names: tuple[str, ...], name: str):
+    image: str = "image"
+    label: str = "label"
+    file_name: str = "file_name"
+    first_label: int = 0  # the number of the first class
+
+
+TFDS_FEATURES = FeatureNames()
+
+
+class RecordSource:
+    """A split of records with an image and a label; see `source.EncodedSource`."""
+
+    def __init__(
+        self,
+        records: Records,
+        class_names: tuple[str, ...],
+        name: str,
+        features: FeatureNames = TFDS_FEATURES,
+    ):
         """`name` stands for the split in messages."""
         self._records, self.class_names, self._name = records, class_names, name
+        self._features = features
 
     def __len__(self) -> int:
         return len(self._records)
 
     def read(self, index: np.ndarray) -> tuple[list[bytes], np.ndarray]:
+        keys = self._features
         features = [parse_example(record) for record in self._records.get(index)]
         try:
-            images = [feature["image"][0] for feature in features]
-            labels = [feature["label"][0] for feature in features]
+            images = [feature[keys.image][0] for feature in features]
+            labels = [feature[keys.label][0] - keys.first_label for feature in features]
         except (KeyError, IndexError) as error:
-            raise ValueError("the record has no image and label") from error
+            raise ValueError(f"the record has no {keys.image} and {keys.label}") from error
         return images, np.array(labels, np.int32)
 
     def name(self, index: int) -> str:
-        """The example's file_name, if its record has one, else its number."""
+        """The example's file name, if its record has one, else its number."""
         (record,) = self._records.get([index])
-        value = parse_example(record).get("file_name")
+        value = parse_example(record).get(self._features.file_name)
         return str(value[0], "utf-8") if value else str(index)
 
     def describe(self, index: int) -> str:

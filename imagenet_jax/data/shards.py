@@ -18,6 +18,7 @@ from imagenet_jax.data import records
 from imagenet_jax.data.decode import decode_image
 from imagenet_jax.data.files import open_files
 from imagenet_jax.data.host_tensorflow import tf
+from imagenet_jax.data.tfrecord_folder import open_tfrecord_folder
 
 MAX_PIXELS = 2**27
 _READ = 32  # images read at a time
@@ -72,7 +73,7 @@ AS_THEY_ARE = Encoding()
 class Shard(NamedTuple):
     """A task: store the examples `index` of a split of `spec` in the file `path`."""
 
-    spec: str  # folder:PATH, zip:PATH, csv:PATH or the name of a TFDS data set
+    spec: str  # folder:, zip:, csv: or tfrecord:PATH, or the name of a TFDS data set
     data_dir: str  # of the TFDS data set
     split: str
     index: np.ndarray
@@ -146,8 +147,10 @@ def check_example(source: Any, index: int, encoding: Encoding) -> tuple[Fact, by
 
 @functools.lru_cache(maxsize=8)
 def open_source(spec: str, data_dir: str, split: str) -> Any:
-    """The source of a split of `folder:`, `zip:`, `csv:` or of a prepared TFDS data set."""
+    """The source of a split of files, of other TFRecords or of a prepared TFDS data set."""
     kind, _, path = spec.partition(":")
+    if kind == "tfrecord":
+        return open_tfrecord_folder(path, split)
     if path:
         return open_files(kind, path, split)
     return records.split_source(records.find_builder(spec, data_dir), split)

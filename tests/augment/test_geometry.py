@@ -41,7 +41,7 @@ def test_nothing_is_erased_where_no_box_fits():
     assert not boxes(10, (10, 10), area=(0.9, 1.0), ratio=(5.0, 6.0)).any()
 
 
-@pytest.mark.parametrize("mode", ["zero", "pixel"])
+@pytest.mark.parametrize("mode", ["zero", "color", "pixel"])
 def test_erasing_covers_one_box_of_a_share_of_the_images(mode):
     config = base_config().augment
     config.erase, config.erase_mode = 0.25, mode
@@ -58,8 +58,13 @@ def test_erasing_covers_one_box_of_a_share_of_the_images(mode):
     cover = out[covered]
     if mode == "zero":
         assert not cover.any()
-    else:
-        assert abs(cover.mean()) < 0.05 and abs(cover.std() - 1) < 0.05
+        return
+    if mode == "color":
+        boxes = [np.unique(image[mask], axis=0) for image, mask in zip(out, covered, strict=True)]
+        assert {len(colors) for colors in boxes} == {0, 1}
+        cover = np.concatenate(boxes)
+    tolerance = {"color": 0.25, "pixel": 0.05}[mode]
+    assert abs(cover.mean()) < tolerance and abs(cover.std() - 1) < tolerance
 
 
 def test_inside_is_the_box():

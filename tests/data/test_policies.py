@@ -6,7 +6,7 @@ from pixel_oracles import noise
 from test_preprocess import encode, evaluated, trained
 
 from imagenet_jax.config import base_config, validate
-from imagenet_jax.data import policies
+from imagenet_jax.data import autoaugment, policies
 from imagenet_jax.data.image_ops import OPERATIONS
 from imagenet_jax.errors import ConfigError
 
@@ -80,9 +80,11 @@ def test_magnitudes_are_torchvisions(name):
         np.testing.assert_allclose(ours[operation][0], values, atol=1e-4, err_msg=operation)
 
 
-def test_the_policy_for_imagenet_is_torchvisions():
+@pytest.mark.parametrize("name", ["IMAGENET", "CIFAR10", "SVHN"])
+def test_learnt_policies_are_torchvisions(name):
     transforms = torchvision().transforms
-    assert list(policies.IMAGENET_POLICY) == transforms.AutoAugment().policies
+    theirs = transforms.AutoAugment(transforms.AutoAugmentPolicy[name]).policies
+    assert list(getattr(autoaugment, name)) == theirs
 
 
 def applied(monkeypatch, policy, draws, **fields):
@@ -167,8 +169,9 @@ def test_every_policy_draws_all_its_operations(monkeypatch):
             policies.augment(noise(8, 8), config.data, 0, 0, index)
     assert seen["randaugment"] == seen["trivialaugment"] == set(OPERATIONS) - {"Invert"}
     assert seen["augmix"] == set(OPERATIONS) - {"Invert", "Identity"}
-    flat = {name for pair in policies.IMAGENET_POLICY for name, _, _ in pair}
-    assert seen["autoaugment"] == flat
+    for name, table in (("", "IMAGENET"), ("_cifar10", "CIFAR10"), ("_svhn", "SVHN")):
+        flat = {name for pair in getattr(autoaugment, table) for name, _, _ in pair}
+        assert seen[f"autoaugment{name}"] == flat
 
 
 def test_rotation_and_translation_keep_to_their_ranges():

@@ -18,11 +18,19 @@ import ml_collections
 from absl import flags, logging
 
 from imagenet_jax.benchmark import benchmark_input, input_table, plot_input
+from imagenet_jax.classifier import (
+    pretrained_classifier,
+    pretrained_config,
+    trained_classifier,
+)
 from imagenet_jax.config import apply_overrides, from_json, load_config, validate
+from imagenet_jax.data.catalog import evaluation_split
 from imagenet_jax.errors import ConfigError, UserError
-from imagenet_jax.evaluate import evaluate
+from imagenet_jax.evaluate import evaluate, evaluate_classifier
+from imagenet_jax.predict import draw_predictions, predict, predictions_table
 from imagenet_jax.report import summary_table
 from imagenet_jax.train import train
+from imagenet_jax.weights.listing import list_models, models_text
 from imagenet_jax.writers import clu_tracking, write_summary
 
 QUICKSTART = Path(__file__).resolve().parent / "configs" / "quickstart.py"
@@ -85,13 +93,55 @@ def train_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run_evaluate(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict:
-    return evaluate(config, args.workdir, which=args.checkpoint)
+    if not args.model:
+        return evaluate(config, args.workdir, which=args.checkpoint)
+    return evaluate_classifier(pretrained_classifier(args.model, config, args.weights))
 
 
 def evaluate_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint", default="latest", help="latest (default), best or a step number"
     )
+    weights_flags(parser)
+    parser.add_argument("--dataset", default="", help="with --model: as config.data.name")
+    parser.add_argument("--split", default="", help="with --dataset; default: validation or test")
+
+
+def weights_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model", default="", help="pretrained weights, e.g. resnet50 or resnet50.tv_in1k"
+    )
+    parser.add_argument(
+        "--weights", default="", metavar="FILE", help="with --model: .pth, .safetensors or .npz"
+    )
+
+
+def run_predict(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict:
+    if args.model:
+        classifier = pretrained_classifier(args.model, config, args.weights)
+    else:
+        classifier = trained_classifier(args.workdir, args.checkpoint, config)
+    result = predict(classifier, args.photos)
+    picture = Path(args.picture) if args.picture else args.workdir / "predictions.png"
+    draw_predictions(result, picture)
+    return result | {"picture": str(picture)}
+
+
+def predict_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("photos", nargs="+", help="image files")
+    parser.add_argument(
+        "--checkpoint", default="latest", help="without --model: of the run in --workdir"
+    )
+    weights_flags(parser)
+    parser.add_argument("--picture", help="PNG; default: WORKDIR/predictions.png")
+
+
+def run_models(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict:
+    return list_models(args.filter)
+
+
+def models_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--filter", default="", help="part of a name, or a pattern with * and ?")
 
 
 def run_prepare(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict:
@@ -177,7 +227,13 @@ def benchmark_flags(parser: argparse.ArgumentParser) -> None:
 
 VERBS = {
     "train": Verb("train (or resume) and evaluate", train_flags, run_train),
-    "evaluate": Verb("exact evaluation of a checkpoint", evaluate_flags, run_evaluate),
+    "evaluate": Verb(
+        "exact evaluation of a checkpoint or of pretrained weights", evaluate_flags, run_evaluate
+    ),
+    "predict": Verb(
+        "the most probable classes of photos", predict_flags, run_predict, predictions_table
+    ),
+    "models": Verb("the table of models", models_flags, run_models, models_text),
     "prepare": Verb(
         "build or import a data set, and verify it", prepare_flags, run_prepare, prepare_text
     ),
@@ -227,14 +283,27 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     args.verb = verb
     if "://" in (args.workdir or ""):
         raise ConfigError(f"--workdir={args.workdir} is a URL; give the path of a mounted folder")
-    args.workdir = Path(args.workdir or f"runs/{Path(args.config or QUICKSTART).stem}")
+    default = Path(args.config or QUICKSTART).stem
+    if getattr(args, "model", ""):
+        default = f"{verb}/{args.model}"
+    args.workdir = Path(args.workdir or f"runs/{default}")
     return args, dict(f.removeprefix("--config.").split("=", 1) for f in fields)
 
 
 def make_config(args: argparse.Namespace, overrides: dict[str, str]) -> ml_collections.ConfigDict:
-    """The config file with the overrides; `evaluate` defaults to the config of the run."""
+    """The config file with the overrides.
+
+    `evaluate` and `predict` default to the config of the run, or to that of pretrained weights.
+    """
     saved = args.workdir / "config.json"
-    if args.verb == "evaluate" and not args.config and saved.exists():
+    if getattr(args, "model", ""):
+        config = pretrained_config(args.model)
+        if args.verb == "evaluate":
+            config.data.name = args.dataset or config.data.name
+            config.data.dir = overrides.get("data.dir", "")
+            split = args.split or evaluation_split(config.data.name, config.data.dir)
+            config.data.eval_split = split
+    elif args.verb in ("evaluate", "predict") and not args.config and saved.exists():
         try:
             config = from_json(saved.read_text())
         except ValueError as error:

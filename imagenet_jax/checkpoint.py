@@ -1,4 +1,4 @@
-"""Orbax behind five methods: save, restore, steps, wait, close.
+"""Orbax behind six methods: save, restore, record, steps, wait, close.
 
 A checkpoint is the state together with a record (JSON): config, position in the data,
 clock, library versions and a checksum over the state's bits. Orbax writes it in the
@@ -131,6 +131,13 @@ class Checkpoints:
                 f"no checkpoint in {self.directory} can be read: {reasons}. Bring back a copy, or "
                 "use another --workdir to train from the beginning"
             )
+        return None
+
+    def record(self, which: str = "latest") -> Record | None:
+        """The record of the first checkpoint of `which` that can be read; None without one."""
+        for step in self.steps(which):
+            with contextlib.suppress(Exception):  # `restore` tells what is damaged
+                return self._read_record(step)[0]
         return None
 
     def steps(self, which: str = "latest") -> list[int]:

@@ -19,3 +19,7 @@ class CheckpointError(UserError):
 
 class DivergenceError(UserError):
     """A training loss that is not finite."""
+
+
+class WeightsError(UserError):
+    """Pretrained weights that are missing, damaged or of another model."""

@@ -6,13 +6,16 @@ from typing import Any
 
 import jax
 import ml_collections
+import numpy as np
 
 from imagenet_jax.checkpoint import Checkpoints, Record
+from imagenet_jax.classifier import Classifier
 from imagenet_jax.data import Split, open_split
-from imagenet_jax.errors import CheckpointError
+from imagenet_jax.data.imagenet import SYNSETS, imagenet_labels
+from imagenet_jax.errors import CheckpointError, DataError
 from imagenet_jax.feed import Feed
 from imagenet_jax.metrics import summarize
-from imagenet_jax.parallel import local_rows, make_mesh
+from imagenet_jax.parallel import local_rows, make_mesh, replicated
 from imagenet_jax.program import Program, check_config, make_program
 
 
@@ -78,3 +81,38 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path, *, which: str) ->
         "step": record["position"]["step"],
         "eval": evaluate_split(program, eval_step, state.eval_variables(), split),
     }
+
+
+def evaluate_classifier(classifier: Classifier) -> dict[str, Any]:
+    """Evaluates a classifier on the data set of its config.
+
+    The data set's classes may be a part of the model's, in any order. ImageNet's are known by
+    synset or name.
+
+    Returns:
+      model, dataset, eval (see `evaluate_split`), and reported_top1, reported_top5 (percent),
+      what is published for named weights on ImageNet's validation set.
+
+    Raises:
+      DataError: for a class that the model does not have.
+    """
+    config = classifier.config
+    mesh = make_mesh()
+    check_config(config, mesh, training=False)
+    split = open_split(config, train=False)
+    names = split.source.class_names
+    if classifier.class_names == SYNSETS:
+        split.label_map = imagenet_labels(names)
+    elif names != classifier.class_names:
+        strange = [name for name in names if name not in classifier.class_names]
+        if strange:
+            raise DataError(f"{classifier.name} does not know the class {strange[0]!r}")
+        split.label_map = np.array([classifier.class_names.index(name) for name in names], np.int32)
+    program = make_program(config, mesh, num_classes=len(classifier.class_names))
+    variables = jax.device_put(classifier.variables, replicated(mesh))
+    result = evaluate_split(program, program.compile_eval_step(), variables, split)
+    summary = {"model": classifier.name, "dataset": config.data.name, "eval": result}
+    if classifier.weights:
+        summary["reported_top1"] = classifier.weights.top1
+        summary["reported_top5"] = classifier.weights.top5
+    return summary

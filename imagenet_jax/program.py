@@ -17,6 +17,7 @@ from imagenet_jax.durations import steps_of
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.models import create_model
 from imagenet_jax.optim import Schedule, make_optimizer, make_schedule
+from imagenet_jax.schema import SCHEMA
 from imagenet_jax.state import TrainState, init_state
 from imagenet_jax.step import eval_step, train_step
 
@@ -156,12 +157,14 @@ def make_program(
 
 
 def make_model(config: ml_collections.ConfigDict, num_classes: int) -> nn.Module:
-    """The model that config.model describes."""
-    options = config.model.to_dict()
-    name = options.pop("name")
-    for field in ("width", "stem"):
-        if not options[field]:
-            del options[field]  # the model's own
+    """The model that config.model describes; what has its default there is the model's own."""
+    options = {
+        field: value
+        for field, value in config.model.items()
+        if field == "bn_group_size" or value != SCHEMA[f"model.{field}"].default
+    }
+    options |= {"dtype": config.model.dtype}
+    options.pop("name", None)
     if config.partitioner != "jit":
         options["axis_name"] = parallel.DATA_AXIS
-    return create_model(name, num_classes=num_classes, **options)
+    return create_model(config.model.name, num_classes=num_classes, **options)

@@ -11,13 +11,15 @@ def summary_table(summary: Mapping[str, Any]) -> str:
     rows = {
         "model": summary["model"],
         "dataset": f"{summary['dataset']}, split {result['split']}",
-        "step": f"{summary['step']:,}",
+        **({"step": f"{summary['step']:,}"} if "step" in summary else {}),
         "top-1": f"{result['top1']:.2%}  ({result['correct_top1']:,} of {count:,})",
         "top-5": f"{result['top5']:.2%}  ({result['correct_top5']:,} of {count:,})",
         "loss": f"{result['loss']:.4f}",
     }
     if result["unreadable"]:
         rows["unreadable images"] = f"{result['unreadable']:,}"
+    if summary.get("reported_top1"):
+        rows["reported"] = f"top-1 {summary['reported_top1']} % on ImageNet's validation set"
     if "images_per_second" in summary:
         rows |= {
             "epochs": f"{summary['epochs']:.4g}",

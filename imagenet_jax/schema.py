@@ -63,12 +63,32 @@ SCHEMA: dict[str, Field] = {
         ("float32", "bfloat16"),
         "dtype of the computation; float32 in the backend's default precision",
     ),
-    "model.zero_init_residual": Field(True, "residual branches start at zero"),
+    "model.zero_init_residual": Field(True, "ResNets: residual branches start at zero"),
+    "model.pool": _choice(
+        "", ("", "token", "avg"), "ViTs: what gives the logits; '': the model's own"
+    ),
+    "model.dropout": Field(
+        -1.0,
+        "rate of dropout; -1: the model's own",
+        "-1, or from 0 to below 1",
+        lambda v: v == -1 or 0 <= v < 1,
+    ),
+    "model.drop_path": Field(
+        -1.0,
+        "rate of stochastic depth of the last block; -1: the model's own",
+        "-1, or from 0 to below 1",
+        lambda v: v == -1 or 0 <= v < 1,
+    ),
+    "model.remat": Field(
+        False, "compute activations within blocks again in the backward pass: less memory"
+    ),
     "model.bn_group_size": _number(
         32, "images that share batch statistics; 0: the whole (micro-)batch", 0
     ),
-    "model.bn_momentum": _number(0.9, "share of the old running statistics kept", 0, 1),
-    "model.bn_epsilon": _number(1e-5, "added to the variance", 0),
+    "model.bn_momentum": _number(
+        0.0, "share of the old running statistics kept; 0: the model's own", 0, 1
+    ),
+    "model.bn_epsilon": _number(0.0, "added to the variance; 0: the model's own", 0),
     "data.name": Field(
         "imagenet2012",
         "the name of a TFDS data set, fake, folder:PATH, zip:PATH, csv:PATH or tfrecord:DIR",
@@ -208,6 +228,9 @@ SCHEMA: dict[str, Field] = {
         lambda v: len(v) == 3 and min(v) > 0,
     ),
     "loss.label_smoothing": _number(0.1, "share of the target spread over all classes", 0, 1),
+    "loss.auxiliary": _number(
+        0.3, "weight of the loss of each auxiliary head (GoogLeNet, Inception v3)", 0
+    ),
     "optim.name": _choice("sgd", ("sgd", "adamw"), "the optimizer"),
     "optim.learning_rate": _number(0.1, "peak learning rate for this batch_size", 0),
     "optim.momentum": _number(0.9, "sgd: momentum", 0, 1),

@@ -46,27 +46,38 @@ def train_step(
     rng = jax.random.wrap_key_data(state.rng)
     count = jnp.maximum(over_devices(batch["mask"].sum()), 1)
 
-    def loss_fn(params: Any, batch_stats: Any, part: Batch) -> tuple[jax.Array, tuple[Any, Sums]]:
+    def loss_fn(params: Any, batch_stats: Any, part: Batch, key: jax.Array) -> tuple[Any, Any]:
         image, targets = augment.train_inputs(part, rng, state.step, config.augment)
-        variables = {"params": params, "batch_stats": batch_stats}
-        logits, updated = model.apply(variables, image, train=True, mutable=["batch_stats"])
+        logits, updated = model.apply(
+            {"params": params, "batch_stats": batch_stats},
+            image,
+            train=True,
+            mutable=["batch_stats", "auxiliary"],
+            rngs={"dropout": key},
+        )
         loss = losses.mixed_cross_entropy(logits, targets, config.loss.label_smoothing)
         sums = metrics.classification_sums(logits, targets.dominant(), loss, part["mask"])
-        return sums["loss"] / count, (updated["batch_stats"], sums)
+        for head in jax.tree.leaves(updated.get("auxiliary", {})):
+            extra = losses.mixed_cross_entropy(head, targets, config.loss.label_smoothing)
+            loss += config.loss.auxiliary * extra
+        total = jnp.where(part["mask"], loss, 0).sum() / count
+        return total, (updated.get("batch_stats", {}), sums)
 
-    def add_part(carry: tuple[Any, Any, Sums], part: Batch) -> tuple[tuple[Any, Any, Sums], None]:
+    def add_part(carry: tuple[Any, Any, Sums], part: tuple[Batch, jax.Array]) -> tuple[Any, None]:
         gradient, batch_stats, sums = carry
         grad_fn = jax.grad(loss_fn, has_aux=True)
-        part_gradient, (batch_stats, part_sums) = grad_fn(state.params, batch_stats, part)
+        part_gradient, (batch_stats, part_sums) = grad_fn(state.params, batch_stats, *part)
         gradient, sums = jax.tree.map(jnp.add, (gradient, sums), (part_gradient, part_sums))
         return (gradient, batch_stats, sums), None
 
     zeros = jax.tree.map(jnp.zeros_like, state.params)
     carry = (zeros, state.batch_stats, metrics.zero_sums())
+    dropout_key = jax.random.fold_in(rng, state.step)
     if config.accumulate == 1:
-        carry, _ = add_part(carry, batch)
+        carry, _ = add_part(carry, (batch, dropout_key))
     else:
-        carry, _ = jax.lax.scan(add_part, carry, micro_batches(batch, config))
+        keys = jax.random.split(dropout_key, config.accumulate)
+        carry, _ = jax.lax.scan(add_part, carry, (micro_batches(batch, config), keys))
     gradient, batch_stats, sums = carry
     gradient, sums = over_devices((gradient, sums))
     if axis_name:

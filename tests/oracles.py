@@ -3,6 +3,7 @@
 import contextlib
 import functools
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -21,3 +22,15 @@ def torchvision() -> ModuleType:
     module = pytest.importorskip("torchvision", reason="torchvision is not installed")
     module.library_of_tests = library  # its operators go when it does
     return module
+
+
+def reference_model(reference: str, **options) -> Any:
+    """A model with random weights, by the table's "LIBRARY NAME"."""
+    library, _, name = reference.partition(" ")
+    if library == "timm":
+        timm = pytest.importorskip("timm", reason="timm is not installed")
+        torchvision()
+        return timm.create_model(name, num_classes=1000, **options)
+    if name in ("googlenet", "inception_v3"):
+        options |= {"init_weights": False, "aux_logits": True}
+    return torchvision().models.get_model(name, **options)

@@ -91,12 +91,12 @@ def test_augmentation_does_not_depend_on_devices_and_micro_batches(
 def test_ema_is_the_running_average_of_the_parameters(tiny_config):
     tiny_config.ema_decay = 0.5
     states = [curve(tiny_config, steps=steps)[1] for steps in range(4)]
-    expected = states[0].params["head"]["kernel"]
+    expected = states[0].params["fc"]["kernel"]
     for step in range(3):
         decay = min(0.5, (1 + step) / (10 + step))
-        expected = decay * expected + (1 - decay) * states[step + 1].params["head"]["kernel"]
+        expected = decay * expected + (1 - decay) * states[step + 1].params["fc"]["kernel"]
     np.testing.assert_allclose(
-        states[3].ema["params"]["head"]["kernel"], expected, rtol=1e-5, atol=1e-7
+        states[3].ema["params"]["fc"]["kernel"], expected, rtol=1e-5, atol=1e-7
     )
     assert states[3].eval_variables() is states[3].ema
 
@@ -121,7 +121,7 @@ def test_masked_images_do_not_train(tiny_config):
             program.init_state(), parallel.put_batch(batch, mesh)
         )
         assert sums["count"] == 8
-        updates.append(state.params["head"]["kernel"])
+        updates.append(state.params["fc"]["kernel"])
     np.testing.assert_allclose(updates[0], updates[1], atol=1e-6)
 
 

@@ -10,10 +10,10 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from imagenet_jax.data.fake import FakeSource
-from imagenet_jax.data.files import FILES, open_files
+from imagenet_jax.data.files import FILES, file_splits, open_files
 from imagenet_jax.data.order import EvalOrder, Order, TrainOrder
 from imagenet_jax.data.source import ArraySource, EncodedSource
-from imagenet_jax.errors import ConfigError
+from imagenet_jax.errors import ConfigError, DataError
 
 if TYPE_CHECKING:  # it imports TensorFlow
     from imagenet_jax.data.pipeline import Pipeline
@@ -29,13 +29,15 @@ class Split:
       image uint8 [b, S, S, 3] RGB; label int32 [b]; mask bool [b], False for padding and
       for images that cannot be read; index int32 [b], the example's number in its split;
       epoch int32 [b], how often the example came up before.
-    `unreadable` names the images that were skipped so far, {index: "NAME: reason"}.
+    `unreadable` names the images that were skipped so far, {index: "NAME: reason"};
+    label_map int32 [K] gives the labels of evaluation batches for those of the source.
     """
 
     config: ml_collections.ConfigDict
     source: EncodedSource | ArraySource
     train: bool
     unreadable: dict[int, str] = dataclasses.field(default_factory=dict)
+    label_map: np.ndarray | None = None
 
     @property
     def name(self) -> str:
@@ -60,7 +62,10 @@ class Split:
     def eval_batches(self, rows: np.ndarray, batch_size: int) -> Iterator[dict]:
         """Every example once in batches of `batch_size`, the last one padded."""
         order = EvalOrder(self.num_examples, batch_size, rows)
-        return self._batches(order, 0, order.num_steps)
+        for batch in self._batches(order, 0, order.num_steps):
+            if self.label_map is not None:
+                batch = {**batch, "label": self.label_map[batch["label"]]}
+            yield batch
 
     def _batches(self, order: Order, start: int, stop: int) -> Iterator[dict]:
         if self.config.data.cache and not hasattr(self.source, "arrays"):
@@ -118,6 +123,35 @@ def open_split(config: ml_collections.ConfigDict, train: bool) -> Split:
             f"{', '.join(f'{k}:PATH' for k in (*FILES, 'tfrecord'))}"
         )
     return Split(config, _open_records(data, split), train)
+
+
+def evaluation_split(name: str, data_dir: str = "") -> str:
+    """The split of a data set that one would evaluate on: validation, val, test, or the only one.
+
+    Args:
+      name: as config.data.name.
+      data_dir: as config.data.dir.
+
+    Raises:
+      DataError: if there is no such data set, or it has several other splits.
+    """
+    kind, _, path = name.partition(":")
+    if kind in FILES and path:
+        splits = file_splits(kind, path)
+    elif kind == "tfrecord" and path:
+        from imagenet_jax.data.tfrecord_folder import tfrecord_splits
+
+        splits = tfrecord_splits(path)
+    elif name == "fake":
+        splits = ["validation"]
+    else:
+        from imagenet_jax.data import records
+
+        splits = list(records.find_builder(name, records.resolved_dir(data_dir)).info.splits)
+    found = [split for split in ("validation", "val", "test") if split in splits]
+    if not found and len(splits) > 1:
+        raise DataError(f"{name} has the splits {', '.join(splits)}; choose one with --split")
+    return (found or splits or ["validation"])[0]
 
 
 def _open_records(data: ml_collections.ConfigDict, split: str) -> EncodedSource:

@@ -21,7 +21,7 @@ class BatchNorm(nn.Module):
       group_size: images that share statistics; 0 means all B images of the call.
       momentum: share of the old running statistics kept at an update (torch: 1 - momentum).
       epsilon: added to the variance.
-      dtype: dtype of the output; statistics are always computed in float32.
+      dtype: dtype of the output; statistics are computed in float32 at least.
       scale_init: initialiser of the scale (zeros for the last norm of a residual block).
       axis_name: mapped axis over which "all images" extends under shard_map or pmap.
     """
@@ -62,12 +62,12 @@ class BatchNorm(nn.Module):
         factor = scale * jax.lax.rsqrt(var + self.epsilon)
         shift = bias - mean * factor
         per_group = (len(factor), *[1] * (x.ndim - 1), channels)
-        out = grouped.astype(jnp.float32) * factor.reshape(per_group) + shift.reshape(per_group)
+        out = self._wide(grouped) * factor.reshape(per_group) + shift.reshape(per_group)
         return out.astype(self.dtype).reshape(x.shape)
 
     def _statistics(self, grouped: jax.Array) -> tuple[jax.Array, jax.Array, int]:
         """Mean and biased variance [G, C] of [G, N, ..., C], and the values behind each."""
-        wide = grouped.astype(jnp.float32)
+        wide = self._wide(grouped)
         axes = tuple(range(1, grouped.ndim - 1))
         mean, mean_square = wide.mean(axes), jnp.square(wide).mean(axes)
         count = grouped.size // mean.size
@@ -75,3 +75,6 @@ class BatchNorm(nn.Module):
             mean, mean_square = jax.lax.pmean((mean, mean_square), self.axis_name)
             count *= jax.lax.axis_size(self.axis_name)
         return mean, jnp.maximum(mean_square - jnp.square(mean), 0), count
+
+    def _wide(self, x: jax.Array) -> jax.Array:
+        return x.astype(jnp.promote_types(jnp.float32, self.dtype))

@@ -1,0 +1,126 @@
+"""A model with its variables and all that is needed to classify an image with it."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import ml_collections
+
+from imagenet_jax.checkpoint import Checkpoints
+from imagenet_jax.config import base_config, from_dict
+from imagenet_jax.data.imagenet import NAMES, SYNSETS
+from imagenet_jax.errors import CheckpointError, WeightsError
+from imagenet_jax.parallel import make_mesh
+from imagenet_jax.program import make_model, make_program
+from imagenet_jax.weights.pretrained import (
+    Pretrained,
+    find_pretrained,
+    load_file,
+    load_pretrained,
+    weights_of,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Classifier:
+    """A trained model.
+
+    Attributes:
+      name: of the weights, or of the run.
+      model: a Linen module.
+      variables: its params and batch_stats.
+      class_names: as data sets call them: ImageNet's synsets, or the training set's names.
+      titles: what people call the classes.
+      config: config.data and config.augment say how images get to the model.
+      weights: what is known of named weights.
+    """
+
+    name: str
+    model: nn.Module
+    variables: dict[str, Any]
+    class_names: tuple[str, ...]
+    titles: tuple[str, ...]
+    config: ml_collections.ConfigDict
+    weights: Pretrained | None = None
+
+
+def pretrained_config(name: str) -> ml_collections.ConfigDict:
+    """A config for the evaluation of named weights: their model, and their preprocessing.
+
+    Args:
+      name: MODEL.TAG, MODEL for its default weights, or a MODEL without known weights, whose
+        preprocessing is torchvision's then.
+
+    Raises:
+      ConfigError: if there is no such model.
+    """
+    config = base_config()
+    model = name.partition(".")[0]
+    if name != model or weights_of(model):
+        find_pretrained(name).apply_preprocessing(config)
+    else:
+        config.data.update(
+            eval_crop="resize_center_crop", resize_method="bilinear", resize_antialias=True
+        )
+    config.model.name, config.model.dtype = model, "float32"
+    return config
+
+
+def pretrained_classifier(
+    name: str, config: ml_collections.ConfigDict, file: str = ""
+) -> Classifier:
+    """Named weights, or those of a file for the model of this name.
+
+    Args:
+      name: MODEL.TAG or MODEL.
+      config: made by `pretrained_config`, maybe changed since.
+      file: .pth, .safetensors or .npz; "": the named weights, fetched if need be.
+
+    Raises:
+      ConfigError: if there are no such weights.
+      WeightsError: if they cannot be fetched or read, or are not of 1000 classes.
+    """
+    weights = None
+    if file:
+        found, variables = load_file(Path(file), config.model.name)
+        title = file
+    else:
+        weights = find_pretrained(name)
+        found, variables = load_pretrained(weights)
+        title = weights.name
+    if found.num_classes != len(SYNSETS):
+        raise WeightsError(
+            f"{title} has {found.num_classes} classes, ImageNet has {len(SYNSETS)}: what they mean "
+            "is not known"
+        )
+    model = make_model(config, num_classes=len(SYNSETS))
+    return Classifier(title, model, variables, SYNSETS, NAMES, config, weights)
+
+
+def trained_classifier(
+    workdir: Path, which: str, config: ml_collections.ConfigDict | None = None
+) -> Classifier:
+    """The model of a run; its averaged weights where it has any.
+
+    Args:
+      workdir: of the run.
+      which: "latest", "best" or a step number.
+      config: None: that of the checkpoint.
+
+    Raises:
+      CheckpointError: if there is no such checkpoint.
+    """
+    if not (workdir / "checkpoints").is_dir():
+        raise CheckpointError(f"no checkpoints in {workdir}; give the --workdir of a training run")
+    checkpoints = Checkpoints(workdir / "checkpoints", keep=1, read_only=True)
+    record = checkpoints.record(which)
+    if record is None:
+        raise CheckpointError(f"no checkpoints in {workdir / 'checkpoints'}; train first")
+    config = config or from_dict(record["config"])
+    names = tuple(record["data"]["class_names"])
+    program = make_program(config, make_mesh(), num_classes=len(names))
+    state, record = checkpoints.restore(program.state_shapes(), which=which)
+    titles = tuple(NAMES[SYNSETS.index(n)] if n in SYNSETS else n for n in names)
+    name = f"{workdir}, step {record['position']['step']}"
+    return Classifier(name, program.model, state.eval_variables(), names, titles, config)

@@ -1,0 +1,55 @@
+"""AlexNet (Krizhevsky 2014, https://arxiv.org/abs/1404.5997), torchvision's one-column form."""
+
+import flax.linen as nn
+import jax
+
+from imagenet_jax.models.layers import Layers, adaptive_avg_pool, flatten_as_torch, max_pool
+
+_init = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+# (number in torchvision's Sequential, channels, kernel, stride, padding, pooled after it)
+_CONVOLUTIONS = (
+    (0, 64, 11, 4, 2, True),
+    (3, 192, 5, 1, 2, True),
+    (6, 384, 3, 1, 1, False),
+    (8, 256, 3, 1, 1, False),
+    (10, 256, 3, 1, 1, True),
+)
+
+
+class AlexNet(nn.Module):
+    """Five convolutions and three linear layers for images [B, H, W, 3] of 63 pixels or more.
+
+    Attributes:
+      num_classes: number of logits.
+      dropout: rate before the first two linear layers.
+      layers: see `layers.Layers`.
+    """
+
+    num_classes: int
+    dropout: float = 0.5
+    layers: Layers = Layers()
+
+    @nn.compact
+    def __call__(self, image: jax.Array, train: bool) -> jax.Array:
+        """Logits float32 [B, num_classes]."""
+        layers, x = self.layers, image.astype(self.layers.dtype)
+        for number, channels, kernel, stride, padding, pooled in _CONVOLUTIONS:
+            conv = layers.conv(
+                channels,
+                kernel,
+                stride,
+                padding=padding,
+                bias=True,
+                init=_init,
+                name=f"features.{number}",
+            )
+            x = nn.relu(conv(x))
+            x = max_pool(x, 3, 2) if pooled else x
+        x = flatten_as_torch(adaptive_avg_pool(x, 6))
+        for number in (1, 4):
+            x = layers.dropout(self.dropout)(x, train)
+            x = nn.relu(layers.dense(4096, init=_init, name=f"classifier.{number}")(x))
+        return layers.head(self.num_classes, init=_init, name="classifier.6")(x)
+
+
+alexnet = AlexNet

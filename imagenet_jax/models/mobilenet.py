@@ -1,0 +1,227 @@
+"""MobileNet v2 (https://arxiv.org/abs/1801.04381), v3 (https://arxiv.org/abs/1905.02244).
+
+Sandler et al. 2018 and Howard et al. 2019, as torchvision's.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+
+from imagenet_jax.models.layers import Layers, SqueezeExcite, divisible, global_avg_pool
+
+_init = nn.initializers.normal(0.01)
+
+
+def conv_norm_act(
+    layers: Layers,
+    x: jax.Array,
+    train: bool,
+    channels: int,
+    kernel: int = 1,
+    stride: int = 1,
+    *,
+    name: str,
+    groups: int = 1,
+    act: Callable | None = None,
+    padding: str | None = None,
+) -> jax.Array:
+    """torchvision's Conv2dNormActivation: NAME.0 a convolution, NAME.1 BatchNorm, `act`."""
+    conv = layers.conv(channels, kernel, stride, groups=groups, padding=padding, name=f"{name}.0")
+    x = layers.norm(name=f"{name}.1")(conv(x), train)
+    return act(x) if act else x
+
+
+class InvertedResidualV2(nn.Module):
+    """1x1 up, 3x3 depthwise, 1x1 down, with ReLU6; a shortcut where shapes agree."""
+
+    channels: int
+    expansion: int
+    stride: int
+    layers: Layers
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        step = partial(conv_norm_act, self.layers, train=train)
+        y, inner, number = x, x.shape[-1] * self.expansion, 0
+        if self.expansion > 1:
+            y = step(y, channels=inner, name="conv.0", act=nn.relu6)
+            number = 1
+        y = step(
+            y,
+            channels=inner,
+            kernel=3,
+            stride=self.stride,
+            groups=inner,
+            name=f"conv.{number}",
+            act=nn.relu6,
+        )
+        y = self.layers.conv(self.channels, 1, name=f"conv.{number + 1}")(y)
+        y = self.layers.norm(name=f"conv.{number + 2}")(y, train)
+        return x + y if x.shape == y.shape else y
+
+
+class MobileNetV2(nn.Module):
+    """Inverted residuals for images [B, H, W, 3].
+
+    Attributes:
+      num_classes: number of logits.
+      width_multiplier: of the channels.
+      dropout: rate before the last layer.
+      layers: see `layers.Layers`.
+    """
+
+    num_classes: int
+    width_multiplier: float = 1.0
+    dropout: float = 0.2
+    layers: Layers = Layers()
+    # expansion, channels, blocks, stride of the first block
+    stages = (
+        (1, 16, 1, 1),
+        (6, 24, 2, 2),
+        (6, 32, 3, 2),
+        (6, 64, 4, 2),
+        (6, 96, 3, 1),
+        (6, 160, 3, 2),
+        (6, 320, 1, 1),
+    )
+
+    @nn.compact
+    def __call__(self, image: jax.Array, train: bool) -> jax.Array:
+        """Logits float32 [B, num_classes]."""
+        layers, x = self.layers, image.astype(self.layers.dtype)
+        step = partial(conv_norm_act, layers, train=train, act=nn.relu6)
+        stem = divisible(32 * self.width_multiplier)
+        x = step(x, channels=stem, kernel=3, stride=2, name="features.0")
+        number = 1
+        for expansion, channels, count, first_stride in self.stages:
+            for index in range(count):
+                x = layers.block(InvertedResidualV2)(
+                    divisible(channels * self.width_multiplier),
+                    expansion,
+                    first_stride if index == 0 else 1,
+                    layers,
+                    name=f"features.{number}",
+                )(x, train)
+                number += 1
+        last = divisible(1280 * max(1.0, self.width_multiplier))
+        x = step(x, channels=last, name=f"features.{number}")
+        x = layers.dropout(self.dropout)(global_avg_pool(x), train)
+        return layers.head(self.num_classes, init=_init, name="classifier.1")(x)
+
+
+class V3Block(NamedTuple):
+    """A line of tables 1 and 2 of the paper: kernel, channels, whether SE, function, stride."""
+
+    kernel: int
+    inner: int
+    channels: int
+    squeeze: bool
+    act: Callable
+    stride: int
+
+
+_RE, _HS = nn.relu, nn.hard_swish
+LARGE = (
+    V3Block(3, 16, 16, False, _RE, 1),
+    V3Block(3, 64, 24, False, _RE, 2),
+    V3Block(3, 72, 24, False, _RE, 1),
+    V3Block(5, 72, 40, True, _RE, 2),
+    V3Block(5, 120, 40, True, _RE, 1),
+    V3Block(5, 120, 40, True, _RE, 1),
+    V3Block(3, 240, 80, False, _HS, 2),
+    V3Block(3, 200, 80, False, _HS, 1),
+    V3Block(3, 184, 80, False, _HS, 1),
+    V3Block(3, 184, 80, False, _HS, 1),
+    V3Block(3, 480, 112, True, _HS, 1),
+    V3Block(3, 672, 112, True, _HS, 1),
+    V3Block(5, 672, 160, True, _HS, 2),
+    V3Block(5, 960, 160, True, _HS, 1),
+    V3Block(5, 960, 160, True, _HS, 1),
+)
+SMALL = (
+    V3Block(3, 16, 16, True, _RE, 2),
+    V3Block(3, 72, 24, False, _RE, 2),
+    V3Block(3, 88, 24, False, _RE, 1),
+    V3Block(5, 96, 40, True, _HS, 2),
+    V3Block(5, 240, 40, True, _HS, 1),
+    V3Block(5, 240, 40, True, _HS, 1),
+    V3Block(5, 120, 48, True, _HS, 1),
+    V3Block(5, 144, 48, True, _HS, 1),
+    V3Block(5, 288, 96, True, _HS, 2),
+    V3Block(5, 576, 96, True, _HS, 1),
+    V3Block(5, 576, 96, True, _HS, 1),
+)
+
+
+class InvertedResidualV3(nn.Module):
+    """1x1 up, depthwise, squeeze-and-excite, 1x1 down; a shortcut where shapes agree."""
+
+    block: V3Block
+    layers: Layers
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        block, layers = self.block, self.layers
+        step = partial(conv_norm_act, layers, train=train)
+        y, number = x, 0
+        if block.inner != x.shape[-1]:
+            y = step(y, channels=block.inner, name="block.0", act=block.act)
+            number = 1
+        y = step(
+            y,
+            channels=block.inner,
+            kernel=block.kernel,
+            stride=block.stride,
+            groups=block.inner,
+            name=f"block.{number}",
+            act=block.act,
+        )
+        if block.squeeze:
+            number += 1
+            y = SqueezeExcite(
+                divisible(block.inner // 4), layers, gate=nn.hard_sigmoid, name=f"block.{number}"
+            )(y)
+        y = step(y, channels=block.channels, name=f"block.{number + 1}")
+        return x + y if x.shape == y.shape else y
+
+
+class MobileNetV3(nn.Module):
+    """MobileNet v3 for images [B, H, W, 3].
+
+    Attributes:
+      blocks: LARGE or SMALL.
+      last: channels before the logits.
+      num_classes: number of logits.
+      dropout: rate before the last layer.
+      layers: see `layers.Layers`.
+    """
+
+    blocks: Sequence[V3Block]
+    last: int
+    num_classes: int
+    dropout: float = 0.2
+    layers: Layers = Layers()
+
+    @nn.compact
+    def __call__(self, image: jax.Array, train: bool) -> jax.Array:
+        """Logits float32 [B, num_classes]."""
+        layers = self.layers.own(bn_epsilon=1e-3, bn_momentum=0.99)
+        x = image.astype(layers.dtype)
+        step = partial(conv_norm_act, layers, train=train, act=nn.hard_swish)
+        x = step(x, channels=16, kernel=3, stride=2, name="features.0")
+        for number, block in enumerate(self.blocks, 1):
+            make = layers.block(InvertedResidualV3)
+            x = make(block, layers, name=f"features.{number}")(x, train)
+        number = len(self.blocks) + 1
+        x = step(x, channels=6 * self.blocks[-1].channels, name=f"features.{number}")
+        x = layers.dense(self.last, init=_init, name="classifier.0")(global_avg_pool(x))
+        x = layers.dropout(self.dropout)(nn.hard_swish(x), train)
+        return layers.head(self.num_classes, init=_init, name="classifier.3")(x)
+
+
+mobilenet_v2 = MobileNetV2
+mobilenet_v3_large = partial(MobileNetV3, blocks=LARGE, last=1280)
+mobilenet_v3_small = partial(MobileNetV3, blocks=SMALL, last=1024)

@@ -1,0 +1,143 @@
+"""Vision transformers (Dosovitskiy et al. 2020, https://arxiv.org/abs/2010.11929).
+
+In the forms of AugReg (Steiner et al. 2021, https://arxiv.org/abs/2106.10270) and DeiT (Touvron
+et al. 2020, https://arxiv.org/abs/2012.12877), which differ in their training only; timm's names.
+"""
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from imagenet_jax.models.layers import Layers, linear_rates, normal_02, wide
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over tokens [B, T, C]."""
+
+    heads: int
+    layers: Layers
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        batch, tokens, channels = x.shape
+        shape = (batch, tokens, 3, self.heads, channels // self.heads)
+        qkv = self.layers.dense(3 * channels, name="qkv")(x).reshape(shape)
+        y = jax.nn.dot_product_attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])
+        return self.layers.dense(channels, name="proj")(y.reshape(x.shape))
+
+
+class Mlp(nn.Module):
+    """Two linear layers with GELU between, over the last axis."""
+
+    inner: int
+    layers: Layers
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        y = nn.gelu(self.layers.dense(self.inner, name="fc1")(x), approximate=False)
+        y = self.layers.dropout(self.dropout)(y, train)
+        y = self.layers.dense(x.shape[-1], name="fc2")(y)
+        return self.layers.dropout(self.dropout)(y, train)
+
+
+class EncoderBlock(nn.Module):
+    """Attention and an MLP, each after LayerNorm and beside a shortcut.
+
+    Attributes:
+      heads: of the attention.
+      dropout: rate after each linear layer but the qkv's.
+      drop_path: rate of stochastic depth.
+      layer_scale: initial value of the scale of both branches (DeiT III); 0: none.
+      layers: see `layers.Layers`.
+    """
+
+    heads: int
+    dropout: float
+    drop_path: float
+    layer_scale: float
+    layers: Layers
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        layers = self.layers
+
+        def add(x: jax.Array, branch: jax.Array, name: str) -> jax.Array:
+            if self.layer_scale:
+                init = nn.initializers.constant(self.layer_scale)
+                gamma = self.param(f"{name}.gamma", init, x.shape[-1:], jnp.float32)
+                branch = branch * gamma.astype(branch.dtype)
+            return x + layers.drop_path(self.drop_path)(branch, train)
+
+        y = Attention(self.heads, layers, name="attn")(layers.layer_norm(name="norm1")(x))
+        x = add(x, layers.dropout(self.dropout)(y, train), "ls1")
+        mlp = Mlp(4 * x.shape[-1], layers, self.dropout, name="mlp")
+        return add(x, mlp(layers.layer_norm(name="norm2")(x), train), "ls2")
+
+
+class ViT(nn.Module):
+    """A transformer over patches, for images [B, H, W, 3] of the size it was initialised with.
+
+    Attributes:
+      patch: height and width of a patch in pixels.
+      width, depth, heads: of the encoder.
+      num_classes: number of logits.
+      pool: "token": a class token gives the logits; "avg": the mean of the patches does.
+      dropout: rate after the position embedding and in the blocks.
+      drop_path: rate of stochastic depth of the last block; it rises from 0.
+      layer_scale: see `EncoderBlock`.
+      layers: see `layers.Layers`.
+    """
+
+    patch: int
+    width: int
+    depth: int
+    heads: int
+    num_classes: int
+    pool: str = "token"
+    dropout: float = 0.0
+    drop_path: float = 0.0
+    layer_scale: float = 0.0
+    layers: Layers = Layers()
+
+    @nn.compact
+    def __call__(self, image: jax.Array, train: bool) -> jax.Array:
+        """Logits float32 [B, num_classes]."""
+        layers, x = self.layers, image.astype(self.layers.dtype)
+        embed = partial(layers.conv, padding=0, bias=True, name="patch_embed.proj")
+        x = embed(self.width, self.patch, self.patch, init=nn.initializers.lecun_normal())(x)
+        x = x.reshape(x.shape[0], -1, self.width)
+        if self.pool == "token":
+            token = self.param("cls_token", nn.initializers.zeros, (1, 1, self.width), jnp.float32)
+            token = jnp.broadcast_to(token.astype(x.dtype), (x.shape[0], 1, self.width))
+            x = jnp.concatenate([token, x], 1)
+        place = self.param("pos_embed", normal_02, (1, *x.shape[1:]), jnp.float32)
+        x = layers.dropout(self.dropout)(x + place.astype(x.dtype), train)
+        for number, rate in enumerate(linear_rates(self.drop_path, self.depth)):
+            make = partial(layers.block(EncoderBlock), self.heads, self.dropout, rate)
+            x = make(self.layer_scale, layers, name=f"blocks.{number}")(x, train)
+        if self.pool == "token":
+            x = layers.layer_norm(name="norm")(x[:, 0])
+        else:
+            x = layers.layer_norm(name="fc_norm")(x.mean(1, dtype=wide(x.dtype)))
+        zeros = nn.initializers.zeros
+        return layers.head(self.num_classes, init=zeros, name="head")(x)
+
+
+_TINY = partial(ViT, width=192, depth=12, heads=3)
+_SMALL = partial(ViT, width=384, depth=12, heads=6)
+_BASE = partial(ViT, width=768, depth=12, heads=12)
+_LARGE = partial(ViT, width=1024, depth=24, heads=16)
+vit_ti16 = partial(_TINY, patch=16)
+vit_s32 = partial(_SMALL, patch=32)
+vit_s16 = partial(_SMALL, patch=16)
+vit_b32 = partial(_BASE, patch=32)
+vit_b16 = partial(_BASE, patch=16)
+vit_b8 = partial(_BASE, patch=8)
+vit_l16 = partial(_LARGE, patch=16)
+vit_l32 = partial(_LARGE, patch=32)
+deit_ti16 = partial(vit_ti16, drop_path=0.1)
+deit_s16 = partial(vit_s16, drop_path=0.1)
+deit_b16 = partial(vit_b16, drop_path=0.1)

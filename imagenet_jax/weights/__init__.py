@@ -1,0 +1,1 @@
+"""Pretrained weights: reading, naming, verifying and exporting them."""

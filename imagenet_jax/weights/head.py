@@ -1,0 +1,27 @@
+"""The last layer of a model, which depends on the classes of the data set."""
+
+import functools
+
+import flax.linen as nn
+
+from imagenet_jax.models.cost import variable_shapes
+from imagenet_jax.weights.torch_layout import leaves
+
+
+@functools.lru_cache(maxsize=64)
+def head_paths(model: nn.Module, image_size: int) -> tuple[tuple[str, ...], ...]:
+    """Paths of the modules whose parameters depend on the number of classes.
+
+    The last one gives the logits, others are auxiliary heads.
+    """
+    one, two = (
+        {leaf.path: leaf.shape for leaf in leaves(variable_shapes(m, image_size))}
+        for m in (model.clone(num_classes=1), model.clone(num_classes=2))
+    )
+    found = dict.fromkeys(path[:-1] for path in one if one[path] != two[path])
+    return tuple(found)
+
+
+def head_path(model: nn.Module, image_size: int) -> tuple[str, ...]:
+    """The path of the module that gives the logits."""
+    return head_paths(model, image_size)[-1]

@@ -1,0 +1,150 @@
+"""Random weights of the reference implementations give the same numbers in ours."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from oracles import reference_model
+from test_table import FAMILIES
+
+from imagenet_jax.models import create_model
+from imagenet_jax.models.cost import variable_shapes
+from imagenet_jax.models.table import FACTS
+from imagenet_jax.weights.other_names import from_timm_efficientnet
+from imagenet_jax.weights.torch_layout import export_arrays, import_arrays
+
+# The oracle is exact at any level of optimisation, and this one compiles in a third of the time.
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+SIZES = {"alexnet": 96, "inception_v3": 128}
+# Where the loss's gradient and the running statistics are compared too, and the size for it.
+TRAINED = {name: 64 for name in FAMILIES if FACTS[name].reference} | {
+    **{"alexnet": 96, "inception_v3": 299, "resnext50_32x4d": 64, "vit_ti16": 224},
+    **{"mixer_s32": 224, "vgg11": 32, "vgg11_bn": 32},
+}
+
+
+def torch_model(name, **options):
+    """The reference model with weights that are nowhere zero or one."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    model = reference_model(FACTS[name].reference, **options)
+    with torch.no_grad():
+        for layer in model.modules():
+            if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm):
+                layer.running_mean.normal_(0, 0.1)
+                layer.running_var.uniform_(0.5, 1.5)
+        for key, param in model.named_parameters():
+            if param.ndim <= 1 or key.endswith("gain"):
+                param.add_(torch.randn_like(param) * 0.1)
+            elif any(part in key for part in ("head", "table", "pos_embed", "token")):
+                param.add_(torch.randn_like(param) * 0.02)
+    return model
+
+
+def converted(name, model, size):
+    """Our model of this name and its variables, from the torch model's."""
+    ours = create_model(name, num_classes=1000)
+    arrays = {key: value.numpy() for key, value in model.state_dict().items()}
+    if "lite" in name:
+        arrays = from_timm_efficientnet(arrays, ours)
+    return ours, import_arrays(variable_shapes(ours, size), arrays)
+
+
+def images(height, width, count=2):
+    return np.random.default_rng(0).normal(size=(count, height, width, 3)).astype(np.float32)
+
+
+def check_logits(name, height, width):
+    torch = pytest.importorskip("torch")
+    model = torch_model(name).eval()
+    x = images(height, width)
+    with torch.no_grad():
+        expected = model(torch.tensor(x.transpose(0, 3, 1, 2))).numpy()
+    ours, variables = converted(name, model, max(height, width))
+    del model
+    apply = jax.jit(functools.partial(ours.apply, train=False), compiler_options=QUICK)
+    found = np.asarray(apply(variables, x))
+    assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+def sides(name):
+    """Odd and not square, but for models of one size."""
+    size = FACTS[name].image_size
+    if name.startswith(("vit", "deit", "mixer")):
+        return size, size
+    least = SIZES.get(name, 64)
+    return least, least + 33
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILIES if FACTS[name].reference])
+def test_logits_are_the_references(name):
+    check_logits(name, *sides(name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", [name for name in FACTS if FACTS[name].reference and name not in FAMILIES]
+)
+def test_logits_of_all_variants_are_the_references(name):
+    check_logits(name, *sides(name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TRAINED)
+def test_gradients_and_statistics_are_the_references(name):
+    """In float64: a ReLU that flips by rounding alone changes float32 gradients by a hundredth."""
+    torch = pytest.importorskip("torch")
+    model, size = torch_model(name).train().double(), TRAINED[name]
+    for layer in model.modules():
+        dropout = isinstance(layer, torch.nn.modules.dropout._DropoutNd)
+        if dropout or type(layer).__name__ == "StochasticDepth":
+            layer.p = 0.0
+    x, labels = images(size, size).astype(np.float64), np.array([3, 141])
+    with jax.enable_x64(True):
+        found, tree = loss_and_gradient(name, model, x, labels)
+
+    out = model(torch.tensor(x.transpose(0, 3, 1, 2)))
+    heads = [out] if torch.is_tensor(out) else list(out)
+    losses = [torch.nn.functional.cross_entropy(head, torch.tensor(labels)) for head in heads]
+    loss = losses[0] + 0.3 * sum(losses[1:])
+    loss.backward()
+    assert found == pytest.approx(loss.item(), rel=1e-6)
+    expected = {key: param.grad.numpy() for key, param in model.named_parameters()}
+    expected |= {key: buffer.numpy() for key, buffer in model.named_buffers()}
+    if "lite" in name:
+        expected = from_timm_efficientnet(expected, create_model(name, num_classes=1))
+    largest = max(np.linalg.norm(array) for array in expected.values())
+    for key, array in tree.items():
+        error, norm = np.linalg.norm(array - expected[key]), np.linalg.norm(expected[key])
+        assert error <= 1e-3 * max(norm, 1e-6 * largest), (key, error, norm)
+
+
+def loss_and_gradient(name, model, x, labels):
+    """Our loss, and {torch's name: gradient or updated statistic}, without dropout."""
+    ours, variables = converted(name, model, x.shape[1])
+    variables = jax.tree.map(lambda array: array.astype(np.float64), variables)
+    none = ("dropout", "drop_path", "auxiliary_dropout")
+    options = {option: 0.0 for option in none if hasattr(ours, option)}
+    if "lite" in name:
+        options["bn_momentum"] = 0.9  # timm's; ours is TensorFlow's
+    ours = create_model(name, num_classes=1000, dtype=jnp.float64, **options)
+
+    def loss_fn(params):
+        logits, updated = ours.apply(
+            {"params": params, "batch_stats": variables["batch_stats"]},
+            x,
+            train=True,
+            mutable=["batch_stats", "auxiliary"],
+        )
+        loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+        for head in jax.tree.leaves(updated.get("auxiliary", {})):
+            extra = optax.softmax_cross_entropy_with_integer_labels(head, labels).mean()
+            loss += 0.3 * extra
+        return loss, updated.get("batch_stats", {})
+
+    step = jax.jit(jax.value_and_grad(loss_fn, has_aux=True), compiler_options=QUICK)
+    (loss, batch_stats), gradient = jax.device_get(step(variables["params"]))
+    return loss, export_arrays({"params": gradient, "batch_stats": batch_stats})

@@ -1,0 +1,101 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from imagenet_jax.errors import WeightsError
+from imagenet_jax.models import create_model
+from imagenet_jax.models.cost import variable_shapes
+from imagenet_jax.weights.files import read_arrays, write_safetensors
+from imagenet_jax.weights.torch_layout import export_arrays, import_arrays
+
+
+@pytest.fixture(scope="module")
+def variables():
+    model = create_model("resnet8", num_classes=10)
+    image = jnp.zeros((1, 8, 8, 3))
+    return jax.device_get(model.init(jax.random.key(0), image, train=False))
+
+
+@pytest.fixture
+def shapes():
+    return variable_shapes(create_model("resnet8", num_classes=10), 8)
+
+
+def test_names_and_axes_are_torchs(variables):
+    arrays = export_arrays(variables)
+    assert arrays["layer2.0.conv1.weight"].shape == (32, 16, 3, 3)
+    assert arrays["fc.weight"].shape == (10, 64)
+    assert {name.rpartition(".")[2] for name in arrays} == {
+        *("weight", "bias", "running_mean", "running_var")
+    }
+    kernel = variables["params"]["layer2.0"]["conv1"]["kernel"]
+    assert arrays["layer2.0.conv1.weight"][5, 7, 0, 2] == kernel[0, 2, 7, 5]
+
+
+def test_export_and_import_are_exact(variables, shapes, tmp_path):
+    write_safetensors(tmp_path / "w.safetensors", variables, {"model": "resnet8"})
+    arrays = read_arrays(tmp_path / "w.safetensors")
+    again = import_arrays(shapes, arrays)
+    assert jax.tree.structure(again) == jax.tree.structure(dict(variables))
+    for new, old in zip(jax.tree.leaves(again), jax.tree.leaves(dict(variables)), strict=True):
+        np.testing.assert_array_equal(new, old)
+    assert [path.name for path in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+def test_the_export_loads_into_torchs_own_model(tmp_path):
+    torch = pytest.importorskip("torch")
+    from oracles import reference_model
+
+    model = create_model("resnet18", num_classes=1000)
+    image = np.random.default_rng(0).normal(size=(1, 64, 64, 3)).astype(np.float32)
+    variables = jax.jit(lambda i: model.init(jax.random.key(0), i, train=False))(image)
+    write_safetensors(tmp_path / "w.safetensors", variables)
+    theirs = reference_model("torchvision resnet18").eval()
+    arrays = safetensors.numpy.load_file(tmp_path / "w.safetensors")
+    lacking = theirs.load_state_dict({k: torch.tensor(v) for k, v in arrays.items()}, strict=False)
+    assert not lacking.unexpected_keys
+    assert all(key.endswith("num_batches_tracked") for key in lacking.missing_keys)
+    with torch.no_grad():
+        expected = theirs(torch.tensor(image.transpose(0, 3, 1, 2))).numpy()
+    found = jax.jit(lambda v, i: model.apply(v, i, train=False))(variables, image)
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_what_does_not_fit_is_listed(variables, shapes):
+    arrays = export_arrays(variables)
+    del arrays["conv1.weight"]
+    arrays["bn9.weight"] = np.zeros(3, np.float32)
+    arrays["fc.bias"] = np.zeros(11, np.float32)
+    arrays["layer1.0.bn1.num_batches_tracked"] = np.zeros((), np.int64)
+    arrays["fc.weight"] = np.zeros((10, 64, 1, 1), np.float32)
+    with pytest.raises(WeightsError) as error:
+        import_arrays(shapes, arrays)
+    text = str(error.value)
+    assert "missing conv1.weight" in text and "unexpected bn9.weight (3,)" in text
+    assert "fc.bias has the shape (11,), expected (10,)" in text
+    assert "fc.weight has the shape (10, 64, 1, 1) of another kind of layer" in text
+    assert "num_batches_tracked" not in text
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "w.npz", "w.pth"])
+def test_damaged_and_missing_files_are_named(name, tmp_path):
+    with pytest.raises(WeightsError, match=f"there is no file .*{name}"):
+        read_arrays(tmp_path / name)
+    for content in (b"", b"nonsense", b"PK\x03\x04"):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(WeightsError, match=name):
+            read_arrays(tmp_path / name)
+
+
+def test_other_suffixes_are_refused(tmp_path):
+    (tmp_path / "w.ckpt").write_bytes(b"x")
+    with pytest.raises(WeightsError, match=r"ends with \.pth, \.safetensors or \.npz"):
+        read_arrays(tmp_path / "w.ckpt")
+
+
+def test_objects_in_an_npz_are_refused(tmp_path):
+    np.savez(tmp_path / "w.npz", w=np.array([print], object))
+    with pytest.raises(WeightsError, match=r"w\.npz is damaged or no npz file"):
+        read_arrays(tmp_path / "w.npz")

@@ -5,8 +5,6 @@ Flags and process start-up, nothing else. README.md explains the verbs.
 
 import argparse
 import dataclasses
-import importlib.util
-import logging as pylogging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -15,7 +13,6 @@ from typing import Any
 
 import jax
 import ml_collections
-from absl import flags, logging
 
 from imagenet_jax.benchmark import benchmark_input, input_table, plot_input
 from imagenet_jax.classifier import (
@@ -28,13 +25,13 @@ from imagenet_jax.data.catalog import evaluation_split
 from imagenet_jax.errors import ConfigError, UserError
 from imagenet_jax.evaluate import evaluate, evaluate_classifier
 from imagenet_jax.predict import draw_predictions, predict, predictions_table
+from imagenet_jax.process import start_process
 from imagenet_jax.report import summary_table
 from imagenet_jax.train import train
 from imagenet_jax.weights.listing import list_models, models_text
 from imagenet_jax.writers import clu_tracking, write_summary
 
 QUICKSTART = Path(__file__).resolve().parent / "configs" / "quickstart.py"
-PROCESS_VARIABLES = ("NUM_PROCESSES", "PROCESS_ID")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -283,7 +280,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     args.verb = verb
     if "://" in (args.workdir or ""):
         raise ConfigError(f"--workdir={args.workdir} is a URL; give the path of a mounted folder")
-    default = Path(args.config or QUICKSTART).stem
+    default = Path(str(args.config or QUICKSTART).partition(".py:")[0]).stem
     if getattr(args, "model", ""):
         default = f"{verb}/{args.model}"
     args.workdir = Path(args.workdir or f"runs/{default}")
@@ -313,36 +310,6 @@ def make_config(args: argparse.Namespace, overrides: dict[str, str]) -> ml_colle
     apply_overrides(config, overrides)
     validate(config)
     return config
-
-
-def start_process() -> None:
-    """Joins the processes of a job and sets up logging, before anything else asks JAX."""
-    flags.FLAGS.mark_as_parsed()  # absl would announce that nobody parsed its flags
-    logging.use_absl_handler()
-    # A log file gets clu's lines of metrics; on a terminal the progress bar shows them.
-    logging.set_verbosity(logging.WARNING if sys.stderr.isatty() else logging.INFO)
-    logging.get_absl_handler().addFilter(is_of_interest)
-    on_tpu_vm = Path("/dev/accel0").exists() or Path("/dev/vfio/0").exists()
-    if "JAX_COORDINATOR_ADDRESS" in os.environ:
-        try:
-            count, number = (int(os.environ[f"JAX_{name}"]) for name in PROCESS_VARIABLES)
-        except (KeyError, ValueError) as error:
-            raise ConfigError(
-                "JAX_COORDINATOR_ADDRESS is set; set JAX_NUM_PROCESSES and JAX_PROCESS_ID to "
-                f"whole numbers as well ({error})"
-            ) from error
-        jax.distributed.initialize(num_processes=count, process_id=number)
-    elif int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1 or (
-        on_tpu_vm and importlib.util.find_spec("libtpu")
-    ):
-        jax.distributed.initialize()
-
-
-def is_of_interest(record: pylogging.LogRecord) -> bool:
-    """Whether to show a log record: orbax and TFDS would bury the others."""
-    if str(record.msg).startswith(("Requested `tracked_metric`", "Variant folder")):
-        return False  # at each checkpoint without an evaluation, at each data set to be prepared
-    return record.levelno > pylogging.INFO or "/clu/" in record.pathname
 
 
 if __name__ == "__main__":

@@ -123,4 +123,6 @@ def trained_classifier(
     state, record = checkpoints.restore(program.state_shapes(), which=which)
     titles = tuple(NAMES[SYNSETS.index(n)] if n in SYNSETS else n for n in names)
     name = f"{workdir}, step {record['position']['step']}"
-    return Classifier(name, program.model, state.eval_variables(), names, titles, config)
+    variables = state.eval_variables()
+    variables = {**variables, "params": program.tuning.merge_lora(variables["params"])}
+    return Classifier(name, program.model, variables, names, titles, config)

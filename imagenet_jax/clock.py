@@ -56,3 +56,8 @@ class Clock:
     @property
     def input_wait_fraction(self) -> float:
         return self.input_wait_seconds / self.train_seconds if self.train_seconds else 0.0
+
+    def facts(self) -> dict[str, float]:
+        """What a summary tells of it."""
+        names = ("wall_seconds", "images_per_second", "input_wait_fraction", "compile_seconds")
+        return {name: getattr(self, name) for name in names}

@@ -30,8 +30,13 @@ def base_config() -> ml_collections.ConfigDict:
 
 
 def load_config(path: str | Path) -> ml_collections.ConfigDict:
-    """Runs `get_config()` of a Python file. Raises ConfigError if the file does not give one."""
-    path = Path(path)
+    """Runs `get_config()` of a Python file, or `get_config("ARGUMENT")` for FILE.py:ARGUMENT.
+
+    Raises:
+      ConfigError: if the file does not give a config.
+    """
+    text, colon, argument = str(path).partition(".py:")
+    path = Path(f"{text}.py" if colon else path)
     if path.suffix != ".py" or not path.is_file():
         known = sorted(str(p) for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
         hint = f"; there are {', '.join(known)}" if known else ""
@@ -40,7 +45,9 @@ def load_config(path: str | Path) -> ml_collections.ConfigDict:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-        return module.get_config()
+        return module.get_config(argument) if colon else module.get_config()
+    except ConfigError:
+        raise
     except Exception as error:
         raise ConfigError(f"config file {path}: {type(error).__name__}: {error}") from error
 

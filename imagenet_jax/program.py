@@ -20,6 +20,7 @@ from imagenet_jax.optim import Schedule, make_optimizer, make_schedule
 from imagenet_jax.schema import SCHEMA
 from imagenet_jax.state import TrainState, init_state
 from imagenet_jax.step import eval_step, train_step
+from imagenet_jax.tuning import Tuning, decay_by_layer, make_tuning
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Program:
     mesh: Mesh
     model: nn.Module
     optimizer: optax.GradientTransformation
+    tuning: Tuning
     learning_rate: Schedule
     num_examples: int
     total_steps: int
@@ -48,9 +50,9 @@ class Program:
         """eval.batch_size rounded up to a multiple of the devices; padding fills the rest."""
         return -(-self.config.eval.batch_size // self.mesh.size) * self.mesh.size
 
-    def init_state(self) -> TrainState:
-        """A fresh state on every device."""
-        return jax.jit(self._init, out_shardings=parallel.replicated(self.mesh))()
+    def init_state(self, start: dict[str, Any] | None = None) -> TrainState:
+        """A fresh state on every device, with the variables `start` where it has any."""
+        return jax.jit(self._init, out_shardings=parallel.replicated(self.mesh))(start)
 
     def state_shapes(self) -> TrainState:
         """Shapes, dtypes and shardings of the state, without computing it."""
@@ -62,22 +64,30 @@ class Program:
 
     def compile_train_step(self) -> Callable[[TrainState, Any], tuple[TrainState, Any]]:
         """`step.train_step` for the global batch; the state is donated."""
-        step = partial(train_step, model=self.model, optimizer=self.optimizer, config=self.config)
+        step = partial(
+            train_step,
+            model=self.model,
+            optimizer=self.optimizer,
+            config=self.config,
+            tuning=self.tuning,
+        )
         return self._compile(step, self.state_shapes(), self.config.batch_size, donate=True)
 
     def compile_eval_step(self) -> Callable[[Any, Any], Any]:
         """`step.eval_step` for `eval_batch_size` images."""
-        step = partial(eval_step, model=self.model, config=self.config)
+        step = partial(eval_step, model=self.model, config=self.config, tuning=self.tuning)
         variables = self.state_shapes().eval_variables()
         return self._compile(step, variables, self.eval_batch_size, donate=False)
 
-    def _init(self) -> TrainState:
+    def _init(self, start: dict[str, Any] | None = None) -> TrainState:
         return init_state(
             self.model,
             self.optimizer,
             seed=self.config.seed,
             image_size=self.config.data.image_size,
             ema=self.config.ema_decay > 0,
+            tuning=self.tuning,
+            start=start,
         )
 
     def _compile(
@@ -145,11 +155,18 @@ def make_program(
                 f"{config.batch_size} of {num_examples} examples"
             )
         schedule = make_schedule(config, total_steps=total_steps, num_examples=num_examples)
+    model = make_model(config, num_classes)
+    tuning = make_tuning(config, model)
+    optimizer = make_optimizer(config.optim, schedule)
+    if tuning.mode == "layerwise":
+        scale = decay_by_layer(model, config.data.image_size, tuning.layer_decay)
+        optimizer = optax.chain(optimizer, scale)
     return Program(
         config=config,
         mesh=mesh,
-        model=make_model(config, num_classes),
-        optimizer=make_optimizer(config.optim, schedule),
+        model=model,
+        optimizer=optimizer,
+        tuning=tuning,
         learning_rate=jax.jit(schedule),
         num_examples=num_examples or 0,
         total_steps=total_steps,

@@ -227,6 +227,24 @@ SCHEMA: dict[str, Field] = {
         "three numbers above 0",
         lambda v: len(v) == 3 and min(v) > 0,
     ),
+    "finetune.weights": Field(
+        "",
+        "what training starts from: pretrained weights (resnet50, resnet50.tv_in1k), a .pth, "
+        ".safetensors or .npz file, the workdir of a run, or '': random",
+    ),
+    "finetune.mode": _choice(
+        "full",
+        ("full", "head", "layerwise", "lora"),
+        "what is trained: all; the last layer only; all, blocks far from it less; see tuning.py",
+    ),
+    "finetune.layer_decay": Field(
+        0.75,
+        "layerwise: factor of the learning rate from a block to the one before it",
+        "above 0, at most 1",
+        lambda v: 0 < v <= 1,
+    ),
+    "finetune.lora_rank": _number(8, "lora: rank of the changes", 1),
+    "finetune.lora_alpha": _number(16.0, "lora: scale of the changes times their rank", 0),
     "loss.label_smoothing": _number(0.1, "share of the target spread over all classes", 0, 1),
     "loss.auxiliary": _number(
         0.3, "weight of the loss of each auxiliary head (GoogLeNet, Inception v3)", 0
@@ -257,6 +275,12 @@ SCHEMA: dict[str, Field] = {
     "schedule.end": _number(0.0, "cosine, linear: last rate as a share of the peak", 0, 1),
     "eval.batch_size": _number(256, "images per evaluation step, over all devices", 1),
     "eval.every": _duration("1 epochs", "evaluation during training", empty=True),
+    "eval.patience": _number(
+        0, "stop after so many evaluations without a better top1; 0: never", 0
+    ),
+    "eval.report": _choice(
+        "last", ("last", "best"), "which checkpoint the summary is of; best: by top1"
+    ),
     "checkpoint.every": _duration("1 epochs", "saving during training; the end is always saved"),
     "checkpoint.keep": _number(2, "latest checkpoints kept, beside the best by top1", 1),
     "log.every": _duration("50 steps", "training metrics fetched from the devices and written"),

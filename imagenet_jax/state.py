@@ -1,6 +1,7 @@
 """The state of a training run: all that a step reads and writes."""
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -9,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+
+from imagenet_jax.tuning import WHOLE, Tuning
 
 
 @flax.struct.dataclass
@@ -43,22 +46,42 @@ def init_state(
     seed: int,
     image_size: int,
     ema: bool,
+    tuning: Tuning = WHOLE,
+    start: dict[str, Any] | None = None,
 ) -> TrainState:
-    """A fresh state. Pure; compile it with the sharding it should have."""
+    """A fresh state. Pure; compile it with the sharding it should have.
+
+    Args:
+      model, optimizer: of the run.
+      seed: decides on the random parameters, and on augmentation and dropout later.
+      image_size: height and width in pixels.
+      ema: keep averaged weights.
+      tuning: which parameters the optimizer has a state for.
+      start: params and batch_stats that take the place of the random ones; may lack some.
+    """
     init_key, rng = jax.random.split(jax.random.key(seed))
     image = jnp.zeros((1, image_size, image_size, 3), jnp.float32)
     variables = model.init(init_key, image, train=False)
-    params, batch_stats = variables["params"], variables.get("batch_stats", {})
+    params = _replaced(variables["params"], (start or {}).get("params", {}))
+    batch_stats = _replaced(variables.get("batch_stats", {}), (start or {}).get("batch_stats", {}))
+    params = tuning.add_lora(params, jax.random.fold_in(init_key, 1))
     average = {"params": params, "batch_stats": batch_stats}
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
         batch_stats=batch_stats,
-        opt_state=optimizer.init(params),
+        opt_state=optimizer.init(tuning.split(params)[0]),
         # A copy: the donated state may not hold the same buffer twice.
         ema=jax.tree.map(jnp.copy, average) if ema else None,
         rng=jax.random.key_data(rng),
     )
+
+
+def _replaced(tree: Any, new: Any) -> Any:
+    """`tree` with the leaves of `new` in place of its own."""
+    if not isinstance(tree, Mapping):
+        return jnp.asarray(new, tree.dtype)
+    return {k: _replaced(v, new[k]) if k in new else v for k, v in tree.items()}
 
 
 def state_sha256(state: TrainState) -> str:

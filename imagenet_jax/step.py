@@ -14,6 +14,7 @@ import optax
 
 from imagenet_jax import augment, losses, metrics
 from imagenet_jax.state import TrainState
+from imagenet_jax.tuning import WHOLE, Tuning
 
 Batch = dict[str, jax.Array]
 Sums = dict[str, jax.Array]
@@ -26,14 +27,15 @@ def train_step(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     config: ml_collections.ConfigDict,
+    tuning: Tuning = WHOLE,
     axis_name: str | None = None,
 ) -> tuple[TrainState, Sums]:
-    """One update of the parameters.
+    """One update of the trained parameters.
 
     Args:
       state: the state, replicated.
       batch: see `data.Split`; leading axis B, divisible by config.accumulate.
-      model, optimizer, config: static.
+      model, optimizer, config, tuning: static.
       axis_name: mapped axis over which the batch is spread, if this is a device's share.
 
     Returns:
@@ -46,12 +48,15 @@ def train_step(
     rng = jax.random.wrap_key_data(state.rng)
     count = jnp.maximum(over_devices(batch["mask"].sum()), 1)
 
-    def loss_fn(params: Any, batch_stats: Any, part: Batch, key: jax.Array) -> tuple[Any, Any]:
+    trained, frozen = tuning.split(state.params)
+
+    def loss_fn(trained: Any, batch_stats: Any, part: Batch, key: jax.Array) -> tuple[Any, Any]:
         image, targets = augment.train_inputs(part, rng, state.step, config.augment)
+        params = tuning.merge_lora(tuning.join(trained, frozen))
         logits, updated = model.apply(
             {"params": params, "batch_stats": batch_stats},
             image,
-            train=True,
+            train=tuning.trains_backbone,
             mutable=["batch_stats", "auxiliary"],
             rngs={"dropout": key},
         )
@@ -66,11 +71,11 @@ def train_step(
     def add_part(carry: tuple[Any, Any, Sums], part: tuple[Batch, jax.Array]) -> tuple[Any, None]:
         gradient, batch_stats, sums = carry
         grad_fn = jax.grad(loss_fn, has_aux=True)
-        part_gradient, (batch_stats, part_sums) = grad_fn(state.params, batch_stats, *part)
+        part_gradient, (batch_stats, part_sums) = grad_fn(trained, batch_stats, *part)
         gradient, sums = jax.tree.map(jnp.add, (gradient, sums), (part_gradient, part_sums))
         return (gradient, batch_stats, sums), None
 
-    zeros = jax.tree.map(jnp.zeros_like, state.params)
+    zeros = jax.tree.map(jnp.zeros_like, trained)
     carry = (zeros, state.batch_stats, metrics.zero_sums())
     dropout_key = jax.random.fold_in(rng, state.step)
     if config.accumulate == 1:
@@ -83,8 +88,8 @@ def train_step(
     if axis_name:
         batch_stats = jax.lax.pmean(batch_stats, axis_name)
 
-    updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    updates, opt_state = optimizer.update(gradient, state.opt_state, trained)
+    params = tuning.join(optax.apply_updates(trained, updates), frozen)
     state = state.replace(
         step=state.step + 1,
         params=params,
@@ -101,9 +106,11 @@ def eval_step(
     *,
     model: nn.Module,
     config: ml_collections.ConfigDict,
+    tuning: Tuning = WHOLE,
     axis_name: str | None = None,
 ) -> Sums:
     """`metrics.classification_sums` of the global batch, with the plain cross-entropy."""
+    variables = {**variables, "params": tuning.merge_lora(variables["params"])}
     logits = model.apply(variables, augment.eval_image(batch, config.augment), train=False)
     loss = losses.cross_entropy(logits, batch["label"])
     sums = metrics.classification_sums(logits, batch["label"], loss, batch["mask"])

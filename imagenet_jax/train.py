@@ -15,10 +15,11 @@ from jax.experimental import multihost_utils
 from imagenet_jax.checkpoint import Checkpoints, Record
 from imagenet_jax.clock import Clock
 from imagenet_jax.config import differences, from_dict, to_json
-from imagenet_jax.data import Split, open_split
-from imagenet_jax.errors import CheckpointError, DataError, DivergenceError
+from imagenet_jax.data import Split, check_classes, open_split
+from imagenet_jax.errors import CheckpointError, DivergenceError
 from imagenet_jax.evaluate import evaluate_split
 from imagenet_jax.feed import Feed
+from imagenet_jax.finetune import starting_variables
 from imagenet_jax.metrics import summarize
 from imagenet_jax.outputs import Outputs, Tracking, make_workdir
 from imagenet_jax.parallel import local_rows, make_mesh
@@ -92,6 +93,7 @@ class Run:
         self.eval_step: Callable[..., Any] | None = None
         self.pending: list[Any] = []  # sums of the steps since the last log, on the devices
         self.last_eval: tuple[int, dict[str, Any]] | None = None
+        self.best_top1, self.evaluations_since = -1.0, 0  # for config.eval.patience
 
     def resume(self, allow_config_change: bool) -> None:
         """Takes up the newest good checkpoint, or starts from scratch."""
@@ -114,11 +116,14 @@ class Run:
             self.state, record = restored
             self.clock = Clock(**record["clock"])
             self.step = record["position"]["step"]
+            self.best_top1, self.evaluations_since = record.get("patience", (-1.0, 0))
             total = self.program.total_steps
-            state = "already finished" if self.step >= total else "resumed"
+            over = self.step >= total or self.out_of_patience
+            state = "already finished" if over else "resumed"
             self._say(f"{state}: step {self.step} of {total} in {self.workdir}")
         else:
-            self.state = self.program.init_state()
+            start = starting_variables(self.program, self.train_split.source.class_names)
+            self.state = self.program.init_state(start)
         multihost_utils.assert_equal(self.step, "processes see other checkpoints; share --workdir")
         if self.is_main:
             replace_text(self.workdir / "config.json", to_json(self.config))
@@ -127,7 +132,7 @@ class Run:
         """Trains from `step` to the end; False if a signal stopped it before."""
         config, program, clock = self.config, self.program, self.clock
         total = program.total_steps
-        if self.step >= total:
+        if self.step >= total or self.out_of_patience:
             return True
         train_step = self._compile()
         log_every = max(program.steps(config.log.every), 1)
@@ -154,13 +159,18 @@ class Run:
                 out.step_done(step)
 
                 stop = stop_requested(step)
+                evaluate = step == total or (step % eval_every == 0 and not stop)
                 save = stop or step == total or step % save_every == 0
+                save |= evaluate and config.eval.report == "best"
                 if save or step % log_every == 0:
                     self.log(out)
-                if step == total or (step % eval_every == 0 and not stop):
+                if evaluate:
                     self.evaluate(out, save_on_error=True)
-                if save:
+                if save or self.out_of_patience:
                     self.save()
+                if self.out_of_patience:
+                    self._say(f"no better top1 in {self.evaluations_since} evaluations: stopped")
+                    return True
                 if stop and step < total:
                     self.checkpoints.wait()
                     self._say(f"stopped at step {step}; the same command line continues")
@@ -201,6 +211,9 @@ class Run:
                     self.save()
                 raise
         self.last_eval = (self.step, result)
+        better = result["top1"] > self.best_top1
+        self.best_top1 = max(self.best_top1, result["top1"])
+        self.evaluations_since = 0 if better else self.evaluations_since + 1
         if out:
             names = ("loss", "top1", "top5")
             out.write(self.step, {f"eval/{name}": result[name] for name in names})
@@ -219,6 +232,7 @@ class Run:
                 "position": {"step": self.step, "epoch": epoch, "example": example},
                 "clock": dataclasses.asdict(self.clock),
                 "data": self._data(),
+                "patience": [self.best_top1, self.evaluations_since],
             }
             self.checkpoints.save(self.step, self.state, record, top1)
 
@@ -226,19 +240,20 @@ class Run:
         """Waits for the last checkpoint and writes summary.json and curves.png."""
         self.checkpoints.wait()
         self.clock.tick(training=False)
+        trained_steps, trained_epochs = self.step, self._epochs()
+        if self.config.eval.report == "best":
+            self.state, record = self.checkpoints.restore(self.program.state_shapes(), which="best")
+            self.step = record["position"]["step"]
         result = self.evaluate()
         self.clock.tick(training=False)
-        device = jax.devices()[0]
         summary = {
             "model": self.config.model.name,
             "dataset": self.config.data.name,
             "step": self.step,
-            "epochs": self._epochs(),
-            "wall_seconds": self.clock.wall_seconds,
-            "images_per_second": self.clock.images_per_second,
-            "input_wait_fraction": self.clock.input_wait_fraction,
-            "compile_seconds": self.clock.compile_seconds,
-            "device_kind": device.device_kind,
+            "trained_steps": trained_steps,
+            "epochs": trained_epochs,
+            **self.clock.facts(),
+            "device_kind": jax.devices()[0].device_kind,
             "num_devices": jax.device_count(),
             "num_processes": jax.process_count(),
             "state_sha256": state_sha256(self.state),
@@ -249,6 +264,11 @@ class Run:
             plot_curves(self.workdir)
             self._say(f"finished; everything is in {self.workdir}")
         return summary
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether top1 has not become better for config.eval.patience evaluations."""
+        return 0 < self.config.eval.patience <= self.evaluations_since
 
     def _data(self) -> dict[str, Any]:
         """What the order of the data and the meaning of the labels depend on."""
@@ -280,13 +300,4 @@ class Run:
             + f"in {self.checkpoints.directory}. Lower config.optim.learning_rate "
             f"(now {self.config.optim.learning_rate:g}), warm up longer, or set "
             "config.optim.clip_norm"
-        )
-
-
-def check_classes(train_split: Split, eval_split: Split) -> None:
-    """Raises DataError if a label would not mean the same in both splits."""
-    if train_split.source.class_names != eval_split.source.class_names:
-        raise DataError(
-            f"{train_split.name} has {train_split.num_classes} classes and {eval_split.name} has "
-            f"{eval_split.num_classes}, or they have other names; they must be the same"
         )

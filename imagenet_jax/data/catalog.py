@@ -154,6 +154,15 @@ def evaluation_split(name: str, data_dir: str = "") -> str:
     return (found or splits or ["validation"])[0]
 
 
+def check_classes(train_split: Split, eval_split: Split) -> None:
+    """Raises DataError if a label would not mean the same in both splits."""
+    if train_split.source.class_names != eval_split.source.class_names:
+        raise DataError(
+            f"{train_split.name} has {train_split.num_classes} classes and {eval_split.name} has "
+            f"{eval_split.num_classes}, or they have other names; they must be the same"
+        )
+
+
 def _open_records(data: ml_collections.ConfigDict, split: str) -> EncodedSource:
     """Process 0 prepares what is missing while the others wait."""
     from imagenet_jax.data import records

@@ -1,0 +1,111 @@
+"""Pretrained variables for a model that differs: other classes, image size or input channels."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from imagenet_jax.errors import WeightsError
+from imagenet_jax.models.cost import variable_shapes
+from imagenet_jax.weights.head import head_paths
+from imagenet_jax.weights.torch_layout import leaves
+
+
+def adapt(
+    variables: Mapping[str, Any], model: nn.Module, image_size: int, *, new_head: bool
+) -> dict[str, Any]:
+    """The variables that a model takes over from those of another.
+
+    Position embeddings are resampled (bicubic) to another image size. The first convolution is
+    summed up for one input channel, and repeated and scaled for more than it has.
+
+    Args:
+      variables: params and batch_stats, NumPy arrays.
+      model: the new one.
+      image_size: its height and width in pixels.
+      new_head: leave out the layers whose shape depends on the number of classes.
+
+    Returns:
+      Params and batch_stats of the new model, without the head if `new_head`.
+
+    Raises:
+      WeightsError: listing what is missing, unexpected or of another shape.
+    """
+    heads = head_paths(model, image_size) if new_head else ()
+    have = {(leaf.collection, leaf.path): leaf for leaf in leaves(variables)}
+    want = {
+        (leaf.collection, leaf.path): leaf for leaf in leaves(variable_shapes(model, image_size))
+    }
+    adapted: dict[str, Any] = {"params": {}, "batch_stats": {}}
+    problems = [
+        f"unexpected {leaf.torch_name} {leaf.shape}"
+        for key, leaf in have.items()
+        if key not in want and leaf.path[:-1] not in heads
+    ]
+    for key, leaf in want.items():
+        if leaf.path[:-1] in heads:
+            continue
+        if key not in have:
+            problems.append(f"missing {leaf.torch_name}")
+            continue
+        array = _get(variables[leaf.collection], leaf.path)
+        fitted = _fit(leaf.path[-1], np.asarray(array), leaf.shape, model)
+        if fitted is None:
+            problems.append(f"{leaf.torch_name} has the shape {array.shape}, expected {leaf.shape}")
+        else:
+            _put(adapted[leaf.collection], leaf.path, fitted)
+    if problems:
+        more = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
+        raise WeightsError(f"the weights do not fit: {'; '.join(problems[:8])}{more}")
+    return adapted
+
+
+def _fit(name: str, array: np.ndarray, shape: tuple[int, ...], model: nn.Module) -> Any:
+    """The array in another shape, or None if that makes no sense."""
+    if array.shape == shape:
+        return array
+    if name == "pos_embed" and array.shape[2:] == shape[2:]:
+        return resample_positions(array, shape[1], 1 if model.pool == "token" else 0)
+    channels = array.shape[2:3]
+    if (
+        name == "kernel"
+        and array.ndim == 4
+        and array.shape[:2] + array.shape[3:]
+        == (
+            *shape[:2],
+            *shape[3:],
+        )
+    ):
+        if shape[2] == 1:
+            return array.sum(2, keepdims=True)
+        if channels == (3,):
+            repeats = -(-shape[2] // 3)
+            return np.tile(array, (1, 1, repeats, 1))[:, :, : shape[2]] * (3 / shape[2])
+    return None
+
+
+def resample_positions(embedding: np.ndarray, tokens: int, extra: int) -> np.ndarray:
+    """Position embeddings [1, T, C] of a square of patches, for `tokens` of another one.
+
+    The first `extra` tokens stand for no place and are kept.
+    """
+    kept, grid = embedding[:, :extra], embedding[:, extra:]
+    old, new = round(grid.shape[1] ** 0.5), round((tokens - extra) ** 0.5)
+    grid = grid.reshape(1, old, old, -1)
+    shape = (1, new, new, grid.shape[-1])
+    grid = np.asarray(jax.image.resize(grid, shape, "bicubic", antialias=True))
+    return np.concatenate([kept, grid.reshape(1, new * new, -1)], 1)
+
+
+def _get(tree: Any, path: tuple[str, ...]) -> Any:
+    for key in path:
+        tree = tree[key]
+    return tree
+
+
+def _put(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    for key in path[:-1]:
+        tree = tree.setdefault(key, {})
+    tree[path[-1]] = value

@@ -21,7 +21,6 @@ from imagenet_jax.config import base_config
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.weights.pretrained import find_pretrained
 
-
 # Optimizer, learning rate for 256 images, weight decay. SGD's is a tenth of Goyal et al.'s 0.1.
 MODES = {
     "full": ("sgd", 0.01, 1e-4),

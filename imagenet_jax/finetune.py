@@ -18,7 +18,7 @@ from imagenet_jax.weights.pretrained import find_pretrained, load_file, load_pre
 def starting_variables(program: Program, class_names: tuple[str, ...]) -> dict[str, Any] | None:
     """The variables that config.finetune.weights names; None if it is "".
 
-    The head is taken over where the classes are the same, and is new otherwise.
+    The head is taken over where the classes are the same, and starts at zero otherwise.
 
     Raises:
       ConfigError: for weights of another architecture, or names that do not exist.

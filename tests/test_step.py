@@ -151,3 +151,42 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(tiny_config):
     assert first == again
     tiny_config.seed = 1
     assert state_sha256(curve(tiny_config, steps=3)[1]) != first
+
+
+@pytest.mark.parametrize("partitioner", ["jit", "shard_map", "pmap"])
+def test_dropout_does_not_depend_on_the_devices(tiny_config, partitioner):
+    tiny_config.model.update(name="squeezenet1_1", width=0, stem="", dropout=0.3)
+    tiny_config.data.image_size, tiny_config.optim.learning_rate = 32, 0.01
+    alone, _ = curve(tiny_config, devices=1, steps=4)
+    tiny_config.partitioner = partitioner
+    spread, _ = curve(tiny_config, steps=4)
+    np.testing.assert_allclose(spread, alone, atol=1e-4)
+    tiny_config.model.dropout = 0.0
+    without, _ = curve(tiny_config, steps=4)
+    assert np.abs(without - alone).max() > 1e-3
+
+
+@pytest.mark.slow
+def test_auxiliary_heads_add_to_the_loss_that_is_trained(tiny_config):
+    tiny_config.model.update(name="googlenet", width=0, stem="", dropout=0.0)
+    tiny_config.data.image_size, tiny_config.batch_size = 32, 16
+    moved = {}
+    for weight in (0.0, 0.3):
+        tiny_config.loss.auxiliary = weight
+        tiny_config.optim.weight_decay = 0.0
+        _, start = curve(tiny_config, steps=0)
+        first = jax.device_get(start.params["aux1"]["fc2"]["kernel"])
+        _, state = curve(tiny_config, steps=2)
+        moved[weight] = np.abs(jax.device_get(state.params["aux1"]["fc2"]["kernel"]) - first).max()
+    assert moved[0.0] == 0 < moved[0.3]
+
+
+@pytest.mark.slow
+def test_resnet50_on_eight_devices_gives_the_numbers_of_one(tiny_config):
+    tiny_config.model.update(name="resnet50", width=0, stem="imagenet", bn_group_size=4)
+    tiny_config.data.image_size, tiny_config.batch_size = 64, 32
+    tiny_config.optim.learning_rate = 0.01
+    alone, alone_state = curve(tiny_config, devices=1, steps=2)
+    spread, spread_state = curve(tiny_config, steps=2)
+    np.testing.assert_allclose(spread, alone, rtol=1e-4)
+    assert largest_difference(alone_state, spread_state) < 1e-2

@@ -22,6 +22,7 @@ SUMMARY_KEYS = {
     "model",
     "dataset",
     "step",
+    "trained_steps",
     "epochs",
     "wall_seconds",
     "images_per_second",

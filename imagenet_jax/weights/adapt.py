@@ -25,10 +25,10 @@ def adapt(
       variables: params and batch_stats, NumPy arrays.
       model: the new one.
       image_size: its height and width in pixels.
-      new_head: leave out the layers whose shape depends on the number of classes.
+      new_head: the layers whose shape depends on the number of classes start at zero.
 
     Returns:
-      Params and batch_stats of the new model, without the head if `new_head`.
+      Params and batch_stats of the new model.
 
     Raises:
       WeightsError: listing what is missing, unexpected or of another shape.
@@ -46,6 +46,8 @@ def adapt(
     ]
     for key, leaf in want.items():
         if leaf.path[:-1] in heads:
+            # Zero, as in BiT: random logits of large features would first have to be unlearnt.
+            _put(adapted[leaf.collection], leaf.path, np.zeros(leaf.shape, np.float32))
             continue
         if key not in have:
             problems.append(f"missing {leaf.torch_name}")

@@ -1,0 +1,103 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from imagenet_jax.models import create_model
+from imagenet_jax.models.layers import (
+    Dropout,
+    adaptive_avg_pool,
+    avg_pool,
+    divisible,
+    flatten_as_torch,
+    max_pool,
+)
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).normal(size=(2, 13, 10, 3)).astype(np.float32)
+
+
+def torch_pool(name, x, *args, **options):
+    torch = pytest.importorskip("torch")
+    pooled = getattr(torch.nn.functional, name)(
+        torch.tensor(x.transpose(0, 3, 1, 2)), *args, **options
+    )
+    return pooled.numpy().transpose(0, 2, 3, 1)
+
+
+@pytest.mark.parametrize("window", [2, 3])
+@pytest.mark.parametrize(("stride", "padding"), [(1, 1), (2, 0), (2, 1), (3, 1)])
+@pytest.mark.parametrize("ceil", [False, True])
+def test_pooling_is_torchs(images, window, stride, padding, ceil):
+    expected = torch_pool("max_pool2d", images, window, stride, padding, ceil_mode=ceil)
+    np.testing.assert_array_equal(max_pool(images, window, stride, padding, ceil=ceil), expected)
+    if not ceil:
+        expected = torch_pool("avg_pool2d", images, window, stride, padding)
+        np.testing.assert_allclose(avg_pool(images, window, stride, padding), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1, 4, 7, 13, 15])
+def test_adaptive_pooling_is_torchs(images, size):
+    expected = torch_pool("adaptive_avg_pool2d", images, size)
+    np.testing.assert_allclose(adaptive_avg_pool(images, size), expected, atol=1e-6)
+
+
+def test_flattening_puts_channels_first(images):
+    np.testing.assert_array_equal(
+        flatten_as_torch(images), images.transpose(0, 3, 1, 2).reshape(2, -1)
+    )
+
+
+def test_channels_are_rounded_as_in_mobilenet():
+    assert [divisible(c) for c in (3, 12, 17, 19.9, 20, 91)] == [8, 16, 16, 24, 24, 88]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_dropout_keeps_the_mean_and_drops_its_share(whole):
+    x = jnp.ones((400, 6, 5))
+    layer = Dropout(0.25, whole_example=whole)
+    out = np.asarray(layer.apply({}, x, train=True, rngs={"dropout": jax.random.key(0)}))
+    assert set(np.unique(out)) == {np.float32(0), np.float32(1 / 0.75)}
+    assert abs((out == 0).mean() - 0.25) < (0.07 if whole else 0.02)
+    per_example = (out == 0).reshape(400, -1)
+    assert (per_example.all(1) | ~per_example.any(1)).all() == whole
+    np.testing.assert_array_equal(layer.apply({}, x, train=False), x)
+
+
+def test_an_examples_dropout_depends_on_its_row_alone():
+    layer = Dropout(0.5)
+    whole = layer.apply({}, jnp.ones((8, 50)), train=True, rngs={"dropout": jax.random.key(1)})
+    part = layer.apply({}, jnp.ones((3, 50)), train=True, rngs={"dropout": jax.random.key(1)})
+    np.testing.assert_array_equal(whole[:3], part)
+    assert len({row.tobytes() for row in np.asarray(whole)}) == 8
+
+
+@pytest.mark.parametrize("name", ["resnet8", "vit_ti16", "efficientnet_b0"])
+def test_rematerialisation_changes_memory_not_names_or_numbers(name):
+    image = jnp.ones((2, 32, 32, 3))
+    plain, remat = (create_model(name, num_classes=4, remat=value) for value in (False, True))
+    shapes = [
+        jax.eval_shape(lambda m=model: m.init(jax.random.key(0), image, train=False))
+        for model in (plain, remat)
+    ]
+    assert jax.tree.structure(shapes[0]) == jax.tree.structure(shapes[1])
+
+    def count(model, variables):
+        def loss(params, others):
+            out, _ = model.apply(
+                {"params": params, **others},
+                image,
+                train=True,
+                mutable=["batch_stats"],
+                rngs={"dropout": jax.random.key(0)},
+            )
+            return out.sum()
+
+        others = {name: value for name, value in variables.items() if name != "params"}
+        program = str(jax.make_jaxpr(jax.grad(loss))(variables["params"], others))
+        return program.count("checkpoint[") + program.count("remat2[")
+
+    counts = [count(m, v) for m, v in zip((plain, remat), shapes, strict=True)]
+    assert counts[0] == 0 < counts[1]

@@ -25,6 +25,7 @@ from imagenet_jax.data.catalog import evaluation_split
 from imagenet_jax.errors import ConfigError, UserError
 from imagenet_jax.evaluate import evaluate, evaluate_classifier
 from imagenet_jax.predict import draw_predictions, predict, predictions_table
+from imagenet_jax.probe import probe, probe_text
 from imagenet_jax.process import start_process
 from imagenet_jax.report import summary_table
 from imagenet_jax.train import train
@@ -90,9 +91,17 @@ def train_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run_evaluate(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict:
-    if not args.model:
+    if not args.model and not args.probe:
         return evaluate(config, args.workdir, which=args.checkpoint)
-    return evaluate_classifier(pretrained_classifier(args.model, config, args.weights))
+    if args.model:
+        classifier = pretrained_classifier(args.model, config, args.weights)
+    else:
+        classifier = trained_classifier(args.workdir, args.checkpoint, config)
+    return probe(classifier, args.probe) if args.probe else evaluate_classifier(classifier)
+
+
+def evaluate_text(result: dict[str, Any]) -> str:
+    return probe_text(result) if "linear_probe" in result else summary_table(result)
 
 
 def evaluate_flags(parser: argparse.ArgumentParser) -> None:
@@ -102,6 +111,12 @@ def evaluate_flags(parser: argparse.ArgumentParser) -> None:
     weights_flags(parser)
     parser.add_argument("--dataset", default="", help="with --model: as config.data.name")
     parser.add_argument("--split", default="", help="with --dataset; default: validation or test")
+    parser.add_argument(
+        "--probe",
+        default="",
+        metavar="SPLIT",
+        help="instead: linear probe and few-shot accuracy of the features, learnt from SPLIT",
+    )
 
 
 def weights_flags(parser: argparse.ArgumentParser) -> None:
@@ -225,7 +240,10 @@ def benchmark_flags(parser: argparse.ArgumentParser) -> None:
 VERBS = {
     "train": Verb("train (or resume) and evaluate", train_flags, run_train),
     "evaluate": Verb(
-        "exact evaluation of a checkpoint or of pretrained weights", evaluate_flags, run_evaluate
+        "exact evaluation of a checkpoint or of pretrained weights",
+        evaluate_flags,
+        run_evaluate,
+        evaluate_text,
     ),
     "predict": Verb(
         "the most probable classes of photos", predict_flags, run_predict, predictions_table

@@ -28,8 +28,8 @@ def reference_model(reference: str, **options) -> Any:
     """A model with random weights, by the table's "LIBRARY NAME"."""
     library, _, name = reference.partition(" ")
     if library == "timm":
+        torchvision()  # timm imports it
         timm = pytest.importorskip("timm", reason="timm is not installed")
-        torchvision()
         return timm.create_model(name, num_classes=1000, **options)
     if name in ("googlenet", "inception_v3"):
         options |= {"init_weights": False, "aux_logits": True}

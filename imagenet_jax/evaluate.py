@@ -109,7 +109,8 @@ def evaluate_classifier(classifier: Classifier) -> dict[str, Any]:
             raise DataError(f"{classifier.name} does not know the class {strange[0]!r}")
         split.label_map = np.array([classifier.class_names.index(name) for name in names], np.int32)
     program = make_program(config, mesh, num_classes=len(classifier.class_names))
-    variables = jax.device_put(classifier.variables, replicated(mesh))
+    variables = {"batch_stats": {}, **classifier.variables}
+    variables = jax.device_put(variables, replicated(mesh))
     result = evaluate_split(program, program.compile_eval_step(), variables, split)
     summary = {"model": classifier.name, "dataset": config.data.name, "eval": result}
     if classifier.weights:

@@ -1,9 +1,18 @@
 import itertools
 
+import jax
+import numpy as np
 import pytest
+from PIL import Image
 
-from imagenet_jax.errors import CheckpointError
-from imagenet_jax.evaluate import evaluate
+from imagenet_jax import augment
+from imagenet_jax.classifier import Classifier, pretrained_config
+from imagenet_jax.data import open_split
+from imagenet_jax.data.catalog import evaluation_split
+from imagenet_jax.data.imagenet import NAMES, SYNSETS
+from imagenet_jax.errors import CheckpointError, DataError
+from imagenet_jax.evaluate import evaluate, evaluate_classifier
+from imagenet_jax.models import create_model
 from imagenet_jax.train import train
 
 
@@ -49,3 +58,61 @@ def test_one_step_can_be_asked_for(tiny_config, tmp_path):
     assert evaluate(tiny_config, tmp_path, which="15")["step"] == 15
     with pytest.raises(CheckpointError, match="expected latest, best or one of the steps"):
         evaluate(tiny_config, tmp_path, which="first")
+
+
+def write_photos(folder, names):
+    rng = np.random.default_rng(0)
+    for name in names:
+        folder.joinpath(name).mkdir(parents=True)
+        for k in range(2):
+            pixels = rng.integers(0, 255, (32, 32, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{k}.png")
+
+
+@pytest.fixture(scope="module")
+def imagenet_classifier():
+    """A LeNet of 1000 classes with random weights."""
+    config = pretrained_config("lenet")
+    config.data.image_size, config.data.eval_crop, config.eval.batch_size = 32, "none", 8
+    model = create_model("lenet", num_classes=1000)
+    image = np.zeros((1, 32, 32, 3), np.float32)
+    variables = jax.jit(lambda: model.init(jax.random.key(0), image, train=False))()
+    return Classifier("random LeNet", model, variables, SYNSETS, NAMES, config)
+
+
+@pytest.mark.parametrize("by", ["synset", "name"])
+def test_a_part_of_imagenet_in_another_order_is_evaluated(imagenet_classifier, tmp_path, by):
+    labels = [7, 3, 999]  # alphabetical order is another one by name than by synset
+    names = {"synset": SYNSETS, "name": NAMES}[by]
+    write_photos(tmp_path / "photos", [names[label] for label in labels])
+    config = imagenet_classifier.config
+    config.data.name = f"folder:{tmp_path}/photos"
+    config.data.eval_split = evaluation_split(config.data.name)
+    result = evaluate_classifier(imagenet_classifier)["eval"]
+    assert result["num_examples"] == 6 and result["split"] == "train"
+    split = open_split(config, train=False)
+    (batch,) = split.eval_batches(np.arange(6), 6)
+    true = [names.index(split.source.class_names[label]) for label in batch["label"]]
+    assert sorted(set(true)) == sorted(labels)
+    inputs = augment.eval_image(batch, config.augment)
+    logits = imagenet_classifier.model.apply(imagenet_classifier.variables, inputs, train=False)
+    expected = -np.asarray(jax.nn.log_softmax(logits))[np.arange(6), true].mean()
+    assert result["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_classes_that_imagenet_lacks_are_refused(imagenet_classifier, tmp_path):
+    write_photos(tmp_path / "photos", ["tench", "unicorn"])
+    imagenet_classifier.config.data.name = f"folder:{tmp_path}/photos"
+    imagenet_classifier.config.data.eval_split = "train"
+    with pytest.raises(DataError, match=r"none of ImageNet's, e\.g\. unicorn"):
+        evaluate_classifier(imagenet_classifier)
+
+
+def test_the_split_that_is_evaluated_is_chosen_or_asked_for(tmp_path):
+    for split in ("train", "val"):
+        write_photos(tmp_path / "a" / split, ["cat"])
+    assert evaluation_split(f"folder:{tmp_path}/a") == "val"
+    for split in ("one", "two"):
+        write_photos(tmp_path / "b" / split, ["cat"])
+    with pytest.raises(DataError, match="has the splits one, two; choose one with --split"):
+        evaluation_split(f"folder:{tmp_path}/b")

@@ -1,6 +1,6 @@
 """SqueezeNet (Iandola et al. 2016, https://arxiv.org/abs/1602.07360), torchvision's form."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import flax.linen as nn
@@ -32,16 +32,15 @@ class SqueezeNet(nn.Module):
 
     Attributes:
       stem: channels and kernel of the first convolution, which has stride 2 and no padding.
-      pools: numbers in torchvision's Sequential of the 3x3 poolings.
-      fires: {number: squeezed channels}; expanded to four times as many on each side.
+      squeezed: channels of the fire modules, expanded to four times as many on each side; 0: a
+        3x3 pooling. The first has the number 2 in torchvision's Sequential.
       num_classes: number of logits.
       dropout: rate before the last convolution.
       layers: see `layers.Layers`.
     """
 
     stem: tuple[int, int]
-    pools: Sequence[int]
-    fires: Mapping[int, int]
+    squeezed: Sequence[int]
     num_classes: int
     dropout: float = 0.5
     layers: Layers = Layers()
@@ -52,13 +51,12 @@ class SqueezeNet(nn.Module):
         layers, x = self.layers, image.astype(self.layers.dtype)
         conv = partial(layers.conv, padding=0, bias=True)
         x = nn.relu(conv(*self.stem, 2, init=_init, name="features.0")(x))
-        for number in range(2, 13):
-            if number in self.pools:
+        for number, squeeze in enumerate(self.squeezed, 2):
+            if not squeeze:
                 x = max_pool(x, 3, 2, ceil=True)
-            else:
-                squeeze = self.fires[number]
-                fire = layers.block(Fire)(squeeze, 4 * squeeze, layers, name=f"features.{number}")
-                x = fire(x, train)
+                continue
+            fire = layers.block(Fire)(squeeze, 4 * squeeze, layers, name=f"features.{number}")
+            x = fire(x, train)
         x = layers.dropout(self.dropout)(x, train)
         init = nn.initializers.normal(0.01)
         x = nn.relu(conv(self.num_classes, 1, init=init, name="classifier.1")(x))
@@ -66,14 +64,8 @@ class SqueezeNet(nn.Module):
 
 
 squeezenet1_0 = partial(
-    SqueezeNet,
-    stem=(96, 7),
-    pools=(2, 6, 11),
-    fires={3: 16, 4: 16, 5: 32, 7: 32, 8: 48, 9: 48, 10: 64, 12: 64},
+    SqueezeNet, stem=(96, 7), squeezed=(0, 16, 16, 32, 0, 32, 48, 48, 64, 0, 64)
 )
 squeezenet1_1 = partial(
-    SqueezeNet,
-    stem=(64, 3),
-    pools=(2, 5, 8),
-    fires={3: 16, 4: 16, 6: 32, 7: 32, 9: 48, 10: 48, 11: 64, 12: 64},
+    SqueezeNet, stem=(64, 3), squeezed=(0, 16, 16, 0, 32, 32, 0, 48, 48, 64, 64)
 )

@@ -18,6 +18,7 @@ from imagenet_jax.models.table import MODELS
 from imagenet_jax.weights import other_names
 from imagenet_jax.weights.download import fetch
 from imagenet_jax.weights.files import read_arrays
+from imagenet_jax.weights.head import head_path
 from imagenet_jax.weights.torch_layout import import_arrays
 
 LAYOUTS = {
@@ -172,8 +173,6 @@ def _guess_layout(arrays: Mapping[str, np.ndarray]) -> str:
 
 def _num_classes(template: nn.Module, arrays: Mapping[str, np.ndarray], size: int) -> int:
     """The length of the bias of the last layer, whose name the one-class model tells."""
-    from imagenet_jax.weights.head import head_path
-
     name = ".".join((*head_path(template, size), "bias"))
     if name not in arrays:
         raise WeightsError(f"missing {name}, the bias of the last layer")

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 
-from imagenet_jax.models.layers import Layers, SqueezeExcite, divisible, global_avg_pool
+from imagenet_jax.models.layers import Layers, SqueezeExcite, divisible, global_avg_pool, kaiming
 from imagenet_jax.models.mobilenet import conv_norm_act
 
 
@@ -105,12 +105,15 @@ class MBConv(nn.Module):
             if stage.expansion > 1:
                 y = step(y, channels=inner, name="block.0", act=act)
                 number = 1
+            # TensorFlow's fan-out of a depthwise kernel is its size, torch's counts all channels.
+            in_tensorflow = nn.initializers.normal(2**0.5 / stage.kernel)
             y = step(
                 y,
                 channels=inner,
                 kernel=stage.kernel,
                 stride=self.stride,
                 groups=inner,
+                init=in_tensorflow if self.lite else kaiming,
                 name=f"block.{number}",
                 act=act,
             )

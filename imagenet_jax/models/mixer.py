@@ -19,11 +19,12 @@ class MixerBlock(nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         layers, channels = self.layers, x.shape[-1]
         drop_path = layers.drop_path(self.drop_path)
+        init = nn.initializers.lecun_normal()
         y = layers.layer_norm(name="norm1")(x).swapaxes(1, 2)
-        y = Mlp(channels // 2, layers, name="mlp_tokens")(y, train).swapaxes(1, 2)
+        y = Mlp(channels // 2, layers, init=init, name="mlp_tokens")(y, train).swapaxes(1, 2)
         x = x + drop_path(y, train)
         y = layers.layer_norm(name="norm2")(x)
-        y = Mlp(4 * channels, layers, name="mlp_channels")(y, train)
+        y = Mlp(4 * channels, layers, init=init, name="mlp_channels")(y, train)
         return x + layers.drop_path(self.drop_path)(y, train)
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 
-from imagenet_jax.models.layers import Layers, SqueezeExcite, divisible, global_avg_pool
+from imagenet_jax.models.layers import Layers, SqueezeExcite, divisible, global_avg_pool, kaiming
 
 _init = nn.initializers.normal(0.01)
 
@@ -27,9 +27,12 @@ def conv_norm_act(
     groups: int = 1,
     act: Callable | None = None,
     padding: str | None = None,
+    init: Callable = kaiming,
 ) -> jax.Array:
     """torchvision's Conv2dNormActivation: NAME.0 a convolution, NAME.1 BatchNorm, `act`."""
-    conv = layers.conv(channels, kernel, stride, groups=groups, padding=padding, name=f"{name}.0")
+    conv = layers.conv(
+        channels, kernel, stride, groups=groups, padding=padding, init=init, name=f"{name}.0"
+    )
     x = layers.norm(name=f"{name}.1")(conv(x), train)
     return act(x) if act else x
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from imagenet_jax.models.layers import Layers, global_avg_pool, max_pool
 
-_init = nn.initializers.variance_scaling(6.0, "fan_in", "uniform")  # kaiming_uniform_
+_init = nn.initializers.variance_scaling(2.0, "fan_in", "uniform")  # kaiming_uniform_
 
 
 class Fire(nn.Module):

@@ -4,6 +4,7 @@ In the forms of AugReg (Steiner et al. 2021, https://arxiv.org/abs/2106.10270) a
 et al. 2020, https://arxiv.org/abs/2012.12877), which differ in their training only; timm's names.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
@@ -34,12 +35,14 @@ class Mlp(nn.Module):
     inner: int
     layers: Layers
     dropout: float = 0.0
+    init: Callable = normal_02
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        y = nn.gelu(self.layers.dense(self.inner, name="fc1")(x), approximate=False)
+        dense = partial(self.layers.dense, init=self.init)
+        y = nn.gelu(dense(self.inner, name="fc1")(x), approximate=False)
         y = self.layers.dropout(self.dropout)(y, train)
-        y = self.layers.dense(x.shape[-1], name="fc2")(y)
+        y = dense(x.shape[-1], name="fc2")(y)
         return self.layers.dropout(self.dropout)(y, train)
 
 

@@ -65,7 +65,7 @@ SMALL = {
     "swin": partial(swin.Swin, (2, 2), 32, drop_path=0.0, window=4),
 }
 SIZES = {"alexnet": 64, "inception": 96}
-RATES = {"alexnet": 3e-4, "squeezenet": 1e-3, "nfnet": 1e-3}
+RATES = {"alexnet": 3e-4, "squeezenet": 5e-4, "nfnet": 1e-3}
 
 
 def test_no_family_is_missing():
@@ -86,6 +86,9 @@ def test_eight_images_are_learnt_by_heart(name):
     optimizer = optax.adam(RATES.get(name, 3e-3))
     variables = jax.jit(lambda: model.init(jax.random.key(0), image, train=False))()
     params, batch_stats = variables["params"], variables.get("batch_stats", {})
+    if name == "squeezenet":
+        # Its last ReLU would silence classes of such images for ever if they start below zero.
+        params["classifier.1"]["bias"] += 1.0
 
     @jax.jit
     def step(params, batch_stats, state):
@@ -103,7 +106,7 @@ def test_eight_images_are_learnt_by_heart(name):
         return optax.apply_updates(params, updates), updated.get("batch_stats", {}), state, loss
 
     state, losses = optimizer.init(params), []
-    for _ in range(200):
+    for _ in range(400):
         params, batch_stats, state, loss = step(params, batch_stats, state)
         losses.append(float(loss))
         if losses[-1] < 0.05:

@@ -97,10 +97,17 @@ def test_logits_are_the_references(name):
     check_logits(name, *sides(name))
 
 
+# One worker takes the large ones, one after the other: two at once may not fit into memory.
+LARGE = pytest.mark.xdist_group("large")
+VARIANTS = [
+    pytest.param(name, marks=[LARGE] if FACTS[name].params > 2e8 else [])
+    for name in FACTS
+    if FACTS[name].reference and name not in FAMILIES
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", [name for name in FACTS if FACTS[name].reference and name not in FAMILIES]
-)
+@pytest.mark.parametrize("name", VARIANTS)
 def test_logits_of_all_variants_are_the_references(name):
     check_logits(name, *sides(name))
 

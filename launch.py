@@ -311,7 +311,14 @@ def make_config(args: argparse.Namespace, overrides: dict[str, str]) -> ml_colle
     `evaluate` and `predict` default to the config of the run, or to that of pretrained weights.
     """
     saved = args.workdir / "config.json"
-    if getattr(args, "model", ""):
+    model = getattr(args, "model", "")
+    if model and args.config:
+        raise ConfigError("--model brings its own config; set its fields by --config.FIELD=VALUE")
+    if not model:
+        for flag in ("weights", "dataset", "split"):
+            if args.verb in ("evaluate", "predict") and getattr(args, flag, ""):
+                raise ConfigError(f"--{flag} goes with --model; a run has --config.data.name")
+    if model:
         config = pretrained_config(args.model)
         if args.verb == "evaluate":
             config.data.name = args.dataset or config.data.name

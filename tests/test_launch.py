@@ -50,6 +50,14 @@ def test_train_then_evaluate_from_the_workdir_alone(tmp_path, capsys):
         (["--config.data.name=folder:/nowhere"], "there is no such folder"),
         (["--config.batch_size=60"], "does not divide by 8 devices"),
         (["evaluate", "--workdir=/nowhere"], "no checkpoints in /nowhere"),
+        (["evaluate", "--dataset=cifar10"], "--dataset goes with --model"),
+        (["predict", "a.jpg", "--weights=a.pth"], "--weights goes with --model"),
+        (
+            ["predict", "a.jpg", "--model=resnet18", "--config=a.py"],
+            "--model brings its own config",
+        ),
+        (["evaluate", "--model=resnet5O", "--dataset=fake"], "did you mean 'resnet50'"),
+        (["models", "--filter=nothing"], "no model matches"),
     ],
 )
 def test_errors_are_one_message_without_a_traceback(argv, message, capsys, tmp_path):

@@ -175,6 +175,12 @@ def test_another_size_other_classes_and_grey_images():
 
     model = create_model("resnet8", num_classes=5)
     source = random_variables(model, 8)
+    grey = np.random.default_rng(1).normal(size=(2, 8, 8, 1)).astype(np.float32)
+    expected = model.apply(source, grey.repeat(3, -1), train=False)
+    for channels in (1, 6):
+        adapted = adapt(source, model, 8, new_head=False, channels=channels)
+        found = model.apply(adapted, grey.repeat(channels, -1), train=False)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     with pytest.raises(WeightsError, match=r"fc\.bias has the shape \(5,\), expected \(4,\)"):
         adapt(source, create_model("resnet8", num_classes=4), 8, new_head=False)
     with pytest.raises(WeightsError, match=r"missing layer1\.1\.conv1\.weight"):

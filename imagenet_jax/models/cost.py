@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from jax.extend import core
 
 
-def variable_shapes(model: nn.Module, image_size: int) -> dict[str, Any]:
+def variable_shapes(model: nn.Module, image_size: int, channels: int = 3) -> dict[str, Any]:
     """Shapes and dtypes of a model's variables for images of image_size x image_size."""
-    image = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
+    image = jax.ShapeDtypeStruct((1, image_size, image_size, channels), jnp.float32)
     return jax.eval_shape(lambda i: model.init(jax.random.key(0), i, train=False), image)
 
 

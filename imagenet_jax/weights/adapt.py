@@ -14,17 +14,23 @@ from imagenet_jax.weights.torch_layout import leaves
 
 
 def adapt(
-    variables: Mapping[str, Any], model: nn.Module, image_size: int, *, new_head: bool
+    variables: Mapping[str, Any],
+    model: nn.Module,
+    image_size: int,
+    *,
+    new_head: bool,
+    channels: int = 3,
 ) -> dict[str, Any]:
     """The variables that a model takes over from those of another.
 
     Position embeddings are resampled (bicubic) to another image size. The first convolution is
-    summed up for one input channel, and repeated and scaled for more than it has.
+    summed up for one input channel, and repeated and scaled for other numbers, as in timm.
 
     Args:
       variables: params and batch_stats, NumPy arrays.
       model: the new one.
       image_size: its height and width in pixels.
+      channels: of its images.
       new_head: the layers whose shape depends on the number of classes start at zero.
 
     Returns:
@@ -35,9 +41,8 @@ def adapt(
     """
     heads = head_paths(model, image_size) if new_head else ()
     have = {(leaf.collection, leaf.path): leaf for leaf in leaves(variables)}
-    want = {
-        (leaf.collection, leaf.path): leaf for leaf in leaves(variable_shapes(model, image_size))
-    }
+    shapes = variable_shapes(model, image_size, channels)
+    want = {(leaf.collection, leaf.path): leaf for leaf in leaves(shapes)}
     adapted: dict[str, Any] = {"params": {}, "batch_stats": {}}
     problems = [
         f"unexpected {leaf.torch_name} {leaf.shape}"
@@ -70,19 +75,11 @@ def _fit(name: str, array: np.ndarray, shape: tuple[int, ...], model: nn.Module)
         return array
     if name == "pos_embed" and array.shape[2:] == shape[2:]:
         return resample_positions(array, shape[1], 1 if model.pool == "token" else 0)
-    channels = array.shape[2:3]
-    if (
-        name == "kernel"
-        and array.ndim == 4
-        and array.shape[:2] + array.shape[3:]
-        == (
-            *shape[:2],
-            *shape[3:],
-        )
-    ):
+    others = array.shape[:2] + array.shape[3:]
+    if name == "kernel" and array.ndim == 4 and others == shape[:2] + shape[3:]:
         if shape[2] == 1:
             return array.sum(2, keepdims=True)
-        if channels == (3,):
+        if array.shape[2] == 3:
             repeats = -(-shape[2] // 3)
             return np.tile(array, (1, 1, repeats, 1))[:, :, : shape[2]] * (3 / shape[2])
     return None

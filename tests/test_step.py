@@ -153,7 +153,9 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(tiny_config):
     assert state_sha256(curve(tiny_config, steps=3)[1]) != first
 
 
-@pytest.mark.parametrize("partitioner", ["jit", "shard_map", "pmap"])
+@pytest.mark.parametrize(
+    "partitioner", ["jit", pytest.param("shard_map", marks=pytest.mark.slow), "pmap"]
+)
 def test_dropout_does_not_depend_on_the_devices(tiny_config, partitioner):
     tiny_config.model.update(name="squeezenet1_1", width=0, stem="", dropout=0.3)
     tiny_config.data.image_size, tiny_config.optim.learning_rate = 32, 0.01

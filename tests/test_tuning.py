@@ -86,6 +86,7 @@ def test_lora_is_for_transformers(tiny_config):
         make_program(tiny_config, parallel.make_mesh(), num_classes=10)
 
 
+@pytest.mark.slow
 def test_a_lora_run_trains_resumes_and_is_evaluated(vit_config, tmp_path):
     vit_config.finetune.mode, vit_config.duration = "lora", "4 steps"
     vit_config.eval.every, vit_config.checkpoint.every = "", "2 steps"
@@ -136,6 +137,7 @@ def test_depths_follow_the_order_of_the_network(name, size, expected):
     )
 
 
+@pytest.mark.slow
 def test_layerwise_training_moves_the_head_most(tiny_config):
     tiny_config.finetune.mode, tiny_config.finetune.layer_decay = "layerwise", 0.1
     tiny_config.optim.weight_decay = 0.0
@@ -205,6 +207,7 @@ def test_training_starts_from_a_file(tiny_config, tmp_path, classes):
     assert not state.params["fc"]["kernel"].any()
 
 
+@pytest.mark.slow
 def test_training_starts_from_a_run_with_a_new_head(tiny_config, tmp_path):
     train(tiny_config, tmp_path / "first")
     from imagenet_jax.classifier import trained_classifier

@@ -48,6 +48,7 @@ def test_facts_are_the_reference_implementations(name):
     assert counter.get_total_flops() / 2 == pytest.approx(1e9 * facts.gmacs, rel=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_bfloat16_keeps_parameters_statistics_and_logits_in_float32(name):
     model = create_model(name, num_classes=10, dtype=jnp.bfloat16)

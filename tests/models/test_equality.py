@@ -65,9 +65,12 @@ def check_logits(name, height, width):
         pytest.skip(f"{need / 1e9:.0f} GB of memory are not free")
     model = torch_model(name).eval()
     x = images(height, width)
-    with torch.no_grad():
-        expected = model(torch.tensor(x.transpose(0, 3, 1, 2))).numpy()
     ours, variables = converted(name, model, max(height, width))
+    if name.startswith("bit_r152"):
+        model = model.double()  # in float32 torch's own error is as large as what is allowed
+    with torch.no_grad():
+        inputs = torch.tensor(x.transpose(0, 3, 1, 2), dtype=next(model.parameters()).dtype)
+        expected = model(inputs).numpy()
     del model
     apply = jax.jit(functools.partial(ours.apply, train=False), compiler_options=QUICK)
     found = np.asarray(apply(variables, x))

@@ -51,22 +51,18 @@ def train_step(
     trained, frozen = tuning.split(state.params)
 
     def loss_fn(trained: Any, batch_stats: Any, part: Batch, key: jax.Array) -> tuple[Any, Any]:
-        image, targets = augment.train_inputs(part, rng, state.step, config.augment)
         params = tuning.merge_lora(tuning.join(trained, frozen))
-        logits, updated = model.apply(
-            {"params": params, "batch_stats": batch_stats},
-            image,
-            train=tuning.trains_backbone,
-            mutable=["batch_stats", "auxiliary"],
-            rngs={"dropout": key},
+        image, targets = augment.train_inputs(part, rng, state.step, config.augment)
+        logits, auxiliary, batch_stats = _forward(
+            model, {"params": params, "batch_stats": batch_stats}, image, key, tuning
         )
-        loss = losses.mixed_cross_entropy(logits, targets, config.loss.label_smoothing)
+        smoothing = config.loss.label_smoothing
+        loss = losses.mixed_cross_entropy(logits, targets, smoothing)
         sums = metrics.classification_sums(logits, targets.dominant(), loss, part["mask"])
-        for head in jax.tree.leaves(updated.get("auxiliary", {})):
-            extra = losses.mixed_cross_entropy(head, targets, config.loss.label_smoothing)
+        for head in auxiliary:
+            extra = losses.mixed_cross_entropy(head, targets, smoothing)
             loss += config.loss.auxiliary * extra
-        total = jnp.where(part["mask"], loss, 0).sum() / count
-        return total, (updated.get("batch_stats", {}), sums)
+        return jnp.where(part["mask"], loss, 0).sum() / count, (batch_stats, sums)
 
     def add_part(carry: tuple[Any, Any, Sums], part: tuple[Batch, jax.Array]) -> tuple[Any, None]:
         gradient, batch_stats, sums = carry
@@ -98,6 +94,20 @@ def train_step(
         ema=_averaged(state, params, batch_stats, config.ema_decay),
     )
     return state, sums
+
+
+def _forward(
+    model: nn.Module, variables: dict[str, Any], image: jax.Array, key: jax.Array, tuning: Tuning
+) -> tuple[jax.Array, list[jax.Array], Any]:
+    """Logits, the logits of auxiliary heads, and the new running statistics, in training."""
+    logits, updated = model.apply(
+        variables,
+        image,
+        train=tuning.trains_backbone,
+        mutable=["batch_stats", "auxiliary"],
+        rngs={"dropout": key},
+    )
+    return logits, jax.tree.leaves(updated.get("auxiliary", {})), updated.get("batch_stats", {})
 
 
 def eval_step(

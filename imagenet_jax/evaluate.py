@@ -6,13 +6,12 @@ from typing import Any
 
 import jax
 import ml_collections
-import numpy as np
 
 from imagenet_jax.checkpoint import Checkpoints, Record
 from imagenet_jax.classifier import Classifier
 from imagenet_jax.data import Split, open_split
-from imagenet_jax.data.imagenet import SYNSETS, imagenet_labels
-from imagenet_jax.errors import CheckpointError, DataError
+from imagenet_jax.data.imagenet import imagenet_labels
+from imagenet_jax.errors import CheckpointError
 from imagenet_jax.feed import Feed
 from imagenet_jax.metrics import summarize
 from imagenet_jax.parallel import local_rows, make_mesh, replicated
@@ -84,30 +83,22 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path, *, which: str) ->
 
 
 def evaluate_classifier(classifier: Classifier) -> dict[str, Any]:
-    """Evaluates a classifier on the data set of its config.
+    """Evaluates a classifier of ImageNet's classes on the data set of its config.
 
-    The data set's classes may be a part of the model's, in any order. ImageNet's are known by
-    synset or name.
+    The data set's classes may be a part of ImageNet's, in any order, by synset or name.
 
     Returns:
       model, dataset, eval (see `evaluate_split`), and reported_top1, reported_top5 (percent),
       what is published for named weights on ImageNet's validation set.
 
     Raises:
-      DataError: for a class that the model does not have.
+      DataError: for a class that is none of ImageNet's.
     """
     config = classifier.config
     mesh = make_mesh()
     check_config(config, mesh, training=False)
     split = open_split(config, train=False)
-    names = split.source.class_names
-    if classifier.class_names == SYNSETS:
-        split.label_map = imagenet_labels(names)
-    elif names != classifier.class_names:
-        strange = [name for name in names if name not in classifier.class_names]
-        if strange:
-            raise DataError(f"{classifier.name} does not know the class {strange[0]!r}")
-        split.label_map = np.array([classifier.class_names.index(name) for name in names], np.int32)
+    split.label_map = imagenet_labels(split.source.class_names)
     program = make_program(config, mesh, num_classes=len(classifier.class_names))
     variables = {"batch_stats": {}, **classifier.variables}
     variables = jax.device_put(variables, replicated(mesh))

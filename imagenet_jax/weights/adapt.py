@@ -7,10 +7,9 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from imagenet_jax.errors import WeightsError
 from imagenet_jax.models.cost import variable_shapes
 from imagenet_jax.weights.head import head_paths
-from imagenet_jax.weights.torch_layout import leaves
+from imagenet_jax.weights.torch_layout import get_leaf, leaves, put_leaf, refuse
 
 
 def adapt(
@@ -52,20 +51,18 @@ def adapt(
     for key, leaf in want.items():
         if leaf.path[:-1] in heads:
             # Zero, as in BiT: random logits of large features would first have to be unlearnt.
-            _put(adapted[leaf.collection], leaf.path, np.zeros(leaf.shape, np.float32))
+            put_leaf(adapted[leaf.collection], leaf.path, np.zeros(leaf.shape, np.float32))
             continue
         if key not in have:
             problems.append(f"missing {leaf.torch_name}")
             continue
-        array = _get(variables[leaf.collection], leaf.path)
+        array = get_leaf(variables[leaf.collection], leaf.path)
         fitted = _fit(leaf.path[-1], np.asarray(array), leaf.shape, model)
         if fitted is None:
             problems.append(f"{leaf.torch_name} has the shape {array.shape}, expected {leaf.shape}")
         else:
-            _put(adapted[leaf.collection], leaf.path, fitted)
-    if problems:
-        more = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
-        raise WeightsError(f"the weights do not fit: {'; '.join(problems[:8])}{more}")
+            put_leaf(adapted[leaf.collection], leaf.path, fitted)
+    refuse(problems)
     return adapted
 
 
@@ -96,15 +93,3 @@ def resample_positions(embedding: np.ndarray, tokens: int, extra: int) -> np.nda
     shape = (1, new, new, grid.shape[-1])
     grid = np.asarray(jax.image.resize(grid, shape, "bicubic", antialias=True))
     return np.concatenate([kept, grid.reshape(1, new * new, -1)], 1)
-
-
-def _get(tree: Any, path: tuple[str, ...]) -> Any:
-    for key in path:
-        tree = tree[key]
-    return tree
-
-
-def _put(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
-    for key in path[:-1]:
-        tree = tree.setdefault(key, {})
-    tree[path[-1]] = value

@@ -4,7 +4,7 @@ Modules are named as in the reference implementation (see `models.layers`), so o
 of a name and the order of the axes differ.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -92,12 +92,8 @@ def import_arrays(shapes: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -
             expected = to_torch(leaf.path[-1], np.empty(leaf.shape)).shape
             problems.append(f"{name} has the shape {given[name].shape}, expected {expected}")
             continue
-        _put(variables[leaf.collection], leaf.path, np.array(array, order="C"))
-    if problems:
-        more = f" and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise WeightsError(
-            f"the weights do not fit the model: {'; '.join(problems[:_SHOWN])}{more}"
-        )
+        put_leaf(variables[leaf.collection], leaf.path, np.array(array, order="C"))
+    refuse(problems)
     return variables
 
 
@@ -105,15 +101,30 @@ def export_arrays(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """{torch's name: float32 array in torch's order of axes}; the opposite of `import_arrays`."""
     arrays = {}
     for leaf in leaves(variables):
-        value = variables[leaf.collection]
-        for key in leaf.path:
-            value = value[key]
+        value = get_leaf(variables[leaf.collection], leaf.path)
         array = to_torch(leaf.path[-1], np.asarray(value))
         arrays[leaf.torch_name] = np.array(array, order="C")
     return arrays
 
 
-def _put(tree: dict[str, Any], path: tuple[str, ...], value: np.ndarray) -> None:
+def refuse(problems: Sequence[str]) -> None:
+    """Raises WeightsError with the first problems, if there are any."""
+    if problems:
+        more = f" and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise WeightsError(
+            f"the weights do not fit the model: {'; '.join(problems[:_SHOWN])}{more}"
+        )
+
+
+def get_leaf(tree: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    """The value at a path of nested dicts."""
+    for key in path:
+        tree = tree[key]
+    return tree
+
+
+def put_leaf(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    """Sets the value at a path, making the dicts on the way."""
     for key in path[:-1]:
         tree = tree.setdefault(key, {})
     tree[path[-1]] = value

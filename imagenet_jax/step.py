@@ -4,6 +4,7 @@ Both are pure. They see either the whole global batch (under jit) or, with `axis
 device's share of it (under shard_map and pmap); the numbers are the same.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -64,22 +65,11 @@ def train_step(
             loss += config.loss.auxiliary * extra
         return jnp.where(part["mask"], loss, 0).sum() / count, (batch_stats, sums)
 
-    def add_part(carry: tuple[Any, Any, Sums], part: tuple[Batch, jax.Array]) -> tuple[Any, None]:
-        gradient, batch_stats, sums = carry
-        grad_fn = jax.grad(loss_fn, has_aux=True)
-        part_gradient, (batch_stats, part_sums) = grad_fn(trained, batch_stats, *part)
-        gradient, sums = jax.tree.map(jnp.add, (gradient, sums), (part_gradient, part_sums))
-        return (gradient, batch_stats, sums), None
-
-    zeros = jax.tree.map(jnp.zeros_like, trained)
-    carry = (zeros, state.batch_stats, metrics.zero_sums())
-    dropout_key = jax.random.fold_in(rng, state.step)
-    if config.accumulate == 1:
-        carry, _ = add_part(carry, (batch, dropout_key))
-    else:
-        keys = jax.random.split(dropout_key, config.accumulate)
-        carry, _ = jax.lax.scan(add_part, carry, (micro_batches(batch, config), keys))
-    gradient, batch_stats, sums = carry
+    key = jax.random.fold_in(rng, state.step)
+    grad_fn = jax.grad(loss_fn, has_aux=True)
+    gradient, batch_stats, sums = _accumulated(
+        grad_fn, trained, state.batch_stats, batch, key, config
+    )
     gradient, sums = over_devices((gradient, sums))
     if axis_name:
         batch_stats = jax.lax.pmean(batch_stats, axis_name)
@@ -94,6 +84,29 @@ def train_step(
         ema=_averaged(state, params, batch_stats, config.ema_decay),
     )
     return state, sums
+
+
+def _accumulated(
+    grad_fn: Callable[..., Any],
+    trained: Any,
+    batch_stats: Any,
+    batch: Batch,
+    key: jax.Array,
+    config: ml_collections.ConfigDict,
+) -> tuple[Any, Any, Sums]:
+    """Gradient and sums over the micro-batches, and the last running statistics."""
+
+    def add_part(carry: tuple[Any, Any, Sums], part: tuple[Batch, jax.Array]) -> tuple[Any, None]:
+        gradient, batch_stats, sums = carry
+        part_gradient, (batch_stats, part_sums) = grad_fn(trained, batch_stats, *part)
+        gradient, sums = jax.tree.map(jnp.add, (gradient, sums), (part_gradient, part_sums))
+        return (gradient, batch_stats, sums), None
+
+    carry = (jax.tree.map(jnp.zeros_like, trained), batch_stats, metrics.zero_sums())
+    if config.accumulate == 1:
+        return add_part(carry, (batch, key))[0]
+    keys = jax.random.split(key, config.accumulate)
+    return jax.lax.scan(add_part, carry, (micro_batches(batch, config), keys))[0]
 
 
 def _forward(

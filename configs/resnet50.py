@@ -20,7 +20,7 @@ def get_config():
     config.model.stem = "imagenet"
     config.model.dtype = "bfloat16"
     config.model.zero_init_residual = True
-    config.model.bn_group_size = 32
+    config.model.bn_group_size = 128
     config.model.bn_momentum = 0.9
     config.model.bn_epsilon = 1e-5
     config.data.name = "imagenet2012"

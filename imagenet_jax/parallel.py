@@ -78,6 +78,7 @@ def compile_step(
     mesh: Mesh,
     partitioner: str,
     donate: bool,
+    platform: str | None = None,
 ) -> Callable[..., Any]:
     """Compiles `step(first, batch, axis_name=...)` ahead of time for the devices of the mesh.
 
@@ -89,6 +90,7 @@ def compile_step(
       partitioner: "jit" leaves the spreading to XLA's partitioner, guided by shardings;
         "shard_map" and "pmap" compile one device's share with explicit collectives.
       donate: whether the first argument's memory is reused for the result.
+      platform: to lower for, if the devices are described and not attached: "tpu" or "cuda".
 
     Returns:
       The compiled program; it takes global arrays and returns replicated ones.
@@ -111,7 +113,8 @@ def compile_step(
         out_shardings=replicated(mesh),
         donate_argnums=(0,) if donate else (),
     )
-    return compiled.lower(first, batch).compile()
+    platforms = (platform,) if platform else None
+    return compiled.trace(first, batch).lower(lowering_platforms=platforms).compile()
 
 
 def _by_pmap(step: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:

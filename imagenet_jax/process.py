@@ -15,12 +15,18 @@ _VARIABLES = ("NUM_PROCESSES", "PROCESS_ID")
 
 
 def start_process() -> None:
-    """Joins the processes of a job and sets up logging, before anything else asks JAX."""
+    """Joins the processes of a job and sets up logging, before anything else asks JAX.
+
+    Compiled programs are kept in $JAX_COMPILATION_CACHE_DIR, else in ~/.cache/imagenet_jax.
+    """
     flags.FLAGS.mark_as_parsed()  # absl would announce that nobody parsed its flags
     logging.use_absl_handler()
     # A log file gets clu's lines of metrics; on a terminal the progress bar shows them.
     logging.set_verbosity(logging.WARNING if sys.stderr.isatty() else logging.INFO)
     logging.get_absl_handler().addFilter(_is_of_interest)
+    if not jax.config.jax_compilation_cache_dir:
+        cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        jax.config.update("jax_compilation_cache_dir", f"{cache}/imagenet_jax/compiled")
     on_tpu_vm = Path("/dev/accel0").exists() or Path("/dev/vfio/0").exists()
     if "JAX_COORDINATOR_ADDRESS" in os.environ:
         try:

@@ -35,6 +35,7 @@ class Program:
     learning_rate: Schedule
     num_examples: int
     total_steps: int
+    platform: str | None = None
 
     def steps(self, duration: str) -> int:
         """A duration of this run in steps."""
@@ -100,6 +101,7 @@ class Program:
             mesh=self.mesh,
             partitioner=self.config.partitioner,
             donate=donate,
+            platform=self.platform,
         )
 
 
@@ -132,6 +134,7 @@ def make_program(
     *,
     num_classes: int,
     num_examples: int | None = None,
+    platform: str | None = None,
 ) -> Program:
     """Builds model, schedule and optimizer for a data set.
 
@@ -140,6 +143,7 @@ def make_program(
       mesh: the devices, see `parallel.make_mesh`.
       num_classes: classes of the data set.
       num_examples: training examples per epoch; None: only to evaluate.
+      platform: "tpu" or "cuda" if the devices are described and not attached.
 
     Raises:
       ConfigError: if the run or its warmup has no sensible length for this data set.
@@ -155,7 +159,7 @@ def make_program(
                 f"{config.batch_size} of {num_examples} examples"
             )
         schedule = make_schedule(config, total_steps=total_steps, num_examples=num_examples)
-    model = make_model(config, num_classes)
+    model = make_model(config, num_classes, devices=mesh.size)
     tuning = make_tuning(config, model)
     optimizer = make_optimizer(config.optim, schedule)
     if tuning.mode == "layerwise":
@@ -170,17 +174,22 @@ def make_program(
         learning_rate=jax.jit(schedule),
         num_examples=num_examples or 0,
         total_steps=total_steps,
+        platform=platform,
     )
 
 
-def make_model(config: ml_collections.ConfigDict, num_classes: int) -> nn.Module:
+def make_model(
+    config: ml_collections.ConfigDict, num_classes: int, *, devices: int = 1
+) -> nn.Module:
     """The model that config.model describes; what has its default there is the model's own."""
     options = {
         field: value
         for field, value in config.model.items()
         if field == "bn_group_size" or value != SCHEMA[f"model.{field}"].default
     }
-    options |= {"dtype": config.model.dtype}
+    images = config.batch_size // (config.accumulate * devices)  # of one call on one device
+    one_group = config.model.bn_group_size in (0, images)
+    options |= {"dtype": config.model.dtype, "fused_norm": config.model.fused_norm and one_group}
     options.pop("name", None)
     if config.partitioner != "jit":
         options["axis_name"] = parallel.DATA_AXIS

@@ -85,6 +85,11 @@ SCHEMA: dict[str, Field] = {
     "model.bn_group_size": _number(
         32, "images that share batch statistics; 0: the whole (micro-)batch", 0
     ),
+    "model.scan": Field(False, "ViTs: compile one block in a loop, not all in a row"),
+    "model.fused_norm": Field(
+        True,
+        "ResNets, where a device holds one group: fewer passes over memory, see Layers",
+    ),
     "model.bn_momentum": _number(
         0.0, "share of the old running statistics kept; 0: the model's own", 0, 1
     ),

@@ -53,7 +53,8 @@ def train_step(
 
     def loss_fn(trained: Any, batch_stats: Any, part: Batch, key: jax.Array) -> tuple[Any, Any]:
         params = tuning.merge_lora(tuning.join(trained, frozen))
-        image, targets = augment.train_inputs(part, rng, state.step, config.augment)
+        with jax.named_scope("augment"):
+            image, targets = augment.train_inputs(part, rng, state.step, config.augment)
         logits, auxiliary, batch_stats = _forward(
             model, {"params": params, "batch_stats": batch_stats}, image, key, tuning
         )
@@ -74,14 +75,12 @@ def train_step(
     if axis_name:
         batch_stats = jax.lax.pmean(batch_stats, axis_name)
 
-    updates, opt_state = optimizer.update(gradient, state.opt_state, trained)
-    params = tuning.join(optax.apply_updates(trained, updates), frozen)
+    with jax.named_scope("optimizer"):
+        updates, opt_state = optimizer.update(gradient, state.opt_state, trained)
+        params = tuning.join(optax.apply_updates(trained, updates), frozen)
+        ema = _averaged(state, params, batch_stats, config.ema_decay)
     state = state.replace(
-        step=state.step + 1,
-        params=params,
-        batch_stats=batch_stats,
-        opt_state=opt_state,
-        ema=_averaged(state, params, batch_stats, config.ema_decay),
+        step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state, ema=ema
     )
     return state, sums
 

@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -81,3 +84,16 @@ def test_help_lists_the_verbs(capsys):
         launch.main(["--help"])
     printed = capsys.readouterr().out
     assert all(verb in printed for verb in launch.VERBS)
+
+
+def test_compiled_programs_are_kept(tmp_path):
+    """The second start finds all that took more than a second to compile."""
+    environment = {key: os.environ[key] for key in ("PATH", "JAX_PLATFORMS") if key in os.environ}
+    environment["XDG_CACHE_HOME"] = str(tmp_path)
+    kept = tmp_path / "imagenet_jax" / "compiled"
+    counts = []
+    for number in range(2):
+        command = [sys.executable, "launch.py", *TINY, f"--workdir={tmp_path}/{number}"]
+        subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+        counts.append(len(list(kept.glob("*-cache"))))
+    assert counts[0] == counts[1] > 0

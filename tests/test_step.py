@@ -192,3 +192,18 @@ def test_resnet50_on_eight_devices_gives_the_numbers_of_one(tiny_config):
     spread, spread_state = curve(tiny_config, steps=2)
     np.testing.assert_allclose(spread, alone, rtol=1e-4)
     assert largest_difference(alone_state, spread_state) < 1e-2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("partitioner", ["jit", "shard_map"])
+def test_fused_norm_gives_the_numbers_of_the_plain_step(tiny_config, partitioner):
+    """A bottleneck ResNet, 20 steps in float32 on 8 devices."""
+    tiny_config.model.update(name="resnet50", width=32, stem="imagenet", bn_group_size=8)
+    tiny_config.data.image_size, tiny_config.batch_size = 32, 64
+    tiny_config.optim.learning_rate, tiny_config.partitioner = 0.02, partitioner
+    tiny_config.model.fused_norm = False
+    plain, plain_state = curve(tiny_config)
+    tiny_config.model.fused_norm = True
+    fused, fused_state = curve(tiny_config)
+    np.testing.assert_allclose(fused, plain, atol=1e-4)
+    assert largest_difference(plain_state, fused_state) < 1e-2

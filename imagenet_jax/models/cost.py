@@ -47,8 +47,9 @@ def _macs(program: core.Jaxpr) -> int:
             summed = math.prod(shape[axis] for axis in contracted)
             total += math.prod(equation.outvars[0].aval.shape) * summed
         else:
+            times = equation.params["length"] if equation.primitive.name == "scan" else 1
             for inner in _inner(equation.params):
-                total += _macs(inner)
+                total += times * _macs(inner)
     return total
 
 

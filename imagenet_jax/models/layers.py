@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from imagenet_jax.models.norm import BatchNorm
+from imagenet_jax.models.norm import BatchNorm, sign
 
 # torch's kaiming_normal_(mode="fan_out")
 kaiming = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -31,6 +31,8 @@ class Layers:
       bn_momentum: share of the old running statistics kept; None: the model's own.
       bn_epsilon: added to the variance; None: the model's own.
       axis_name: mapped axis over which the batch is spread under shard_map or pmap.
+      fused_norm: normalise in fewer passes over memory, where a layer can (`pointwise_norm`,
+        `norm_max_pool`); for batches that are one group on each device.
       remat: compute the activations within a block again in the backward pass, not keep them.
     """
 
@@ -39,6 +41,7 @@ class Layers:
     bn_momentum: float | None = None
     bn_epsilon: float | None = None
     axis_name: str | None = None
+    fused_norm: bool = False
     remat: bool = False
 
     def own(self, *, bn_momentum: float = 0.9, bn_epsilon: float = 1e-5) -> "Layers":
@@ -60,8 +63,12 @@ class Layers:
         groups: int = 1,
         bias: bool = False,
         init: Callable = kaiming,
+        **options: Any,
     ) -> nn.Conv:
-        """A convolution; padded by (kernel - 1) // 2 on each side unless `padding` says else."""
+        """A convolution; padded by (kernel - 1) // 2 on each side unless `padding` says else.
+
+        `options` go to flax's module.
+        """
         size = (kernel, kernel) if isinstance(kernel, int) else kernel
         if padding is None:
             padding = tuple((side - 1) // 2 for side in size)
@@ -77,6 +84,7 @@ class Layers:
             dtype=self.dtype,
             kernel_init=init,
             name=name,
+            **options,
         )
 
     def norm(self, *, name: str, scale_init: Callable = nn.initializers.ones) -> BatchNorm:
@@ -91,6 +99,58 @@ class Layers:
             axis_name=self.axis_name,
             name=name,
         )
+
+    def pointwise_norm(
+        self,
+        features: int,
+        x: jax.Array,
+        train: bool,
+        *,
+        conv: str,
+        norm: str,
+        stride: int = 1,
+        scale_init: Callable = nn.initializers.ones,
+    ) -> jax.Array:
+        """The 1x1 convolution named `conv` of x [B, H, W, C] and the batch normalisation `norm`.
+
+        In training in one pass over memory, see `pointwise`, if the result is wide and x is not.
+        """
+        convolution = self.conv(features, 1, stride, name=conv)
+        normalise = self.norm(scale_init=scale_init, name=norm)
+        plain = not self.fused_norm or not train or features < max(128, 2 * x.shape[-1])
+        if plain or convolution.is_initializing():
+            return normalise(convolution(x), train)
+        kernel = convolution.variables["params"]["kernel"][0, 0]
+        if stride > 1:
+            # Else XLA would move the slice before the ReLU, and keep what came before it as well.
+            x = jax.lax.optimization_barrier(x)[:, ::stride, ::stride]
+        return normalise(x, train, kernel=kernel)
+
+    def norm_max_pool(
+        self,
+        conv: Callable[..., nn.Conv],
+        x: jax.Array,
+        train: bool,
+        *,
+        norm: str,
+        max_pool: Callable,
+    ) -> jax.Array:
+        """max_pool(normalised conv()(x)), in training as normalised max_pool(conv()(x)).
+
+        The kernel gets the signs of the scales, so that the largest values stay the largest.
+        `conv` is `Layers.conv` with its arguments bound, `norm` the name of the norm.
+        """
+        normalise = self.norm(name=norm)
+        if not self.fused_norm:
+            return max_pool(normalise(conv()(x), train))
+        params = normalise.variables.get("params")
+        signs = 1.0 if params is None else sign(params["scale"])
+
+        def signed(x: jax.Array, kernel: jax.Array, *args: Any, **options: Any) -> jax.Array:
+            kernel = kernel * jnp.asarray(signs, kernel.dtype)
+            return jax.lax.conv_general_dilated(x, kernel, *args, **options)
+
+        return normalise(conv(conv_general_dilated=signed)(x), train, max_pool=max_pool)
 
     def dense(
         self,
@@ -139,19 +199,19 @@ class Dropout(nn.Module):
     does not depend on the devices.
 
     Attributes:
-      rate: probability of being dropped, 0 to 1.
+      rate: probability of being dropped, 0 to 1; an array where it differs in a loop.
       whole_example: drop all values of an example or none.
       axis_name: mapped axis over which the batch is spread.
     """
 
-    rate: float
+    rate: float | jax.Array
     whole_example: bool = False
     axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """x [B, ...]; in training the model needs rngs={"dropout": key}."""
-        if not train or not self.rate:
+        if not train or (isinstance(self.rate, float | int) and not self.rate):
             return x
         rows = jnp.arange(x.shape[0])
         if self.axis_name:

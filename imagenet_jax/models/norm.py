@@ -1,10 +1,18 @@
 """Batch normalisation over groups of images, the same on any number of devices."""
 
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+from imagenet_jax.models.pointwise import moments, product_statistics, scaled_product
+
+
+def sign(scale: jax.Array) -> jax.Array:
+    """-1 where negative, else 1; without gradient."""
+    return jax.lax.stop_gradient(jnp.where(scale < 0, -1.0, 1.0).astype(scale.dtype))
 
 
 class BatchNorm(nn.Module):
@@ -34,9 +42,28 @@ class BatchNorm(nn.Module):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Normalises x [B, ..., C] over all axes but the last; B divisible by group_size."""
-        channels = x.shape[-1]
+    def __call__(
+        self,
+        x: jax.Array,
+        train: bool,
+        *,
+        kernel: jax.Array | None = None,
+        max_pool: Callable[[jax.Array], jax.Array] | None = None,
+    ) -> jax.Array:
+        """Normalises over all axes but the last.
+
+        Args:
+          x: [B, ..., C]; B divisible by group_size.
+          train: by the statistics of each group, not by the running ones.
+          kernel: [C, D]; normalise x @ kernel, as `pointwise` does. x is [B, H, W, C] then.
+          max_pool: pool the result, given x of which channels have been multiplied by
+            `sign(scale)`. As scaling and shifting keep the order then, x is pooled, and the
+            rest has fewer pixels to do.
+
+        Raises:
+          ValueError: if the batch does not divide into groups.
+        """
+        channels = (x if kernel is None else kernel).shape[-1]
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,), jnp.float32)
         scale = self.param("scale", self.scale_init, (channels,), jnp.float32)
@@ -48,9 +75,12 @@ class BatchNorm(nn.Module):
                 f"BatchNorm: {x.shape[0]} images do not divide into groups of {self.group_size}"
             )
         # The spatial axes stay apart: XLA's CPU backend is up to 18x slower on [G, N, C].
-        grouped = x.reshape(groups, x.shape[0] // groups, *x.shape[1:])
+        grouped = x.astype(self.dtype).reshape(groups, x.shape[0] // groups, *x.shape[1:])
+        if kernel is not None:
+            kernel = kernel.astype(self.dtype).astype(self._wide_dtype)
         if train:
-            mean, var, count = self._statistics(grouped)
+            mean, var, count = self._statistics(grouped, kernel)
+            mean = mean if max_pool is None else mean * sign(scale)
             if not self.is_initializing():
                 unbiased = var * (count / max(count - 1, 1))
                 keep = self.momentum
@@ -61,20 +91,35 @@ class BatchNorm(nn.Module):
 
         factor = scale * jax.lax.rsqrt(var + self.epsilon)
         shift = bias - mean * factor
-        per_group = (len(factor), *[1] * (x.ndim - 1), channels)
-        out = self._wide(grouped) * factor.reshape(per_group) + shift.reshape(per_group)
-        return out.astype(self.dtype).reshape(x.shape)
+        if max_pool is not None:
+            pooled = max_pool(x.astype(self.dtype))
+            grouped, factor = pooled.reshape(groups, -1, *pooled.shape[1:]), factor * sign(scale)
+        if kernel is None:
+            per_group = (len(factor), *[1] * (x.ndim - 1), channels)
+            wide = grouped.astype(self._wide_dtype)
+            out = wide * factor.reshape(per_group) + shift.reshape(per_group)
+        else:
+            out = scaled_product(grouped, kernel, factor, shift)
+        return out.astype(self.dtype).reshape(-1, *out.shape[2:])
 
-    def _statistics(self, grouped: jax.Array) -> tuple[jax.Array, jax.Array, int]:
+    def _statistics(
+        self, grouped: jax.Array, kernel: jax.Array | None
+    ) -> tuple[jax.Array, jax.Array, int]:
         """Mean and biased variance [G, C] of [G, N, ..., C], and the values behind each."""
-        wide = self._wide(grouped)
         axes = tuple(range(1, grouped.ndim - 1))
-        mean, mean_square = wide.mean(axes), jnp.square(wide).mean(axes)
-        count = grouped.size // mean.size
+        if kernel is None:
+            wide = grouped.astype(self._wide_dtype)
+            first, second = wide.mean(axes), jnp.square(wide).mean(axes)
+        else:
+            first, second = moments(grouped)
+        count = grouped.size // (len(grouped) * grouped.shape[-1])
         if self.axis_name and not self.group_size:
-            mean, mean_square = jax.lax.pmean((mean, mean_square), self.axis_name)
+            first, second = jax.lax.pmean((first, second), self.axis_name)
             count *= jax.lax.axis_size(self.axis_name)
-        return mean, jnp.maximum(mean_square - jnp.square(mean), 0), count
+        if kernel is None:
+            return first, jnp.maximum(second - jnp.square(first), 0), count
+        return *product_statistics(first, second, kernel), count
 
-    def _wide(self, x: jax.Array) -> jax.Array:
-        return x.astype(jnp.promote_types(jnp.float32, self.dtype))
+    @property
+    def _wide_dtype(self) -> Any:
+        return jnp.promote_types(jnp.float32, self.dtype)

@@ -54,8 +54,8 @@ class Bottleneck(nn.Module):
         y = nn.relu(layers.norm(name="bn1")(y, train))
         y = layers.conv(inner, 3, self.stride, groups=self.groups, name="conv2")(y)
         y = nn.relu(layers.norm(name="bn2")(y, train))
-        y = layers.conv(self.width * self.expansion, 1, name="conv3")(y)
-        y = layers.norm(scale_init=self.last_scale, name="bn3")(y, train)
+        names = {"conv": "conv3", "norm": "bn3", "scale_init": self.last_scale}
+        y = layers.pointwise_norm(self.width * self.expansion, y, train, **names)
         return nn.relu(y + _shortcut(self, x, y.shape, train))
 
 
@@ -63,8 +63,8 @@ def _shortcut(block: nn.Module, x: jax.Array, shape: Sequence[int], train: bool)
     """The identity where shapes agree, else a strided 1x1 convolution (option B of the paper)."""
     if x.shape == tuple(shape):
         return x
-    x = block.layers.conv(shape[-1], 1, block.stride, name="downsample.0")(x)
-    return block.layers.norm(name="downsample.1")(x, train)
+    names = {"conv": "downsample.0", "norm": "downsample.1"}
+    return block.layers.pointwise_norm(shape[-1], x, train, stride=block.stride, **names)
 
 
 class ResNet(nn.Module):
@@ -97,10 +97,12 @@ class ResNet(nn.Module):
         """Logits float32 [B, num_classes]."""
         layers, x = self.layers, image.astype(self.layers.dtype)
         kernel, stride = {"imagenet": (7, 2), "cifar": (3, 1), "cifar_half": (4, 2)}[self.stem]
-        x = layers.conv(self.width, kernel, stride, name="conv1")(x)
-        x = nn.relu(layers.norm(name="bn1")(x, train))
+        stem = partial(layers.conv, self.width, kernel, stride, name="conv1")
         if self.stem == "imagenet":
-            x = max_pool(x, 3, 2, 1)
+            pool = partial(max_pool, window=3, stride=2, padding=1)
+            x = nn.relu(layers.norm_max_pool(stem, x, train, norm="bn1", max_pool=pool))
+        else:
+            x = nn.relu(layers.norm(name="bn1")(stem()(x), train))
         zero = self.zero_init_residual
         for stage, size in enumerate(self.stage_sizes):
             for index in range(size):

@@ -6,6 +6,7 @@ et al. 2020, https://arxiv.org/abs/2012.12877), which differ in their training o
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -91,6 +92,8 @@ class ViT(nn.Module):
       dropout: rate after the position embedding and in the blocks.
       drop_path: rate of stochastic depth of the last block; it rises from 0.
       layer_scale: see `EncoderBlock`.
+      scan: compile one block in a loop instead of `depth` blocks in a row; the parameters stay
+        as they are, the random numbers of dropout become others.
       layers: see `layers.Layers`.
     """
 
@@ -103,6 +106,7 @@ class ViT(nn.Module):
     dropout: float = 0.0
     drop_path: float = 0.0
     layer_scale: float = 0.0
+    scan: bool = False
     layers: Layers = Layers()
 
     @nn.compact
@@ -118,15 +122,40 @@ class ViT(nn.Module):
             x = jnp.concatenate([token, x], 1)
         place = self.param("pos_embed", normal_02, (1, *x.shape[1:]), jnp.float32)
         x = layers.dropout(self.dropout)(x + place.astype(x.dtype), train)
-        for number, rate in enumerate(linear_rates(self.drop_path, self.depth)):
-            make = partial(layers.block(EncoderBlock), self.heads, self.dropout, rate)
-            x = make(self.layer_scale, layers, name=f"blocks.{number}")(x, train)
+        x = self._encode(x, train)
         if self.pool == "token":
             x = layers.layer_norm(name="norm")(x[:, 0])
         else:
             x = layers.layer_norm(name="fc_norm")(x.mean(1, dtype=wide(x.dtype)))
         zeros = nn.initializers.zeros
         return layers.head(self.num_classes, init=zeros, name="head")(x)
+
+    @nn.nowrap
+    def _encode(self, x: jax.Array, train: bool) -> jax.Array:
+        """The blocks, one after the other."""
+        names = [f"blocks.{number}" for number in range(self.depth)]
+        rates = linear_rates(self.drop_path, self.depth)
+
+        def block(rate: float | jax.Array, **place: Any) -> nn.Module:
+            make = self.layers.block(EncoderBlock)
+            return make(self.heads, self.dropout, rate, self.layer_scale, self.layers, **place)
+
+        if not self.scan or self.is_initializing():
+            for name, rate in zip(names, rates, strict=True):
+                x = block(rate, name=name)(x, train)
+            return x
+
+        key = self.make_rng("dropout") if self.has_rng("dropout") else None
+
+        def body(x: jax.Array, layer: tuple[Any, jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+            params, rate, number = layer
+            rngs = {} if key is None else {"dropout": jax.random.fold_in(key, number)}
+            rate = rate if self.drop_path else 0.0
+            return block(rate, parent=None).apply({"params": params}, x, train, rngs=rngs), None
+
+        params = [self.variables["params"][name] for name in names]
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
+        return jax.lax.scan(body, x, (stacked, jnp.array(rates), jnp.arange(self.depth)))[0]
 
 
 _TINY = partial(ViT, width=192, depth=12, heads=3)

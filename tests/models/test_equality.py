@@ -151,6 +151,7 @@ def loss_and_gradient(name, model, x, labels):
     variables = jax.tree.map(lambda array: array.astype(np.float64), variables)
     none = ("dropout", "drop_path", "auxiliary_dropout")
     options = {option: 0.0 for option in none if hasattr(ours, option)}
+    options["fused_norm"] = True
     if "lite" in name:
         options["bn_momentum"] = 0.9  # timm's; ours is TensorFlow's
     ours = create_model(name, num_classes=1000, dtype=jnp.float64, **options)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from imagenet_jax.models import create_model
+from imagenet_jax.models.cost import count_macs
 from imagenet_jax.models.layers import (
     Dropout,
     adaptive_avg_pool,
@@ -101,3 +102,45 @@ def test_rematerialisation_changes_memory_not_names_or_numbers(name):
 
     counts = [count(m, v) for m, v in zip((plain, remat), shapes, strict=True)]
     assert counts[0] == 0 < counts[1]
+
+
+@pytest.mark.parametrize("options", [{}, {"remat": True}])
+def test_scan_changes_the_program_not_names_or_numbers(options):
+    options = {"num_classes": 3, "pool": "avg", "depth": 3, "layer_scale": 0.5} | options
+    rows, loop = (create_model("vit_ti16", **options, scan=scan) for scan in (False, True))
+    x = jax.random.normal(jax.random.key(0), (2, 32, 32, 3))
+    variables = loop.init(jax.random.key(1), x, train=False)
+    kernel = variables["params"]["head"]["kernel"]
+    variables["params"]["head"]["kernel"] = jax.random.normal(jax.random.key(3), kernel.shape)
+    shapes = jax.tree.map(jnp.shape, rows.init(jax.random.key(1), x, train=False))
+    assert jax.tree.map(jnp.shape, variables) == shapes
+    assert count_macs(loop, 32) == count_macs(rows, 32)
+
+    def gradient(model):
+        return jax.jit(jax.grad(lambda v: jnp.square(model.apply(v, x, train=True)).sum()))
+
+    expected, found = gradient(rows)(variables), gradient(loop)(variables)
+    for one, other in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):
+        np.testing.assert_allclose(other, one, atol=1e-4 * np.abs(one).max())
+    text = gradient(loop).lower(variables).as_text(), gradient(rows).lower(variables).as_text()
+    assert 2 * text[0].count("stablehlo.dot_general") < 1.6 * text[1].count("stablehlo.dot_general")
+
+
+def test_scan_draws_dropout_at_the_rate_of_each_block():
+    """The first block of three is never dropped, the last always but for one in a hundred."""
+    options = {"num_classes": 3, "pool": "avg", "depth": 3, "drop_path": 0.99, "scan": True}
+    model = create_model("vit_ti16", **options)
+    x = jax.random.normal(jax.random.key(0), (4, 32, 32, 3))
+    variables = model.init(jax.random.key(1), x, train=False)
+    kernel = variables["params"]["head"]["kernel"]
+    variables["params"]["head"]["kernel"] = jax.random.normal(jax.random.key(3), kernel.shape)
+
+    def loss_fn(params):
+        logits = model.apply({"params": params}, x, train=True, rngs={"dropout": jax.random.key(2)})
+        return jnp.square(logits).sum()
+
+    gradient = jax.jit(jax.grad(loss_fn))(variables["params"])
+    sizes = [
+        np.abs(gradient[f"blocks.{number}"]["mlp"]["fc1"]["kernel"]).max() for number in range(3)
+    ]
+    assert sizes[0] > 0 and sizes[2] == 0

@@ -1,0 +1,59 @@
+"""ViT-S/16 on ImageNet: the plain 90-epoch recipe of Beyer et al. 2022.
+
+Command:   python launch.py --config=configs/vit_s16.py --workdir=DIR --config.data.dir=TFDS_DIR
+Hardware:  8 accelerators with 16 GB or more (128 images each). On fewer, keep batch_size and set
+           accumulate.
+Accuracy:  76.5 % top-1 in the paper (https://arxiv.org/abs/2205.01580, Table 1; google-research/
+           big_vision, configs/vit_s16_i1k.py). Not yet run by this project. Theirs has fixed
+           sine-cosine position embeddings where this one learns them, and keeps the first moment
+           in bfloat16. It decays parameters by 1e-4 of them a step at the peak: 0.1 times the
+           learning rate here.
+"""
+
+from imagenet_jax.config import base_config
+
+
+def get_config():
+    config = base_config()
+    config.seed = 0
+    config.batch_size = 1024
+    config.duration = "90 epochs"
+    config.partitioner = "jit"
+    config.model.name = "vit_s16"
+    config.model.pool = "avg"
+    config.model.dtype = "bfloat16"
+    config.data.name = "imagenet2012"
+    config.data.train_split = "train"
+    config.data.eval_split = "validation"
+    config.data.image_size = 224
+    config.data.train_crop = "random_resized_crop"
+    config.data.crop_area = (0.05, 1.0)
+    config.data.crop_ratio = (3 / 4, 4 / 3)
+    config.data.policy = "randaugment"
+    config.data.policy_ops = 2
+    config.data.policy_magnitude = 10
+    config.data.eval_crop = "center_crop"
+    config.data.eval_crop_fraction = 0.875
+    config.data.resize_method = "bilinear"
+    config.augment.flip = True
+    config.augment.mixup = 0.2
+    config.augment.mix_per = "batch"
+    config.augment.mean = (0.5, 0.5, 0.5)
+    config.augment.std = (0.5, 0.5, 0.5)
+    config.loss.label_smoothing = 0.0
+    config.optim.name = "adamw"
+    config.optim.learning_rate = 1e-3
+    config.optim.b1 = 0.9
+    config.optim.b2 = 0.999
+    config.optim.eps = 1e-8
+    config.optim.weight_decay = 0.1
+    config.optim.decay_norm_and_bias = True
+    config.optim.clip_norm = 1.0
+    config.schedule.name = "cosine"
+    config.schedule.warmup = "10000 steps"
+    config.schedule.end = 0.0
+    config.eval.batch_size = 1024
+    config.eval.every = "1 epochs"
+    config.checkpoint.every = "1 epochs"
+    config.log.every = "100 steps"
+    return config

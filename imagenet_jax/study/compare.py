@@ -1,0 +1,53 @@
+"""Two studies side by side: ratios, and what changed in the program."""
+
+from collections import Counter
+from typing import Any
+
+_RATIOS = (
+    *("compile_seconds", "flops", "bytes_accessed", "operation_bytes", "estimated_cycles"),
+    *("peak_bytes", "temporary_bytes", "generated_code_bytes", "fusions", "copies"),
+    *("all_reduces", "collective_seconds", "predicted_step_seconds"),
+    *("predicted_images_per_second_per_chip", "mfu"),
+)
+SHOWN = 10
+
+
+def compare(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Facts of two variants with all their operations, see `study.read_report`.
+
+    Returns:
+      "ratios": {fact: [A, B, B / A or None]}; "kinds": {kind of operation: [A, B]} where the
+      numbers differ; "lost" and "new": the costliest operations that only A and only B have,
+      told apart by layer, phase, kind and shape.
+    """
+    ratios = {
+        name: [one[name], other[name], other[name] / one[name] if one[name] else None]
+        for name in _RATIOS
+    }
+    kinds = [Counter(op["kind"] for op in side["operations"]) for side in (one, other)]
+    return {
+        "ratios": ratios,
+        "kinds": {
+            kind: [count[kind] for count in kinds]
+            for kind in sorted(set(kinds[0]) | set(kinds[1]))
+            if kinds[0][kind] != kinds[1][kind]
+        },
+        "lost": _only(one["operations"], other["operations"]),
+        "new": _only(other["operations"], one["operations"]),
+    }
+
+
+def _only(operations: list[dict[str, Any]], others: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Operations without a counterpart, the costliest first."""
+
+    def identity(operation: dict[str, Any]) -> tuple[str, ...]:
+        return tuple(operation[field] for field in ("layer", "phase", "kind", "shape"))
+
+    left = Counter(identity(operation) for operation in others)
+    alone = []
+    for operation in operations:
+        if left[identity(operation)]:
+            left[identity(operation)] -= 1
+        else:
+            alone.append(operation)
+    return sorted(alone, key=lambda operation: -operation["seconds"])[:SHOWN]

@@ -1,0 +1,166 @@
+"""Reads the scheduled HLO of a compiled step: its instructions and where they come from."""
+
+import dataclasses
+import functools
+import math
+import re
+
+_BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "f64": 8}
+_BYTES |= {"s64": 8, "u64": 8, "c64": 8, "f8e4m3fn": 1, "f8e5m2": 1, "f8e4m3": 1, "s4": 1, "u4": 1}
+_ARRAY = re.compile(r"\b([a-z]+\d*\w*)\[([\d,]*)\](\{[^}]*\})?")
+_LINE = re.compile(r"^\s+(?:ROOT )?%(\S+) = (\(.*?\)|\S+) ([\w\-]+)\((.*)$")
+_COMPUTATION = re.compile(r"^(?:ENTRY )?%(\S+) \(.*\{$")
+
+
+@dataclasses.dataclass(frozen=True)
+class Instruction:
+    """One line of a computation.
+
+    Attributes:
+      name, opcode: as in the HLO.
+      shape: of the result, with layout, e.g. "bf16[128,56,56,256]{3,0,2,1}".
+      operands: names of instructions.
+      rest: all that follows the operands: attributes, metadata, backend_config.
+    """
+
+    name: str
+    opcode: str
+    shape: str
+    operands: tuple[str, ...]
+    rest: str
+
+    @property
+    def op_name(self) -> str:
+        """JAX's path of the operation, e.g. "jit(train_step)/jvp(ResNet)/layer1.0/conv1/..."."""
+        found = re.search(r'op_name="([^"]*)"', self.rest)
+        return found[1] if found else ""
+
+    @property
+    def cycles(self) -> int:
+        """The TPU compiler's estimate; 0 where it gives none."""
+        found = re.search(r'"estimated_cycles":"(\d+)"', self.rest)
+        return int(found[1]) if found else 0
+
+    @property
+    def called(self) -> tuple[str, ...]:
+        """Computations that it runs."""
+        one = re.findall(r"(?:calls|body|to_apply)=%([\w.\-]+)", self.rest)
+        return tuple(one)
+
+    @property
+    def trips(self) -> int:
+        """How often a loop runs; 1 for all that is no loop, or where XLA does not know."""
+        found = re.search(r'"known_trip_count":\{"n":"(\d+)"', self.rest)
+        return int(found[1]) if found else 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Module:
+    """A compiled program: {computation: {name: instruction}} in the order of the schedule."""
+
+    computations: dict[str, dict[str, Instruction]]
+    entry: str
+    header: str
+    frames: dict[int, str]
+
+    def main(self) -> list[tuple[Instruction, int]]:
+        """The instructions that run, and how often in a step: of the entry and of loops in it."""
+        return self._running(self.entry, 1)
+
+    def _running(self, computation: str, times: int) -> list[tuple[Instruction, int]]:
+        running = []
+        for instruction in self.computations[computation].values():
+            if instruction.opcode == "while":
+                for body in instruction.called:
+                    running += self._running(body, times * instruction.trips)
+            else:
+                running.append((instruction, times))
+        return running
+
+    def inside(self, instruction: Instruction) -> list[Instruction]:
+        """The instruction, or all of the fusion that it stands for."""
+        found = [instruction]
+        for name in instruction.called if instruction.opcode != "while" else ():
+            for inner in self.computations.get(name, {}).values():
+                found += self.inside(inner)
+        return found
+
+    @functools.cached_property
+    def shapes(self) -> dict[str, str]:
+        """{instruction: shape}; names are unique within a module."""
+        return {
+            name: instruction.shape
+            for computation in self.computations.values()
+            for name, instruction in computation.items()
+        }
+
+    def source(self, instruction: Instruction) -> str:
+        """FILE:LINE that asked for the instruction; "" where unknown."""
+        frame = re.search(r"stack_frame_id=(\d+)", instruction.rest)
+        if frame:
+            return self.frames.get(int(frame[1]), "")
+        old = re.search(r'source_file="([^"]*)" source_line=(\d+)', instruction.rest)
+        return f"{old[1]}:{old[2]}" if old else ""
+
+    @property
+    def aliased_outputs(self) -> int:
+        """Outputs that reuse the memory of a donated input."""
+        return len(re.findall(r"(?:may|must)-alias", self.header))
+
+
+def read_hlo(text: str) -> Module:
+    """Reads `compiled.as_text()`."""
+    computations: dict[str, dict[str, Instruction]] = {}
+    entry, current = "", None
+    for line in text.splitlines():
+        if line.endswith("{") and (found := _COMPUTATION.match(line)):
+            current = computations.setdefault(found[1], {})
+            entry = found[1] if line.startswith("ENTRY") else entry
+        elif current is not None and (found := _LINE.match(line)):
+            name, shape, opcode, rest = found.groups()
+            inputs, _, attributes = rest.partition("), ") if "), " in rest else (rest, "", "")
+            operands = tuple(re.findall(r"%([\w.\-]+)", inputs))
+            current[name] = Instruction(name, opcode, shape, operands, attributes)
+    return Module(computations, entry, text.partition("\n")[0], _frames(text))
+
+
+def _frames(text: str) -> dict[int, str]:
+    """{frame: FILE:LINE} from the tables before the first computation."""
+    tables: dict[str, dict[int, str]] = {}
+    current = None
+    for line in text[: text.find("\n}\n")].splitlines():
+        if line in ("FileNames", "FunctionNames", "FileLocations", "StackFrames"):
+            current = tables.setdefault(line, {})
+        elif current is not None and (found := re.match(r"(\d+) (.*)", line)):
+            current[int(found[1])] = found[2]
+    files = {number: name.strip('"') for number, name in tables.get("FileNames", {}).items()}
+
+    def place(location: int) -> str:
+        fields = dict(re.findall(r"(\w+)=(\d+)", tables["FileLocations"][location]))
+        line = fields.get("line") or fields.get("start_line")
+        return f"{files[int(fields['file_name_id'])]}:{line}"
+
+    frames = {}
+    for number, frame in tables.get("StackFrames", {}).items():
+        location = re.search(r"file_location_id=(\d+)", frame)
+        frames[number] = place(int(location[1])) if location else ""
+    return frames
+
+
+def shape_bytes(shape: str) -> int:
+    """Bytes of an array or a tuple of arrays, without padding."""
+    return sum(
+        _BYTES.get(dtype, 4) * math.prod(int(side) for side in sides.split(",") if side)
+        for dtype, sides, _ in _ARRAY.findall(shape)
+    )
+
+
+def sides_of(shape: str) -> list[int]:
+    """Sides of the first array of a shape."""
+    found = _ARRAY.search(shape)
+    return [int(side) for side in found[2].split(",") if side] if found else []
+
+
+def plain_shape(shape: str) -> str:
+    """Without tiles and memory spaces: "bf16[128,56,56,256]{3,0,2,1}"."""
+    return re.sub(r":[^}]*\}", "}", re.sub(r"/\*[^*]*\*/", "", shape))

@@ -1,0 +1,137 @@
+"""`launch.py study`: compiles the step of a config for one or several ways to run it."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_collections
+
+from imagenet_jax.errors import ConfigError, UserError
+from imagenet_jax.study.chips import Chip
+from imagenet_jax.study.compare import compare
+from imagenet_jax.study.operations import Operation
+from imagenet_jax.study.pictures import plot_layers, plot_roofline, plot_scaling
+from imagenet_jax.study.topology import find_hardware
+from imagenet_jax.study.variant import Variant, jax_versions, study_variant
+from imagenet_jax.writers import write_summary
+
+TOP = 15
+
+
+def study(
+    config: ml_collections.ConfigDict,
+    workdir: Path,
+    *,
+    topologies: Sequence[str] = ("",),
+    partitioners: Sequence[str] = (),
+    batches: Sequence[int] = (),
+    strong: int = 0,
+    trace: bool = False,
+) -> dict[str, Any]:
+    """Studies every combination; saves what it finds in workdir/study.
+
+    Each variant leaves the compiled program (NAME.hlo), its operations (NAME.json), and two
+    pictures (NAME_roofline.png, NAME_layers.png).
+
+    Args:
+      config: of the training run.
+      workdir: folder of the run; need not exist.
+      topologies: see `topology.find_hardware`; "" for the attached devices.
+      partitioners: "jit", "shard_map", "pmap"; none: the config's.
+      batches: images per device; none: the config's batch spread over the devices.
+      strong: if not 0, a global batch to be divided among the devices of each topology; then
+        and where several topologies of one kind are given, scaling.png is drawn.
+      trace: on attached devices, also keep a profile of a few steps in NAME_trace.
+
+    Returns:
+      "variants": list of the facts of each, see `variant.Variant`; "versions"; "folder".
+
+    Raises:
+      UserError: for a topology that does not exist or a compiler that is not installed.
+      ConfigError: for a config that `train` refuses.
+    """
+    prepare_compilers(topologies)
+    folder = workdir / "study"
+    folder.mkdir(parents=True, exist_ok=True)
+    found = []
+    for topology in topologies:
+        hardware = find_hardware(topology)
+        devices = hardware.mesh.size
+        sizes = batches or [max(1, (strong or config.batch_size) // devices)]
+        for partitioner in partitioners or [config.partitioner]:
+            for batch in sizes:
+                name = variant_name(topology, partitioner, batch)
+                variant = study_variant(
+                    config,
+                    hardware,
+                    partitioner=partitioner,
+                    batch_per_device=batch,
+                    trace=folder / f"{name}_trace" if trace else None,
+                )
+                _save(variant, folder / name, hardware.chip)
+                found.append(variant.facts)
+    if len({facts["num_devices"] for facts in found}) > 1:
+        plot_scaling(found, folder / "scaling.png")
+    return {"variants": found, "versions": jax_versions(), "folder": str(folder)}
+
+
+def prepare_compilers(topologies: Sequence[str]) -> None:
+    """Settings that XLA's compilers read once, before the first use of JAX."""
+    jax.config.update("jax_enable_compilation_cache", False)  # compile times are results here
+    if all(topologies):  # nothing runs, so a TPU or GPU of this machine can stay free
+        jax.config.update("jax_platforms", "cpu")
+    if "xla_gpu_autotune_level" not in os.environ.get("XLA_FLAGS", "") and all(topologies):
+        # There is no GPU to time candidates on.
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_autotune_level=0"
+
+
+def variant_name(topology: str, partitioner: str, batch_per_device: int) -> str:
+    """A file name, e.g. "v5e_2x2_shard_map_128"."""
+    return f"{topology.replace(':', '_') or 'attached'}_{partitioner}_{batch_per_device}"
+
+
+def _save(variant: Variant, stem: Path, chip: Chip) -> None:
+    """Writes what a variant leaves, to STEM.hlo and so on."""
+    facts = variant.facts
+    facts["operations"] = [_listed(op) for op in costliest(variant.operations, TOP)]
+    Path(f"{stem}.hlo").write_text(variant.text)
+    listed = [_listed(operation) for operation in variant.operations]
+    write_summary(Path(f"{stem}.json"), facts | {"operations": listed})
+    plot_roofline(variant.operations, chip, facts, Path(f"{stem}_roofline.png"))
+    plot_layers(facts, Path(f"{stem}_layers.png"))
+
+
+def costliest(operations: list[Operation], count: int) -> list[Operation]:
+    """By predicted time, the longest first."""
+    return sorted(operations, key=lambda operation: -operation.seconds)[:count]
+
+
+def compare_reports(one: Path, other: Path) -> dict[str, Any]:
+    """Two saved variants side by side, see `compare.compare`. Raises as `read_report`."""
+    return compare(read_report(one), read_report(other))
+
+
+def _listed(operation: Operation) -> dict[str, Any]:
+    return vars(operation).copy()
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """A saved variant or --json of a study with one variant.
+
+    Raises:
+      UserError: if the file is neither.
+    """
+    try:
+        report = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is no report of a study: {error}") from error
+    variants = report.get("variants", [report])
+    if len(variants) != 1 or "predicted_step_seconds" not in variants[0]:
+        raise ConfigError(
+            f"{path} holds {len(variants)} variants; --compare wants reports of one, as in "
+            "WORKDIR/study/NAME.json"
+        )
+    return variants[0]

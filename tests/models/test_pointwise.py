@@ -1,0 +1,74 @@
+"""The layers that save passes over memory compute what convolution, norm and pooling do."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from imagenet_jax.models import create_model
+from imagenet_jax.models.pointwise import moments, product_statistics
+
+
+@pytest.fixture(autouse=True)
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def train_pass(model, variables, x):
+    """Loss, and gradients and statistics."""
+
+    def loss_fn(params):
+        variables_now = {"params": params, "batch_stats": variables["batch_stats"]}
+        logits, updated = model.apply(variables_now, x, train=True, mutable=["batch_stats"])
+        return jnp.square(logits).sum(), updated
+
+    return jax.jit(jax.value_and_grad(loss_fn, has_aux=True))(variables["params"])
+
+
+def test_fused_norm_changes_nothing_but_rounding():
+    """Logits, gradients and statistics in float64, with scales of both signs."""
+    options = {"num_classes": 3, "dtype": jnp.float64, "width": 32, "stage_sizes": (1, 1)}
+    plain, fused = (create_model("resnet50", **options, fused_norm=f) for f in (False, True))
+    x = jax.random.normal(jax.random.key(0), (4, 40, 32, 3), jnp.float64)
+    variables = plain.init(jax.random.key(1), x, train=False)
+    keys = iter(jax.random.split(jax.random.key(2), 100))
+    variables = jax.tree.map(
+        lambda a: a.astype(jnp.float64) + 0.1 * jax.random.normal(next(keys), a.shape), variables
+    )
+    scale = variables["params"]["bn1"]["scale"]
+    variables["params"]["bn1"]["scale"] = scale * jnp.resize(jnp.array([1.0, -1.0, 0.1]), (32,))
+
+    (loss, stats), gradient = train_pass(plain, variables, x)
+    (fused_loss, fused_stats), fused_gradient = train_pass(fused, variables, x)
+    assert fused_loss == pytest.approx(float(loss), rel=1e-9)
+    for ours, expected in zip(
+        jax.tree.leaves((fused_stats, fused_gradient)),
+        jax.tree.leaves((stats, gradient)),
+        strict=True,
+    ):
+        # Running statistics are stored in float32.
+        np.testing.assert_allclose(ours, expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max())
+    evaluate = [m.apply(variables, x, train=False) for m in (plain, fused)]
+    np.testing.assert_array_equal(*evaluate)
+
+
+def test_moments_of_the_input_give_the_statistics_of_the_product():
+    random = np.random.default_rng(0)
+    x = random.gamma(0.3, size=(2, 3, 4, 5, 6))
+    kernel = random.normal(size=(6, 7))
+    mean, variance = product_statistics(*moments(jnp.asarray(x)), jnp.asarray(kernel))
+    np.testing.assert_allclose(mean, (x @ kernel).mean((1, 2, 3)))
+    np.testing.assert_allclose(variance, (x @ kernel).var((1, 2, 3)))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_statistics_are_as_good_as_those_of_the_product(dtype):
+    """On what a ReLU lets through, with a mean of many deviations of the product."""
+    random = np.random.default_rng(0)
+    x = np.maximum(random.normal(2, 1, (1, 8, 14, 14, 64)), 0).astype(np.float32)
+    x = np.asarray(jnp.asarray(x, dtype).astype(jnp.float32))
+    kernel = random.normal(size=(64, 256)).astype(np.float32) / 8
+    _, variance = product_statistics(*moments(jnp.asarray(x, dtype)), jnp.asarray(kernel))
+    exact = (x.astype(np.float64) @ kernel.astype(np.float64)).var((1, 2, 3))
+    np.testing.assert_allclose(variance, exact, rtol=1e-4)

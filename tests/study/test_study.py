@@ -1,0 +1,96 @@
+"""The verb, on the attached devices: what it reports, saves, compares and refuses."""
+
+import json
+
+import jax
+import pytest
+
+import launch
+from imagenet_jax.study.topology import find_hardware
+
+FIELDS = (
+    *("topology", "partitioner", "batch_per_device", "num_devices", "compile_seconds", "flops"),
+    *("bytes_accessed", "estimated_cycles", "all_reduces", "peak_bytes", "fits", "mfu"),
+    *("predicted_step_seconds", "predicted_images_per_second_per_chip"),
+)
+SMALL = (
+    *("study", "--config=configs/fake_data.py", "--config.model.name=resnet8"),
+    *("--config.model.width=8", "--config.model.stem=cifar", "--config.data.image_size=8"),
+    *("--config.model.dtype=float32", "--config.model.bn_group_size=2"),
+    "--config.data.fake_classes=10",
+)
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    arguments = (f"--workdir={folder}", f"--json={folder}/result.json", "--batch_per_device=2,4")
+    assert launch.main([*SMALL, "--partitioner=shard_map", *arguments]) == 0
+    return folder, json.loads((folder / "result.json").read_text())
+
+
+def test_report(result):
+    folder, report = result
+    assert [v["batch_per_device"] for v in report["variants"]] == [2, 4]
+    for facts in report["variants"]:
+        assert set(FIELDS) <= set(facts)
+        assert facts["num_devices"] == 8 and facts["topology"] == "attached"
+        assert facts["fits"] and facts["all_reduces"] >= 1
+        # Gradients, metrics and running statistics cross the devices, activations do not.
+        parameters = 4 * 19_954
+        assert 0 < facts["collectives"]["all-reduce"]["bytes"] < 2 * parameters
+        assert set(facts["collectives"]) == {"all-reduce"}
+        assert facts["aliased_outputs"] > 50
+        assert facts["measured"]["step_seconds"] > facts["measured"]["dispatch_seconds"] > 0
+        assert {"forward", "backward", "optimizer", "input"} <= set(facts["phases"])
+        assert {"conv1", "bn1", "layer1.0", "layer3.0", "fc"} == set(facts["layers"]) - {"layer2.0"}
+    two, four = report["variants"]
+    assert four["flops"] == pytest.approx(2 * two["flops"], rel=0.2)
+    assert len(list((folder / "study").glob("*.png"))) == 4
+
+
+def test_compiler_and_model_agree_on_flops(result):
+    """Of 8x8 pixels a part of the 3x3 kernels reads padding only, which XLA leaves out."""
+    for facts in result[1]["variants"]:
+        assert facts["flops_per_image"] < 1.5 * facts["model_flops_per_image"]
+        assert facts["flops_per_image"] > 0.5 * facts["model_flops_per_image"]
+
+
+def test_compare(result, capsys):
+    study = result[0] / "study"
+    reports = [str(study / f"attached_shard_map_{batch}.json") for batch in (2, 4)]
+    assert launch.main(["study", "--compare", *reports, f"--json={study}/compare.json"]) == 0
+    found = json.loads((study / "compare.json").read_text())
+    assert found["ratios"]["flops"][2] == pytest.approx(2, rel=0.2)
+    assert found["new"] and found["lost"]
+    assert "only in B" in capsys.readouterr().out
+    assert launch.main(["study", "--compare", reports[0], reports[0]]) == 0
+    assert "PREDICTED" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("topology", ["v5e", "v5f:2x2", "v5e:2by2", "h200:1x8", "h200:0"])
+def test_unknown_topologies_list_those_that_exist(topology, capsys):
+    assert launch.main([*SMALL, f"--topology={topology}"]) == 1
+    error = capsys.readouterr().err
+    assert "v5e:16x16" in error or "h200:8" in error
+
+
+def test_missing_compilers_say_what_to_install(monkeypatch, capsys):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for topology, package in (("v5e:2x2", "libtpu"), ("h200:8", "jax-cuda13-plugin")):
+        assert launch.main([*SMALL, f"--topology={topology}"]) == 1
+        assert f"pip install {'--no-deps ' if 'cuda' in package else ''}{package}" in (
+            capsys.readouterr().err
+        )
+
+
+def test_pmap_is_for_attached_devices_only(result, capsys):
+    pytest.importorskip("libtpu")
+    assert launch.main([*SMALL, "--topology=v5e:2x2", "--partitioner=pmap"]) == 1
+    assert "shard_map compiles the same" in capsys.readouterr().err
+
+
+def test_attached_cpu_is_measured():
+    chip = find_hardware("").chip
+    assert chip.platform == jax.devices()[0].platform
+    assert 1e9 < chip.flops < 1e14 and 1e8 < chip.hbm_bandwidth < 1e13

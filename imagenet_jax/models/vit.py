@@ -23,11 +23,26 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        batch, tokens, channels = x.shape
-        shape = (batch, tokens, 3, self.heads, channels // self.heads)
-        qkv = self.layers.dense(3 * channels, name="qkv")(x).reshape(shape)
-        y = jax.nn.dot_product_attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])
-        return self.layers.dense(channels, name="proj")(y.reshape(x.shape))
+        channels, dtype = x.shape[-1], x.dtype
+        qkv = self.layers.dense(3 * channels, name="qkv")
+        proj = self.layers.dense(channels, name="proj")
+        if self.is_initializing():
+            return proj(jnp.split(qkv(x), 3, -1)[0])
+        # Each head's q, k and v come out of the products as the next one reads them: a product
+        # for all three, and a reshape after it, cost XLA six copies a block.
+        inner = qkv.variables["params"], proj.variables["params"]
+        inner, outer = jax.tree.map(lambda param: param.astype(dtype), inner)
+        kernels = jnp.moveaxis(inner["kernel"].reshape(channels, 3, self.heads, -1), 1, 0)
+        biases = inner["bias"].reshape(3, self.heads, 1, -1)
+        q, k, v = (
+            jnp.einsum("btc,chd->bhtd", x, kernel) + bias
+            for kernel, bias in zip(kernels, biases, strict=True)
+        )
+        logits = jnp.einsum("bhqd,bhkd->bhqk", q * q.shape[-1] ** -0.5, k)
+        weights = jax.nn.softmax(logits.astype(wide(dtype))).astype(dtype)
+        y = jnp.einsum("bhqk,bhkd->bhqd", weights, v)
+        kernel = outer["kernel"].reshape(self.heads, -1, channels)
+        return jnp.einsum("bhqd,hdc->bqc", y, kernel) + outer["bias"]
 
 
 class Mlp(nn.Module):

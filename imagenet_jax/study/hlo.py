@@ -47,12 +47,6 @@ class Instruction:
         one = re.findall(r"(?:calls|body|to_apply)=%([\w.\-]+)", self.rest)
         return tuple(one)
 
-    @property
-    def trips(self) -> int:
-        """How often a loop runs; 1 for all that is no loop, or where XLA does not know."""
-        found = re.search(r'"known_trip_count":\{"n":"(\d+)"', self.rest)
-        return int(found[1]) if found else 1
-
 
 @dataclasses.dataclass(frozen=True)
 class Module:
@@ -72,10 +66,24 @@ class Module:
         for instruction in self.computations[computation].values():
             if instruction.opcode == "while":
                 for body in instruction.called:
-                    running += self._running(body, times * instruction.trips)
+                    running += self._running(body, times * self.trips(instruction))
             else:
                 running.append((instruction, times))
         return running
+
+    def trips(self, loop: Instruction) -> int:
+        """How often a loop runs: what XLA knows, or what its condition compares with; else 1."""
+        known = re.search(r'"known_trip_count":\{"n":"(\d+)"', loop.rest)
+        if known:
+            return int(known[1])
+        condition = re.search(r"condition=%([\w.\-]+)", loop.rest)
+        limits = [
+            int(inner.rest.partition(")")[0])
+            for instruction in self.computations[condition[1]].values()
+            for inner in self.inside(instruction)
+            if inner.opcode == "constant" and inner.shape.startswith("s32[]")
+        ]
+        return limits[0] if len(limits) == 1 and limits[0] > 0 else 1
 
     def inside(self, instruction: Instruction) -> list[Instruction]:
         """The instruction, or all of the fusion that it stands for."""
@@ -120,7 +128,8 @@ def read_hlo(text: str) -> Module:
             name, shape, opcode, rest = found.groups()
             inputs, _, attributes = rest.partition("), ") if "), " in rest else (rest, "", "")
             operands = tuple(re.findall(r"%([\w.\-]+)", inputs))
-            current[name] = Instruction(name, opcode, shape, operands, attributes)
+            rest = rest if opcode == "constant" else attributes
+            current[name] = Instruction(name, opcode, shape, operands, rest)
     return Module(computations, entry, text.partition("\n")[0], _frames(text))
 
 

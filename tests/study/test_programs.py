@@ -69,15 +69,16 @@ def test_tpu_program(tpu):
     assert facts["estimated_cycles"] <= 0.85 * 106.6e6
     assert facts["temporary_bytes"] < 3.8e9
     large = [op for op in facts["operations"] if op["bytes"] > 50e6]
-    assert not [op for op in large if op["kind"] in ("transpose", "reshape")]
-    assert len([op for op in large if op["kind"] == "copy" and "S(" not in op["shape"]]) <= 20
+    # What starts with "copy-start" brings data to scratch memory beside other work.
+    moved = [op for op in large if op["kind"] in ("copy", "transpose", "reshape")]
+    assert all(op["name"].startswith("copy-start") for op in moved)
 
 
 def test_gpu_program(gpu):
     facts, hlo = gpu
     check_step(facts, hlo)
-    # jax 0.10.2: 1,516 fusions, 66 copies, 20 all-reduces, 11.2 GB temporaries. The flax example's step:
-    # 1,295, 107, 132 and 11.3.
+    # jax 0.10.2: 1,516 fusions, 66 copies, 20 all-reduces, 11.2 GB temporaries. The flax
+    # example's step: 1,295, 107, 132 and 11.3.
     assert facts["fusions"] <= 1_600
     assert facts["copies"] <= 80
     assert facts["all_reduces"] <= 24

@@ -121,10 +121,7 @@ class Layers:
         if plain or convolution.is_initializing():
             return normalise(convolution(x), train)
         kernel = convolution.variables["params"]["kernel"][0, 0]
-        if stride > 1:
-            # Else XLA would move the slice before the ReLU, and keep what came before it as well.
-            x = jax.lax.optimization_barrier(x)[:, ::stride, ::stride]
-        return normalise(x, train, kernel=kernel)
+        return normalise(x[:, ::stride, ::stride], train, kernel=kernel)
 
     def norm_max_pool(
         self,

@@ -1,9 +1,12 @@
 """What each operation of a compiled step costs, and which layer and phase it belongs to."""
 
 import dataclasses
+import functools
 import math
 import re
 from collections.abc import Callable, Sequence
+
+import numpy as np
 
 from imagenet_jax.study.chips import Chip
 from imagenet_jax.study.hlo import Instruction, Module, plain_shape, shape_bytes, sides_of
@@ -98,25 +101,55 @@ def _kind(opcode: str, instruction: Instruction, inner: list[Instruction]) -> st
 
 
 def flops_of(module: Module, instruction: Instruction) -> float:
-    """Two for each multiply-add of a convolution or a product; padding counts as data."""
-    conv = re.search(r"dim_labels=(\w+)_(\w+)->(\w+)", instruction.rest)
+    """Two for each multiply-add of a convolution or a product; none with padding."""
     operands = [module.shapes.get(name, "") for name in instruction.operands]
-    if conv and len(operands) > 1:
-        # Forward and the gradient of the input have the kernel as operand 1. cuDNN names
-        # arrays of the gradient of the kernel as in the forward pass, where it is the result.
-        kernel, output = operands[1], instruction.shape
+    labels = re.search(r"dim_labels=(\w+)_(\w+)->(\w+)", instruction.rest)
+    if labels and len(operands) > 1:
+        # cuDNN names the arrays of both gradients as in the forward pass.
+        image, kernel, output = operands[0], operands[1], instruction.shape
         if "convBackwardFilter" in instruction.rest:
             kernel, output = instruction.shape, operands[1]
         elif "convBackwardInput" in instruction.rest:
-            output = operands[0]
-        sides = sides_of(kernel)
-        return 2.0 * math.prod(sides_of(output)) * math.prod(sides) / sides[conv[2].index("o")]
+            image, output = instruction.shape, operands[0]
+        return 2.0 * _multiply_adds(instruction.rest, labels.groups(), image, kernel, output)
     dims = re.search(r'lhs_contracting_dim(?:ension)?s"?[=:][{\[]"?([\d",]*)', instruction.rest)
     if dims and operands and (instruction.opcode == "dot" or "gemm" in instruction.rest):
         sides = sides_of(operands[0])
         summed = math.prod(sides[int(d)] for d in re.findall(r"\d+", dims[1]))
         return 2.0 * math.prod(sides_of(instruction.shape)) * summed
     return 0.0
+
+
+def _multiply_adds(
+    attributes: str, labels: tuple[str, ...], image: str, kernel: str, output: str
+) -> int:
+    """Of a convolution: over pairs of an output and a place of the kernel that meet the image."""
+    image_sides, kernel_sides, output_sides = map(sides_of, (image, kernel, output))
+    window = re.search(r"window=\{([^}]*)\}", attributes)
+    fields = dict(field.split("=") for field in window[1].split()) if window else {}
+    count = output_sides[labels[2].index("b")] * output_sides[labels[2].index("f")]
+    count *= kernel_sides[labels[1].index("i")]
+    for axis in range(len(labels[0]) - 2):
+        numbers = {name: value.split("x")[axis] for name, value in fields.items()}
+        count *= _meetings(
+            image_sides[labels[0].index(str(axis))],
+            kernel_sides[labels[1].index(str(axis))],
+            output_sides[labels[2].index(str(axis))],
+            int(numbers.get("stride", 1)),
+            int(numbers.get("pad", "0_0").split("_")[0]),
+            int(numbers.get("lhs_dilate", 1)),
+            int(numbers.get("rhs_dilate", 1)),
+        )
+    return count
+
+
+@functools.cache
+def _meetings(
+    image: int, kernel: int, output: int, stride: int, pad: int, apart: int, kernel_apart: int
+) -> int:
+    """Pairs of an output and a place of the kernel along an axis; image values lie `apart`."""
+    places = np.arange(output)[:, None] * stride + np.arange(kernel) * kernel_apart - pad
+    return int(((places >= 0) & (places < image * apart) & (places % apart == 0)).sum())
 
 
 def place(op_name: str, kind: str = "") -> tuple[str, str]:

@@ -67,6 +67,28 @@ def test_flops_and_bytes_of_a_program():
     assert "test_operations.py" in source
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_padding_does_not_count(stride):
+    """A 3x3 kernel over 5x5 pixels and their padding, and its two gradients."""
+    shapes = [(2, 5, 5, 4), (3, 3, 4, 8)]
+    arguments = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+
+    def program(x, kernel):
+        def conv(x, kernel):
+            return jax.lax.conv_general_dilated(
+                x, kernel, (stride,) * 2, [(1, 1)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
+            )
+
+        out, vjp = jax.vjp(conv, x, kernel)
+        return out, vjp(out)
+
+    lowered = jax.jit(program).lower(*arguments)
+    module = read_hlo(lowered.compile().as_text())
+    along = sum(0 <= o * stride + k - 1 < 5 for o in range(-(-5 // stride)) for k in range(3))
+    flops = [op.flops for op in list_operations(module, CHIPS["h100"]) if op.flops]
+    assert flops == 3 * [2 * 2 * 4 * 8 * along**2]
+
+
 def test_ring_all_reduce():
     chip = CHIPS["v5e"]
     assert all_reduce_seconds(chip, 1e9, 1) == 0

@@ -41,7 +41,7 @@ def plot_roofline(
             y = [max(op.flops, least * op.bytes) / op.seconds / 1e12 for op in chosen]
             area = [4000 * op.seconds / total for op in chosen]
             axes.scatter(x, y, area, alpha=0.5, label=phase, color=f"C{PHASES.index(phase)}")
-    axes.set(xscale="log", yscale="log")
+    axes.set(xscale="log", yscale="log", ylim=(roof[0] / 1e14, chip.flops / 2e11))
     axes.set_xlabel("FLOPs per byte (at the left edge: no products, drawn as 0.1)")
     axes.set_ylabel("TFLOP/s")
     axes.set_title(_title(facts))

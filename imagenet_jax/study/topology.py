@@ -70,10 +70,10 @@ def find_hardware(name: str) -> Hardware:
 
 
 def _describe_tpu(kind: str, shape: str) -> list[jax.Device]:
-    if importlib.util.find_spec("libtpu") is None:
+    if not _installed("libtpu"):
         raise UserError(
             f"--topology={kind}:{shape} needs XLA's TPU compiler, which runs without a TPU: "
-            "pip install libtpu (on the machine's jax; version 0.0.52 for jax 0.10)"
+            "pip install libtpu"
         )
     # Without a TPU: no metadata server to ask, and several processes may compile side by side.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
@@ -91,7 +91,7 @@ def _describe_tpu(kind: str, shape: str) -> list[jax.Device]:
 def _describe_gpu(kind: str, shape: str) -> list[jax.Device]:
     if not shape.isdigit() or not int(shape):
         raise UserError(f"--topology={kind}:{shape}: a GPU topology is KIND:COUNT, as in {kind}:8")
-    if importlib.util.find_spec("jax_plugins.xla_cuda13") is None:
+    if not _installed("jax_plugins.xla_cuda13"):
         raise UserError(
             f"--topology={kind}:{shape} needs XLA's GPU compiler, which runs without a GPU: pip "
             f"install --no-deps jax-cuda13-plugin=={jax.__version__} "
@@ -100,6 +100,13 @@ def _describe_gpu(kind: str, shape: str) -> list[jax.Device]:
     return topologies.get_topology_desc(
         platform="cuda", topology_name="", target_config=_target(kind), topology=f"1x1x{shape}"
     ).devices
+
+
+def _installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # the package around it is missing
+        return False
 
 
 def _target(kind: str) -> str:

@@ -76,7 +76,11 @@ def test_unknown_topologies_list_those_that_exist(topology, capsys):
 
 
 def test_missing_compilers_say_what_to_install(monkeypatch, capsys):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    def find_spec(name):
+        if "." in name:
+            raise ModuleNotFoundError(name)  # as the real one does without the package
+
+    monkeypatch.setattr("importlib.util.find_spec", find_spec)
     for topology, package in (("v5e:2x2", "libtpu"), ("h200:8", "jax-cuda13-plugin")):
         assert launch.main([*SMALL, f"--topology={topology}"]) == 1
         assert f"pip install {'--no-deps ' if 'cuda' in package else ''}{package}" in (

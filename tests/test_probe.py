@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 import launch
+from imagenet_jax import verbs
 from imagenet_jax.classifier import Classifier
 from imagenet_jax.config import base_config
 from imagenet_jax.data import open_split
@@ -62,7 +63,7 @@ def test_more_examples_are_better(classifier):
 
 
 def test_the_verb_writes_it_as_json(classifier, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(launch, "pretrained_classifier", lambda *args: classifier)
+    monkeypatch.setattr(verbs, "pretrained_classifier", lambda *args: classifier)
     name = classifier.config.data.name
     argv = ["evaluate", "--model=lenet", f"--dataset={name}", "--probe=train"]
     assert launch.main([*argv, f"--json={tmp_path}/p.json"]) == 0

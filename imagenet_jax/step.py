@@ -48,7 +48,6 @@ def train_step(
 
     rng = jax.random.wrap_key_data(state.rng)
     count = jnp.maximum(over_devices(batch["mask"].sum()), 1)
-
     trained, frozen = tuning.split(state.params)
 
     def loss_fn(trained: Any, batch_stats: Any, part: Batch, key: jax.Array) -> tuple[Any, Any]:

@@ -132,7 +132,7 @@ class Layers:
         norm: str,
         max_pool: Callable,
     ) -> jax.Array:
-        """max_pool(normalised conv()(x)), in training as normalised max_pool(conv()(x)).
+        """max_pool(normalised conv()(x)); if `fused_norm`, as normalised max_pool(conv()(x)).
 
         The kernel gets the signs of the scales, so that the largest values stay the largest.
         `conv` is `Layers.conv` with its arguments bound, `norm` the name of the norm.

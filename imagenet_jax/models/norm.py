@@ -93,14 +93,15 @@ class BatchNorm(nn.Module):
         shift = bias - mean * factor
         if max_pool is not None:
             pooled = max_pool(x.astype(self.dtype))
-            grouped, factor = pooled.reshape(groups, -1, *pooled.shape[1:]), factor * sign(scale)
+            grouped = pooled.reshape(*grouped.shape[:2], *pooled.shape[1:])
+            factor = factor * sign(scale)
         if kernel is None:
             per_group = (len(factor), *[1] * (x.ndim - 1), channels)
             wide = grouped.astype(self._wide_dtype)
             out = wide * factor.reshape(per_group) + shift.reshape(per_group)
         else:
             out = scaled_product(grouped, kernel, factor, shift)
-        return out.astype(self.dtype).reshape(-1, *out.shape[2:])
+        return out.astype(self.dtype).reshape(x.shape[0], *out.shape[2:])
 
     def _statistics(
         self, grouped: jax.Array, kernel: jax.Array | None

@@ -22,6 +22,8 @@ def get_config():
     config.model.name = "vit_s16"
     config.model.pool = "avg"
     config.model.dtype = "bfloat16"
+    config.model.tanh_gelu = True
+    config.model.fast_variance = True
     config.data.name = "imagenet2012"
     config.data.train_split = "train"
     config.data.eval_split = "validation"

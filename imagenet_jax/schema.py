@@ -90,6 +90,10 @@ SCHEMA: dict[str, Field] = {
         True,
         "ResNets, where a device holds one group: fewer passes over memory, see Layers",
     ),
+    "model.tanh_gelu": Field(False, "GELU by the tanh approximation, as Flax's default"),
+    "model.fast_variance": Field(
+        False, "LayerNorm's variance as E[x^2] - E[x]^2, as Flax's default"
+    ),
     "model.bn_momentum": _number(
         0.0, "share of the old running statistics kept; 0: the model's own", 0, 1
     ),

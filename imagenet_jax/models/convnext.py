@@ -43,7 +43,7 @@ class ConvNeXtBlock(nn.Module):
         layers, channels = self.layers, x.shape[-1]
         y = layers.conv(channels, 7, groups=channels, bias=True, init=normal_02, name="conv_dw")(x)
         y = layers.dense(4 * channels, name="mlp.fc1")(layers.layer_norm(name="norm")(y))
-        y = nn.gelu(y, approximate=False)
+        y = layers.gelu(y)
         if not self.layer_scale:
             y = GlobalResponseNorm(layers.dtype, name="mlp.grn")(y)
         y = layers.dense(channels, name="mlp.fc2")(y)

@@ -33,6 +33,8 @@ class Layers:
       axis_name: mapped axis over which the batch is spread under shard_map or pmap.
       fused_norm: normalise in fewer passes over memory, where a layer can (`pointwise_norm`,
         `norm_max_pool`); for batches that are one group on each device.
+      tanh_gelu: GELU by the tanh approximation, as JAX's own models have it; torch's have erf.
+      fast_variance: of LayerNorm, as E[x^2] - E[x]^2, as Flax has it; torch's is exact.
       remat: compute the activations within a block again in the backward pass, not keep them.
     """
 
@@ -42,6 +44,8 @@ class Layers:
     bn_epsilon: float | None = None
     axis_name: str | None = None
     fused_norm: bool = False
+    tanh_gelu: bool = False
+    fast_variance: bool = False
     remat: bool = False
 
     def own(self, *, bn_momentum: float = 0.9, bn_epsilon: float = 1e-5) -> "Layers":
@@ -173,8 +177,13 @@ class Layers:
         return nn.Dense(classes, dtype=wide(self.dtype), kernel_init=init, name=name)
 
     def layer_norm(self, *, name: str, epsilon: float = 1e-6) -> nn.LayerNorm:
-        """Layer normalisation over the last axis, as E[(x - E[x])^2] in float32."""
-        return nn.LayerNorm(epsilon, dtype=self.dtype, use_fast_variance=False, name=name)
+        """Layer normalisation over the last axis, with statistics in float32."""
+        fast = self.fast_variance
+        return nn.LayerNorm(epsilon, dtype=self.dtype, use_fast_variance=fast, name=name)
+
+    def gelu(self, x: jax.Array) -> jax.Array:
+        """x times the normal distribution's share below x (Hendrycks & Gimpel 2016)."""
+        return nn.gelu(x, approximate=self.tanh_gelu)
 
     def dropout(self, rate: float) -> "Dropout":
         """Dropout of single values."""

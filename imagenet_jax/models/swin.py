@@ -100,7 +100,7 @@ class SwinBlock(nn.Module):
         attention = WindowAttention(self.heads, self.window, self.shifted, layers, name="attn")
         x = x + layers.drop_path(self.drop_path)(attention(norm(name="norm1")(x)), train)
         y = layers.dense(4 * x.shape[-1], name="mlp.0")(norm(name="norm2")(x))
-        y = layers.dense(x.shape[-1], name="mlp.3")(nn.gelu(y, approximate=False))
+        y = layers.dense(x.shape[-1], name="mlp.3")(layers.gelu(y))
         return x + layers.drop_path(self.drop_path)(y, train)
 
 

@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from imagenet_jax.models.attention import attention
 from imagenet_jax.models.layers import Layers, linear_rates, normal_02, wide
 
 
@@ -28,21 +29,18 @@ class Attention(nn.Module):
         proj = self.layers.dense(channels, name="proj")
         if self.is_initializing():
             return proj(jnp.split(qkv(x), 3, -1)[0])
-        # Each head's q, k and v come out of the products as the next one reads them: a product
+        # Each head's q, k and v come out of the products as `attention` reads them: one product
         # for all three, and a reshape after it, cost XLA six copies a block.
         inner = qkv.variables["params"], proj.variables["params"]
         inner, outer = jax.tree.map(lambda param: param.astype(dtype), inner)
         kernels = jnp.moveaxis(inner["kernel"].reshape(channels, 3, self.heads, -1), 1, 0)
-        biases = inner["bias"].reshape(3, self.heads, 1, -1)
+        biases = inner["bias"].reshape(3, self.heads, -1, 1)
         q, k, v = (
-            jnp.einsum("btc,chd->bhtd", x, kernel) + bias
+            jnp.einsum("btc,chd->bhdt", x, kernel) + bias
             for kernel, bias in zip(kernels, biases, strict=True)
         )
-        logits = jnp.einsum("bhqd,bhkd->bhqk", q * q.shape[-1] ** -0.5, k)
-        weights = jax.nn.softmax(logits.astype(wide(dtype))).astype(dtype)
-        y = jnp.einsum("bhqk,bhkd->bhqd", weights, v)
         kernel = outer["kernel"].reshape(self.heads, -1, channels)
-        return jnp.einsum("bhqd,hdc->bqc", y, kernel) + outer["bias"]
+        return jnp.einsum("bhdq,hdc->bqc", attention(q, k, v), kernel) + outer["bias"]
 
 
 class Mlp(nn.Module):
@@ -56,7 +54,7 @@ class Mlp(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         dense = partial(self.layers.dense, init=self.init)
-        y = nn.gelu(dense(self.inner, name="fc1")(x), approximate=False)
+        y = self.layers.gelu(dense(self.inner, name="fc1")(x))
         y = self.layers.dropout(self.dropout)(y, train)
         y = dense(x.shape[-1], name="fc2")(y)
         return self.layers.dropout(self.dropout)(y, train)

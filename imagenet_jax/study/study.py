@@ -51,8 +51,13 @@ def study(
 
     Raises:
       UserError: for a topology that does not exist or a compiler that is not installed.
-      ConfigError: for a config that `train` refuses.
+      ConfigError: for a config that `train` refuses, or pmap on described devices.
     """
+    if any(topologies) and "pmap" in (partitioners or [config.partitioner]):
+        raise ConfigError(
+            "--partitioner=pmap needs attached devices: jax.pmap does not take described ones; "
+            "shard_map compiles the same program"
+        )
     prepare_compilers(topologies)
     folder = workdir / "study"
     folder.mkdir(parents=True, exist_ok=True)

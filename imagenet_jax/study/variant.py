@@ -10,7 +10,6 @@ import jax
 import ml_collections
 
 from imagenet_jax.config import validate_batch
-from imagenet_jax.errors import ConfigError
 from imagenet_jax.models.cost import count_macs
 from imagenet_jax.program import Program, check_config, make_program
 from imagenet_jax.study.chips import all_reduce_seconds
@@ -65,16 +64,11 @@ def study_variant(
       trace: folder for a profile, on attached devices.
 
     Raises:
-      ConfigError: for a config that `train` refuses, or pmap on described devices.
+      ConfigError: for a config that `train` refuses.
     """
     config = ml_collections.ConfigDict(config.to_dict())
     devices = hardware.mesh.size
     config.partitioner, config.batch_size = partitioner, batch_per_device * devices
-    if partitioner == "pmap" and hardware.platform:
-        raise ConfigError(
-            "--partitioner=pmap needs attached devices: jax.pmap does not take described ones; "
-            "shard_map compiles the same program"
-        )
     check_config(config, hardware.mesh)
     validate_batch(config, devices)
     classes, examples = _sizes(config)

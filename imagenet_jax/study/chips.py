@@ -41,7 +41,7 @@ def _read() -> dict[str, Chip]:
                 name=row["name"],
                 platform=row["platform"],
                 flops=1e12 * float(row["tflops_bf16"]),
-                hbm_bytes=1e9 * float(row["hbm_gb"]),
+                hbm_bytes=2**30 * float(row["hbm_gib"]),
                 hbm_bandwidth=1e9 * float(row["hbm_gbps"]),
                 link_bandwidth=1e9 * float(row["link_gbps"]),
                 clock=1e6 * float(row["clock_mhz"]),

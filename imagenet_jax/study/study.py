@@ -76,10 +76,12 @@ def study(
                     batch_per_device=batch,
                     trace=folder / f"{name}_trace" if trace else None,
                 )
-                _save(variant, folder / name, hardware.chip)
+                if variant.module is not None:
+                    _save(variant, folder / name, hardware.chip)
                 found.append(variant.facts)
-    if len({facts["num_devices"] for facts in found}) > 1:
-        plot_scaling(found, folder / "scaling.png")
+    fitting = [facts for facts in found if facts["predicted_step_seconds"] is not None]
+    if len({facts["num_devices"] for facts in fitting}) > 1:
+        plot_scaling(fitting, folder / "scaling.png")
     return {"variants": found, "versions": jax_versions(), "folder": str(folder)}
 
 

@@ -1,6 +1,6 @@
 """The result of a study for people."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 
@@ -11,7 +11,8 @@ def study_text(result: dict[str, Any]) -> str:
     variants = result["variants"]
     lines = [_facts(variants), ""]
     for facts in variants:
-        lines += [_where(facts), ""]
+        if facts["predicted_step_seconds"] is not None:
+            lines += [_where(facts), ""]
     lines.append(f"programs, operations and pictures are in {result['folder']}")
     return "\n".join(lines)
 
@@ -24,11 +25,9 @@ def _facts(variants: Sequence[dict[str, Any]]) -> str:
         "images per device": lambda v: f"{v['batch_per_device']:,}",
         "devices": lambda v: f"{v['num_devices']} x {v['chip']}",
         "compilation": lambda v: f"{v['compile_seconds']:.1f} s",
-        "memory, of capacity": lambda v: (
-            f"{v['peak_bytes'] / 1e9:.2f} of {v['capacity_bytes'] / 1e9:.0f} GB"
-            + ("" if v["fits"] else ": DOES NOT FIT")
-        ),
-        "of it temporary": lambda v: f"{v['temporary_bytes'] / 1e9:.2f} GB",
+        "memory, of capacity": _memory,
+        "largest batch that fits": lambda v: f"about {v['largest_batch_per_device']:,}",
+        "temporary memory": lambda v: f"{v['temporary_bytes'] / 2**30:.2f} GiB",
         "program": lambda v: f"{v['generated_code_bytes'] / 1e6:.0f} MB",
         "GFLOPs per image": lambda v: f"{v['flops_per_image'] / 1e9:.2f}",
         "  of the model": lambda v: f"{v['model_flops_per_image'] / 1e9:.2f}",
@@ -63,12 +62,30 @@ def _facts(variants: Sequence[dict[str, Any]]) -> str:
             "  dispatch": lambda v: _measured(v, "dispatch_seconds"),
             "  waiting for each step": lambda v: _measured(v, "gap_seconds"),
         }
-    table = [[name.rstrip("."), *[show(v) for v in variants]] for name, show in rows.items()]
+    table = [
+        [name.rstrip("."), *[_cell(show, facts) for facts in variants]]
+        for name, show in rows.items()
+    ]
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in table
     )
+
+
+def _cell(show: Callable[[dict[str, Any]], str], facts: dict[str, Any]) -> str:
+    """What a row shows of a variant; "-" for what is None because the step does not fit."""
+    try:
+        return show(facts)
+    except (TypeError, AttributeError):
+        if facts["fits"]:
+            raise
+        return "-"
+
+
+def _memory(facts: dict[str, Any]) -> str:
+    shown = f"{facts['peak_bytes'] / 2**30:.2f} of {facts['capacity_bytes'] / 2**30:.0f} GiB"
+    return shown if facts["fits"] else f"{shown}: DOES NOT FIT"
 
 
 def _measured(facts: dict[str, Any], name: str, *percentiles: str) -> str:

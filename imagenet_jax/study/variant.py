@@ -1,6 +1,7 @@
 """Compiles the very step that `train` runs, for one way to run it, and takes down what it costs."""
 
 import dataclasses
+import re
 import time
 from importlib import metadata
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import Any
 import jax
 import ml_collections
 
-from imagenet_jax.config import validate_batch
 from imagenet_jax.models.cost import count_macs
 from imagenet_jax.program import Program, check_config, make_program
 from imagenet_jax.study.chips import all_reduce_seconds
@@ -27,6 +27,15 @@ from imagenet_jax.study.topology import Hardware
 # Classes and training examples of data sets that need not be opened to be studied.
 _SIZES = {"digits": (10, 1437), "cifar10": (10, 50_000), "cifar100": (100, 50_000)}
 _IMAGENET = (1000, 1_281_167)
+# What is reported of a step that compiles, besides its memory and how it was to be run.
+FIGURES = (
+    *("argument_bytes", "temporary_bytes", "aliased_bytes", "generated_code_bytes"),
+    *("flops", "flops_per_image", "model_flops_per_image", "bytes_accessed", "operation_bytes"),
+    *("arithmetic_intensity", "roofline_seconds", "bound", "estimated_cycles", "collectives"),
+    *("all_reduces", "collective_seconds", "fusions", "copies", "aliased_outputs"),
+    *("predicted_step_seconds", "predicted_images_per_second_per_chip"),
+    *("predicted_images_per_second", "mfu", "phases", "layers"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,15 +43,15 @@ class Variant:
     """A compiled step and its costs.
 
     Attributes:
-      facts: what --json shows of it.
+      facts: what --json shows of it; None for what is not known of a step that does not fit.
       operations: see `operations.Operation`.
-      module: the compiled program.
+      module: the compiled program; None if it does not fit.
       text: its scheduled HLO.
     """
 
     facts: dict[str, Any]
     operations: list[Operation]
-    module: Module
+    module: Module | None
     text: str
 
 
@@ -66,50 +75,58 @@ def study_variant(
     Raises:
       ConfigError: for a config that `train` refuses.
     """
-    config = ml_collections.ConfigDict(config.to_dict())
-    devices = hardware.mesh.size
-    config.partitioner, config.batch_size = partitioner, batch_per_device * devices
-    check_config(config, hardware.mesh)
-    validate_batch(config, devices)
-    classes, examples = _sizes(config)
-    program = make_program(
-        config,
-        hardware.mesh,
-        num_classes=classes,
-        num_examples=max(examples, config.batch_size),
-        platform=hardware.platform,
-    )
-    start = time.perf_counter()
-    compiled = program.compile_train_step()
-    seconds = time.perf_counter() - start
-    text = compiled.as_text()
-    module = read_hlo(text)
-    operations = list_operations(module, hardware.chip)
+    program = _program(config, hardware, partitioner, batch_per_device)
     facts = {
         "topology": hardware.name,
         "partitioner": partitioner,
         "batch_per_device": batch_per_device,
-        "num_devices": devices,
+        "num_devices": hardware.mesh.size,
         "model": config.model.name,
-        "num_classes": classes,
         "chip": hardware.chip.name,
-        "compile_seconds": seconds,
-        **_memory(compiled, hardware),
-        **_costs(program, compiled, module, operations, hardware, batch_per_device),
+        "capacity_bytes": hardware.chip.hbm_bytes,
     }
+    start = time.perf_counter()
+    try:
+        compiled = program.compile_train_step()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        facts["compile_seconds"] = time.perf_counter() - start
+        return Variant(facts | _unfit(str(error), program, hardware), [], None, "")
+    facts["compile_seconds"] = time.perf_counter() - start
+    text = compiled.as_text()
+    module = read_hlo(text)
+    operations = list_operations(module, hardware.chip)
+    facts |= _memory(compiled, program, hardware)
+    facts |= _costs(program, compiled, module, operations, hardware)
     if hardware.platform is None:
         facts["measured"] = measure(program, compiled, trace)
     return Variant(facts, operations, module, text)
 
 
-def _sizes(config: ml_collections.ConfigDict) -> tuple[int, int]:
-    """Classes and examples, without opening the data."""
+def _program(
+    config: ml_collections.ConfigDict, hardware: Hardware, partitioner: str, batch: int
+) -> Program:
+    """What `train` would compile there, without opening the data."""
+    classes, examples = _SIZES.get(config.data.name, _IMAGENET)
     if config.data.name == "fake":
-        return config.data.fake_classes, config.data.fake_train_examples
-    return _SIZES.get(config.data.name, _IMAGENET)
+        classes, examples = config.data.fake_classes, config.data.fake_train_examples
+    batch_size = batch * hardware.mesh.size
+    # As many steps as the run has: a warmup given in steps need not fit into fewer.
+    examples = max(batch_size, examples * batch_size // config.batch_size)
+    config = ml_collections.ConfigDict(config.to_dict())
+    config.partitioner, config.batch_size = partitioner, batch_size
+    check_config(config, hardware.mesh)
+    return make_program(
+        config,
+        hardware.mesh,
+        num_classes=classes,
+        num_examples=examples,
+        platform=hardware.platform,
+    )
 
 
-def _memory(compiled: Any, hardware: Hardware) -> dict[str, Any]:
+def _memory(compiled: Any, program: Program, hardware: Hardware) -> dict[str, Any]:
     """Bytes of one device: of the state, while the step runs, and of the program."""
     memory = compiled.memory_analysis()
     peak = memory.argument_size_in_bytes + memory.output_size_in_bytes
@@ -121,8 +138,29 @@ def _memory(compiled: Any, hardware: Hardware) -> dict[str, Any]:
         "aliased_bytes": memory.alias_size_in_bytes,
         "generated_code_bytes": memory.generated_code_size_in_bytes,
         "peak_bytes": peak,
-        "capacity_bytes": hardware.chip.hbm_bytes,
         "fits": peak <= hardware.chip.hbm_bytes,
+        "largest_batch_per_device": _largest_batch(peak, program, hardware),
+    }
+
+
+def _largest_batch(peak: float, program: Program, hardware: Hardware) -> int:
+    """The batch that fits, if all but the state grows with it; XLA may fit more by computing
+    activations again."""
+    state = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(program.state_shapes()))
+    batch = program.config.batch_size // hardware.mesh.size
+    return max(0, int((hardware.chip.hbm_bytes - state) * batch // max(peak - state, 1)))
+
+
+def _unfit(error: str, program: Program, hardware: Hardware) -> dict[str, Any]:
+    """The facts of a step that XLA would not compile for lack of memory; None: not known."""
+    required = re.search(r"\(([\d.]+)([KMG])\) exceeds", error)
+    peak = None
+    if required:
+        peak = float(required[1]) * 2 ** {"K": 10, "M": 20, "G": 30}[required[2]]
+    return dict.fromkeys(FIGURES) | {
+        "peak_bytes": peak,
+        "fits": False,
+        "largest_batch_per_device": peak and _largest_batch(peak, program, hardware),
     }
 
 
@@ -132,9 +170,9 @@ def _costs(
     module: Module,
     operations: list[Operation],
     hardware: Hardware,
-    batch: int,
 ) -> dict[str, Any]:
     chip, devices = hardware.chip, hardware.mesh.size
+    batch = program.config.batch_size // devices
     analysis = compiled.cost_analysis() or {}
     flops = analysis.get("flops") or sum(operation.flops for operation in operations)
     traffic = sum(op.bytes for op in operations if op.kind not in ("copy", "slice"))

@@ -22,8 +22,7 @@ def inputs(size, dtype, tokens=197):
 def both(arrays, weight):
     """Output and gradients of each."""
     return [
-        jax.jit(jax.value_and_grad(lambda a, f=f: (f(*a) * weight).sum()))(arrays)
-        + (f(*arrays),)
+        (*jax.jit(jax.value_and_grad(lambda a, f=f: (f(*a) * weight).sum()))(arrays), f(*arrays))
         for f in (attention, theirs)
     ]
 

@@ -79,7 +79,7 @@ def main() -> None:
         "compile_seconds": time.perf_counter() - start,
         "estimated_cycles": sum(instruction.cycles for instruction in running),
         "bytes_accessed": (compiled.cost_analysis() or {}).get("bytes accessed"),
-        "operation_bytes": sum(o.bytes for o in operations if o.kind not in ("copy", "slice")),
+        "hbm_bytes": sum(operation.bytes for operation in operations),
         "temporary_bytes": compiled.memory_analysis().temp_size_in_bytes,
         "fusions": sum(instruction.opcode == "fusion" for instruction in running),
         "copies": sum(instruction.opcode == "copy" for instruction in running),

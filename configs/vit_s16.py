@@ -1,8 +1,9 @@
 """ViT-S/16 on ImageNet: the plain 90-epoch recipe of Beyer et al. 2022.
 
 Command:   python launch.py --config=configs/vit_s16.py --workdir=DIR --config.data.dir=TFDS_DIR
-Hardware:  8 accelerators with 16 GB or more (128 images each). On fewer, keep batch_size and set
-           accumulate.
+Hardware:  8 accelerators with 16 GB or more (128 images each, in two micro-batches: the
+           activations of 64 images stay in the scratch memory of a v5e, see docs/step-study.md).
+           On fewer, keep batch_size and raise accumulate.
 Accuracy:  76.5 % top-1 in the paper (https://arxiv.org/abs/2205.01580, Table 1; google-research/
            big_vision, configs/vit_s16_i1k.py). Not yet run by this project. Theirs has fixed
            sine-cosine position embeddings where this one learns them, and keeps the first moment
@@ -17,6 +18,7 @@ def get_config():
     config = base_config()
     config.seed = 0
     config.batch_size = 1024
+    config.accumulate = 2
     config.duration = "90 epochs"
     config.partitioner = "jit"
     config.model.name = "vit_s16"

@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any
 
 _RATIOS = (
-    *("compile_seconds", "flops", "bytes_accessed", "operation_bytes", "estimated_cycles"),
+    *("compile_seconds", "flops", "bytes_accessed", "hbm_bytes", "estimated_cycles"),
     *("peak_bytes", "temporary_bytes", "generated_code_bytes", "fusions", "copies"),
     *("all_reduces", "collective_seconds", "predicted_step_seconds"),
     *("predicted_images_per_second_per_chip", "mfu"),

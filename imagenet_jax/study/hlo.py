@@ -20,7 +20,8 @@ class Instruction:
       name, opcode: as in the HLO.
       shape: of the result, with layout, e.g. "bf16[128,56,56,256]{3,0,2,1}".
       operands: names of instructions.
-      rest: all that follows the operands: attributes, metadata, backend_config.
+      rest: all that follows the operands: attributes, metadata, backend_config; of constants and
+        parameters the value or number too.
     """
 
     name: str
@@ -128,7 +129,7 @@ def read_hlo(text: str) -> Module:
             name, shape, opcode, rest = found.groups()
             inputs, _, attributes = rest.partition("), ") if "), " in rest else (rest, "", "")
             operands = tuple(re.findall(r"%([\w.\-]+)", inputs))
-            rest = rest if opcode == "constant" else attributes
+            rest = rest if opcode in ("constant", "parameter") else attributes
             current[name] = Instruction(name, opcode, shape, operands, rest)
     return Module(computations, entry, text.partition("\n")[0], _frames(text))
 
@@ -156,12 +157,23 @@ def _frames(text: str) -> dict[int, str]:
     return frames
 
 
-def shape_bytes(shape: str) -> int:
-    """Bytes of an array or a tuple of arrays, without padding."""
+def shape_bytes(shape: str, *, only_hbm: bool = True) -> int:
+    """Bytes of an array or a tuple of arrays, without padding.
+
+    Args:
+      shape: as in the HLO.
+      only_hbm: leave out what lies in scratch memory, "S(1)" or another space in its layout.
+    """
     return sum(
         _BYTES.get(dtype, 4) * math.prod(int(side) for side in sides.split(",") if side)
-        for dtype, sides, _ in _ARRAY.findall(shape)
+        for dtype, sides, layout in _ARRAY.findall(shape)
+        if not (only_hbm and "S(" in layout)
     )
+
+
+def arrays_of(shape: str) -> list[str]:
+    """The shapes of the arrays in a tuple, however nested, in order."""
+    return [found[0] for found in _ARRAY.finditer(shape)]
 
 
 def sides_of(shape: str) -> list[int]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from imagenet_jax.study.chips import Chip
 from imagenet_jax.study.hlo import Instruction, Module, plain_shape, shape_bytes, sides_of
+from imagenet_jax.study.traffic import memory_traffic
 
 PHASES = ("input", "forward", "backward", "optimizer", "collectives", "other")
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
@@ -33,7 +34,7 @@ class Operation:
       source: FILE:LINE.
       seconds: predicted: on a TPU the compiler's estimated cycles over the clock, on a GPU and
         CPU the time on the roofline.
-      bytes: read and written, operands and results once each.
+      bytes: read from HBM and written to it, see `traffic.memory_traffic`.
       flops: of the products and convolutions in it.
       count: how often it runs in a step.
     """
@@ -62,8 +63,7 @@ def list_operations(module: Module, chip: Chip) -> list[Operation]:
 def _operation(module: Module, instruction: Instruction, times: int, chip: Chip) -> Operation:
     inner = module.inside(instruction)
     flops = float(sum(flops_of(module, one) for one in inner))
-    num_bytes = shape_bytes(instruction.shape)
-    num_bytes += sum(shape_bytes(module.shapes.get(name, "")) for name in instruction.operands)
+    num_bytes = memory_traffic(module, instruction)
     opcode = instruction.opcode.removesuffix("-start")
     kind = _kind(opcode, instruction, inner)
     if kind in COLLECTIVES or (chip.platform == "tpu" and opcode in ("copy", "slice")):
@@ -206,7 +206,7 @@ def collectives(operations: list[Operation], module: Module) -> dict[str, dict[s
     for operation in operations:
         if operation.kind in COLLECTIVES:
             inputs = running[operation.name].operands
-            size = sum(shape_bytes(module.shapes.get(name, "")) for name in inputs)
+            size = sum(shape_bytes(module.shapes.get(name, ""), only_hbm=False) for name in inputs)
             sums = found.setdefault(operation.kind, {"count": 0, "bytes": 0})
             sums["count"] += operation.count
             sums["bytes"] += size * operation.count

@@ -25,7 +25,7 @@ def plot_roofline(
     operations: Sequence[Operation], chip: Chip, facts: dict[str, Any], path: Path
 ) -> None:
     """A dot per operation, its area its share of the step, under the roof of the chip."""
-    shown = [op for op in operations if op.seconds > 0 and op.bytes > 0]
+    shown = [op for op in operations if op.seconds > 0 and op.bytes + op.flops > 0]
     total = sum(op.seconds for op in shown)
     pyplot, figure, axes = _figure(8, 5)
     ridge = chip.flops / chip.hbm_bandwidth
@@ -36,13 +36,16 @@ def plot_roofline(
     for phase in PHASES:
         chosen = [op for op in shown if op.phase == phase]
         if chosen:
-            x = [max(op.flops / op.bytes, least) for op in chosen]
-            # Work without products is drawn at the left edge, at the speed of its memory traffic.
+            # Work in scratch memory only is drawn at the right edge. Work without products is
+            # drawn at the left edge, at the speed of its memory traffic.
+            x = [np.clip(op.flops / max(op.bytes, 1), least, intensity[-1]) for op in chosen]
             y = [max(op.flops, least * op.bytes) / op.seconds / 1e12 for op in chosen]
             area = [4000 * op.seconds / total for op in chosen]
             axes.scatter(x, y, area, alpha=0.5, label=phase, color=f"C{PHASES.index(phase)}")
     axes.set(xscale="log", yscale="log", ylim=(roof[0] / 1e14, chip.flops / 2e11))
-    axes.set_xlabel("FLOPs per byte (at the left edge: no products, drawn as 0.1)")
+    axes.set_xlabel(
+        "FLOPs per byte of HBM (left edge: no products, drawn as 0.1; right: in scratch memory)"
+    )
     axes.set_ylabel("TFLOP/s")
     axes.set_title(_title(facts))
     legend = axes.legend(loc="lower right")

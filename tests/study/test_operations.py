@@ -39,7 +39,9 @@ def test_collectives_have_their_own_phase():
 
 
 def test_shape_bytes():
-    assert shape_bytes("bf16[128,56,56,256]{3,0,2,1:T(8,128)(2,1)S(1)}") == 205520896
+    assert shape_bytes("bf16[128,56,56,256]{3,0,2,1:T(8,128)(2,1)}") == 205520896
+    scratch = "bf16[128,56,56,256]{3,0,2,1:T(8,128)(2,1)S(1)}"
+    assert (shape_bytes(scratch), shape_bytes(scratch, only_hbm=False)) == (0, 205520896)
     assert shape_bytes("(f32[3]{0}, u8[2,2]{1,0}, pred[], token[])") == 12 + 4 + 1 + 4
 
 

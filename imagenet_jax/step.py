@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from imagenet_jax import augment, losses, metrics
+from imagenet_jax import augment, losses, metrics, parallel
 from imagenet_jax.state import TrainState
 from imagenet_jax.tuning import WHOLE, Tuning
 
@@ -44,7 +44,7 @@ def train_step(
     """
 
     def over_devices(tree: Any) -> Any:
-        return jax.lax.psum(tree, axis_name) if axis_name else tree
+        return parallel.all_reduce(tree, axis_name) if axis_name else tree
 
     rng = jax.random.wrap_key_data(state.rng)
     count = jnp.maximum(over_devices(batch["mask"].sum()), 1)
@@ -70,9 +70,10 @@ def train_step(
     gradient, batch_stats, sums = _accumulated(
         grad_fn, trained, state.batch_stats, batch, key, config
     )
-    gradient, sums = over_devices((gradient, sums))
+    gradient, sums, batch_stats = over_devices((gradient, sums, batch_stats))
     if axis_name:
-        batch_stats = jax.lax.pmean(batch_stats, axis_name)
+        devices = jax.lax.axis_size(axis_name)
+        batch_stats = jax.tree.map(lambda total: total / devices, batch_stats)
 
     with jax.named_scope("optimizer"):
         updates, opt_state = optimizer.update(gradient, state.opt_state, trained)

@@ -92,7 +92,8 @@ class BatchNorm(nn.Module):
         factor = scale * jax.lax.rsqrt(var + self.epsilon)
         shift = bias - mean * factor
         if max_pool is not None:
-            pooled = max_pool(x.astype(self.dtype))
+            # Kept for the backward pass as it is here, not in float32.
+            pooled = jax.lax.optimization_barrier(max_pool(x.astype(self.dtype)))
             grouped = pooled.reshape(*grouped.shape[:2], *pooled.shape[1:])
             factor = factor * sign(scale)
         if kernel is None:

@@ -17,15 +17,35 @@ LANES = 8  # channels of ones: the least that keeps rows aligned on a TPU
 @jax.custom_vjp
 def moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Mean [G, C] and E[x x'] [G, C, C] of the pixels of x [G, N, H, W, C], in float32 at least."""
+    second, first = product_and_sums(x, x)
+    return first / x[0, ..., 0].size, second / x[0, ..., 0].size
+
+
+def product_and_sums(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """x' y [G, C, D] and the sums of y [G, D] over the pixels, in float32 at least.
+
+    Args:
+      x: [G, N, H, W, C].
+      y: [G, N, H, W, D].
+    """
+    return jax.lax.platform_dependent(x, y, tpu=by_columns_of_ones, default=_apart)
+
+
+def by_columns_of_ones(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """`product_and_sums` in one product, on TPUs: x is widened on its way into the matrix unit.
+
+    A GPU would write the widened x to memory first, and keep it for the backward pass.
+    """
+    ones = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, LANES)], constant_values=1)
     wide = jnp.promote_types(jnp.float32, x.dtype)
-    sums = jnp.einsum("gnhwc,gnhwd->gcd", x, _with_one(x), preferred_element_type=wide)
-    sums /= x[0, ..., 0].size
-    return sums[..., -1], sums[..., : x.shape[-1]]
+    sums = jnp.einsum("gnhwc,gnhwd->gcd", ones, y, preferred_element_type=wide)
+    return sums[:, : x.shape[-1]], sums[:, -1]
 
 
-def _with_one(x: jax.Array) -> jax.Array:
-    """x with channels of ones behind, so that a matrix product gives its sums as well."""
-    return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, LANES)], constant_values=1)
+def _apart(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    wide = jnp.promote_types(jnp.float32, x.dtype)
+    product = jnp.einsum("gnhwc,gnhwd->gcd", x, y, preferred_element_type=wide)
+    return product, y.sum((1, 2, 3), dtype=wide)
 
 
 def _moments_backward(x: jax.Array, gradient: tuple[jax.Array, jax.Array]) -> tuple[jax.Array]:
@@ -77,9 +97,7 @@ def _forward(
 
 def _backward(residuals: tuple[jax.Array, ...], gradient: jax.Array) -> tuple[jax.Array, ...]:
     x, kernel, scale = residuals
-    wide = scale.dtype
-    outer = jnp.einsum("gnhwc,gnhwd->gcd", _with_one(x), gradient, preferred_element_type=wide)
-    outer, total = outer[:, : x.shape[-1]], outer[:, -1]
+    outer, total = product_and_sums(x, gradient)
     scaled = (kernel * scale[:, None, :]).astype(x.dtype)
     return (
         jnp.einsum("gnhwd,gcd->gnhwc", gradient, scaled, preferred_element_type=x.dtype),

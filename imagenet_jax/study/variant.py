@@ -215,7 +215,7 @@ def _analysis(compiled: Any, module: Module, operations: list[Operation]) -> tup
     flops = analysis.get("flops") or sum(
         operation.flops / operation.count for operation in operations
     )
-    num_bytes = analysis.get("bytes accessed", 0.0)
+    num_bytes = analysis.get("bytes accessed") or sum(op.bytes / op.count for op in operations)
     repeated = {op.name: op for op in operations if op.count > 1}
     for instruction, times in module.main():
         if instruction.name in repeated:

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from imagenet_jax.models import create_model
-from imagenet_jax.models.pointwise import moments, product_statistics
+from imagenet_jax.models.pointwise import (
+    by_columns_of_ones,
+    moments,
+    product_and_sums,
+    product_statistics,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -72,3 +77,13 @@ def test_statistics_are_as_good_as_those_of_the_product(dtype):
     _, variance = product_statistics(*moments(jnp.asarray(x, dtype)), jnp.asarray(kernel))
     exact = (x.astype(np.float64) @ kernel.astype(np.float64)).var((1, 2, 3))
     np.testing.assert_allclose(variance, exact, rtol=1e-4)
+
+
+@pytest.mark.parametrize("form", [product_and_sums, by_columns_of_ones])
+def test_product_and_sums(form):
+    """In the form of this platform, and in that of TPUs."""
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(2, 3, 4, 5, 6)), random.normal(size=(2, 3, 4, 5, 7))
+    product, sums = form(jnp.asarray(x), jnp.asarray(y))
+    np.testing.assert_allclose(product, np.einsum("gnhwc,gnhwd->gcd", x, y))
+    np.testing.assert_allclose(sums, y.sum((1, 2, 3)))

@@ -66,8 +66,10 @@ def _operation(module: Module, instruction: Instruction, times: int, chip: Chip)
     num_bytes = memory_traffic(module, instruction)
     opcode = instruction.opcode.removesuffix("-start")
     kind = _kind(opcode, instruction, inner)
-    if kind in COLLECTIVES or (chip.platform == "tpu" and opcode in ("copy", "slice")):
-        seconds = 0.0  # the former are reckoned by `chips`, the latter run beside others
+    if kind in COLLECTIVES or (chip.platform == "tpu" and instruction.opcode.endswith("-start")):
+        seconds = (
+            0.0  # the former are reckoned by `chips`, copies that are started run beside others
+        )
     elif chip.platform == "tpu":
         seconds = instruction.cycles / chip.clock
     else:

@@ -17,12 +17,11 @@ from imagenet_jax.study.local import local_chip
 
 EXAMPLES = (
     "v2:2x2, v3:4x4, v4:2x2x1, v4:4x4x4, v5e:2x2, v5e:16x16, v5p:2x2x1, v5p:8x8x8, v6e:16x16, "
-    "tpu7x:2x2x1; v100:8, a100:8, h100:8, h200:8, b200:8, rtx3090:1, rtx4090:2; '' for the "
+    "tpu7x:2x2x1; a100:8, h100:8, h200:8, b200:8, rtx3090:1, rtx4090:2; '' for the "
     "attached devices"
 )
 # Multiprocessors, their shared memory and L2 in bytes, compute capability; whitepapers as in chips.
 _GPUS = {
-    "v100": (80, 98304, 6 << 20, 7, 0),
     "a100": (108, 167936, 40 << 20, 8, 0),
     "h100": (132, 233472, 50 << 20, 9, 0),
     "h200": (132, 233472, 50 << 20, 9, 0),
@@ -91,7 +90,12 @@ def _describe_tpu(kind: str, shape: str) -> list[jax.Device]:
 def _describe_gpu(kind: str, shape: str) -> list[jax.Device]:
     if not shape.isdigit() or not int(shape):
         raise UserError(f"--topology={kind}:{shape}: a GPU topology is KIND:COUNT, as in {kind}:8")
-    if not _installed("jax_plugins.xla_cuda13"):
+    if kind not in _GPUS:
+        raise UserError(
+            f"--topology={kind}:{shape}: XLA's GPU compiler has ended its support of {kind}; it "
+            f"knows {', '.join(_GPUS)}"
+        )
+    if not (_installed("jax_plugins.xla_cuda13") or _installed("jax_plugins.xla_cuda12")):
         raise UserError(
             f"--topology={kind}:{shape} needs XLA's GPU compiler, which runs without a GPU: pip "
             f"install --no-deps jax-cuda13-plugin=={jax.__version__} "

@@ -1,0 +1,172 @@
+"""What the train steps of peers cost, reckoned as `launch.py study` does.
+
+    git clone --depth=1 https://github.com/google/flax FLAX
+    python benchmarks/peer_steps.py flax --checkout=FLAX --topology=v5e:2x2 --batch=128
+    git clone --depth=1 https://github.com/google-research/big_vision BIG_VISION
+    python benchmarks/peer_steps.py big_vision --checkout=BIG_VISION --topology=v5e:2x2 --batch=128
+
+`flax`: the ResNet-50 and the train_step of Flax's ImageNet example, unchanged, in bfloat16.
+`big_vision`: the ViT-S/16 of configs/vit_s16_i1k.py with the update of its train.py, less what that
+only logs; needs einops. --dtype=float32, its default, is what the published run had.
+
+Both through shard_map with a mapped axis, as pmap takes no described devices. Compare with
+`python launch.py study --config=configs/resnet50.py` (or vit_s16.py) `--topology=v5e:2x2
+--partitioner=shard_map --batch_per_device=128`.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import NamedSharding, PartitionSpec
+
+from imagenet_jax.study.chips import all_reduce_seconds
+from imagenet_jax.study.hlo import read_hlo
+from imagenet_jax.study.operations import collectives, list_operations
+from imagenet_jax.study.study import prepare_compilers
+from imagenet_jax.study.topology import Hardware, find_hardware
+
+AXIS, SIZE, CLASSES = "batch", 224, 1000
+Peer = tuple[Callable[..., Any], Any, dict[str, jax.ShapeDtypeStruct]]
+
+
+def flax_example(checkout: str, count: int, dtype: str) -> Peer:
+    """Its step, state, and a batch of `count` images."""
+    sys.path.insert(0, f"{checkout}/examples/imagenet")
+    import models
+    import train
+
+    from configs import default
+
+    config = default.get_config()
+    model = train.create_model(model_cls=models.ResNet50, half_precision=dtype == "bfloat16")
+    rate = train.create_learning_rate_fn(config, 0.1, steps_per_epoch=1251)
+    config.half_precision = False  # for the state: no dynamic loss scale, as on a TPU
+    state = jax.eval_shape(
+        lambda: train.create_train_state(jax.random.key(0), config, model, SIZE, rate)
+    )
+    batch = {
+        "image": jax.ShapeDtypeStruct((count, SIZE, SIZE, 3), dtype),
+        "label": jax.ShapeDtypeStruct((count,), jnp.int32),
+    }
+    return partial(train.train_step, learning_rate_fn=rate), state, batch
+
+
+def big_vision(checkout: str, count: int, dtype: str) -> Peer:
+    """Its step, state, and a batch of `count` images."""
+    sys.path.insert(0, checkout)
+    from big_vision import utils
+    from big_vision.models import vit
+
+    model = vit.Model(
+        CLASSES, variant="S/16", rep_size=True, pool_type="gap", posemb="sincos2d", dtype_mm=dtype
+    )
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(1.0),
+        optax.scale_by_adam(mu_dtype="bfloat16"),
+        optax.scale(1e-3),
+        optax.add_decayed_weights(1e-4),
+        optax.scale(-1.0),
+    )
+
+    def init() -> dict[str, Any]:
+        params = model.init(jax.random.key(0), jnp.zeros((1, SIZE, SIZE, 3)))["params"]
+        return {"params": params, "opt": optimizer.init(params), "rng": jax.random.PRNGKey(0)}
+
+    def step(
+        state: dict[str, Any], batch: dict[str, jax.Array]
+    ) -> tuple[dict[str, Any], jax.Array]:
+        rng, mix, dropout = jax.random.split(state["rng"], 3)
+        share = jax.random.beta(mix, 0.2, 0.2)
+        share = jnp.maximum(share, 1 - share)
+        mixed = jax.tree.map(lambda x: share * x + (1 - share) * jnp.roll(x, 1, 0), batch)
+
+        def loss_fn(params: Any) -> jax.Array:
+            rngs = {"dropout": dropout}
+            logits, _ = model.apply({"params": params}, mixed["image"], train=True, rngs=rngs)
+            return utils.softmax_xent(logits=logits, labels=mixed["label"])
+
+        loss, gradient = jax.value_and_grad(loss_fn)(state["params"])
+        gradient = jax.lax.pmean(gradient, AXIS)
+        updates, opt = optimizer.update(gradient, state["opt"], state["params"])
+        return {
+            "params": optax.apply_updates(state["params"], updates),
+            "opt": opt,
+            "rng": rng,
+        }, loss
+
+    batch = {
+        "image": jax.ShapeDtypeStruct((count, SIZE, SIZE, 3), jnp.float32),
+        "label": jax.ShapeDtypeStruct((count, CLASSES), jnp.float32),
+    }
+    return step, jax.eval_shape(init), batch
+
+
+def reckon(peer: Peer, hardware: Hardware, batch_per_device: int) -> dict[str, Any]:
+    """Compiles the step of a peer; facts as in `study.variant`."""
+    function, state, batch = peer
+    mesh = jax.sharding.Mesh(hardware.mesh.devices, (AXIS,), axis_types=hardware.mesh.axis_types)
+    spread = jax.shard_map(
+        function,
+        mesh=mesh,
+        in_specs=(PartitionSpec(), PartitionSpec(AXIS)),
+        out_specs=PartitionSpec(),
+        check_vma=False,
+    )
+    whole, rows = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(AXIS))
+    step = jax.jit(spread, in_shardings=(whole, rows), out_shardings=whole)
+    start = time.perf_counter()
+    lowered = step.trace(state, batch).lower(lowering_platforms=(hardware.platform,))
+    compiled = lowered.compile()
+    seconds = time.perf_counter() - start
+    module = read_hlo(compiled.as_text())
+    operations = list_operations(module, hardware.chip)
+    running = module.main()
+    shared = collectives(operations, module)
+    predicted = sum(operation.seconds for operation in operations)
+    predicted += all_reduce_seconds(hardware.chip, shared["all-reduce"]["bytes"], mesh.size)
+    return {
+        "topology": hardware.name,
+        "batch_per_device": batch_per_device,
+        "compile_seconds": seconds,
+        "estimated_cycles": sum(instruction.cycles * times for instruction, times in running),
+        "bytes_accessed": (compiled.cost_analysis() or {}).get("bytes accessed"),
+        "hbm_bytes": sum(operation.bytes for operation in operations),
+        "temporary_bytes": compiled.memory_analysis().temp_size_in_bytes,
+        "fusions": sum(instruction.opcode == "fusion" for instruction, _ in running),
+        "copies": sum(instruction.opcode == "copy" for instruction, _ in running),
+        "collectives": shared,
+        "predicted_step_seconds": predicted,
+        "predicted_images_per_second_per_chip": batch_per_device / predicted,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("peer", choices=["flax", "big_vision"])
+    parser.add_argument("--checkout", required=True, help="of the peer's repository")
+    parser.add_argument("--topology", default="v5e:2x2")
+    parser.add_argument("--batch", type=int, default=128, help="images per device")
+    parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"])
+    args = parser.parse_args()
+    prepare_compilers([args.topology])
+    hardware = find_hardware(args.topology)
+    make = {"flax": flax_example, "big_vision": big_vision}[args.peer]
+    peer = make(args.checkout, args.batch * hardware.mesh.size, args.dtype)
+    print(json.dumps(reckon(peer, hardware, args.batch), indent=2))
+
+
+if __name__ == "__main__":
+    main()

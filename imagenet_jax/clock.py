@@ -15,6 +15,7 @@ class Clock:
       train_seconds: the training loop without compilation, evaluation and checkpoints.
       input_wait_seconds: part of train_seconds in which the devices had no batch to work on.
       compile_seconds: the last compilation of train_step and eval_step.
+      first_step_seconds: from the last start of the run to the end of its first step.
       images: images trained on in train_seconds.
     """
 
@@ -22,10 +23,15 @@ class Clock:
     train_seconds: float = 0.0
     input_wait_seconds: float = 0.0
     compile_seconds: float = 0.0
+    first_step_seconds: float = 0.0
     images: int = 0
 
     def __post_init__(self) -> None:
-        self._last = time.perf_counter()
+        self._start = self._last = time.perf_counter()
+
+    def first_step(self) -> None:
+        """The first step since the start is done."""
+        self.first_step_seconds = time.perf_counter() - self._start
 
     def tick(self, *, training: bool) -> None:
         """Books the time since the last tick."""
@@ -59,5 +65,6 @@ class Clock:
 
     def facts(self) -> dict[str, float]:
         """What a summary tells of it."""
-        names = ("wall_seconds", "images_per_second", "input_wait_fraction", "compile_seconds")
+        names = ("wall_seconds", "images_per_second", "input_wait_fraction")
+        names += ("compile_seconds", "first_step_seconds")
         return {name: getattr(self, name) for name in names}

@@ -147,7 +147,8 @@ class Run:
             Feed(host_batches, program.mesh, clock) as feed,
         ):
             clock.tick(training=False)
-            for step in range(self.step + 1, total + 1):
+            first = self.step + 1
+            for step in range(first, total + 1):
                 with jax.transfer_guard("disallow"):
                     batch = feed.next(running=self.pending[-1:])
                     self.state, sums = train_step(self.state, batch)
@@ -155,6 +156,9 @@ class Run:
                 self.pending.append(sums)
                 # No more than two steps in flight, or their batches would fill the memory.
                 jax.block_until_ready(self.pending[-3:-2])
+                if step == first:
+                    jax.block_until_ready(sums)
+                    clock.first_step()
                 clock.images += config.batch_size
                 out.step_done(step)
 

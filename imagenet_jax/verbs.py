@@ -208,6 +208,7 @@ def run_study(args: argparse.Namespace, config: ml_collections.ConfigDict) -> di
         batches=args.batch_per_device,
         strong=args.strong,
         trace=args.trace,
+        with_input=args.with_input,
     )
 
 
@@ -240,6 +241,7 @@ def study_flags(parser: argparse.ArgumentParser) -> None:
     add("--scaling", type=scaling_topologies, help="KIND:SHAPE,SHAPE,..., e.g. v5e:2x2,4x4,8x8")
     add("--strong", type=int, default=0, help="with --scaling: a global batch to be divided")
     add("--trace", action="store_true", help="on attached devices: keep a profile for TensorBoard")
+    add("--with_input", action="store_true", help="on attached devices: run on the data, too")
     add(
         "--compare",
         nargs=2,

@@ -28,6 +28,7 @@ SUMMARY_KEYS = {
     "images_per_second",
     "input_wait_fraction",
     "compile_seconds",
+    "first_step_seconds",
     "device_kind",
     "num_devices",
     "num_processes",

@@ -9,13 +9,20 @@ import jax
 import numpy as np
 
 from imagenet_jax import parallel
+from imagenet_jax.clock import Clock
+from imagenet_jax.data import Split
+from imagenet_jax.feed import Feed
 from imagenet_jax.program import Program
+from imagenet_jax.state import TrainState
 
 WARM_UP, LEAST_STEPS, SECONDS = 3, 10, 2.0
 
 
 def measure(
-    program: Program, train_step: Callable[..., Any], trace: Path | None = None
+    program: Program,
+    train_step: Callable[..., Any],
+    trace: Path | None = None,
+    split: Split | None = None,
 ) -> dict[str, Any]:
     """Times single steps, each to its end, on a batch of noise that is on the devices.
 
@@ -23,13 +30,15 @@ def measure(
       program: of attached devices.
       train_step: compiled, of `program`.
       trace: folder for a trace of five more steps by jax.profiler, for TensorBoard or xprof.
+      split: of the training data, to run on as well, as `train` does.
 
     Returns:
       steps: timed ones; step_seconds, p10 and p90; images_per_second_per_chip;
       dispatch_seconds: median until the call returned, while the devices work;
       gap_seconds: step_seconds less the time per step of a row of steps that only waits at its
         end: what a loop gains that lets the host run ahead;
-      peak_bytes: most memory in use of the first device so far, where the backend tells.
+      peak_bytes: most memory in use of the first device so far, where the backend tells;
+      input_wait_fraction, images_per_second_per_chip_with_input: on `split`.
     """
     state, batch = program.init_state(), _noise(program)
     for _ in range(WARM_UP):
@@ -53,7 +62,7 @@ def measure(
             jax.block_until_ready(state)
     low, middle, high = np.percentile(times, (10, 50, 90))
     memory = program.mesh.local_devices[0].memory_stats() or {}
-    return {
+    facts = {
         "steps": len(times),
         "step_seconds": middle,
         "p10": low,
@@ -62,6 +71,33 @@ def measure(
         "dispatch_seconds": float(np.median(dispatches)),
         "gap_seconds": middle - in_a_row,
         "peak_bytes": memory.get("peak_bytes_in_use"),
+    }
+    return facts | (_with_input(program, train_step, state, split) if split else {})
+
+
+def _with_input(
+    program: Program, train_step: Callable[..., Any], state: TrainState, split: Split
+) -> dict[str, float]:
+    """The loop of `train`, less all that is not feeding and stepping."""
+    rows = parallel.local_rows(program.mesh, program.config.batch_size)
+    batches = split.train_batches(rows, 0, program.total_steps)
+    clock, sums = Clock(), None
+    with Feed(batches, program.mesh, clock) as feed:
+        for step in range(program.total_steps):
+            state, new = train_step(state, feed.next(running=sums))
+            jax.block_until_ready(sums)  # one step ahead of the devices
+            sums = new
+            if step < WARM_UP:
+                clock.tick(training=False)
+                clock.input_wait_seconds = 0.0
+                continue
+            clock.images += program.config.batch_size
+            clock.tick(training=True)
+            if clock.train_seconds > SECONDS:
+                break
+    return {
+        "input_wait_fraction": clock.input_wait_fraction,
+        "images_per_second_per_chip_with_input": clock.images_per_second / program.mesh.size,
     }
 
 

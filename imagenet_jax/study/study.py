@@ -30,6 +30,7 @@ def study(
     batches: Sequence[int] = (),
     strong: int = 0,
     trace: bool = False,
+    with_input: bool = False,
 ) -> dict[str, Any]:
     """Studies every combination; saves what it finds in workdir/study.
 
@@ -45,14 +46,18 @@ def study(
       strong: if not 0, a global batch to be divided among the devices of each topology; then
         and where several topologies of one kind are given, scaling.png is drawn.
       trace: on attached devices, also keep a profile of a few steps in NAME_trace.
+      with_input: on attached devices, also run on the config's data, for the wait for input.
 
     Returns:
       "variants": list of the facts of each, see `variant.Variant`; "versions"; "folder".
 
     Raises:
       UserError: for a topology that does not exist or a compiler that is not installed.
-      ConfigError: for a config that `train` refuses, or pmap on described devices.
+      ConfigError: for a config that `train` refuses, or pmap or input on described devices.
+      DataError: with_input, if the data set is not there.
     """
+    if with_input and any(topologies):
+        raise ConfigError("--with_input needs attached devices: described ones cannot run")
     if any(topologies) and "pmap" in (partitioners or [config.partitioner]):
         raise ConfigError(
             "--partitioner=pmap needs attached devices: jax.pmap does not take described ones; "
@@ -75,6 +80,7 @@ def study(
                     partitioner=partitioner,
                     batch_per_device=batch,
                     trace=folder / f"{name}_trace" if trace else None,
+                    with_input=with_input,
                 )
                 if variant.module is not None:
                     _save(variant, folder / name, hardware.chip)

@@ -59,8 +59,20 @@ def _facts(variants: Sequence[dict[str, Any]]) -> str:
             "  images/s per device.": lambda v: (
                 f"{v['measured']['images_per_second_per_chip']:,.0f}" if "measured" in v else "-"
             ),
+            "  predicted / measured": lambda v: (
+                f"{v['predicted_step_seconds'] / v['measured']['step_seconds']:.2f}"
+                if "measured" in v
+                else "-"
+            ),
             "  dispatch": lambda v: _measured(v, "dispatch_seconds"),
             "  waiting for each step": lambda v: _measured(v, "gap_seconds"),
+        }
+    if any("input_wait_fraction" in v.get("measured", {}) for v in variants):
+        rows |= {
+            "  images/s with input": lambda v: (
+                f"{v['measured']['images_per_second_per_chip_with_input']:,.0f}"
+            ),
+            "  waiting for input": lambda v: f"{v['measured']['input_wait_fraction']:.1%}",
         }
     table = [
         [name.rstrip("."), *[_cell(show, facts) for facts in variants]]

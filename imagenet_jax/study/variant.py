@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import ml_collections
 
+from imagenet_jax.data import Split, open_split
 from imagenet_jax.models.cost import count_macs
 from imagenet_jax.program import Program, check_config, make_program
 from imagenet_jax.study.chips import all_reduce_seconds
@@ -62,6 +63,7 @@ def study_variant(
     partitioner: str,
     batch_per_device: int,
     trace: Path | None = None,
+    with_input: bool = False,
 ) -> Variant:
     """Compiles and reckons; on attached devices it also runs the step, see `measure.measure`.
 
@@ -71,11 +73,14 @@ def study_variant(
       partitioner: "jit", "shard_map" or "pmap".
       batch_per_device: images a step on each device.
       trace: folder for a profile, on attached devices.
+      with_input: run on the training data as well, on attached devices.
 
     Raises:
       ConfigError: for a config that `train` refuses.
+      DataError: with_input, if the data set is not there.
     """
-    program = _program(config, hardware, partitioner, batch_per_device)
+    split = open_split(config, train=True) if with_input else None
+    program = _program(config, hardware, partitioner, batch_per_device, split)
     facts = {
         "topology": hardware.name,
         "partitioner": partitioner,
@@ -100,17 +105,24 @@ def study_variant(
     facts |= _memory(compiled, program, hardware)
     facts |= _costs(program, compiled, module, operations, hardware)
     if hardware.platform is None:
-        facts["measured"] = measure(program, compiled, trace)
+        facts["measured"] = measure(program, compiled, trace, split)
     return Variant(facts, operations, module, text)
 
 
 def _program(
-    config: ml_collections.ConfigDict, hardware: Hardware, partitioner: str, batch: int
+    config: ml_collections.ConfigDict,
+    hardware: Hardware,
+    partitioner: str,
+    batch: int,
+    split: Split | None,
 ) -> Program:
-    """What `train` would compile there, without opening the data."""
-    classes, examples = _SIZES.get(config.data.name, _IMAGENET)
-    if config.data.name == "fake":
+    """What `train` would compile there, if need be without opening the data."""
+    if split:
+        classes, examples = split.num_classes, split.num_examples
+    elif config.data.name == "fake":
         classes, examples = config.data.fake_classes, config.data.fake_train_examples
+    else:
+        classes, examples = _SIZES.get(config.data.name, _IMAGENET)
     batch_size = batch * hardware.mesh.size
     # As many steps as the run has: a warmup given in steps need not fit into fewer.
     examples = max(batch_size, examples * batch_size // config.batch_size)

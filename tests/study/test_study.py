@@ -25,7 +25,7 @@ SMALL = (
 def result(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     arguments = (f"--workdir={folder}", f"--json={folder}/result.json", "--batch_per_device=2,4")
-    assert launch.main([*SMALL, "--partitioner=shard_map", *arguments]) == 0
+    assert launch.main([*SMALL, "--partitioner=shard_map", "--with_input", *arguments]) == 0
     return folder, json.loads((folder / "result.json").read_text())
 
 
@@ -41,7 +41,11 @@ def test_report(result):
         assert 0 < facts["collectives"]["all-reduce"]["bytes"] < 2 * parameters
         assert set(facts["collectives"]) == {"all-reduce"}
         assert facts["aliased_outputs"] > 50
-        assert facts["measured"]["step_seconds"] > facts["measured"]["dispatch_seconds"] > 0
+        measured = facts["measured"]
+        assert measured["step_seconds"] > measured["dispatch_seconds"] > 0
+        assert 0 <= measured["input_wait_fraction"] < 1
+        assert measured["images_per_second_per_chip_with_input"] > 0
+        assert facts["largest_batch_per_device"] > facts["batch_per_device"]
         assert {"forward", "backward", "optimizer", "input"} <= set(facts["phases"])
         assert {"conv1", "bn1", "layer1.0", "layer3.0", "fc"} == set(facts["layers"]) - {"layer2.0"}
     two, four = report["variants"]
@@ -86,6 +90,11 @@ def test_missing_compilers_say_what_to_install(monkeypatch, capsys):
         assert f"pip install {'--no-deps ' if 'cuda' in package else ''}{package}" in (
             capsys.readouterr().err
         )
+
+
+def test_described_devices_have_no_input(capsys):
+    assert launch.main([*SMALL, "--topology=v5e:2x2", "--with_input"]) == 1
+    assert "attached devices" in capsys.readouterr().err
 
 
 def test_pmap_is_for_attached_devices_only(capsys):

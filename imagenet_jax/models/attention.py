@@ -12,11 +12,11 @@ from imagenet_jax.models.layers import wide
 def attention(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
     """softmax(q k^T / sqrt(D)) v of every head (Vaswani et al. 2017).
 
-    The logits [B, H, T, T] are written once, and their gradients once; weights are computed
-    anew from them wherever a product reads them, which costs less than another pass over
-    memory. The sums under the softmax are a product with ones, for the matrix unit; and the
-    gradient's row sums come from the result (Dao et al. 2022, https://arxiv.org/abs/2205.14135).
-    docs/step-study.md has what each of these brought.
+    In training the logits [B, H, T, T] are written once, and their gradients once; weights are
+    computed anew from them wherever a product reads them, which costs less than another pass
+    over memory. The sums under the softmax are a product with ones, for the matrix unit; and
+    the gradient's row sums come from the result (Dao et al. 2022,
+    https://arxiv.org/abs/2205.14135). docs/step-study.md has what each of these brought.
 
     Args:
       q, k, v: [B, H, D, T], tokens last as the products read them, of one floating dtype.
@@ -24,7 +24,9 @@ def attention(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
     Returns:
       [B, H, D, T] of that dtype. Logits have it too; exponentials and sums float32 at least.
     """
-    return _forward(q, k, v)[0]
+    logits = jnp.einsum("bhdk,bhdq->bhkq", k, q * q.shape[2] ** -0.5)
+    weights = jax.nn.softmax(logits.astype(wide(v.dtype)), axis=2).astype(v.dtype)
+    return jnp.einsum("bhdk,bhkq->bhdq", v, weights)
 
 
 def _forward(q: jax.Array, k: jax.Array, v: jax.Array) -> tuple[jax.Array, Any]:

@@ -63,10 +63,11 @@ def check_step(facts, hlo):
 def test_tpu_program(tpu):
     facts, hlo = tpu
     check_step(facts, hlo)
-    # libtpu 0.0.52, jax 0.10.2: 3 all-reduces, 85.8 M cycles, 3.4 GB. The flax example's step, in
-    # the same environment: 100 all-reduces, 108.0 M cycles, 4.7 GB.
+    # libtpu 0.0.52, jax 0.10.2: 3 all-reduces, 85.8 M cycles, 22.7 GB of HBM, 3.4 GB temporaries.
+    # The flax example's step, in the same environment: 100, 108.0 M, 28.9 and 4.7.
     assert facts["all_reduces"] <= 3
     assert facts["estimated_cycles"] <= 0.85 * 106.6e6
+    assert facts["hbm_bytes"] <= 0.85 * 28.85e9
     assert facts["temporary_bytes"] < 3.8e9
     large = [op for op in facts["operations"] if op["bytes"] > 50e6]
     # What starts with "copy-start" brings data to scratch memory beside other work.
@@ -74,15 +75,28 @@ def test_tpu_program(tpu):
     assert all(op["name"].startswith("copy-start") for op in moved)
 
 
+def test_tpu_program_of_a_transformer(tmp_path):
+    if importlib.util.find_spec("libtpu") is None:
+        pytest.skip("libtpu is not installed")
+    facts, _ = study(tmp_path, "v5e:2x2", "--batch_per_device=128", config="vit_s16")
+    assert facts["fits"] and facts["all_reduces"] <= 3
+    # 69.8 M cycles, 7.9 GB of HBM; big_vision's step, in the same environment: 112.3 M and 20.3.
+    assert facts["estimated_cycles"] <= 0.8 * 112.3e6
+    assert facts["hbm_bytes"] <= 0.5 * 20.3e9
+    # Keys, queries and values change their layout on the way to the products of each head.
+    copied = [op for op in facts["operations"] if op["kind"] == "copy" and op["bytes"] > 50e6]
+    assert not copied
+
+
 def test_gpu_program(gpu):
     facts, hlo = gpu
     check_step(facts, hlo)
-    # jax 0.10.2: 1,516 fusions, 66 copies, 20 all-reduces, 11.2 GB temporaries. The flax
-    # example's step: 1,295, 107, 132 and 11.3.
-    assert facts["fusions"] <= 1_600
-    assert facts["copies"] <= 80
-    assert facts["all_reduces"] <= 24
-    assert facts["temporary_bytes"] < 11.5e9
+    # jax 0.10.2: 1,028 fusions, no copy, 2 all-reduces, 10.1 GB temporaries. The flax example's
+    # step, in the same environment: 1,468, 1, 133 and 11.3.
+    assert facts["fusions"] <= 1_050
+    assert facts["copies"] <= 5
+    assert facts["all_reduces"] <= 3
+    assert facts["temporary_bytes"] <= 0.9 * 11.3e9
 
 
 def test_a_pod_of_256_chips(tmp_path):

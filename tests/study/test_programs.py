@@ -83,9 +83,7 @@ def test_tpu_program_of_a_transformer(tmp_path):
     # 69.8 M cycles, 7.9 GB of HBM; big_vision's step, in the same environment: 112.3 M and 20.3.
     assert facts["estimated_cycles"] <= 0.8 * 112.3e6
     assert facts["hbm_bytes"] <= 0.5 * 20.3e9
-    # Keys, queries and values change their layout on the way to the products of each head.
-    copied = [op for op in facts["operations"] if op["kind"] == "copy" and op["bytes"] > 50e6]
-    assert not copied
+    assert facts["copies"] <= 65  # heads change their layout on the way to the products
 
 
 def test_gpu_program(gpu):

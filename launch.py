@@ -16,6 +16,7 @@ from imagenet_jax.classifier import pretrained_config
 from imagenet_jax.config import apply_overrides, from_json, load_config, validate
 from imagenet_jax.data.catalog import evaluation_split
 from imagenet_jax.errors import ConfigError, UserError
+from imagenet_jax.launchers.processes import parse_processes, run_processes
 from imagenet_jax.process import start_process
 from imagenet_jax.verbs import VERBS
 from imagenet_jax.writers import write_summary
@@ -27,6 +28,8 @@ def main(argv: Sequence[str]) -> int:
     """Runs one verb; returns the exit status."""
     try:
         args, overrides = parse(argv)
+        if args.launcher != "local":
+            return launch(args, overrides, argv)
         start_process()
         summary = VERBS[args.verb].run(args, make_config(args, overrides))
     except UserError as error:
@@ -48,6 +51,27 @@ def main(argv: Sequence[str]) -> int:
             Path(args.json).parent.mkdir(parents=True, exist_ok=True)
             write_summary(Path(args.json), summary)
     return 0
+
+
+def launch(args: argparse.Namespace, overrides: dict[str, str], argv: Sequence[str]) -> int:
+    """Checks the config, then runs this command line in the processes of `--launcher`."""
+    count, devices = parse_processes(args.launcher)
+    make_config(args, overrides)
+    flags = ("--launcher", "--max_restarts")
+    command = [sys.executable, str(Path(__file__).resolve()), *without_flags(argv, flags)]
+    logs = args.workdir / "logs"
+    return run_processes(command, count, devices, logs=logs, restarts=args.max_restarts)
+
+
+def without_flags(argv: Sequence[str], flags: Sequence[str]) -> list[str]:
+    """The command line less some flags, as --flag=VALUE or --flag VALUE."""
+    kept, arguments = [], iter(argv)
+    for argument in arguments:
+        if argument in flags:
+            next(arguments, None)
+        elif not argument.startswith(tuple(f"{flag}=" for flag in flags)):
+            kept.append(argument)
+    return kept
 
 
 def failed(message: str) -> int:
@@ -78,6 +102,15 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     parser.add_argument("--config", help="a config file; default: configs/quickstart.py")
     parser.add_argument("--workdir", help="where the run is kept; default: runs/CONFIG_NAME")
     parser.add_argument("--json", help="also write the result to this file as JSON")
+    parser.add_argument(
+        "--launcher",
+        default="local",
+        help="local: this process. processes:NxD: N processes that work together on this machine, "
+        "with D virtual CPU devices each: several hosts in miniature",
+    )
+    parser.add_argument(
+        "--max_restarts", type=int, default=0, help="of a launcher, after a process was killed"
+    )
     VERBS[verb].add_flags(parser)
     fields = [arg for arg in argv if arg.startswith("--config.")]
     for field in fields:

@@ -89,7 +89,7 @@ def _cell(show: Callable[[dict[str, Any]], str], facts: dict[str, Any]) -> str:
     """What a row shows of a variant; "-" for what is None because the step does not fit."""
     try:
         return show(facts)
-    except (TypeError, AttributeError):
+    except (TypeError, AttributeError, KeyError):
         if facts["fits"]:
             raise
         return "-"

@@ -1,0 +1,127 @@
+"""Jobs of several processes on this machine: their output, their end, and starting again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import launch
+from imagenet_jax.launchers.processes import run_processes
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = (
+    *(f"--config={ROOT}/configs/fake_data.py", "--config.model.name=resnet8"),
+    *("--config.model.width=8", "--config.model.stem=cifar", "--config.model.dtype=float32"),
+    *("--config.model.bn_group_size=2", "--config.data.image_size=8"),
+    *("--config.data.fake_classes=10", "--config.data.fake_eval_examples=30"),
+    *("--config.batch_size=16", "--config.duration=150 steps", "--config.checkpoint.every=5 steps"),
+)
+
+
+def python(code):
+    """A process that knows `number`, its own, and `attempts`, a file that counts its starts."""
+    start = "import os, pathlib, signal, sys, time; number = int(os.environ['JAX_PROCESS_ID']); "
+    return [sys.executable, "-c", start + code]
+
+
+def test_the_first_error_is_shown_and_ends_the_job(tmp_path, capfd):
+    code = (
+        "print('hello', flush=True)\n"
+        "if number == 1: sys.exit('error: no such file')\n"
+        "time.sleep(60)"
+    )
+    begin = time.monotonic()
+    assert run_processes(python(code), 3, 1, logs=tmp_path, restarts=5) == 1
+    assert time.monotonic() - begin < 30
+    out, error = capfd.readouterr()
+    assert {"[0] hello", "[2] hello", "[1] error: no such file"} <= set(out.splitlines())
+    assert "process 1 ended by status 1" in error and "error: no such file" in error
+    assert "starting again" not in error  # it has said what is wrong
+    assert (tmp_path / "process-1.log").read_text().endswith("error: no such file\n")
+
+
+@pytest.mark.parametrize(("restarts", "status", "starts"), [(0, 137, 1), (1, 137, 2), (2, 0, 3)])
+def test_a_killed_process_is_started_again_with_the_others(tmp_path, restarts, status, starts):
+    counter = tmp_path / "starts"
+    code = (
+        f"counter = pathlib.Path({str(counter)!r} + str(number))\n"
+        "counter.write_text(counter.read_text() + 'x' if counter.exists() else 'x')\n"
+        "if number == 0:\n"
+        "  if len(counter.read_text()) < 3: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "else: time.sleep(1 if len(counter.read_text()) == 3 else 60)\n"
+    )
+    assert run_processes(python(code), 2, 1, logs=tmp_path, restarts=restarts) == status
+    assert len(Path(f"{counter}0").read_text()) == starts
+
+
+def test_a_signal_reaches_all_and_is_no_reason_to_start_again(tmp_path):
+    code = (
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(3 * number))\n"
+        "print('ready', flush=True)\n"
+        "time.sleep(60)"
+    )
+    outer = (
+        "import sys; from pathlib import Path; "
+        "from imagenet_jax.launchers.processes import run_processes; "
+        f"sys.exit(run_processes({python(code)!r}, 2, 1, logs=Path({str(tmp_path)!r}), restarts=3))"
+    )
+    job = subprocess.Popen(
+        [sys.executable, "-c", outer], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert {job.stdout.readline(), job.stdout.readline()} == {"[0] ready\n", "[1] ready\n"}
+    job.send_signal(signal.SIGTERM)
+    assert job.wait(timeout=30) == 3
+    job.stdout.close()
+
+
+@pytest.mark.parametrize("launcher", ["processes", "processes:0", "processes:2x", "pod"])
+def test_unknown_launchers_list_those_that_exist(launcher, tmp_path, capsys):
+    assert launch.main([*TINY, f"--launcher={launcher}", f"--workdir={tmp_path}"]) == 1
+    assert "processes:NxD" in capsys.readouterr().err
+
+
+def test_a_wrong_config_starts_no_process(tmp_path, capsys):
+    arguments = (f"--workdir={tmp_path / 'run'}", "--launcher=processes:2", "--config.optim.lr=1")
+    assert launch.main([*TINY, *arguments]) == 1
+    assert "optim.lr" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def start(workdir, *arguments):
+    command = [sys.executable, str(ROOT / "launch.py"), *TINY, f"--workdir={workdir}", *arguments]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def children(process):
+    return [
+        int(path.parent.name)
+        for path in Path("/proc").glob("[0-9]*/stat")
+        if path.read_text().rpartition(")")[2].split()[1] == str(process.pid)
+    ]
+
+
+@pytest.mark.slow
+def test_training_survives_a_killed_process(tmp_path):
+    """Two processes of two devices, one of which is killed after the first checkpoint."""
+    finals = []
+    for kills in (0, 1):
+        workdir = tmp_path / str(kills)
+        job = start(workdir, "--launcher=processes:2x2", "--max_restarts=3")
+        while kills and job.poll() is None:
+            time.sleep(0.05)
+            if any(path.name.isdigit() for path in (workdir / "checkpoints").glob("*")):
+                os.kill(children(job)[kills], signal.SIGKILL)
+                kills = 0
+        output = job.communicate(timeout=300)[0].decode()
+        assert job.returncode == 0, output
+        summary = json.loads((workdir / "summary.json").read_text())
+        assert (summary["num_processes"], summary["num_devices"]) == (2, 4)
+        assert "[1] " in output and (workdir / "logs" / "process-1.log").exists()
+        finals.append((summary["state_sha256"], summary["eval"]["correct_top1"]))
+    assert "ended by signal SIGKILL" in output and "[0] resumed: step" in output
+    assert finals[0] == finals[1]

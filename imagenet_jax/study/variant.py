@@ -151,16 +151,20 @@ def _memory(compiled: Any, program: Program, hardware: Hardware) -> dict[str, An
         "generated_code_bytes": memory.generated_code_size_in_bytes,
         "peak_bytes": peak,
         "fits": peak <= hardware.chip.hbm_bytes,
-        "largest_batch_per_device": _largest_batch(peak, program, hardware),
+        "largest_batch_per_device": _largest_batch(
+            peak, memory.generated_code_size_in_bytes, program, hardware
+        ),
     }
 
 
-def _largest_batch(peak: float, program: Program, hardware: Hardware) -> int:
-    """The batch that fits, if all but the state grows with it; XLA may fit more by computing
-    activations again."""
-    state = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(program.state_shapes()))
+def _largest_batch(peak: float, code: float, program: Program, hardware: Hardware) -> int:
+    """The batch that fits, if all but the state, a gradient and the program grows with it; XLA
+    may fit more by computing activations again."""
+    state = program.state_shapes()
+    kept = (state, state.params)
+    fixed = code + sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(kept))
     batch = program.config.batch_size // hardware.mesh.size
-    return max(0, int((hardware.chip.hbm_bytes - state) * batch // max(peak - state, 1)))
+    return max(0, int((hardware.chip.hbm_bytes - fixed) * batch // max(peak - fixed, 1)))
 
 
 def _unfit(error: str, program: Program, hardware: Hardware) -> dict[str, Any]:
@@ -172,7 +176,7 @@ def _unfit(error: str, program: Program, hardware: Hardware) -> dict[str, Any]:
     return dict.fromkeys(FIGURES) | {
         "peak_bytes": peak,
         "fits": False,
-        "largest_batch_per_device": peak and _largest_batch(peak, program, hardware),
+        "largest_batch_per_device": peak and _largest_batch(peak, 0, program, hardware),
     }
 
 

@@ -72,8 +72,7 @@ def train_step(
     )
     gradient, sums, batch_stats = over_devices((gradient, sums, batch_stats))
     if axis_name:
-        devices = jax.lax.axis_size(axis_name)
-        batch_stats = jax.tree.map(lambda total: total / devices, batch_stats)
+        batch_stats = jax.tree.map(lambda x: x / jax.lax.axis_size(axis_name), batch_stats)
 
     with jax.named_scope("optimizer"):
         updates, opt_state = optimizer.update(gradient, state.opt_state, trained)

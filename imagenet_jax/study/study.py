@@ -56,13 +56,8 @@ def study(
       ConfigError: for a config that `train` refuses, or pmap or input on described devices.
       DataError: with_input, if the data set is not there.
     """
-    if with_input and any(topologies):
-        raise ConfigError("--with_input needs attached devices: described ones cannot run")
-    if any(topologies) and "pmap" in (partitioners or [config.partitioner]):
-        raise ConfigError(
-            "--partitioner=pmap needs attached devices: jax.pmap does not take described ones; "
-            "shard_map compiles the same program"
-        )
+    if any(topologies):
+        _check_described(partitioners or [config.partitioner], with_input)
     prepare_compilers(topologies)
     folder = workdir / "study"
     folder.mkdir(parents=True, exist_ok=True)
@@ -89,6 +84,17 @@ def study(
     if len({facts["num_devices"] for facts in fitting}) > 1:
         plot_scaling(fitting, folder / "scaling.png")
     return {"variants": found, "versions": jax_versions(), "folder": str(folder)}
+
+
+def _check_described(partitioners: Sequence[str], with_input: bool) -> None:
+    """What described devices cannot do."""
+    if with_input:
+        raise ConfigError("--with_input needs attached devices: described ones cannot run")
+    if "pmap" in partitioners:
+        raise ConfigError(
+            "--partitioner=pmap needs attached devices: jax.pmap does not take described ones; "
+            "shard_map compiles the same program"
+        )
 
 
 def prepare_compilers(topologies: Sequence[str]) -> None:

@@ -53,6 +53,21 @@ def _facts(variants: Sequence[dict[str, Any]]) -> str:
         "  images/s": lambda v: f"{v['predicted_images_per_second']:,.0f}",
         "  MFU": lambda v: f"{v['mfu']:.1%}",
     }
+    rows |= _measured_rows(variants)
+    table = [
+        [name.rstrip("."), *[_cell(show, facts) for facts in variants]]
+        for name, show in rows.items()
+    ]
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in table
+    )
+
+
+def _measured_rows(variants: Sequence[dict[str, Any]]) -> dict[str, Callable[..., str]]:
+    """Further rows of `_facts`, where a step has run."""
+    rows = {}
     if any("measured" in v for v in variants):
         rows |= {
             "MEASURED step": lambda v: _measured(v, "step_seconds", "p10", "p90"),
@@ -74,15 +89,7 @@ def _facts(variants: Sequence[dict[str, Any]]) -> str:
             ),
             "  waiting for input": lambda v: f"{v['measured']['input_wait_fraction']:.1%}",
         }
-    table = [
-        [name.rstrip("."), *[_cell(show, facts) for facts in variants]]
-        for name, show in rows.items()
-    ]
-    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in table
-    )
+    return rows
 
 
 def _cell(show: Callable[[dict[str, Any]], str], facts: dict[str, Any]) -> str:

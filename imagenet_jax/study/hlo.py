@@ -59,15 +59,16 @@ class Module:
     frames: dict[int, str]
 
     def main(self) -> list[tuple[Instruction, int]]:
-        """The instructions that run, and how often in a step: of the entry and of loops in it."""
+        """The instructions that run, and how often in a step: of the entry, its calls and loops."""
         return self._running(self.entry, 1)
 
     def _running(self, computation: str, times: int) -> list[tuple[Instruction, int]]:
         running = []
         for instruction in self.computations[computation].values():
-            if instruction.opcode == "while":
+            if instruction.opcode in ("while", "call"):
+                turns = self.trips(instruction) if instruction.opcode == "while" else 1
                 for body in instruction.called:
-                    running += self._running(body, times * self.trips(instruction))
+                    running += self._running(body, times * turns)
             else:
                 running.append((instruction, times))
         return running

@@ -64,8 +64,7 @@ def study(
     found = []
     for topology in topologies:
         hardware = find_hardware(topology)
-        devices = hardware.mesh.size
-        sizes = batches or [max(1, (strong or config.batch_size) // devices)]
+        sizes = batches or [max(1, (strong or config.batch_size) // hardware.mesh.size)]
         for partitioner in partitioners or [config.partitioner]:
             for batch in sizes:
                 name = variant_name(topology, partitioner, batch)
@@ -77,8 +76,7 @@ def study(
                     trace=folder / f"{name}_trace" if trace else None,
                     with_input=with_input,
                 )
-                if variant.module is not None:
-                    _save(variant, folder / name, hardware.chip)
+                _save(variant, folder / name, hardware.chip)
                 found.append(variant.facts)
     fitting = [facts for facts in found if facts["predicted_step_seconds"] is not None]
     if len({facts["num_devices"] for facts in fitting}) > 1:
@@ -113,7 +111,9 @@ def variant_name(topology: str, partitioner: str, batch_per_device: int) -> str:
 
 
 def _save(variant: Variant, stem: Path, chip: Chip) -> None:
-    """Writes what a variant leaves, to STEM.hlo and so on."""
+    """Writes what a variant leaves, to STEM.hlo and so on; nothing of one that does not fit."""
+    if variant.module is None:
+        return
     facts = variant.facts
     facts["operations"] = [_listed(op) for op in costliest(variant.operations, TOP)]
     Path(f"{stem}.hlo").write_text(variant.text)

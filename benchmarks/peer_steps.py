@@ -32,7 +32,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from imagenet_jax.study.chips import all_reduce_seconds
+from imagenet_jax.study.chips import collective_seconds
 from imagenet_jax.study.hlo import read_hlo
 from imagenet_jax.study.operations import collectives, list_operations
 from imagenet_jax.study.study import prepare_compilers
@@ -136,7 +136,8 @@ def reckon(peer: Peer, hardware: Hardware, batch_per_device: int) -> dict[str, A
     running = module.main()
     shared = collectives(operations, module)
     predicted = sum(operation.seconds for operation in operations)
-    predicted += all_reduce_seconds(hardware.chip, shared["all-reduce"]["bytes"], mesh.size)
+    size = shared["all-reduce"]["bytes"]
+    predicted += collective_seconds(hardware.chip, "all-reduce", size, mesh.size)
     return {
         "topology": hardware.name,
         "batch_per_device": batch_per_device,

@@ -14,8 +14,9 @@ from jax.sharding import Mesh
 
 from imagenet_jax.data import Split, open_split
 from imagenet_jax.data.order import Rows, TrainOrder
-from imagenet_jax.parallel import local_rows, make_mesh, put_batch
+from imagenet_jax.parallel import local_rows, put_batch
 from imagenet_jax.program import check_config
+from imagenet_jax.sharding import make_mesh
 from imagenet_jax.writers import replace_figure
 
 REPEATS = 5
@@ -42,7 +43,7 @@ def benchmark_input(config: ml_collections.ConfigDict, seconds: float) -> dict[s
       decode_limit_images_per_core_second: whole images of the same files, by libjpeg-turbo
         (OpenCV) alone; None for data that are not encoded.
     """
-    mesh = make_mesh()
+    mesh = make_mesh(config.sharding)
     check_config(config, mesh)
     split = open_split(config, train=True)
     rows = local_rows(mesh, config.batch_size)

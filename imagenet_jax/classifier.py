@@ -11,8 +11,8 @@ from imagenet_jax.checkpoint import Checkpoints
 from imagenet_jax.config import base_config, from_dict
 from imagenet_jax.data.imagenet import NAMES, SYNSETS
 from imagenet_jax.errors import CheckpointError, WeightsError
-from imagenet_jax.parallel import make_mesh
 from imagenet_jax.program import make_model, make_program
+from imagenet_jax.sharding import make_mesh
 from imagenet_jax.weights.pretrained import (
     Pretrained,
     find_pretrained,
@@ -119,7 +119,7 @@ def trained_classifier(
         raise CheckpointError(f"no checkpoints in {workdir / 'checkpoints'}; train first")
     config = config or from_dict(record["config"])
     names = tuple(record["data"]["class_names"])
-    program = make_program(config, make_mesh(), num_classes=len(names))
+    program = make_program(config, make_mesh(config.sharding), num_classes=len(names))
     state, record = checkpoints.restore(program.state_shapes(), which=which)
     titles = tuple(NAMES[SYNSETS.index(n)] if n in SYNSETS else n for n in names)
     name = f"{workdir}, step {record['position']['step']}"

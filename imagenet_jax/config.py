@@ -8,7 +8,7 @@ import difflib
 import importlib.util
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -171,10 +171,12 @@ def from_dict(values: Mapping[str, Any]) -> ml_collections.ConfigDict:
     return config
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+def differences(
+    old: Mapping[str, Any], new: Mapping[str, Any], ignore: Sequence[str] = ()
+) -> list[str]:
     """One line for each field whose value differs, 'NAME: OLD -> NEW'."""
     before, after = dict(flatten(old)), dict(flatten(new))
-    names = [*before, *(name for name in after if name not in before)]
+    names = [name for name in dict.fromkeys((*before, *after)) if name not in ignore]
     return [
         f"{name}: {before.get(name, '(absent)')!r} -> {after.get(name, '(absent)')!r}"
         for name in names

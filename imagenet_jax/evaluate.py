@@ -14,8 +14,9 @@ from imagenet_jax.data.imagenet import imagenet_labels
 from imagenet_jax.errors import CheckpointError
 from imagenet_jax.feed import Feed
 from imagenet_jax.metrics import summarize
-from imagenet_jax.parallel import local_rows, make_mesh, replicated
+from imagenet_jax.parallel import local_rows
 from imagenet_jax.program import Program, check_config, make_program
+from imagenet_jax.sharding import make_mesh, replicated
 
 
 def evaluate_split(
@@ -54,7 +55,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path, *, which: str) ->
     Raises:
       CheckpointError: if there is no checkpoint, or only one of another model or other classes.
     """
-    mesh = make_mesh()
+    mesh = make_mesh(config.sharding)
     check_config(config, mesh, training=False)
     if not (workdir / "checkpoints").is_dir():
         raise CheckpointError(f"no checkpoints in {workdir}; give the --workdir of a training run")
@@ -95,7 +96,7 @@ def evaluate_classifier(classifier: Classifier) -> dict[str, Any]:
       DataError: for a class that is none of ImageNet's.
     """
     config = classifier.config
-    mesh = make_mesh()
+    mesh = make_mesh(config.sharding)
     check_config(config, mesh, training=False)
     split = open_split(config, train=False)
     split.label_map = imagenet_labels(split.source.class_names)

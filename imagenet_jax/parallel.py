@@ -1,4 +1,4 @@
-"""The mesh, and how a pure step becomes one compiled program over all its devices."""
+"""How a pure step becomes one compiled program over all devices of a mesh."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -7,38 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, PartitionSpec
 
-from imagenet_jax.errors import UserError
-
-DATA_AXIS = "data"
-
-
-def make_mesh() -> Mesh:
-    """A one-dimensional mesh over all devices of all processes.
-
-    Raises:
-      UserError: if JAX finds no device of the platform that it was told to use.
-    """
-    try:
-        count = jax.device_count()
-    except (RuntimeError, AssertionError) as error:  # jax asserts where a plugin is missing
-        raise UserError(
-            f"JAX found no devices (JAX_PLATFORMS={jax.config.jax_platforms}). {error} "
-            "Unset JAX_PLATFORMS to use the CPU, or install the accelerator's JAX: "
-            'pip install "jax[cuda13]" or "jax[tpu]"'
-        ) from error
-    return jax.make_mesh((count,), (DATA_AXIS,), axis_types=(AxisType.Auto,))
-
-
-def replicated(mesh: Mesh) -> NamedSharding:
-    """Every device holds the whole array."""
-    return NamedSharding(mesh, PartitionSpec())
-
-
-def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """The leading axis is spread over the devices."""
-    return NamedSharding(mesh, PartitionSpec(DATA_AXIS))
+from imagenet_jax.sharding import DATA_AXIS, batch_sharding, batch_shards, replicated
 
 
 def local_rows(mesh: Mesh, batch_size: int) -> np.ndarray:
@@ -50,10 +21,12 @@ def local_rows(mesh: Mesh, batch_size: int) -> np.ndarray:
 def put_batch(host_batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     """The global batch as sharded arrays, from the rows of each process (`local_rows`)."""
     sharding = batch_sharding(mesh)
-    scale = mesh.size // len(mesh.local_devices)
+    shards = batch_shards(mesh)
+    held = sharding.addressable_devices_indices_map((shards,)).values()
+    local = len({index[0].start for index in held})
 
     def put(rows: np.ndarray) -> jax.Array:
-        shape = (len(rows) * scale, *rows.shape[1:])
+        shape = (len(rows) * shards // local, *rows.shape[1:])
         return jax.make_array_from_process_local_data(sharding, rows, shape)
 
     return {name: put(rows) for name, rows in host_batch.items()}
@@ -85,19 +58,24 @@ def compile_step(
 
     Args:
       step: `step.train_step` or `step.eval_step` with its static arguments bound.
-      first: shapes of the replicated first argument, the state or the variables.
+      first: shapes and shardings of the first argument, the state or the variables.
       batch: shapes of the global batch, whose leading axis is spread over the devices.
       mesh: the devices.
       partitioner: "jit" leaves the spreading to XLA's partitioner, guided by shardings;
-        "shard_map" and "pmap" compile one device's share with explicit collectives.
+        "shard_map" and "pmap" compile one device's share with explicit collectives, for a
+        replicated first argument.
       donate: whether the first argument's memory is reused for the result.
       platform: to lower for, if the devices are described and not attached: "tpu" or "cuda".
 
     Returns:
-      The compiled program; it takes global arrays and returns replicated ones.
+      The compiled program. It takes global arrays; of what it returns a state is spread as the
+      one it takes, all else replicated.
     """
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, first)
+    results = replicated(mesh)
     if partitioner == "jit":
         spread = step
+        results = (shardings, results) if donate else results
     elif partitioner == "shard_map":
         spread = jax.shard_map(
             partial(step, axis_name=DATA_AXIS),
@@ -110,8 +88,8 @@ def compile_step(
         spread = _by_pmap(step, mesh)
     compiled = jax.jit(
         spread,
-        in_shardings=(replicated(mesh), batch_sharding(mesh)),
-        out_shardings=replicated(mesh),
+        in_shardings=(shardings, batch_sharding(mesh)),
+        out_shardings=results,
         donate_argnums=(0,) if donate else (),
     )
     platforms = (platform,) if platform else None

@@ -7,11 +7,12 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import ml_collections
 import optax
 from jax.sharding import Mesh
 
-from imagenet_jax import parallel
+from imagenet_jax import parallel, sharding
 from imagenet_jax.config import validate, validate_batch
 from imagenet_jax.durations import steps_of
 from imagenet_jax.errors import ConfigError
@@ -48,20 +49,18 @@ class Program:
 
     @property
     def eval_batch_size(self) -> int:
-        """eval.batch_size rounded up to a multiple of the devices; padding fills the rest."""
-        return -(-self.config.eval.batch_size // self.mesh.size) * self.mesh.size
+        """eval.batch_size rounded up to a multiple of its parts; padding fills the rest."""
+        shards = sharding.batch_shards(self.mesh)
+        return -(-self.config.eval.batch_size // shards) * shards
 
     def init_state(self, start: dict[str, Any] | None = None) -> TrainState:
-        """A fresh state on every device, with the variables `start` where it has any."""
-        return jax.jit(self._init, out_shardings=parallel.replicated(self.mesh))(start)
+        """A fresh state on the devices, with the variables `start` where it has any."""
+        shardings = jax.tree.map(lambda leaf: leaf.sharding, self.state_shapes())
+        return jax.jit(self._init, out_shardings=shardings)(start)
 
     def state_shapes(self) -> TrainState:
         """Shapes, dtypes and shardings of the state, without computing it."""
-        sharding = parallel.replicated(self.mesh)
-        shapes = jax.eval_shape(self._init)
-        return jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes
-        )
+        return sharding.shard_shapes(jax.eval_shape(self._init), self.mesh)
 
     def compile_train_step(self) -> Callable[[TrainState, Any], tuple[TrainState, Any]]:
         """`step.train_step` for the global batch; the state is donated."""
@@ -71,14 +70,24 @@ class Program:
             optimizer=self.optimizer,
             config=self.config,
             tuning=self.tuning,
+            gather=self._gather,
         )
         return self._compile(step, self.state_shapes(), self.config.batch_size, donate=True)
 
     def compile_eval_step(self) -> Callable[[Any, Any], Any]:
         """`step.eval_step` for `eval_batch_size` images."""
-        step = partial(eval_step, model=self.model, config=self.config, tuning=self.tuning)
+        step = partial(
+            eval_step,
+            model=self.model,
+            config=self.config,
+            tuning=self.tuning,
+            gather=self._gather,
+        )
         variables = self.state_shapes().eval_variables()
         return self._compile(step, variables, self.eval_batch_size, donate=False)
+
+    def _gather(self, params: Any) -> Any:
+        return sharding.gather_params(params, self.mesh)
 
     def _init(self, start: dict[str, Any] | None = None) -> TrainState:
         return init_state(
@@ -119,13 +128,32 @@ def check_config(config: ml_collections.ConfigDict, mesh: Mesh, *, training: boo
     """
     validate(config)
     if training:
-        validate_batch(config, mesh.size)
-    make_model(config, num_classes=1)
+        validate_batch(config, sharding.batch_shards(mesh))
+    model = make_model(config, num_classes=1)
+    check_sharding(config, model, mesh)
     if config.partitioner == "pmap" and jax.process_count() > 1:
         raise ConfigError(
             f"config.partitioner = 'pmap' works in one process, this job has "
             f"{jax.process_count()}; use jit or shard_map"
         )
+
+
+def check_sharding(config: ml_collections.ConfigDict, model: nn.Module, mesh: Mesh) -> None:
+    """Raises ConfigError if config.sharding asks for what the partitioner or model cannot do."""
+    axes = (sharding.FSDP_AXIS, sharding.TENSOR_AXIS)
+    if all(mesh.shape.get(axis, 1) == 1 for axis in axes):
+        return
+    if config.partitioner != "jit":
+        raise ConfigError(
+            f"config.sharding = {config.sharding!r} needs config.partitioner = 'jit'; "
+            f"{config.partitioner} keeps the whole state on every device"
+        )
+    size = config.data.image_size
+    image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    init = partial(model.init, train=False)
+    params = jax.eval_shape(init, jax.random.key(0), image)["params"]
+    heads = getattr(model, "heads", None)
+    sharding.check_tensor_parallel(params, mesh, config.model.name, heads)
 
 
 def make_program(
@@ -140,7 +168,7 @@ def make_program(
 
     Args:
       config: see `schema.SCHEMA`; checked by `check_config`.
-      mesh: the devices, see `parallel.make_mesh`.
+      mesh: the devices, see `sharding.make_mesh`.
       num_classes: classes of the data set.
       num_examples: training examples per epoch; None: only to evaluate.
       platform: "tpu" or "cuda" if the devices are described and not attached.
@@ -159,7 +187,7 @@ def make_program(
                 f"{config.batch_size} of {num_examples} examples"
             )
         schedule = make_schedule(config, total_steps=total_steps, num_examples=num_examples)
-    model = make_model(config, num_classes, devices=mesh.size)
+    model = make_model(config, num_classes, devices=sharding.batch_shards(mesh))
     tuning = make_tuning(config, model)
     optimizer = make_optimizer(config.optim, schedule)
     if tuning.mode == "layerwise":
@@ -192,5 +220,5 @@ def make_model(
     options |= {"dtype": config.model.dtype, "fused_norm": config.model.fused_norm and one_group}
     options.pop("name", None)
     if config.partitioner != "jit":
-        options["axis_name"] = parallel.DATA_AXIS
+        options["axis_name"] = sharding.DATA_AXIS
     return create_model(config.model.name, num_classes=num_classes, **options)

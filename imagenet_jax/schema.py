@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -35,6 +36,7 @@ def _duration(default: str, meaning: str, empty: bool = False) -> Field:
     return Field(default, meaning, allowed, lambda v: (empty and v == "") or is_duration(v))
 
 
+_PART = r"(data_parallel|fsdp|tensor_parallel)(=[1-9]\d*)?"
 CROPS = ("center_crop", "resize_center_crop", "resize", "none")
 
 SCHEMA: dict[str, Field] = {
@@ -50,6 +52,14 @@ SCHEMA: dict[str, Field] = {
     "ema_decay": _number(0.0, "decay of the averaged weights that are evaluated; 0: none", 0, 1),
     "partitioner": _choice(
         "jit", ("jit", "shard_map", "pmap"), "how the step is spread over the devices"
+    ),
+    "sharding": Field(
+        "data_parallel",
+        "what is spread over the devices beside the batch: nothing; fsdp: parameters and "
+        "optimizer; tensor_parallel: the layers of transformers; see sharding.py",
+        "data_parallel, fsdp, tensor_parallel or several with numbers of devices, as in "
+        "'fsdp=4,tensor_parallel=2'",
+        lambda v: re.fullmatch(rf"{_PART}(, *{_PART})*", v) is not None,
     ),
     "model.name": Field("resnet50", "a name of the table of models"),
     "model.width": _number(0, "channels of the first stage; 0: the model's own", 0),

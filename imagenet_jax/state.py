@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.experimental import multihost_utils
 
 from imagenet_jax.tuning import WHOLE, Tuning
 
@@ -90,10 +91,17 @@ def state_sha256(state: TrainState) -> str:
     leaves = jax.tree_util.tree_leaves_with_path(parts)
     digest = hashlib.sha256()
     for path, leaf in sorted(leaves, key=lambda item: jax.tree_util.keystr(item[0])):
-        array = np.asarray(jax.device_get(leaf))
+        array = _whole(leaf)
         digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}\n".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
+
+
+def _whole(leaf: jax.Array) -> np.ndarray:
+    """The array on the host, also if other processes hold parts of it; all have to ask for it."""
+    if leaf.is_fully_addressable or leaf.is_fully_replicated:
+        return np.asarray(jax.device_get(leaf))
+    return multihost_utils.process_allgather(leaf, tiled=True)
 
 
 def checksum(state: TrainState) -> jax.Array:

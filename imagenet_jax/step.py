@@ -29,14 +29,16 @@ def train_step(
     optimizer: optax.GradientTransformation,
     config: ml_collections.ConfigDict,
     tuning: Tuning = WHOLE,
+    gather: Callable[[Any], Any] = lambda params: params,
     axis_name: str | None = None,
 ) -> tuple[TrainState, Sums]:
     """One update of the trained parameters.
 
     Args:
-      state: the state, replicated.
+      state: the state; replicated, or spread as `sharding.shard_shapes` says.
       batch: see `data.Split`; leading axis B, divisible by config.accumulate.
       model, optimizer, config, tuning: static.
+      gather: makes spread parameters whole, see `sharding.gather_params`.
       axis_name: mapped axis over which the batch is spread, if this is a device's share.
 
     Returns:
@@ -51,7 +53,7 @@ def train_step(
     trained, frozen = tuning.split(state.params)
 
     def loss_fn(trained: Any, batch_stats: Any, part: Batch, key: jax.Array) -> tuple[Any, Any]:
-        params = tuning.merge_lora(tuning.join(trained, frozen))
+        params = tuning.merge_lora(gather(tuning.join(trained, frozen)))
         with jax.named_scope("augment"):
             image, targets = augment.train_inputs(part, rng, state.step, config.augment)
         logits, auxiliary, batch_stats = _forward(
@@ -128,10 +130,11 @@ def eval_step(
     model: nn.Module,
     config: ml_collections.ConfigDict,
     tuning: Tuning = WHOLE,
+    gather: Callable[[Any], Any] = lambda params: params,
     axis_name: str | None = None,
 ) -> Sums:
     """`metrics.classification_sums` of the global batch, with the plain cross-entropy."""
-    variables = {**variables, "params": tuning.merge_lora(variables["params"])}
+    variables = {**variables, "params": tuning.merge_lora(gather(variables["params"]))}
     logits = model.apply(variables, augment.eval_image(batch, config.augment), train=False)
     loss = losses.cross_entropy(logits, batch["label"])
     sums = metrics.classification_sums(logits, batch["label"], loss, batch["mask"])

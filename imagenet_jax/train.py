@@ -22,11 +22,15 @@ from imagenet_jax.feed import Feed
 from imagenet_jax.finetune import starting_variables
 from imagenet_jax.metrics import summarize
 from imagenet_jax.outputs import Outputs, Tracking, make_workdir
-from imagenet_jax.parallel import local_rows, make_mesh
+from imagenet_jax.parallel import local_rows
 from imagenet_jax.preemption import stop_requests
 from imagenet_jax.program import Program, check_config, make_program
+from imagenet_jax.sharding import make_mesh
 from imagenet_jax.state import TrainState, state_sha256
 from imagenet_jax.writers import plot_curves, replace_text, write_summary
+
+# What a run may be resumed with another value of: the numbers stay what they were.
+_ELASTIC = ("sharding", "partitioner")
 
 
 def train(
@@ -50,7 +54,7 @@ def train(
     Raises:
       UserError: one of `errors`, with a message for the person at the terminal.
     """
-    mesh = make_mesh()
+    mesh = make_mesh(config.sharding)
     check_config(config, mesh)
     make_workdir(workdir)
     train_split, eval_split = open_split(config, train=True), open_split(config, train=False)
@@ -99,7 +103,7 @@ class Run:
         """Takes up the newest good checkpoint, or starts from scratch."""
 
         def check(step: int, record: Record) -> None:
-            changes = differences(from_dict(record["config"]), self.config)
+            changes = differences(from_dict(record["config"]), self.config, ignore=_ELASTIC)
             changes += differences({"data set": record["data"]}, {"data set": self._data()})
             if changes and not allow_config_change:
                 raise CheckpointError(

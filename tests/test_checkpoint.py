@@ -7,8 +7,8 @@ import pytest
 from imagenet_jax import checkpoint as checkpoint_module
 from imagenet_jax.checkpoint import Checkpoints
 from imagenet_jax.errors import CheckpointError, DivergenceError
-from imagenet_jax.parallel import make_mesh
 from imagenet_jax.program import make_program
+from imagenet_jax.sharding import make_mesh
 from imagenet_jax.state import state_sha256
 
 

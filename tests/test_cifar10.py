@@ -4,13 +4,13 @@ import itertools
 
 import jax
 import pytest
-from jax.sharding import AxisType
 
 from imagenet_jax.checkpoint import Checkpoints
 from imagenet_jax.config import load_config
 from imagenet_jax.data import open_split
 from imagenet_jax.evaluate import evaluate_split
 from imagenet_jax.program import make_program
+from imagenet_jax.sharding import make_mesh
 from imagenet_jax.train import train
 
 
@@ -29,9 +29,7 @@ def test_counts_are_the_same_integers_for_every_batch_size_and_device_count(test
     split = open_split(config, train=False)
     for devices, batch_size in itertools.product((1, 2, 8), (7, 64, 256, 1000)):
         config.eval.batch_size = batch_size
-        mesh = jax.make_mesh(
-            (devices,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:devices]
-        )
+        mesh = make_mesh(devices=jax.devices()[:devices])
         program = make_program(config, mesh, num_classes=10, num_examples=50000)
         checkpoints = Checkpoints(tmp_path / "checkpoints", keep=2)
         state, _ = checkpoints.restore(program.state_shapes())

@@ -3,19 +3,17 @@
 import jax
 import numpy as np
 import pytest
-from jax.sharding import AxisType
 
 from imagenet_jax import parallel
 from imagenet_jax.data import open_split
 from imagenet_jax.program import make_program
+from imagenet_jax.sharding import make_mesh
 from imagenet_jax.state import state_sha256
 
 
 def curve(config, *, devices=8, steps=20):
     """Training losses, and the last state."""
-    mesh = jax.make_mesh(
-        (devices,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:devices]
-    )
+    mesh = make_mesh(config.sharding, jax.devices()[:devices])
     split = open_split(config, train=True)
     program = make_program(
         config, mesh, num_classes=split.num_classes, num_examples=split.num_examples
@@ -109,7 +107,7 @@ def test_masked_images_do_not_train(tiny_config):
     updates = []
     for rows, masked in ((16, True), (8, False)):
         tiny_config.batch_size = rows
-        mesh = parallel.make_mesh()
+        mesh = make_mesh()
         program = make_program(tiny_config, mesh, num_classes=10, num_examples=40)
         batch = next(split.train_batches(np.arange(rows), 0, 1))
         if masked:
@@ -126,7 +124,7 @@ def test_masked_images_do_not_train(tiny_config):
 
 
 def test_the_state_is_donated(tiny_config):
-    program = make_program(tiny_config, parallel.make_mesh(), num_classes=10, num_examples=40)
+    program = make_program(tiny_config, make_mesh(), num_classes=10, num_examples=40)
     split, state = open_split(tiny_config, train=True), program.init_state()
     batch = parallel.put_batch(next(split.train_batches(np.arange(16), 0, 1)), program.mesh)
     program.compile_train_step()(state, batch)
@@ -139,7 +137,7 @@ def test_norm_groups_on_one_device_leave_the_gradients_all_reduces(tiny_config, 
     counts = []
     for group in (2, 0):
         tiny_config.model.bn_group_size = group
-        program = make_program(tiny_config, parallel.make_mesh(), num_classes=10, num_examples=40)
+        program = make_program(tiny_config, make_mesh(), num_classes=10, num_examples=40)
         counts.append(program.compile_train_step().as_text().count(" all-reduce("))
     assert counts[0] <= 3
     # Over the global batch each of the 9 norms needs one forward and one backward.

@@ -10,6 +10,7 @@ from imagenet_jax.finetune import starting_variables
 from imagenet_jax.models import create_model
 from imagenet_jax.models.cost import variable_shapes
 from imagenet_jax.program import make_program
+from imagenet_jax.sharding import make_mesh
 from imagenet_jax.train import train
 from imagenet_jax.tuning import decay_by_layer, layer_depths
 from imagenet_jax.weights.adapt import adapt, resample_positions
@@ -19,7 +20,7 @@ from imagenet_jax.weights.head import head_paths
 
 def one_step(config):
     """The program, and the state before and after a step on 8 devices, on the host."""
-    mesh = parallel.make_mesh()
+    mesh = make_mesh()
     split = open_split(config, train=True)
     program = make_program(
         config, mesh, num_classes=split.num_classes, num_examples=split.num_examples
@@ -68,7 +69,7 @@ def test_lora_changes_little_and_starts_from_the_pretrained_model(vit_config):
     # lora_a has no gradient while lora_b is zero, and the new head is.
     assert blocks <= {("attn", name, m) for name in ("qkv", "proj") for m in ("lora_a", "lora_b")}
     assert {path for path in paths if path[0] == "head"} == {("head", "kernel"), ("head", "bias")}
-    program = make_program(vit_config, parallel.make_mesh(), num_classes=10)
+    program = make_program(vit_config, make_mesh(), num_classes=10)
     merged = program.tuning.merge_lora(before.params)
     plain = variable_shapes(program.model, 32)["params"]
     assert jax.tree.structure(merged) == jax.tree.structure(plain)
@@ -83,7 +84,7 @@ def test_lora_changes_little_and_starts_from_the_pretrained_model(vit_config):
 def test_lora_is_for_transformers(tiny_config):
     tiny_config.finetune.mode = "lora"
     with pytest.raises(ConfigError, match=r"is for transformers.*'resnet8' has no attention"):
-        make_program(tiny_config, parallel.make_mesh(), num_classes=10)
+        make_program(tiny_config, make_mesh(), num_classes=10)
 
 
 @pytest.mark.slow
@@ -195,11 +196,11 @@ def test_training_starts_from_a_file(tiny_config, tmp_path, classes):
     variables = random_variables(model, 8)
     write_safetensors(path, variables)
     tiny_config.finetune.weights = str(path)
-    program = make_program(tiny_config, parallel.make_mesh(), num_classes=10)
+    program = make_program(tiny_config, make_mesh(), num_classes=10)
     with pytest.raises(WeightsError, match=r"w\.safetensors'.*conv1\.weight has the shape"):
         starting_variables(program, ("a",) * 10)  # half as wide
     tiny_config.model.width = 0
-    program = make_program(tiny_config, parallel.make_mesh(), num_classes=10)
+    program = make_program(tiny_config, make_mesh(), num_classes=10)
     state = jax.device_get(program.init_state(starting_variables(program, ("a",) * 10)))
     for name in ("conv1", "layer2.0"):
         jax.tree.map(np.testing.assert_array_equal, state.params[name], variables["params"][name])
@@ -215,7 +216,7 @@ def test_training_starts_from_a_run_with_a_new_head(tiny_config, tmp_path):
     source = jax.device_get(trained_classifier(tmp_path / "first", "best").variables)
     tiny_config.finetune.weights = str(tmp_path / "first")
     tiny_config.data.fake_classes = 4
-    program = make_program(tiny_config, parallel.make_mesh(), num_classes=4)
+    program = make_program(tiny_config, make_mesh(), num_classes=4)
     start = starting_variables(program, ("0", "1", "2", "3"))
     state = jax.device_get(program.init_state(start))
     assert state.params["fc"]["kernel"].shape == (32, 4)
@@ -226,7 +227,7 @@ def test_training_starts_from_a_run_with_a_new_head(tiny_config, tmp_path):
     summary = train(tiny_config, tmp_path / "second")
     assert summary["eval"]["num_examples"] == 30
     tiny_config.data.fake_classes = 10
-    program = make_program(tiny_config, parallel.make_mesh(), num_classes=10)
+    program = make_program(tiny_config, make_mesh(), num_classes=10)
     names = open_split(tiny_config, train=True).source.class_names
     same = starting_variables(program, names)["params"]["fc"]["kernel"]
     np.testing.assert_array_equal(same, source["params"]["fc"]["kernel"])
@@ -243,7 +244,7 @@ def test_training_starts_from_a_run_with_a_new_head(tiny_config, tmp_path):
 )
 def test_weights_that_cannot_be_are_named(tiny_config, weights, error, message):
     tiny_config.finetune.weights = weights
-    program = make_program(tiny_config, parallel.make_mesh(), num_classes=10)
+    program = make_program(tiny_config, make_mesh(), num_classes=10)
     with pytest.raises(error, match=message):
         starting_variables(program, ("a",) * 10)
 
@@ -273,7 +274,7 @@ def test_the_best_checkpoint_is_reported(tiny_config, tmp_path):
 
 def test_optimizers_keep_no_state_for_frozen_parameters(tiny_config):
     tiny_config.finetune.mode, tiny_config.optim.name = "head", "adamw"
-    program = make_program(tiny_config, parallel.make_mesh(), num_classes=10, num_examples=40)
+    program = make_program(tiny_config, make_mesh(), num_classes=10, num_examples=40)
     shapes = program.state_shapes()
     trained, _ = program.tuning.split(shapes.params)
     assert {leaf.shape for leaf in jax.tree.leaves(trained)} == {(32, 10), (10,)}

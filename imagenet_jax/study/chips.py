@@ -54,6 +54,22 @@ def _read() -> dict[str, Chip]:
 CHIPS = _read()
 
 
-def all_reduce_seconds(chip: Chip, num_bytes: float, devices: int) -> float:
-    """Ring all-reduce: every device sends 2 (n - 1) / n of the bytes; latency is left out."""
-    return 2 * (devices - 1) / devices * num_bytes / chip.link_bandwidth if devices > 1 else 0.0
+def collective_seconds(chip: Chip, kind: str, num_bytes: float, devices: int) -> float:
+    """Time of a collective around a ring of devices; latency is left out.
+
+    Args:
+      chip: what sends and receives.
+      kind: of the operation in HLO, e.g. "all-reduce".
+      num_bytes: what every device contributes.
+      devices: in the ring. A collective among fewer of them (fsdp beside data_parallel) is
+        taken as one among all.
+    """
+    # Times that what a device contributes goes over its link.
+    passes = {
+        "all-reduce": 2 * (devices - 1) / devices,
+        "all-gather": devices - 1,
+        "reduce-scatter": (devices - 1) / devices,
+        "all-to-all": (devices - 1) / devices,
+        "collective-permute": 1,
+    }
+    return passes[kind] * num_bytes / chip.link_bandwidth if devices > 1 else 0.0

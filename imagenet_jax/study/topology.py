@@ -6,12 +6,11 @@ import os
 import re
 
 import jax
-import numpy as np
 from jax.experimental import topologies
-from jax.sharding import AxisType, Mesh
+from jax.sharding import Mesh
 
 from imagenet_jax.errors import UserError
-from imagenet_jax.parallel import DATA_AXIS, make_mesh
+from imagenet_jax.sharding import make_mesh
 from imagenet_jax.study.chips import CHIPS, Chip
 from imagenet_jax.study.local import local_chip
 
@@ -63,8 +62,7 @@ def find_hardware(name: str) -> Hardware:
         raise UserError(f"there is no topology {name!r}; there are for instance {EXAMPLES}")
     chip = CHIPS[kind]
     describe = _describe_tpu if chip.platform == "tpu" else _describe_gpu
-    devices = np.array(describe(kind, shape)).reshape(-1)
-    mesh = Mesh(devices, (DATA_AXIS,), axis_types=(AxisType.Auto,))
+    mesh = make_mesh(devices=describe(kind, shape))
     return Hardware(name, mesh, chip, "tpu" if chip.platform == "tpu" else "cuda")
 
 

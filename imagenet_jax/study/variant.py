@@ -13,7 +13,8 @@ import ml_collections
 from imagenet_jax.data import Split, open_split
 from imagenet_jax.models.cost import count_macs
 from imagenet_jax.program import Program, check_config, make_program
-from imagenet_jax.study.chips import all_reduce_seconds
+from imagenet_jax.sharding import make_mesh
+from imagenet_jax.study.chips import collective_seconds
 from imagenet_jax.study.hlo import Module, read_hlo, shape_bytes
 from imagenet_jax.study.measure import measure
 from imagenet_jax.study.operations import (
@@ -123,15 +124,16 @@ def _program(
         classes, examples = config.data.fake_classes, config.data.fake_train_examples
     else:
         classes, examples = _SIZES.get(config.data.name, _IMAGENET)
+    mesh = make_mesh(config.sharding, list(hardware.mesh.devices.flat))
     batch_size = batch * hardware.mesh.size
     # As many steps as the run has: a warmup given in steps need not fit into fewer.
     examples = max(batch_size, examples * batch_size // config.batch_size)
     config = ml_collections.ConfigDict(config.to_dict())
     config.partitioner, config.batch_size = partitioner, batch_size
-    check_config(config, hardware.mesh)
+    check_config(config, mesh)
     return make_program(
         config,
-        hardware.mesh,
+        mesh,
         num_classes=classes,
         num_examples=examples,
         platform=hardware.platform,
@@ -193,8 +195,9 @@ def _costs(
     traffic = sum(operation.bytes for operation in operations)
     shared = collectives(operations, module)
     compute = sum(operation.seconds for operation in operations)
-    size = shared.get("all-reduce", {"bytes": 0})["bytes"]
-    communication = all_reduce_seconds(chip, size, devices)
+    communication = sum(
+        collective_seconds(chip, kind, sums["bytes"], devices) for kind, sums in shared.items()
+    )
     step = compute + communication
     model_flops = 6 * count_macs(program.model, program.config.data.image_size)
     return {

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from imagenet_jax.study.chips import CHIPS, all_reduce_seconds
+from imagenet_jax.study.chips import CHIPS, collective_seconds
 from imagenet_jax.study.hlo import read_hlo, shape_bytes
 from imagenet_jax.study.operations import list_operations, place
 
@@ -93,8 +93,13 @@ def test_padding_does_not_count(stride):
 
 def test_ring_all_reduce():
     chip = CHIPS["v5e"]
-    assert all_reduce_seconds(chip, 1e9, 1) == 0
-    assert all_reduce_seconds(chip, 1e9, 4) == pytest.approx(1.5e9 / 200e9)
+    assert collective_seconds(chip, "all-reduce", 1e9, 1) == 0
+    assert collective_seconds(chip, "all-reduce", 1e9, 4) == pytest.approx(1.5e9 / 200e9)
+    # An all-reduce is a reduce-scatter and an all-gather of the parts.
+    scattered = collective_seconds(chip, "reduce-scatter", 1e9, 4)
+    assert scattered + collective_seconds(chip, "all-gather", 0.25e9, 4) == pytest.approx(
+        collective_seconds(chip, "all-reduce", 1e9, 4)
+    )
 
 
 def test_every_chip_has_facts_and_a_source():

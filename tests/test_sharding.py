@@ -1,0 +1,147 @@
+"""Meshes, and steps whose state is spread over 8 virtual devices."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from test_step import curve
+
+from imagenet_jax import sharding
+from imagenet_jax.errors import ConfigError
+from imagenet_jax.program import check_config, make_program
+
+
+@pytest.mark.parametrize(
+    ("text", "devices", "slices", "shape"),
+    [
+        ("data_parallel", 8, 1, (8, 1, 1)),
+        ("fsdp", 8, 1, (1, 8, 1)),
+        ("fsdp=4", 8, 1, (2, 4, 1)),
+        ("tensor_parallel=2", 8, 1, (4, 1, 2)),
+        ("fsdp,tensor_parallel=2", 8, 1, (1, 4, 2)),
+        ("data_parallel=2,fsdp", 8, 1, (2, 4, 1)),
+        ("data_parallel=2,fsdp=2,tensor_parallel=2", 8, 1, (2, 2, 2)),
+        ("data_parallel", 512, 2, (512, 1, 1)),
+        ("fsdp", 512, 2, (2, 256, 1)),
+        ("fsdp=64", 512, 2, (8, 64, 1)),
+    ],
+)
+def test_mesh_shape(text, devices, slices, shape):
+    assert sharding.mesh_shape(text, devices, slices) == shape
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("fsdp=3", "'fsdp=3' does not divide the 8 devices"),
+        ("data_parallel=2,fsdp=2", "does not divide the 8 devices"),
+        ("fsdp=16", "does not divide the 8 devices"),
+        ("zero", "'zero'; expected data_parallel, fsdp, tensor_parallel"),
+        ("fsdp=0", "'fsdp=0'; expected"),
+        ("fsdp,tensor_parallel", "only one part can be without a number"),
+    ],
+)
+def test_impossible_sharding_is_refused(text, message):
+    with pytest.raises(ConfigError, match=message):
+        sharding.mesh_shape(text, 8)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Chip:
+    """A chip of a slice, as far as the mesh asks."""
+
+    id: int
+    slice_index: int
+    process_index: int = 0
+    platform: str = "described"
+    device_kind: str = "described"
+
+
+def test_slices_are_joined_along_the_axis_data_only():
+    chips = [_Chip(number, number // 4) for number in range(8)]
+    mesh = sharding.make_mesh("fsdp", chips)
+    assert dict(mesh.shape) == {"data": 2, "fsdp": 4, "tensor": 1}
+    for row in mesh.devices[:, :, 0]:
+        assert len({chip.slice_index for chip in row}) == 1
+    with pytest.raises(ConfigError, match="do not divide by the 2 slices"):
+        sharding.make_mesh("data_parallel=1,fsdp=8", chips)
+
+
+@pytest.fixture
+def vit_config(tiny_config):
+    """A ViT of width 96 with six heads, on images of four patches."""
+    tiny_config.model.name, tiny_config.model.stem, tiny_config.model.width = "vit_s16", "", 96
+    tiny_config.model.bn_group_size = 0
+    tiny_config.data.image_size = 32
+    tiny_config.optim.name, tiny_config.optim.learning_rate = "adamw", 1e-3
+    return tiny_config
+
+
+@pytest.mark.parametrize("text", ["fsdp", "fsdp=4"])
+def test_spread_state_gives_the_losses_of_one_device(tiny_config, text):
+    tiny_config.model.width, tiny_config.ema_decay = 32, 0.9
+    alone, state = curve(tiny_config, devices=1)
+    tiny_config.sharding = text
+    spread, spread_state = curve(tiny_config)
+    np.testing.assert_allclose(spread, alone, atol=1e-4)
+    kernels = [s.params["fc"]["kernel"] for s in (state, spread_state)]
+    np.testing.assert_allclose(*kernels, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "fsdp",
+        "tensor_parallel=4",
+        "fsdp,tensor_parallel=2",
+        "data_parallel=2,fsdp=2,tensor_parallel=2",
+    ],
+)
+def test_spread_transformer_gives_the_losses_of_one_device(vit_config, text):
+    alone, _ = curve(vit_config, devices=1)
+    vit_config.sharding = text
+    spread, _ = curve(vit_config)
+    np.testing.assert_allclose(spread, alone, atol=1e-4)
+
+
+def per_device_bytes(config):
+    """Bytes that one of eight devices holds of the state, and needs while the step runs."""
+    mesh = sharding.make_mesh(config.sharding)
+    program = make_program(config, mesh, num_classes=10, num_examples=40)
+    memory = program.compile_train_step().memory_analysis()
+    return memory.argument_size_in_bytes, memory.temp_size_in_bytes
+
+
+def test_a_device_holds_its_share_of_the_state(vit_config):
+    vit_config.model.width = 192
+    whole, whole_temporary = per_device_bytes(vit_config)
+    shares = {
+        "fsdp=2": 0.51,
+        "fsdp": 0.14,
+        "tensor_parallel=2": 0.52,
+        "fsdp,tensor_parallel=2": 0.14,
+    }
+    for text, share in shares.items():
+        vit_config.sharding = text
+        held, temporary = per_device_bytes(vit_config)
+        assert held < share * whole, text
+        assert temporary < 1.1 * whole_temporary, text
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sharding_text", "message"),
+    [
+        ("partitioner", "shard_map", "fsdp", "needs config.partitioner = 'jit'"),
+        ("model.name", "resnet8", "tensor_parallel=2", "is for transformers"),
+        ("model.name", "vit_s16", "tensor_parallel=4", "does not divide the 6 heads"),
+    ],
+)
+def test_what_cannot_be_spread_is_refused(tiny_config, field, value, sharding_text, message):
+    section, _, name = field.rpartition(".")
+    (tiny_config[section] if section else tiny_config)[name] = value
+    if value == "vit_s16":
+        tiny_config.model.stem, tiny_config.model.width = "", 96
+        tiny_config.data.image_size, tiny_config.model.bn_group_size = 32, 0
+    tiny_config.sharding = sharding_text
+    with pytest.raises(ConfigError, match=message):
+        check_config(tiny_config, sharding.make_mesh(sharding_text))

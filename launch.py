@@ -6,18 +6,21 @@ Flags and process start-up, nothing else. README.md explains the verbs.
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 import ml_collections
 
+from imagenet_jax.checkpoint import versions
 from imagenet_jax.classifier import pretrained_config
-from imagenet_jax.config import apply_overrides, from_json, load_config, validate
+from imagenet_jax.config import apply_overrides, flatten, from_json, load_config, validate
+from imagenet_jax.coordination import check_same
 from imagenet_jax.data.catalog import evaluation_split
-from imagenet_jax.errors import ConfigError, UserError
+from imagenet_jax.errors import CRASHED, FAILED, STOPPED, ConfigError, UserError
 from imagenet_jax.launchers.processes import parse_processes, run_processes
-from imagenet_jax.process import start_process
+from imagenet_jax.process import code_sha256, start_process
 from imagenet_jax.verbs import VERBS
 from imagenet_jax.writers import write_summary
 
@@ -25,27 +28,37 @@ QUICKSTART = Path(__file__).resolve().parent / "configs" / "quickstart.py"
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs one verb; returns the exit status."""
+    """Runs one verb; returns the exit status, see `errors`."""
     try:
         args, overrides = parse(argv)
         if args.launcher != "local":
             return launch(args, overrides, argv)
-        start_process()
-        summary = VERBS[args.verb].run(args, make_config(args, overrides))
+        start_process(args.start_timeout)
+        config = make_config(args, overrides)
+        facts = {f"config.{name}": value for name, value in flatten(config)}
+        facts |= {"verb": args.verb, **versions(), "code": code_sha256()}
+        check_same(facts, args.start_timeout)
+        summary = VERBS[args.verb].run(args, config)
     except UserError as error:
         return failed(str(error))
     except OSError as error:
         return failed(f"{error.filename or args.workdir}: {error.strerror or error}")
     except KeyboardInterrupt:
-        return failed("interrupted; the same command goes on where it can")
+        return failed("interrupted; the same command goes on where it can", STOPPED)
     except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        return failed(
-            f"the devices are out of memory: {error}. Lower config.batch_size, or keep it and "
-            "raise config.accumulate"
-        )
-    if summary is not None and jax.process_index() == 0:
+        if "RESOURCE_EXHAUSTED" in str(error):
+            return failed(
+                f"the devices are out of memory: {error}. Lower config.batch_size, or keep it "
+                "and raise config.accumulate"
+            )
+        traceback.print_exc()
+        return failed("a compiled program failed, or another process of this job", CRASHED)
+    except Exception as error:
+        traceback.print_exc()
+        return failed(f"{type(error).__name__}, which nobody foresaw", CRASHED)
+    if summary is None:
+        return STOPPED
+    if jax.process_index() == 0:
         print(VERBS[args.verb].text(summary))
         if args.json:
             Path(args.json).parent.mkdir(parents=True, exist_ok=True)
@@ -74,13 +87,13 @@ def without_flags(argv: Sequence[str], flags: Sequence[str]) -> list[str]:
     return kept
 
 
-def failed(message: str) -> int:
+def failed(message: str, status: int = FAILED) -> int:
     """Prints the message and gives the exit status; ends the job if there are other processes."""
     print(f"error: {message}", file=sys.stderr, flush=True)
     if jax.distributed.is_initialized() and jax.process_count() > 1:
         # The others may wait for this one in a collective: leaving at once ends them all.
-        os._exit(1)
-    return 1
+        os._exit(status)
+    return status
 
 
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, str]]:
@@ -110,6 +123,9 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     )
     parser.add_argument(
         "--max_restarts", type=int, default=0, help="of a launcher, after a process was killed"
+    )
+    parser.add_argument(
+        "--start_timeout", type=int, default=300, help="seconds to wait for other processes"
     )
     VERBS[verb].add_flags(parser)
     fields = [arg for arg in argv if arg.startswith("--config.")]
@@ -162,5 +178,7 @@ def make_config(args: argparse.Namespace, overrides: dict[str, str]) -> ml_colle
 if __name__ == "__main__":
     status = main(sys.argv[1:])
     sys.stdout.flush()
+    if status == STOPPED:
+        sys.exit(status)
     if status:
         os._exit(status)  # else orbax's threads bury the message under tracebacks of their own

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 from jax.experimental import multihost_utils
@@ -113,11 +114,18 @@ class Checkpoints:
                 record, stored = self._read_record(step)
                 check(step, record)
                 self._refuse_other_model(step, stored, shapes)
-                state = self._read_state(step, shapes, record)
+                state = self._read_state(step, shapes)
+                fault = ""
             except UserError:
                 raise
             except Exception as error:  # Orbax raises every kind, down to a bare Exception
-                damaged[step] = str(error).split("\n")[0][:300]
+                fault = str(error).split("\n")[0][:300] or type(error).__name__
+            if not _everywhere(not fault):
+                fault = fault or "another process cannot read it"
+            else:
+                fault = self._wrong_checksum(state, record)
+            if fault:
+                damaged[step] = fault
                 logging.warning(
                     "checkpoint %s/%d is damaged: %s", self.directory, step, damaged[step]
                 )
@@ -174,13 +182,14 @@ class Checkpoints:
         record = self._manager.restore(step, args=args)["record"]
         return record, self._manager.item_metadata(step)["state"].tree
 
-    def _read_state(self, step: int, shapes: TrainState, record: Record) -> TrainState:
+    def _read_state(self, step: int, shapes: TrainState) -> TrainState:
         args = ocp.args.Composite(state=ocp.args.StandardRestore(shapes))
-        state = self._manager.restore(step, args=args)["state"]
-        found = int(jax.device_get(self._checksum(state)))
-        if found != record["checksum"]:
-            raise ValueError(f"checksum {found} of the state read, {record['checksum']} written")
-        return state
+        return self._manager.restore(step, args=args)["state"]
+
+    def _wrong_checksum(self, state: TrainState, record: Record) -> str:
+        """What is wrong with a state that was read, or nothing."""
+        found, written = int(jax.device_get(self._checksum(state))), record["checksum"]
+        return "" if found == written else f"checksum {found} of the state, {written} written"
 
     def _refuse_other_model(self, step: int, stored: Any, shapes: TrainState) -> None:
         """Compares the arrays of a checkpoint, by name and shape, with those expected."""
@@ -234,6 +243,13 @@ class Checkpoints:
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("damaged checkpoints set aside")
         self._manager.reload()
+
+
+def _everywhere(good: bool) -> bool:
+    """Whether it is so in every process."""
+    if jax.process_count() == 1:
+        return good
+    return bool(multihost_utils.process_allgather(np.array(good)).all())
 
 
 def _top1(metrics: dict[str, float]) -> float:

@@ -1,4 +1,14 @@
-"""Errors whose message is meant for the person at the terminal, shown without a traceback."""
+"""Errors whose message is meant for the person at the terminal, and how a process ends.
+
+Exit statuses, after BSD's sysexits.h where it has one: starting again mends all but the first two.
+"""
+
+FAILED = 1  # a UserError: only a person can mend it
+USAGE = 2  # argparse's
+HUNG = 69  # the watchdog ended the process
+CRASHED = 70  # an error that nobody foresaw, or that another process caused
+STOPPED = 75  # a signal; the state is saved, the same command goes on
+PERMANENT = (FAILED, USAGE)
 
 
 class UserError(Exception):

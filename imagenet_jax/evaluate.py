@@ -17,6 +17,7 @@ from imagenet_jax.metrics import summarize
 from imagenet_jax.parallel import local_rows
 from imagenet_jax.program import Program, check_config, make_program
 from imagenet_jax.sharding import make_mesh, replicated
+from imagenet_jax.watchdog import doing
 
 
 def evaluate_split(
@@ -33,6 +34,7 @@ def evaluate_split(
     results = []
     with Feed(host_batches, program.mesh) as feed:
         while (batch := feed.next()) is not None:
+            doing(f"evaluation, batch {len(results) + 1}")
             results.append(eval_step(variables, batch))
             # No more than two steps in flight, or their batches would fill the memory.
             jax.block_until_ready(results[-3:-2])

@@ -1,5 +1,6 @@
 """The training loop: resume, train, evaluate, save, and end with a summary."""
 
+import contextlib
 import dataclasses
 import math
 import time
@@ -27,6 +28,7 @@ from imagenet_jax.preemption import stop_requests
 from imagenet_jax.program import Program, check_config, make_program
 from imagenet_jax.sharding import make_mesh
 from imagenet_jax.state import TrainState, state_sha256
+from imagenet_jax.watchdog import doing, watchdog
 from imagenet_jax.writers import plot_curves, replace_text, write_summary
 
 # What a run may be resumed with another value of: the numbers stay what they were.
@@ -67,13 +69,11 @@ def train(
     )
     checkpoints = Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep)
     run = Run(program, workdir, train_split, eval_split, checkpoints)
-    try:
+    with contextlib.closing(checkpoints), watchdog(config.hang_timeout):
         run.resume(allow_config_change)
         if not run.loop(tracking):
             return None
         return run.finish()
-    finally:
-        checkpoints.close()
 
 
 class Run:
@@ -101,6 +101,7 @@ class Run:
 
     def resume(self, allow_config_change: bool) -> None:
         """Takes up the newest good checkpoint, or starts from scratch."""
+        doing("reading a checkpoint")
 
         def check(step: int, record: Record) -> None:
             changes = differences(from_dict(record["config"]), self.config, ignore=_ELASTIC)
@@ -126,6 +127,7 @@ class Run:
             state = "already finished" if over else "resumed"
             self._say(f"{state}: step {self.step} of {total} in {self.workdir}")
         else:
+            doing("compiling", limited=False)
             start = starting_variables(self.program, self.train_split.source.class_names)
             self.state = self.program.init_state(start)
         multihost_utils.assert_equal(self.step, "processes see other checkpoints; share --workdir")
@@ -153,9 +155,11 @@ class Run:
             clock.tick(training=False)
             first = self.step + 1
             for step in range(first, total + 1):
+                doing(f"the input of step {step}")
                 with jax.transfer_guard("disallow"):
                     batch = feed.next(running=self.pending[-1:])
                     self.state, sums = train_step(self.state, batch)
+                doing(f"step {step} on the devices, whose collectives wait for every process")
                 self.step = step
                 self.pending.append(sums)
                 # No more than two steps in flight, or their batches would fill the memory.
@@ -229,6 +233,7 @@ class Run:
 
     def save(self) -> None:
         """Starts to write a checkpoint of the current step."""
+        doing(f"the checkpoint of step {self.step}")
         with self.clock.paused():
             top1 = None
             if self.last_eval and self.last_eval[0] == self.step:
@@ -246,6 +251,7 @@ class Run:
 
     def finish(self) -> dict[str, Any]:
         """Waits for the last checkpoint and writes summary.json and curves.png."""
+        doing("the last checkpoint and the summary")
         self.checkpoints.wait()
         self.clock.tick(training=False)
         trained_steps, trained_epochs = self.step, self._epochs()
@@ -289,6 +295,7 @@ class Run:
 
     def _compile(self) -> Callable[..., Any]:
         """Compiles both steps before the first batch, so that the loop never does."""
+        doing("compiling", limited=False)
         self.clock.tick(training=False)
         start = time.perf_counter()
         train_step = self.program.compile_train_step()

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from test_launch import ROOT, TINY
 
+from imagenet_jax.errors import STOPPED
+
 LONG = [*TINY, "--config.duration=20 steps", "--config.log.every=1 steps"]
 
 
@@ -26,9 +28,9 @@ def start(arguments, *, devices=1, prefix=(), **environment):
     )
 
 
-def finish(process):
+def finish(process, status=0):
     output = process.communicate()[0].decode()
-    assert process.returncode == 0, output
+    assert process.returncode == status, output
     return output
 
 
@@ -41,18 +43,19 @@ def summary(workdir):
     return json.loads((workdir / "summary.json").read_text())
 
 
-def start_job(arguments, *, devices):
-    """Starts two processes that work together."""
+def start_job(arguments, *, devices, last=(), last_environment=None):
+    """Starts two processes that work together; `last` is for the second alone."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{found.getsockname()[1]}"
     return [
         start(
-            arguments,
+            [*arguments, *(last if number else ())],
             devices=devices,
             JAX_COORDINATOR_ADDRESS=address,
             JAX_NUM_PROCESSES="2",
             JAX_PROCESS_ID=str(number),
+            **((last_environment or {}) if number else {}),
         )
         for number in range(2)
     ]
@@ -80,7 +83,7 @@ def test_signal_to_one_of_two_processes_saves_and_stops_both(tmp_path, number):
     job = start_job(arguments, devices=1)
     wait_for(tmp_path / "metrics.jsonl", job[0], lambda file: file.read_text().count("\n") > 3)
     job[1].send_signal(number)
-    outputs = [finish(process) for process in job]
+    outputs = [finish(process, status=STOPPED) for process in job]
     assert "the same command line continues" in outputs[0]
     (saved,) = (int(path.name) for path in (tmp_path / "checkpoints").iterdir())
     assert f"stopped at step {saved};" in outputs[0]
@@ -107,7 +110,7 @@ def test_sigint_saves_and_exits_cleanly_and_the_same_command_continues(tmp_path)
     process = start(arguments)
     wait_for(tmp_path / "metrics.jsonl", process, lambda file: file.read_text().count("\n") > 3)
     process.send_signal(signal.SIGINT)
-    output = finish(process)
+    output = finish(process, status=STOPPED)
     assert "the same command line continues" in output
     assert "Traceback" not in output
     (saved,) = (int(path.name) for path in (tmp_path / "checkpoints").iterdir())
@@ -118,7 +121,7 @@ def test_sigint_saves_and_exits_cleanly_and_the_same_command_continues(tmp_path)
         lambda file: json.loads(file.read_text().splitlines()[-1])["step"] > saved + 1,
     )
     process.send_signal(signal.SIGTERM)
-    finish(process)
+    finish(process, status=STOPPED)
     lines = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
     steps = [line["step"] for line in lines]
     assert steps == list(range(1, len(steps) + 1))

@@ -1,7 +1,7 @@
 """From a source and an order to batches: a tf.data pipeline that can start at any step.
 
 A batch is made of chunks, which are read and decoded in parallel. Each is a function of its
-number. So one that fails is left out by tf.data, noticed here, and made again row by row,
+number. So one that fails is noticed here, and made again row by row,
 which finds the image to blame.
 """
 
@@ -13,6 +13,7 @@ import os
 import re
 import weakref
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -28,6 +29,8 @@ CHUNK = 32  # rows at most: they share the cost of the calls into Python
 BATCH_KEYS = ("image", "label", "mask", "index", "epoch")
 
 Arrays = dict[str, np.ndarray]
+
+_FAILED = np.int64(-1)  # in place of the number of a chunk
 
 _unfinished: weakref.WeakSet[Iterator[Arrays]] = weakref.WeakSet()
 
@@ -93,20 +96,24 @@ class Pipeline:
     def _dataset(
         self, rows_of: Callable[[int], Rows], start: int, stop: int, size: int
     ) -> tf.data.Dataset:
-        """tf.data: chunk number -> read -> decode and resize; chunks that fail are left out."""
+        """tf.data: chunk number -> read -> decode and resize.
+
+        A chunk comes with its number, or -1 if something in it failed, and then an end mark of
+        no rows: a failure is known at once, though all later chunks should fail as well.
+        """
         workers = self.preprocess.data.workers or len(os.sched_getaffinity(0))
         pixels = self.preprocess.data.image_size
 
         def read(number: tf.Tensor) -> dict[str, tf.Tensor]:
-            types = [spec.dtype for spec in READ.values()]
-            values = tf.numpy_function(
-                lambda n: tuple(self._maker.read(rows_of(n)).values()), [number], types, False
+            types = [tf.int64, *(spec.dtype for spec in READ.values())]
+            number, *values = tf.numpy_function(
+                lambda n: self._read(n, rows_of(n)), [number], types, False
             )
             chunk = dict(zip(READ, values, strict=True))
             for name, spec in READ.items():
                 rows = None if name == "ready" else size
                 chunk[name] = tf.ensure_shape(chunk[name], (rows, *spec.shape[1:]))
-            return {"number": number, **chunk}
+            return {"number": tf.ensure_shape(number, ()), **chunk}
 
         def finish(chunk: dict[str, tf.Tensor]) -> tf.Tensor:
             inputs = [chunk[name] for name in FINISH]
@@ -116,30 +123,49 @@ class Pipeline:
         def decode(chunk: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             all_ready = tf.equal(tf.shape(chunk["ready"])[0], size)
             image = tf.cond(all_ready, lambda: chunk["ready"], lambda: finish(chunk))
-            chunk["image"] = tf.ensure_shape(image, (size, pixels, pixels, 3))
-            return {name: chunk[name] for name in ("number", *BATCH_KEYS)}
+            chunk["image"] = tf.ensure_shape(image, (None, pixels, pixels, 3))
+            rows = {name: chunk[name] for name in BATCH_KEYS}
+            return {"number": chunk["number"], **rows}
+
+        def with_end_mark(chunk: dict[str, tf.Tensor]) -> tf.data.Dataset:
+            made = tf.data.Dataset.from_tensors(chunk).map(decode)
+            end = tf.data.Dataset.from_tensors({"number": _FAILED, **_no_rows(made.element_spec)})
+            return made.ignore_errors().concatenate(end)
 
         dataset = tf.data.Dataset.range(start, stop)
         dataset = dataset.map(read, num_parallel_calls=workers, deterministic=True)
         # Up to 32 threads decode a chunk, so a few chunks at a time keep all workers busy.
-        dataset = dataset.map(decode, num_parallel_calls=max(2, workers // 8), deterministic=True)
+        decoders = max(2, workers // 8)
+        dataset = dataset.interleave(
+            with_end_mark,
+            cycle_length=decoders,
+            block_length=2,
+            num_parallel_calls=decoders,
+            deterministic=True,
+        )
         options = tf.data.Options()
         options.threading.private_threadpool_size = workers
         options.autotune.enabled = False
-        return dataset.ignore_errors().with_options(options)
+        return dataset.with_options(options)
+
+    def _read(self, number: np.int64, rows: Rows) -> tuple[Any, ...]:
+        """A chunk's number and what `ChunkMaker.read` makes of it; if it fails, -1 and nothing."""
+        try:
+            return number, *self._maker.read(rows).values()
+        except Exception:  # of any kind; `_row_by_row` tells which row it is, and what
+            nothing = rows._replace(mask=np.zeros_like(rows.mask))
+            return _FAILED, *self._maker.read(nothing).values()
 
     def _in_order(
         self, dataset: tf.data.Dataset, rows_of: Callable[[int], Rows], start: int, stop: int
     ) -> Iterator[Arrays]:
-        """The chunks start <= number < stop; those that the data set lacks are made here."""
+        """The chunks start <= number < stop; those that failed are made here."""
         made = dataset.as_numpy_iterator()
-        following = next(made, None)
         for number in range(start, stop):
-            if following is not None and following["number"] == number:
-                yield following
-                following = next(made, None)
-            else:
-                yield self._row_by_row(rows_of(number))
+            chunk = next(made)
+            if len(chunk["index"]):
+                next(made)  # its end mark
+            yield chunk if chunk["number"] == number else self._row_by_row(rows_of(number))
 
     def _row_by_row(self, rows: Rows) -> Arrays:
         parts, failures = [], {}
@@ -189,6 +215,11 @@ class Pipeline:
             return self.source.describe(index)
         except Exception:  # the name may stand in the damaged record itself
             return f"example {index}"
+
+
+def _no_rows(specs: dict[str, tf.TensorSpec]) -> dict[str, tf.Tensor]:
+    """Arrays like those of a batch, with no rows."""
+    return {key: tf.zeros((0, *specs[key].shape[1:]), specs[key].dtype) for key in BATCH_KEYS}
 
 
 def _joined(parts: list[Arrays], rows: int) -> Arrays:

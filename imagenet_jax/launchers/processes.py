@@ -12,11 +12,11 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from imagenet_jax.errors import ConfigError
+from imagenet_jax.errors import PERMANENT, STOPPED, ConfigError
 
-# Errors that the command itself reports; starting again would not mend them.
-_PERMANENT = (1, 2)
-_LAST_LINES, _FIRST_WAIT, _LONGEST_WAIT = 20, 1.0, 60.0
+_LAST_LINES = 20
+_FIRST_WAIT, _LONGEST_WAIT = 1.0, 60.0  # seconds before a restart
+_STOP_TIME = 60.0  # seconds for the others to save when one was told to stop
 
 
 def parse_processes(text: str) -> tuple[int, int]:
@@ -36,16 +36,18 @@ def run_processes(
     """Runs a command as the processes of one job, on loopback, until all have ended.
 
     Each writes to its own file and, with its number in front, to the terminal. If one fails the
-    others are killed, as they would wait for it for ever; SIGTERM and SIGINT go to all of them.
+    others are killed, as they would wait for it for ever. SIGTERM and SIGINT go to all of them;
+    one of them that gets a signal makes all save and stop, and they are started again.
 
     Args:
       command: what each process runs.
       count: processes.
       devices: virtual CPU devices of each.
       logs: folder for process-0.log and so on; later starts append.
-      restarts: how often to start the whole job again when a process was killed or crashed,
-        after 1, 2, 4 and so on to 60 seconds. A process that ends with status 1 or 2 has said
-        what is wrong and is not started again.
+      restarts: how often to start the whole job again when a process was stopped, killed, hung
+        or crashed, after 1, 2, 4 and so on to 60 seconds, and after 1 again where it ran ten
+        times as long. With a status of `errors.PERMANENT` it has said what is wrong and is not
+        started again.
 
     Returns:
       0, or the status of the first process that failed, 128 + N for a signal N.
@@ -53,10 +55,13 @@ def run_processes(
     logs.mkdir(parents=True, exist_ok=True)
     wait = _FIRST_WAIT
     while True:
+        begin = time.monotonic()
         with _Job(command, count, devices, logs) as job:
             status, stopped = job.wait()
-        if status == 0 or stopped or status in _PERMANENT or not restarts:
+        if status == 0 or stopped or status in PERMANENT or not restarts:
             return status
+        if time.monotonic() - begin > 10 * wait:
+            wait = _FIRST_WAIT
         _say(f"starting again in {wait:.0f} s; {restarts} restarts are left")
         time.sleep(wait)
         wait, restarts = min(2 * wait, _LONGEST_WAIT), restarts - 1
@@ -105,16 +110,21 @@ class _Job:
     def wait(self) -> tuple[int, bool]:
         """Status of the job, and whether a signal asked for its end."""
         with self._passing_signals_on() as received:
-            left = dict(enumerate(self._processes))
-            while left:
+            left, statuses, deadline = dict(enumerate(self._processes)), {}, float("inf")
+            while left and time.monotonic() < deadline:
                 time.sleep(0.1)
                 ended = [number for number in left if left[number].poll() is not None]
-                for number in ended:
-                    code = left.pop(number).returncode
-                    if code:
-                        self._show_end(number, code)
-                        return (code if code > 0 else 128 - code), bool(received)
-            return 0, bool(received)
+                statuses |= {number: left.pop(number).returncode for number in ended}
+                failed = {n: code for n, code in statuses.items() if code not in (0, STOPPED)}
+                if failed:
+                    # What only a person can mend explains the rest.
+                    number = min(failed, key=lambda n: failed[n] not in PERMANENT)
+                    code = failed[number]
+                    self._show_end(number, code)
+                    return (code if code > 0 else 128 - code), bool(received)
+                if STOPPED in statuses.values() and deadline == float("inf"):
+                    deadline = time.monotonic() + _STOP_TIME
+            return max(statuses.values()), bool(received)
 
     @contextlib.contextmanager
     def _passing_signals_on(self) -> Iterator[list[int]]:

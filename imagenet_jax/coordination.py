@@ -1,0 +1,71 @@
+"""What the processes of a job tell each other beside their devices, through JAX's coordinator."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from jax._src import distributed  # the client has no public name; Orbax takes it from here, too
+
+from imagenet_jax.errors import ConfigError
+
+_PREFIX = "imagenet_jax"
+
+
+def tell(key: str, value: Any) -> None:
+    """Keeps a JSON-like value of this process under a key, in place of the one before."""
+    client = distributed.global_state.client
+    if client is not None:
+        name = f"{_PREFIX}/{key}/{jax.process_index()}"
+        client.key_value_set(name, json.dumps(value), allow_overwrite=True)
+
+
+def told(key: str) -> dict[int, Any]:
+    """{process: value} of what has been told so far."""
+    client = distributed.global_state.client
+    if client is None:
+        return {}
+    found = client.key_value_dir_get(f"{_PREFIX}/{key}/")
+    return {int(name.rpartition("/")[2]): json.loads(value) for name, value in found}
+
+
+def ask(key: str, process: int, timeout: float) -> Any:
+    """What a process tells under a key, as soon as it does.
+
+    Raises:
+      jax.errors.JaxRuntimeError: DEADLINE_EXCEEDED after `timeout` seconds.
+    """
+    client = distributed.global_state.client
+    name = f"{_PREFIX}/{key}/{process}"
+    return json.loads(client.blocking_key_value_get(name, int(1000 * timeout)))
+
+
+def check_same(facts: Mapping[str, Any], timeout: float) -> None:
+    """Compares the facts of all processes before anything is compiled: each with process 0's.
+
+    Args:
+      facts: {name: JSON-like value}, of the config, the libraries and the code.
+      timeout: seconds to wait for each other process.
+
+    Raises:
+      ConfigError: for what differs, with both values.
+    """
+    if not jax.distributed.is_initialized():
+        return
+    tell("facts", dict(facts))
+    own, count = jax.process_index(), jax.process_count()
+    first = ask("facts", 0, timeout)
+    for process in range(1, count) if own == 0 else [own]:
+        other, absent = ask("facts", process, timeout), "(absent)"
+        wrong = [
+            f"{name}: {first.get(name, absent)!r} in process 0, "
+            f"{other.get(name, absent)!r} in process {process}"
+            for name in dict.fromkeys((*first, *other))
+            if first.get(name, absent) != other.get(name, absent)
+        ]
+        if wrong:
+            raise ConfigError(
+                f"process {process} of {count} is not as process 0:\n  "
+                + "\n  ".join(wrong)
+                + "\nStart the same code with the same command and libraries everywhere"
+            )

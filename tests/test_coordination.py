@@ -1,0 +1,82 @@
+"""Processes of a job that do not fit together, and jobs that cannot be joined."""
+
+import socket
+
+import pytest
+from test_launch import TINY
+from test_processes import start, start_job
+
+from imagenet_jax.errors import FAILED, HUNG, ConfigError
+from imagenet_jax.process import find_job
+
+JOB = {
+    "JAX_COORDINATOR_ADDRESS": "10.0.0.1:1234",
+    "JAX_NUM_PROCESSES": "4",
+    "JAX_PROCESS_ID": "2",
+}
+
+
+@pytest.mark.parametrize(
+    ("environment", "on_tpu_vm", "expected"),
+    [
+        ({}, False, None),
+        ({}, True, {}),
+        (JOB, True, {"num_processes": 4, "process_id": 2}),
+        ({"SLURM_STEP_NUM_TASKS": "1"}, False, None),
+        ({"SLURM_STEP_NUM_TASKS": "8"}, False, {}),
+        ({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_MCA_orte_hnp_uri": "1.0;tcp://10.0.0.1:9"}, False, {}),
+        ({"OMPI_COMM_WORLD_SIZE": "1"}, False, None),
+    ],
+)
+def test_find_job(environment, on_tpu_vm, expected):
+    assert find_job(environment, on_tpu_vm=on_tpu_vm) == expected
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"JAX_COORDINATOR_ADDRESS": "a:1"}, "set JAX_NUM_PROCESSES and JAX_PROCESS_ID"),
+        ({**JOB, "JAX_PROCESS_ID": "two"}, "whole numbers"),
+        ({"PMI_SIZE": "4"}, "pip install mpi4py"),
+        ({"KUBERNETES_SERVICE_HOST": "k", "JOB_COMPLETION_INDEX": "0"}, "pip install kubernetes"),
+    ],
+)
+def test_incomplete_jobs_are_refused(environment, message):
+    with pytest.raises(ConfigError, match=message):
+        find_job(environment, on_tpu_vm=False)
+
+
+def test_an_unreachable_coordinator_is_named(tmp_path):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
+    environment = JOB | {"JAX_COORDINATOR_ADDRESS": address}
+    process = start([*TINY, f"--workdir={tmp_path}", "--start_timeout=3"], **environment)
+    output = process.communicate(timeout=120)[0].decode()
+    assert process.returncode == HUNG, output
+    assert "error: this process could not join its job" in output
+    assert address in output and "--start_timeout=3" in output
+
+
+def test_processes_with_other_configs_are_refused_with_both_values(tmp_path):
+    arguments = [*TINY, f"--workdir={tmp_path}", "--config.seed=1"]
+    job = start_job(arguments, devices=1, last=["--config.seed=2", "--config.optim.b1=0.5"])
+    outputs = [process.communicate(timeout=120)[0].decode() for process in job]
+    assert job[1].returncode == FAILED and job[0].returncode != 0
+    assert "process 1 of 2 is not as process 0" in outputs[1]
+    assert "config.seed: 1 in process 0, 2 in process 1" in outputs[1]
+    assert "config.optim.b1: 0.9 in process 0, 0.5 in process 1" in outputs[1]
+    assert "batch_size" not in outputs[1]
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_processes_with_other_libraries_or_code_are_refused(tmp_path):
+    """Process 1 is told of another version of NumPy by metadata ahead of the installed ones."""
+    distribution = tmp_path / "other" / "numpy-1.0.0.dist-info"
+    distribution.mkdir(parents=True)
+    (distribution / "METADATA").write_text("Metadata-Version: 2.1\nName: numpy\nVersion: 1.0.0\n")
+    environment = {"PYTHONPATH": str(distribution.parent)}
+    job = start_job([*TINY, f"--workdir={tmp_path}/run"], devices=1, last_environment=environment)
+    outputs = [process.communicate(timeout=120)[0].decode() for process in job]
+    assert job[1].returncode == FAILED
+    assert "numpy: '" in outputs[1] and "in process 0, '1.0.0' in process 1" in outputs[1]

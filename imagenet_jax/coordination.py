@@ -41,31 +41,39 @@ def ask(key: str, process: int, timeout: float) -> Any:
 
 
 def check_same(facts: Mapping[str, Any], timeout: float) -> None:
-    """Compares the facts of all processes before anything is compiled: each with process 0's.
+    """Compares the facts of all processes with those of process 0, before anything is compiled.
 
     Args:
       facts: {name: JSON-like value}, of the config, the libraries and the code.
       timeout: seconds to wait for each other process.
 
     Raises:
-      ConfigError: for what differs, with both values.
+      ConfigError: in every process, for what differs, with both values.
     """
     if not jax.distributed.is_initialized():
         return
     tell("facts", dict(facts))
-    own, count = jax.process_index(), jax.process_count()
-    first = ask("facts", 0, timeout)
-    for process in range(1, count) if own == 0 else [own]:
-        other, absent = ask("facts", process, timeout), "(absent)"
-        wrong = [
+    if jax.process_index() == 0:
+        tell("different", _differences(timeout))
+    wrong = ask("different", 0, timeout)
+    if wrong:
+        jax.distributed.shutdown()  # together: who leaves alone aborts the others
+        raise ConfigError(
+            "the processes of this job do not fit together:\n  "
+            + "\n  ".join(wrong)
+            + "\nStart the same code with the same command and libraries everywhere"
+        )
+
+
+def _differences(timeout: float) -> list[str]:
+    """A line for each fact of another process that is not that of process 0."""
+    first, absent, lines = ask("facts", 0, timeout), "(absent)", []
+    for process in range(1, jax.process_count()):
+        other = ask("facts", process, timeout)
+        lines += [
             f"{name}: {first.get(name, absent)!r} in process 0, "
             f"{other.get(name, absent)!r} in process {process}"
             for name in dict.fromkeys((*first, *other))
             if first.get(name, absent) != other.get(name, absent)
         ]
-        if wrong:
-            raise ConfigError(
-                f"process {process} of {count} is not as process 0:\n  "
-                + "\n  ".join(wrong)
-                + "\nStart the same code with the same command and libraries everywhere"
-            )
+    return lines

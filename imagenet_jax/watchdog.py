@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 
@@ -47,25 +47,40 @@ def watchdog(seconds: float) -> Iterator[None]:
 
 
 def _watch(seconds: float, ended: threading.Event) -> None:
+    teller = None
     while not ended.wait(min(seconds / 10, 10.0)):
         what, since, limited = _activity
-        with contextlib.suppress(jax.errors.JaxRuntimeError):  # the coordinator may be gone
-            coordination.tell("activity", f"{what}, for {time.monotonic() - since:.0f} s")
-        if limited and time.monotonic() - since > seconds:
+        took = time.monotonic() - since
+        if limited and took > seconds:
             _end(what, seconds)
+        if teller is None or not teller.is_alive():
+            activity = f"{what}, for {took:.0f} s"
+            teller = _aside(lambda activity=activity: coordination.tell("activity", activity))
 
 
 def _end(what: str, seconds: float) -> None:
     """Prints what is known and leaves at once: nothing that hangs can be cleaned up."""
-    own = jax.process_index()
+    own, told = jax.process_index(), {}
+    _aside(lambda: told.update(coordination.told("activity"))).join(timeout=5)
     lines = [f"process {own} hangs: {seconds:g} s without getting beyond {what}"]
-    with contextlib.suppress(jax.errors.JaxRuntimeError):
-        lines += [
-            f"process {process} last said: {activity}"
-            for process, activity in sorted(coordination.told("activity").items())
-            if process != own
-        ]
+    lines += [
+        f"process {process} last said: {activity}"
+        for process, activity in sorted(told.items())
+        if process != own
+    ]
     print("".join(f"watchdog: {line}\n" for line in lines), file=sys.stderr, flush=True)
     faulthandler.dump_traceback(all_threads=True)
     sys.stderr.flush()
     os._exit(HUNG)
+
+
+def _aside(call: Callable[[], None]) -> threading.Thread:
+    """Runs a call to the coordinator, which may itself be gone or hang, in a thread."""
+
+    def run() -> None:
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            call()
+
+    thread = threading.Thread(target=run, name="watchdog's call", daemon=True)
+    thread.start()
+    return thread

@@ -19,7 +19,8 @@ from imagenet_jax.config import apply_overrides, flatten, from_json, load_config
 from imagenet_jax.coordination import check_same
 from imagenet_jax.data.catalog import evaluation_split
 from imagenet_jax.errors import CRASHED, FAILED, STOPPED, ConfigError, UserError
-from imagenet_jax.launchers.processes import parse_processes, run_processes
+from imagenet_jax.launchers import find_launcher
+from imagenet_jax.launchers.job import Job
 from imagenet_jax.process import code_sha256, start_process
 from imagenet_jax.verbs import VERBS
 from imagenet_jax.writers import write_summary
@@ -67,13 +68,23 @@ def main(argv: Sequence[str]) -> int:
 
 
 def launch(args: argparse.Namespace, overrides: dict[str, str], argv: Sequence[str]) -> int:
-    """Checks the config, then runs this command line in the processes of `--launcher`."""
-    count, devices = parse_processes(args.launcher)
+    """Checks the config, then hands this command line to the launcher."""
+    flags = ("--launcher", "--max_restarts", "--config", "--workdir")
+    folder, config = Path(__file__).resolve().parent, None
+    if args.config:
+        config = Path(args.config).resolve()
+        config = config.relative_to(folder) if config.is_relative_to(folder) else config
+    job = Job(
+        arguments=without_flags([a for a in argv if a != "--dry_run"], flags),
+        config=config,
+        workdir=args.workdir,
+        folder=folder,
+        python=sys.executable,
+        restarts=args.max_restarts,
+    )
+    start = find_launcher(args.launcher)
     make_config(args, overrides)
-    flags = ("--launcher", "--max_restarts")
-    command = [sys.executable, str(Path(__file__).resolve()), *without_flags(argv, flags)]
-    logs = args.workdir / "logs"
-    return run_processes(command, count, devices, logs=logs, restarts=args.max_restarts)
+    return start(job, args.dry_run)
 
 
 def without_flags(argv: Sequence[str], flags: Sequence[str]) -> list[str]:
@@ -119,10 +130,17 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, str]]:
         "--launcher",
         default="local",
         help="local: this process. processes:NxD: N processes that work together on this machine, "
-        "with D virtual CPU devices each: several hosts in miniature",
+        "with D virtual CPU devices each: several hosts in miniature. slurm:..., tpu-vm:..., "
+        "gke:...: on a cluster; docs/launchers.md has their options",
     )
     parser.add_argument(
-        "--max_restarts", type=int, default=0, help="of a launcher, after a process was killed"
+        "--max_restarts",
+        type=int,
+        default=0,
+        help="of a launcher, after a process was preempted, killed, hung or crashed",
+    )
+    parser.add_argument(
+        "--dry_run", action="store_true", help="of a launcher: print what would run"
     )
     parser.add_argument(
         "--start_timeout", type=int, default=300, help="seconds to wait for other processes"

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from imagenet_jax.errors import PERMANENT, STOPPED, ConfigError
+from imagenet_jax.launchers.job import Job
 
 _LAST_LINES = 20
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 60.0  # seconds before a restart
@@ -28,6 +30,20 @@ def parse_processes(text: str) -> tuple[int, int]:
             "with D virtual CPU devices each, e.g. processes:2x4"
         )
     return int(found[1]), int(found[2] or 1)
+
+
+def launch_processes(job: Job, count: int, devices: int, *, dry_run: bool) -> int:
+    """Runs the job's command as processes of this machine; `dry_run`: prints it instead."""
+    command = job.command(job.python, job.workdir.absolute())
+    if dry_run:
+        for number in range(count):
+            settings = _settings(count, devices, number, port="PORT")
+            print(" ".join(f"{name}={value}" for name, value in settings.items()))
+            print(f"  {shlex.join(command)}")
+        return 0
+    os.chdir(job.folder)
+    logs = job.workdir / "logs"
+    return run_processes(command, count, devices, logs=logs, restarts=job.restarts)
 
 
 def run_processes(
@@ -72,17 +88,11 @@ class _Job:
 
     def __init__(self, command: Sequence[str], count: int, devices: int, logs: Path):
         self._logs = [logs / f"process-{number}.log" for number in range(count)]
-        environment = os.environ | {
-            "JAX_PLATFORMS": "cpu",
-            "JAX_NUM_CPU_DEVICES": str(devices),
-            "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{_free_port()}",
-            "JAX_NUM_PROCESSES": str(count),
-            "PYTHONUNBUFFERED": "1",
-        }
+        port = _free_port()
         self._processes = [
             subprocess.Popen(
                 command,
-                env=environment | {"JAX_PROCESS_ID": str(number)},
+                env=os.environ | _settings(count, devices, number, port),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -159,6 +169,18 @@ class _Job:
         )
         for line in lines:
             _say(f"  {line}")
+
+
+def _settings(count: int, devices: int, number: int, port: int | str) -> dict[str, str]:
+    """Environment variables of a process."""
+    return {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_NUM_CPU_DEVICES": str(devices),
+        "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
+        "JAX_NUM_PROCESSES": str(count),
+        "JAX_PROCESS_ID": str(number),
+        "PYTHONUNBUFFERED": "1",
+    }
 
 
 def _free_port() -> int:

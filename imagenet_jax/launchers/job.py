@@ -1,0 +1,81 @@
+"""What a launcher is to run."""
+
+import dataclasses
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from imagenet_jax.errors import PERMANENT, ConfigError, UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A command line of launch.py.
+
+    Attributes:
+      arguments: of launch.py, without --config, --workdir and what is the launcher's own.
+      config: the config file; relative to the folder where it is in there.
+      workdir: where the run is kept, as the processes of the job see it.
+      folder: of launch.py on this machine.
+      python: the interpreter on this machine.
+      restarts: how often to start it again, see `errors`.
+    """
+
+    arguments: Sequence[str]
+    config: Path | None
+    workdir: Path
+    folder: Path
+    python: str
+    restarts: int
+
+    @property
+    def name(self) -> str:
+        """For the scheduler: the workdir's name in letters, digits and hyphens."""
+        return re.sub(r"[^a-z0-9]+", "-", self.workdir.name.lower()).strip("-")[:40] or "run"
+
+    def command(self, python: str, workdir: Path) -> list[str]:
+        """What each process runs, in the folder of launch.py."""
+        config = [f"--config={self.config}"] if self.config else []
+        verb = [part for part in self.arguments[:1] if not part.startswith("-")]
+        rest = self.arguments[len(verb) :]
+        return [python, "launch.py", *verb, *config, *rest, f"--workdir={workdir}"]
+
+    def remote_command(self, python: str, mount: Path) -> list[str]:
+        """The same on a machine that has a copy of the folder; a relative workdir is in `mount`.
+
+        Raises:
+          ConfigError: if the config is not in the folder.
+        """
+        if self.config and self.config.is_absolute():
+            raise ConfigError(
+                f"--config={self.config} is not in {self.folder}, which is what the machines of "
+                "the job get; copy it to configs/"
+            )
+        workdir = self.workdir if self.workdir.is_absolute() else mount / self.workdir
+        return self.command(python, workdir)
+
+
+def shell(command: Sequence[str], indent: str = "  ") -> str:
+    """A command as lines of a shell script."""
+    return f" \\\n{indent}".join(shlex.quote(part) for part in command)
+
+
+# A pattern of a shell's `case`: what only a person can mend.
+PERMANENT_PATTERN = "|".join(map(str, PERMANENT))
+
+
+def submit(command: Sequence[str], path: Path, *, hint: str, needs: str = "") -> None:
+    """Runs a scheduler's command on a file just written.
+
+    Raises:
+      UserError: if the program, or the one that it `needs`, is not here, or if it fails.
+    """
+    program = needs or command[0]
+    if shutil.which(program) is None:
+        raise UserError(f"{path} is written, but there is no {program} here; {hint}")
+    status = subprocess.run(command).returncode
+    if status:
+        raise UserError(f"`{shlex.join(command)}` ended with status {status}; {hint}")

@@ -1,0 +1,61 @@
+"""What stands behind a launcher's name: --launcher=slurm:nodes=2,time=24:00:00."""
+
+import dataclasses
+import difflib
+from typing import Any, TypeVar
+
+from imagenet_jax.errors import ConfigError
+
+Options = TypeVar("Options")
+
+
+def option(default: Any = dataclasses.MISSING, *, meaning: str) -> Any:
+    """A field of an options class; without a default it has to be given."""
+    return dataclasses.field(default=default, metadata={"meaning": meaning})
+
+
+def parse_options(launcher: str, text: str, kind: type[Options]) -> Options:
+    """The options of "nodes=2,time=24:00:00" as a `kind`, a dataclass of `option` fields.
+
+    Raises:
+      ConfigError: for an option that does not exist, is missing, or has a value of another type.
+    """
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    values: dict[str, Any] = {}
+    for part in filter(None, text.split(",")):
+        name, equals, value = part.partition("=")
+        if name not in fields or not equals:
+            near = difflib.get_close_matches(name, fields, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"--launcher={launcher} has no option {part!r}{hint}\n{listed(kind)}")
+        values[name] = _value(launcher, fields[name], value)
+    missing = [f.name for f in fields.values() if f.default is dataclasses.MISSING]
+    missing = [name for name in missing if name not in values]
+    if missing:
+        raise ConfigError(f"--launcher={launcher} needs {', '.join(missing)}\n{listed(kind)}")
+    return kind(**values)
+
+
+def listed(kind: type) -> str:
+    """The options of a launcher, a line each."""
+    lines = []
+    for field in dataclasses.fields(kind):
+        needed = field.default is dataclasses.MISSING
+        default = "needed" if needed else f"default {field.default!r}"
+        lines.append(f"  {field.name}: {field.metadata['meaning']} ({default})")
+    return "\n".join(lines)
+
+
+def _value(launcher: str, field: dataclasses.Field, text: str) -> Any:
+    if field.type is bool:
+        if text not in ("true", "false"):
+            raise ConfigError(f"--launcher={launcher}: {field.name}={text}; expected true or false")
+        return text == "true"
+    if field.type is int:
+        if not text.isdigit():
+            raise ConfigError(
+                f"--launcher={launcher}: {field.name}={text}; expected a whole number: "
+                f"{field.metadata['meaning']}"
+            )
+        return int(text)
+    return text

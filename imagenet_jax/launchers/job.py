@@ -36,15 +36,13 @@ class Job:
         """For the scheduler: the workdir's name in letters, digits and hyphens."""
         return re.sub(r"[^a-z0-9]+", "-", self.workdir.name.lower()).strip("-")[:40] or "run"
 
-    def command(self, python: str, workdir: Path) -> list[str]:
-        """What each process runs, in the folder of launch.py."""
-        config = [f"--config={self.config}"] if self.config else []
-        verb = [part for part in self.arguments[:1] if not part.startswith("-")]
-        rest = self.arguments[len(verb) :]
-        return [python, "launch.py", *verb, *config, *rest, f"--workdir={workdir}"]
+    def command(self) -> list[str]:
+        """What each process runs on this machine, or one that sees the same files."""
+        config = self.config and self.folder / self.config
+        return self._command(self.python, str(self.folder / "launch.py"), config, self.workdir)
 
     def remote_command(self, python: str, mount: Path) -> list[str]:
-        """The same on a machine that has a copy of the folder; a relative workdir is in `mount`.
+        """What each runs in a copy of the folder; a relative workdir is in `mount`.
 
         Raises:
           ConfigError: if the config is not in the folder.
@@ -55,7 +53,13 @@ class Job:
                 "the job get; copy it to configs/"
             )
         workdir = self.workdir if self.workdir.is_absolute() else mount / self.workdir
-        return self.command(python, workdir)
+        return self._command(python, "launch.py", self.config, workdir)
+
+    def _command(self, python: str, script: str, config: Path | None, workdir: Path) -> list[str]:
+        flags = [f"--config={config}"] if config else []
+        verb = [part for part in self.arguments[:1] if not part.startswith("-")]
+        rest = self.arguments[len(verb) :]
+        return [python, script, *verb, *flags, *rest, f"--workdir={workdir}"]
 
 
 def shell(command: Sequence[str], indent: str = "  ") -> str:

@@ -34,14 +34,13 @@ def parse_processes(text: str) -> tuple[int, int]:
 
 def launch_processes(job: Job, count: int, devices: int, *, dry_run: bool) -> int:
     """Runs the job's command as processes of this machine; `dry_run`: prints it instead."""
-    command = job.command(job.python, job.workdir.absolute())
+    command = job.command()
     if dry_run:
         for number in range(count):
             settings = _settings(count, devices, number, port="PORT")
             print(" ".join(f"{name}={value}" for name, value in settings.items()))
             print(f"  {shlex.join(command)}")
         return 0
-    os.chdir(job.folder)
     logs = job.workdir / "logs"
     return run_processes(command, count, devices, logs=logs, restarts=job.restarts)
 
@@ -61,9 +60,9 @@ def run_processes(
       devices: virtual CPU devices of each.
       logs: folder for process-0.log and so on; later starts append.
       restarts: how often to start the whole job again when a process was stopped, killed, hung
-        or crashed, after 1, 2, 4 and so on to 60 seconds, and after 1 again where it ran ten
-        times as long. With a status of `errors.PERMANENT` it has said what is wrong and is not
-        started again.
+        or crashed, after 1, 2, 4 and so on to 60 seconds, and after 1 again where it was
+        stopped or ran ten times as long. With a status of `errors.PERMANENT` it has said
+        what is wrong and is not started again.
 
     Returns:
       0, or the status of the first process that failed, 128 + N for a signal N.
@@ -76,7 +75,7 @@ def run_processes(
             status, stopped = job.wait()
         if status == 0 or stopped or status in PERMANENT or not restarts:
             return status
-        if time.monotonic() - begin > 10 * wait:
+        if status == STOPPED or time.monotonic() - begin > 10 * wait:
             wait = _FIRST_WAIT
         _say(f"starting again in {wait:.0f} s; {restarts} restarts are left")
         time.sleep(wait)

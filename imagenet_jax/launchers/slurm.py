@@ -23,7 +23,10 @@ class SlurmOptions:
 
 
 def slurm_script(job: Job, options: SlurmOptions) -> str:
-    """The text of the batch script; folder, interpreter and workdir are those of all hosts."""
+    """The text of the batch script; folder, interpreter and workdir are those of all hosts.
+
+    Slurm starts it in the folder in which it is submitted.
+    """
     workdir = job.workdir.absolute()
     tasks = options.gpus_per_node or options.tasks_per_node
     directives = {
@@ -47,8 +50,7 @@ def slurm_script(job: Job, options: SlurmOptions) -> str:
 # 120 s before the time limit, and when it is preempted, every process gets SIGTERM: all save at
 # the same step and end, and the job is queued again. So it is after a crash.
 set -uo pipefail
-{f"{options.setup}{chr(10)}" if options.setup else ""}cd {shlex.quote(str(job.folder))} || exit 1
-export PYTHONUNBUFFERED=1
+{f"{options.setup}{chr(10)}" if options.setup else ""}export PYTHONUNBUFFERED=1
 # A process that has said what only a person can mend leaves this file.
 export FAILED={shlex.quote(str(workdir / "logs"))}/slurm-$SLURM_JOB_ID.failed
 rm -f "$FAILED"
@@ -60,7 +62,7 @@ srun --label --kill-on-bad-exit=1 bash -c '
   case $status in {PERMANENT_PATTERN}) : > "$FAILED" ;; esac
   exit $status
 ' task \\
-  {shell(job.command(job.python, workdir))}
+  {shell(job.command())}
 status=$?
 
 if [ $status -eq 0 ]; then

@@ -1,4 +1,4 @@
-"""Orbax behind six methods: save, restore, record, steps, wait, close.
+"""Orbax behind a few methods: save, restore, record, steps, wait, close.
 
 A checkpoint is the state together with a record (JSON): config, position in the data,
 clock, library versions and a checksum over the state's bits. Orbax writes it in the
@@ -53,7 +53,12 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(
             self.directory, options=options, item_handlers=handlers
         )
-        self._checksum, self._all_finite = jax.jit(checksum), jax.jit(all_finite)
+        self._checksum = jax.jit(checksum)
+        self._check = jax.jit(lambda state: (checksum(state), all_finite(state)))
+
+    def compile(self, shapes: TrainState) -> None:
+        """Compiles what `save` runs on the devices, so that the first one takes no longer."""
+        self._check = self._check.lower(shapes).compile()
 
     def save(self, step: int, state: TrainState, record: Record, top1: float | None) -> None:
         """Starts to write a checkpoint; returns when the state has been copied to the host.
@@ -69,7 +74,7 @@ class Checkpoints:
           DivergenceError: if the state holds a NaN or an infinity.
         """
         self._refuse_full_disk(state)
-        bits, finite = jax.device_get((self._checksum(state), self._all_finite(state)))
+        bits, finite = jax.device_get(self._check(state))
         if not finite:
             raise DivergenceError(
                 f"the state is not finite at step {step}; it is not saved. The checkpoints of "

@@ -16,6 +16,7 @@ class Clock:
       input_wait_seconds: part of train_seconds in which the devices had no batch to work on.
       compile_seconds: the last compilation of train_step and eval_step.
       first_step_seconds: from the last start of the run to the end of its first step.
+      longest_stall_seconds: the longest that a checkpoint kept the loop from going on.
       images: images trained on in train_seconds.
     """
 
@@ -24,6 +25,7 @@ class Clock:
     input_wait_seconds: float = 0.0
     compile_seconds: float = 0.0
     first_step_seconds: float = 0.0
+    longest_stall_seconds: float = 0.0
     images: int = 0
 
     def __post_init__(self) -> None:
@@ -55,6 +57,14 @@ class Clock:
         yield
         self.input_wait_seconds += time.perf_counter() - start
 
+    @contextlib.contextmanager
+    def stall(self) -> Iterator[None]:
+        """Time inside keeps the loop from going on, for a checkpoint."""
+        start = time.perf_counter()
+        yield
+        taken = time.perf_counter() - start
+        self.longest_stall_seconds = max(self.longest_stall_seconds, taken)
+
     @property
     def images_per_second(self) -> float:
         return self.images / self.train_seconds if self.train_seconds else 0.0
@@ -66,5 +76,5 @@ class Clock:
     def facts(self) -> dict[str, float]:
         """What a summary tells of it."""
         names = ("wall_seconds", "images_per_second", "input_wait_fraction")
-        names += ("compile_seconds", "first_step_seconds")
+        names += ("compile_seconds", "first_step_seconds", "longest_stall_seconds")
         return {name: getattr(self, name) for name in names}

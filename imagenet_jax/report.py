@@ -27,6 +27,7 @@ def summary_table(summary: Mapping[str, Any]) -> str:
             "waiting for input": f"{summary['input_wait_fraction']:.1%} of training time",
             "compilation": f"{summary['compile_seconds']:.1f} s",
             "first step after": f"{summary['first_step_seconds']:.1f} s",
+            "longest stall": f"{summary['longest_stall_seconds']:.2f} s for a checkpoint",
             "wall time": f"{summary['wall_seconds']:.1f} s",
             "devices": f"{summary['num_devices']} x {summary['device_kind']}, "
             f"{summary['num_processes']} process(es)",

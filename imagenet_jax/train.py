@@ -234,7 +234,8 @@ class Run:
     def save(self) -> None:
         """Starts to write a checkpoint of the current step."""
         doing(f"the checkpoint of step {self.step}")
-        with self.clock.paused():
+        jax.block_until_ready(self.state)
+        with self.clock.paused(), self.clock.stall():
             top1 = None
             if self.last_eval and self.last_eval[0] == self.step:
                 top1 = self.last_eval[1]["top1"]
@@ -300,6 +301,7 @@ class Run:
         start = time.perf_counter()
         train_step = self.program.compile_train_step()
         self.eval_step = self.program.compile_eval_step()
+        self.checkpoints.compile(self.program.state_shapes())
         self.clock.compile_seconds = time.perf_counter() - start
         return train_step
 

@@ -141,6 +141,51 @@ def test_write_that_fails_in_the_background_is_named_and_loses_nothing(tmp_path)
     assert summary(tmp_path)["step"] == 20
 
 
+def test_a_clock_that_jumps_changes_nothing(tmp_path):
+    """The wall clock goes back by three days while training, and forward by five."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import pathlib, time\n"
+        f"clock, days = time.time, pathlib.Path({str(tmp_path / 'days')!r})\n"
+        "time.time = lambda: clock() + 86400 * int(days.read_text())\n"
+    )
+    days = tmp_path / "days"
+    days.write_text("0")
+    arguments = [*TINY, "--config.duration=200 steps", "--config.log.every=1 steps"]
+    arguments += ["--config.checkpoint.every=100 percent", "--config.hang_timeout=60"]
+    finish(start([*arguments, f"--workdir={tmp_path}/steady"]))
+    path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    process = start([*arguments, f"--workdir={tmp_path}/jumping"], PYTHONPATH=path)
+    for lines, jump in ((5, "-3"), (50, "2")):
+        file = tmp_path / "jumping" / "metrics.jsonl"
+        wait_for(file, process, lambda file, lines=lines: file.read_text().count("\n") > lines)
+        (tmp_path / "new").write_text(jump)
+        (tmp_path / "new").rename(days)
+    finish(process)
+    steady, jumping = summary(tmp_path / "steady"), summary(tmp_path / "jumping")
+    assert jumping["state_sha256"] == steady["state_sha256"]
+    assert 0 < jumping["wall_seconds"] < 600
+
+
+def test_a_checkpoint_folder_that_becomes_read_only_loses_nothing(tmp_path):
+    """As an immutable folder: for root permissions are no obstacle."""
+    arguments = [*LONG, "--config.duration=20000 steps", "--config.checkpoint.every=5 steps"]
+    process = start([*arguments, f"--workdir={tmp_path}"])
+    checkpoints = tmp_path / "checkpoints"
+    wait_for(checkpoints, process, lambda folder: any(p.name.isdigit() for p in folder.iterdir()))
+    if subprocess.run(["chattr", "+i", checkpoints], capture_output=True).returncode:
+        process.kill()
+        process.communicate()
+        pytest.skip("this file system has no immutable folders")
+    try:
+        output = process.communicate(timeout=120)[0].decode()
+    finally:
+        subprocess.run(["chattr", "-i", checkpoints], check=True)
+    assert process.returncode == 1, output
+    assert f"error: writing a checkpoint to {checkpoints} failed" in output
+    kept = output.rpartition("The checkpoints of steps [")[2].partition("]")[0].split(", ")
+    assert {"state", "record"} <= {p.name for p in (checkpoints / kept[-1]).iterdir()}
+
+
 def wait_for(file, process, condition):
     """Polls until the file is there and as wanted, while the process runs."""
     deadline = time.monotonic() + 120

@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import launch
@@ -125,3 +127,40 @@ def test_training_survives_a_killed_process(tmp_path):
         finals.append((summary["state_sha256"], summary["eval"]["correct_top1"]))
     assert "ended by signal SIGKILL" in output and "[0] resumed: step" in output
     assert finals[0] == finals[1]
+
+
+def losses(workdir):
+    lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
+    return [line["train/loss"] for line in lines if "train/loss" in line]
+
+
+@pytest.mark.slow
+def test_a_sharded_checkpoint_resumes_on_other_numbers_of_processes(tmp_path):
+    """Written by 2 processes of 4 devices under fsdp; taken up by 1 of 1 and by 4 of 2."""
+    arguments = (
+        *("--config.sharding=fsdp", "--config.model.width=32", "--config.duration=20 steps"),
+        *("--config.checkpoint.every=10 steps", "--config.log.every=1 steps"),
+    )
+    first = tmp_path / "2x4"
+    job = start(first, "--launcher=processes:2x4", *arguments)
+    output = job.communicate(timeout=300)[0].decode()
+    assert job.returncode == 0, output
+    for name in ("1x1", "4x2"):
+        workdir = tmp_path / name
+        shutil.copytree(first, workdir)
+        shutil.rmtree(workdir / "checkpoints" / "20")
+        job = start(workdir, f"--launcher=processes:{name}", *arguments)
+        output = job.communicate(timeout=300)[0].decode()
+        assert job.returncode == 0 and "resumed: step 10 of 20" in output, output
+        assert len(losses(workdir)) == 20
+        np.testing.assert_allclose(losses(workdir), losses(first), atol=1e-4)
+
+
+@pytest.mark.slow
+def test_chaos(test_data):
+    """benchmarks/chaos.py in short."""
+    command = [sys.executable, str(ROOT / "benchmarks" / "chaos.py"), "--faults=3", "--steps=60"]
+    found = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=900)
+    assert found.returncode == 0, found.stdout + found.stderr
+    result = json.loads(found.stdout)
+    assert result["equal"] and sum(result["faults"].values()) == 3

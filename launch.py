@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
     """Runs one verb; returns the exit status, see `errors`."""
     try:
         args, overrides = parse(argv)
-        if args.launcher != "local":
+        if args.launcher != "local" and args.verb != "sweep":
             return launch(args, overrides, argv)
         start_process(args.start_timeout)
         config = make_config(args, overrides)
@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
         return failed(f"{type(error).__name__}, which nobody foresaw", CRASHED)
     if summary is None:
         return STOPPED
-    if jax.process_index() == 0:
+    if not jax.distributed.is_initialized() or jax.process_index() == 0:
         print(VERBS[args.verb].text(summary))
         if args.json:
             Path(args.json).parent.mkdir(parents=True, exist_ok=True)
@@ -158,7 +158,9 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     if getattr(args, "model", ""):
         default = f"{verb}/{args.model}"
     args.workdir = Path(args.workdir or f"runs/{default}")
-    return args, dict(f.removeprefix("--config.").split("=", 1) for f in fields)
+    args.program = str(Path(__file__).resolve())
+    args.overrides = dict(f.removeprefix("--config.").split("=", 1) for f in fields)
+    return args, args.overrides
 
 
 def make_config(args: argparse.Namespace, overrides: dict[str, str]) -> ml_collections.ConfigDict:

@@ -99,6 +99,11 @@ def validate(config: ml_collections.ConfigDict) -> None:
             )
     if values["log.profile_steps"] and not values["log.tensorboard"]:
         raise ConfigError("config.log.profile_steps needs config.log.tensorboard = True")
+    if values["data.folds"] and values["data.fold"] >= values["data.folds"]:
+        raise ConfigError(
+            f"config.data.fold = {values['data.fold']} is none of 0 to "
+            f"{values['data.folds'] - 1} (data.folds)"
+        )
     if values["batch_size"] % values["data.repeats"]:
         raise ConfigError(
             f"config.batch_size = {values['batch_size']} does not divide by config.data.repeats = "

@@ -115,6 +115,13 @@ SCHEMA: dict[str, Field] = {
     "data.dir": Field("", "TFDS data directory; '': $TFDS_DATA_DIR or ~/tensorflow_datasets"),
     "data.train_split": Field("train", "split (TFDS) or sub-folder trained on"),
     "data.eval_split": Field("validation", "split (TFDS) or sub-folder evaluated on"),
+    "data.folds": Field(
+        0,
+        "cross-validation: parts of train_split, one of which is evaluated on; 0: none",
+        "0 or at least 2",
+        lambda v: v == 0 or v >= 2,
+    ),
+    "data.fold": _number(0, "which of the folds is evaluated on, from 0; trained on the others", 0),
     "data.image_size": _number(224, "height and width in pixels that the model sees", 1),
     "data.train_crop": _choice(
         "random_resized_crop",

@@ -11,6 +11,7 @@ from jax.experimental import multihost_utils
 
 from imagenet_jax.data.fake import FakeSource
 from imagenet_jax.data.files import FILES, file_splits, open_files
+from imagenet_jax.data.folds import fold_of
 from imagenet_jax.data.order import EvalOrder, Order, TrainOrder
 from imagenet_jax.data.source import ArraySource, EncodedSource
 from imagenet_jax.errors import ConfigError, DataError
@@ -41,6 +42,9 @@ class Split:
 
     @property
     def name(self) -> str:
+        data = self.config.data
+        if data.folds:
+            return f"{data.train_split}, {'all but ' * self.train}fold {data.fold} of {data.folds}"
         return self.config.data.train_split if self.train else self.config.data.eval_split
 
     @property
@@ -105,6 +109,15 @@ def open_split(config: ml_collections.ConfigDict, train: bool) -> Split:
             "config.data.cache = True keeps images as the host made them, but data.policy, "
             "data.rotate and data.translate make others each epoch; set one of the two"
         )
+    if data.folds:
+        whole = _open(config, True)
+        return Split(config, fold_of(whole.source, data.fold, data.folds, train=train), train)
+    return _open(config, train)
+
+
+def _open(config: ml_collections.ConfigDict, train: bool) -> Split:
+    """The whole split."""
+    data = config.data
     split = data.train_split if train else data.eval_split
     kind, _, path = data.name.partition(":")
     if data.name == "fake":

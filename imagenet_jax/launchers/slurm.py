@@ -19,6 +19,7 @@ class SlurmOptions:
     time: str = option("24:00:00", meaning="limit; the run saves, stops and goes on in a new one")
     partition: str = option("", meaning="'': Slurm's default")
     account: str = option("", meaning="'': Slurm's default")
+    wait: bool = option(False, meaning="return when the job has ended, with its status")
     setup: str = option("", meaning="a shell command before, e.g. 'module load cuda'")
 
 
@@ -88,7 +89,7 @@ def launch_slurm(job: Job, options: SlurmOptions, *, dry_run: bool) -> int:
       UserError: if there is no sbatch here, or it refuses the script.
     """
     script, path = slurm_script(job, options), job.workdir.absolute() / "job.sbatch"
-    command = ["sbatch", str(path)]
+    command = ["sbatch", *(["--wait"] if options.wait else []), str(path)]
     if dry_run:
         print(f"# {path}\n{script}\n# {shlex.join(command)}")
         return 0

@@ -1,0 +1,1 @@
+"""Many runs of one config: over grids, at random or by Bayesian search, seeds and folds."""

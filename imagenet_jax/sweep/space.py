@@ -1,0 +1,80 @@
+"""What a sweep varies: fields of the config and their values."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ml_collections
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from imagenet_jax.config import apply_overrides, validate
+from imagenet_jax.errors import ConfigError
+from imagenet_jax.schema import SCHEMA
+
+Space = dict[str, BaseDistribution]
+
+
+def parse_space(specs: Sequence[str], config: ml_collections.ConfigDict) -> Space:
+    """The values that fields may take.
+
+    Args:
+      specs: FIELD=A,B,C for these values, FIELD=LOW..HIGH for all between, evenly, or
+        FIELD=LOW..HIGH:log, evenly in the logarithm.
+      config: of the runs; all values and ends of ranges are tried in it.
+
+    Raises:
+      ConfigError: for what is not of these forms, or a field or value that the config refuses.
+    """
+    space: Space = {}
+    for spec in specs:
+        name, equals, text = spec.partition("=")
+        if not equals or not text:
+            raise ConfigError(f"{spec!r}; expected FIELD=A,B,C or FIELD=LOW..HIGH[:log]")
+        if ".." in text:
+            space[name] = _range(name, text, config)
+        else:
+            values = tuple(value.strip() for value in text.split(","))
+            for value in values:
+                with_fields(config, {name: value})
+            space[name] = CategoricalDistribution(values)
+    return space
+
+
+def grid(space: Space) -> list[dict[str, str]]:
+    """All combinations. Raises ConfigError for a range, which has no end of values."""
+    for name, values in space.items():
+        if not isinstance(values, CategoricalDistribution):
+            raise ConfigError(f"--grid {name}=LOW..HIGH; a grid is made of values, {name}=A,B,C")
+    choices = [values.choices for values in space.values()]
+    return [
+        dict(zip(space, combination, strict=True)) for combination in itertools.product(*choices)
+    ]
+
+
+def with_fields(
+    config: ml_collections.ConfigDict, fields: Mapping[str, Any]
+) -> ml_collections.ConfigDict:
+    """A copy with other values, checked. Raises ConfigError."""
+    changed = ml_collections.ConfigDict(config.to_dict())
+    apply_overrides(changed, {name: str(value) for name, value in fields.items()})
+    validate(changed)
+    return changed
+
+
+def _range(name: str, text: str, config: ml_collections.ConfigDict) -> BaseDistribution:
+    ends, _, scale = text.partition(":")
+    low, _, high = ends.partition("..")
+    for end in (low, high):
+        with_fields(config, {name: end})
+    kind = type(SCHEMA[name].default)
+    if kind not in (int, float) or scale not in ("", "log"):
+        raise ConfigError(f"{name}={text}; ranges LOW..HIGH or LOW..HIGH:log are for numbers")
+    if kind(low) >= kind(high) or (scale and kind(low) <= 0):
+        raise ConfigError(f"{name}={text}; expected {'0 < ' if scale else ''}LOW < HIGH")
+    distribution = IntDistribution if kind is int else FloatDistribution
+    return distribution(kind(low), kind(high), log=bool(scale))

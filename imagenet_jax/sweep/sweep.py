@@ -1,0 +1,269 @@
+"""Runs the trials of a sweep, some at a time, and remembers them, so that it can go on."""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import signal
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from imagenet_jax.config import flatten
+from imagenet_jax.errors import ConfigError, UserError
+from imagenet_jax.sweep.space import Space, grid, parse_space
+from imagenet_jax.sweep.trial import TrialRuns
+from imagenet_jax.writers import replace_figure, write_summary
+
+_POLL_SECONDS = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """What is to be tried.
+
+    Attributes:
+      method: "grid", "random" or "bayes" (Optuna's TPE, Bergstra et al. 2011).
+      specs: fields and values, see `space.parse_space`.
+      trials: how many; 0: all of a grid, else 20.
+      parallel: trials at a time.
+      seeds: each trial trains with all of them.
+      folds: of a cross-validation; 0: the config's own splits.
+      metric: "top1", "top5" or "loss" of the evaluation; a trial's value is the mean over
+        seeds and folds.
+      prune: stop trials that stay behind the median of those before (Optuna's MedianPruner).
+    """
+
+    method: str
+    specs: tuple[str, ...]
+    trials: int = 0
+    parallel: int = 1
+    seeds: tuple[int, ...] = ()
+    folds: int = 0
+    metric: str = "top1"
+    prune: bool = True
+
+
+def sweep(
+    request: Sweep,
+    config: ml_collections.ConfigDict,
+    workdir: Path,
+    command: Callable[[Path, dict[str, Any]], list[str]],
+) -> dict[str, Any]:
+    """Trains every trial of the sweep that has not been trained yet.
+
+    Args:
+      request: what is to be tried.
+      config: of the runs, but for the fields that vary.
+      workdir: gets trials/, sweep.journal, sweep.json and parallel_coordinates.png.
+      command: the command that trains in a working directory with some fields changed.
+
+    Returns:
+      method, metric, trials (a list, the best first) and best (the first of them).
+
+    Raises:
+      ConfigError: for impossible values, or a workdir that holds another sweep.
+      UserError: if no trial gave a result.
+    """
+    space = parse_space(request.specs, config)
+    combinations = grid(space) if request.method == "grid" else []
+    workdir.mkdir(parents=True, exist_ok=True)
+    study = _open_study(request, config, workdir)
+    _take_up(study, combinations)
+    total = request.trials or len(combinations) or 20
+    active: list[TrialRuns] = []
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop the runs first, see below
+    try:
+        while True:
+            left = total - len(_counted(study))
+            for _ in range(min(left, request.parallel - len(active))):
+                active.append(_next_trial(study, space, request, workdir, command))
+            if not active:
+                break
+            time.sleep(_POLL_SECONDS)
+            for trial in [trial for trial in active if trial.poll()]:
+                active.remove(trial)
+                _tell(study, trial, request)
+    finally:
+        for trial in active:
+            trial.stop()
+    return _report(study, request, workdir)
+
+
+def _open_study(request: Sweep, config: ml_collections.ConfigDict, workdir: Path) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    backend = JournalFileBackend(str(workdir / "sweep.journal"))
+    samplers = {
+        "grid": optuna.samplers.RandomSampler,  # all of a grid is put into the queue
+        "random": optuna.samplers.RandomSampler,
+        "bayes": optuna.samplers.TPESampler,
+    }
+    study = optuna.create_study(
+        storage=JournalStorage(backend),
+        study_name="sweep",
+        load_if_exists=True,
+        direction="minimize" if request.metric == "loss" else "maximize",
+        sampler=samplers[request.method](seed=config.seed),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
+    )
+    asked = {"method": request.method, "specs": list(request.specs), "metric": request.metric}
+    asked |= {"seeds": list(request.seeds), "folds": request.folds}
+    asked |= {f"config.{name}": value for name, value in flatten(config)}
+    asked = json.loads(json.dumps(asked))
+    before = study.user_attrs.get("asked", asked)
+    changed = [
+        f"{name}: {before.get(name)!r} -> {value!r}"
+        for name, value in asked.items()
+        if before.get(name) != value
+    ]
+    if changed:
+        raise ConfigError(
+            f"--workdir={workdir} holds another sweep:\n  "
+            + "\n  ".join(changed)
+            + "\nUse another --workdir, or the old values to go on"
+        )
+    study.set_user_attr("asked", asked)
+    return study
+
+
+def _take_up(study: optuna.Study, combinations: Sequence[dict[str, str]]) -> None:
+    """Puts a grid into the queue, and trials in front of it that an earlier sweep left."""
+    left = study.get_trials(states=[TrialState.RUNNING])
+    numbers = [trial.number for trial in left]
+    study.set_user_attr("interrupted", study.user_attrs.get("interrupted", []) + numbers)
+    for trial in left:
+        study.tell(trial.number, state=TrialState.FAIL)
+        study.enqueue_trial(trial.params)
+    for combination in combinations:
+        study.enqueue_trial(combination, skip_if_exists=True)
+
+
+def _counted(study: optuna.Study) -> list[FrozenTrial]:
+    """The trials begun, without those that were interrupted and come again."""
+    interrupted = study.user_attrs["interrupted"]
+    return [
+        trial
+        for trial in study.trials
+        if trial.state != TrialState.WAITING and trial.number not in interrupted
+    ]
+
+
+def _next_trial(
+    study: optuna.Study,
+    space: Space,
+    request: Sweep,
+    workdir: Path,
+    command: Callable[[Path, dict[str, Any]], list[str]],
+) -> TrialRuns:
+    trial = study.ask(space)
+    # By what is tried, not by number: a trial that was interrupted finds its checkpoints.
+    name = hashlib.sha1(json.dumps(trial.params, sort_keys=True).encode()).hexdigest()[:8]
+    folder = workdir / "trials" / name
+    trial.set_user_attr("workdir", str(folder))
+    shown = ", ".join(f"{key}={value}" for key, value in trial.params.items())
+    print(f"trial {trial.number}: {shown} in {folder}", flush=True)
+    seeds = [("seed", seed) for seed in request.seeds] or [None]
+    folds = [("data.fold", fold) for fold in range(request.folds)] or [None]
+    runs = []
+    for parts in itertools.product(seeds, folds):
+        extra = dict(part for part in parts if part)
+        if request.folds:
+            extra["data.folds"] = request.folds
+        inner = "_".join(f"{key.rpartition('.')[2]}{value}" for key, value in filter(None, parts))
+        run = folder / inner if inner else folder
+        runs.append((run, command(run, trial.params | extra)))
+    return TrialRuns(trial, runs, metric=request.metric, prune=request.prune)
+
+
+def _tell(study: optuna.Study, ended: TrialRuns, request: Sweep) -> None:
+    trial = ended.trial
+    trial.set_user_attr("values", ended.values)
+    if ended.state == TrialState.COMPLETE:
+        study.tell(trial, ended.value)
+        print(f"trial {trial.number}: {request.metric} {ended.value:.4f}", flush=True)
+    else:
+        trial.set_user_attr("fault", ended.fault)
+        study.tell(trial, state=ended.state)
+        print(f"trial {trial.number}: {ended.state.name.lower()} {ended.fault}", flush=True)
+
+
+def _report(study: optuna.Study, request: Sweep, workdir: Path) -> dict[str, Any]:
+    sign = 1 if request.metric == "loss" else -1
+    trials = [
+        {
+            "number": trial.number,
+            "state": trial.state.name.lower(),
+            request.metric: trial.value if trial.state == TrialState.COMPLETE else None,
+            "stdev": _stdev(trial.user_attrs.get("values", [])),
+            "fields": trial.params,
+            "workdir": trial.user_attrs.get("workdir"),
+            "fault": trial.user_attrs.get("fault", ""),
+        }
+        for trial in _counted(study)
+    ]
+    complete = [trial for trial in trials if trial["state"] == "complete"]
+    if not complete:
+        faults = {trial["fault"] for trial in trials}
+        raise UserError(f"no trial of the sweep gave a result: {'; '.join(sorted(faults))}")
+    rank = {id(trial): sign * trial[request.metric] for trial in complete}
+    trials.sort(key=lambda trial: rank.get(id(trial), float("inf")))
+    result = {"method": request.method, "metric": request.metric, "trials": trials}
+    result["best"] = trials[0]
+    write_summary(workdir / "sweep.json", result)
+    if len(complete) > 1:
+        _draw(study, workdir / "parallel_coordinates.png", request.metric)
+    return result
+
+
+def _stdev(values: Sequence[float]) -> float | None:
+    return statistics.stdev(values) if len(values) > 1 else None
+
+
+def _draw(study: optuna.Study, path: Path, metric: str) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        axes = optuna.visualization.matplotlib.plot_parallel_coordinate(study, target_name=metric)
+    figure = axes.get_figure()
+    figure.set_size_inches(11, 5)
+    figure.subplots_adjust(bottom=0.3)  # for the names of the fields
+    replace_figure(path, figure)
+
+
+def sweep_text(result: dict[str, Any]) -> str:
+    """The table of the trials, the best first."""
+    metric = result["metric"]
+    names = list(result["best"]["fields"])
+    rows = [["", metric, "+-", *names, "workdir"]]
+    for trial in result["trials"]:
+        value = trial[metric]
+        spread = trial["stdev"]
+        rows.append(
+            [
+                str(trial["number"]),
+                trial["state"] if value is None else f"{value:.4f}",
+                "" if spread is None else f"{spread:.4f}",
+                *(_short(trial["fields"].get(name, "")) for name in names),
+                trial["fault"] or trial["workdir"],
+            ]
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    return "\n".join(
+        "  ".join([*(cell.rjust(w) for cell, w in zip(row[:-1], widths, strict=True)), row[-1]])
+        for row in rows
+    )
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,129 @@
+"""Sweeps through the front door; their runs are real."""
+
+import json
+import signal
+import statistics
+import subprocess
+import sys
+import time
+
+import pytest
+from test_launch import ROOT, TINY
+
+import launch
+from imagenet_jax.config import base_config
+from imagenet_jax.errors import STOPPED, ConfigError
+from imagenet_jax.sweep.space import grid, parse_space
+
+# A network that learns nothing: the loss depends on the learning rate alone.
+SHORT = [*TINY, "--config.duration=6 steps", "--config.eval.every=2 steps"]
+
+
+def run_sweep(workdir, *flags):
+    assert launch.main(["sweep", *SHORT, f"--workdir={workdir}", *flags]) == 0
+    return json.loads((workdir / "sweep.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("optim.learning_rate", "expected FIELD=A,B,C or FIELD=LOW..HIGH"),
+        ("optim.learning_rat=1,2", "did you mean 'optim.learning_rate'"),
+        ("optim.name=sgd,adam", "one of sgd, adamw"),
+        ("optim.learning_rate=0.1..0.01", "expected LOW < HIGH"),
+        ("optim.learning_rate=0..1:log", "expected 0 < LOW < HIGH"),
+        ("optim.learning_rate=1..2:cubic", "LOW..HIGH:log are for numbers"),
+    ],
+)
+def test_impossible_spaces_are_refused(spec, message):
+    with pytest.raises(ConfigError, match=message):
+        parse_space([spec], base_config())
+
+
+def test_a_grid_is_all_combinations():
+    space = parse_space(["optim.learning_rate=0.1,0.2", "seed=1,2,3"], base_config())
+    assert len(grid(space)) == 6
+    assert {"optim.learning_rate": "0.2", "seed": "3"} in grid(space)
+    with pytest.raises(ConfigError, match="a grid is made of values"):
+        grid(parse_space(["seed=1..3"], base_config()))
+
+
+@pytest.mark.parametrize("flags", [[], ["--grid", "seed=1", "--random", "seed=1..2"]])
+def test_one_method_is_needed(flags, capsys, tmp_path):
+    assert launch.main(["sweep", *SHORT, f"--workdir={tmp_path}", *flags]) == 1
+    assert "one of --grid, --random and --bayes" in capsys.readouterr().err
+
+
+def test_a_grid_over_seeds_ranks_by_the_mean(tmp_path, capsys):
+    flags = ["--grid", "optim.learning_rate=0.1,1e-9", "--seeds=0,1", "--metric=loss"]
+    result = run_sweep(tmp_path, *flags)
+    first, second = result["trials"]
+    assert {first["fields"]["optim.learning_rate"], second["fields"]["optim.learning_rate"]} == {
+        "0.1",
+        "1e-9",
+    }
+    assert first["loss"] < second["loss"] and result["best"] == first
+    for trial in result["trials"]:
+        losses = [
+            json.loads((tmp_path / "trials" / path / "summary.json").read_text())["eval"]["loss"]
+            for path in (f"{trial['workdir'].rpartition('/')[2]}/seed{n}" for n in (0, 1))
+        ]
+        assert losses[0] != losses[1]
+        assert trial["loss"] == pytest.approx(statistics.mean(losses))
+        assert trial["stdev"] == pytest.approx(statistics.stdev(losses))
+    assert (tmp_path / "parallel_coordinates.png").read_bytes().startswith(b"\x89PNG")
+    assert f"{first['loss']:.4f}" in capsys.readouterr().out
+
+    # Again: all is there, nothing is trained.
+    files = [*(tmp_path / "trials").rglob("summary.json")]
+    before = [file.stat().st_mtime_ns for file in files]
+    assert run_sweep(tmp_path, *flags) == result
+    assert [file.stat().st_mtime_ns for file in files] == before
+    # Another sweep does not fit in there.
+    other = ["sweep", *SHORT, f"--workdir={tmp_path}", "--random", "seed=1..2"]
+    assert launch.main(other) == 1
+    assert "holds another sweep" in capsys.readouterr().err
+
+
+def test_cross_validation_by_bayesian_search(tmp_path):
+    flags = ["--bayes", "optim.learning_rate=1e-3..1:log", "--trials=2", "--folds=2"]
+    result = run_sweep(tmp_path, *flags, "--config.data.fake_train_examples=41", "--parallel=2")
+    assert len(result["trials"]) == 2
+    for trial in result["trials"]:
+        assert 1e-3 <= trial["fields"]["optim.learning_rate"] <= 1
+        name = trial["workdir"].rpartition("/")[2]
+        sizes = [
+            json.loads((tmp_path / f"trials/{name}/fold{fold}/summary.json").read_text())["eval"]
+            for fold in (0, 1)
+        ]
+        assert [size["num_examples"] for size in sizes] == [21, 20]
+        assert sizes[0]["split"] == "train, fold 0 of 2"
+
+
+def test_a_trial_that_fails_is_shown_and_the_others_count(tmp_path, capsys):
+    result = run_sweep(tmp_path, "--grid", "batch_size=16,3000001", "--config.duration=1 epochs",
+                       "--config.data.fake_train_examples=32")  # fmt: skip
+    states = {trial["fields"]["batch_size"]: trial["state"] for trial in result["trials"]}
+    assert states == {"16": "complete", "3000001": "fail"}
+    assert "does not divide" in capsys.readouterr().out
+
+
+def test_an_interrupted_sweep_goes_on_with_the_trial_it_left(tmp_path):
+    flags = [*SHORT, f"--workdir={tmp_path}", "--grid", "seed=1,2", "--config.duration=300 steps"]
+    command = [sys.executable, str(ROOT / "launch.py"), "sweep", *flags]
+    command += ["--config.log.every=1 steps"]
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 120
+    while not [*tmp_path.glob("trials/*/metrics.jsonl")] and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(1)
+    first.send_signal(signal.SIGTERM)
+    output = first.communicate(timeout=120)[0]
+    assert first.returncode == STOPPED, output
+    (left,) = tmp_path.glob("trials/*")
+    assert "the same command line continues" in (left / "output.log").read_text()
+    again = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert again.returncode == 0, again.stdout + again.stderr
+    trials = json.loads((tmp_path / "sweep.json").read_text())["trials"]
+    assert sorted(trial["fields"]["seed"] for trial in trials) == ["1", "2"]
+    assert "resumed: step" in (left / "output.log").read_text()

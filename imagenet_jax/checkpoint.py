@@ -169,6 +169,17 @@ class Checkpoints:
             )
         return [int(which)]
 
+    def diverged(self, step: int, loss: float, learning_rate: float) -> DivergenceError:
+        """The error of a training loss that is not finite at a step."""
+        self.wait()
+        kept = self.steps()
+        return DivergenceError(
+            f"the training loss is {loss} at step {step}. "
+            + (f"The last good checkpoint is step {kept[0]} " if kept else "No checkpoint yet ")
+            + f"in {self.directory}. Lower config.optim.learning_rate (now {learning_rate:g}), "
+            "warm up longer, or set config.optim.clip_norm"
+        )
+
     def wait(self) -> None:
         """Returns when everything is on disk. Raises CheckpointError if that failed."""
         with self._named_errors():

@@ -1,7 +1,7 @@
 """What a run leaves behind and shows while it goes on."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,10 @@ from imagenet_jax.errors import UserError
 from imagenet_jax.progress import Progress
 from imagenet_jax.writers import MetricsFile, Writer
 
-# (workdir, steps done, total steps, profile_steps) to a writer, and hooks for each step.
-Tracking = Callable[[Path, int, int, int], tuple[Writer, list[Callable[[int], Any]]]]
+# (config, workdir, steps done, total steps) to a writer, and hooks for each step.
+Tracking = Callable[
+    [ml_collections.ConfigDict, Path, int, int], tuple[Writer, list[Callable[[int], Any]]]
+]
 
 
 class Outputs:
@@ -25,18 +27,19 @@ class Outputs:
         start: int,
         total: int,
         config: ml_collections.ConfigDict,
-        tracking: Tracking | None,
+        tracking: Sequence[Tracking],
     ):
-        """`start` of `total` steps are done; `tracking` adds writers and hooks."""
+        """`start` of `total` steps are done; each `tracking` adds a writer and hooks."""
         self._writers: list[Writer] = []
         self._hooks: list[Callable[[int], Any]] = []
         self._progress = None
         if jax.process_index() != 0:
             return
         self._writers = [MetricsFile(workdir / "metrics.jsonl", resume_step=start)]
-        if tracking:
-            writer, self._hooks = tracking(workdir, start, total, config.log.profile_steps)
+        for track in tracking:
+            writer, hooks = track(config, workdir, start, total)
             self._writers.append(writer)
+            self._hooks += hooks
         self._progress = Progress(start=start, total=total, images_per_step=config.batch_size)
 
     def __enter__(self) -> "Outputs":

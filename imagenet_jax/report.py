@@ -1,7 +1,21 @@
-"""The table at the end of a verb."""
+"""What a summary holds, and the table at the end of a verb."""
 
 from collections.abc import Mapping
 from typing import Any
+
+import jax
+import ml_collections
+
+
+def run_facts(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """What a summary says of model, data and devices."""
+    return {
+        "model": config.model.name,
+        "dataset": config.data.name,
+        "device_kind": jax.devices()[0].device_kind,
+        "num_devices": jax.device_count(),
+        "num_processes": jax.process_count(),
+    }
 
 
 def summary_table(summary: Mapping[str, Any]) -> str:

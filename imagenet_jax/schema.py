@@ -317,5 +317,7 @@ SCHEMA: dict[str, Field] = {
     ),
     "log.every": _duration("50 steps", "training metrics fetched from the devices and written"),
     "log.tensorboard": Field(True, "write TensorBoard files with clu (imports TensorFlow)"),
+    "log.wandb": Field("", "a project of Weights & Biases to log to as well; '': none"),
+    "log.mlflow": Field("", "an experiment of MLflow to log to as well; '': none"),
     "log.profile_steps": _number(0, "steps traced by the profiler early on; 0: none", 0),
 }

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from imagenet_jax.checkpoint import Checkpoints, Record
 from imagenet_jax.clock import Clock
 from imagenet_jax.config import differences, from_dict, to_json
 from imagenet_jax.data import Split, check_classes, open_split
-from imagenet_jax.errors import CheckpointError, DivergenceError
+from imagenet_jax.errors import CheckpointError
 from imagenet_jax.evaluate import evaluate_split
 from imagenet_jax.feed import Feed
 from imagenet_jax.finetune import starting_variables
@@ -26,6 +26,7 @@ from imagenet_jax.outputs import Outputs, Tracking, make_workdir
 from imagenet_jax.parallel import local_rows
 from imagenet_jax.preemption import stop_requests
 from imagenet_jax.program import Program, check_config, make_program
+from imagenet_jax.report import run_facts
 from imagenet_jax.sharding import make_mesh
 from imagenet_jax.state import TrainState, state_sha256
 from imagenet_jax.watchdog import doing, watchdog
@@ -39,7 +40,7 @@ def train(
     config: ml_collections.ConfigDict,
     workdir: Path,
     *,
-    tracking: Tracking | None = None,
+    tracking: Sequence[Tracking] = (),
     allow_config_change: bool = False,
 ) -> dict[str, Any] | None:
     """Trains until the end of config.duration, resuming from `workdir` if it holds a run.
@@ -47,7 +48,7 @@ def train(
     Args:
       config: see `schema.SCHEMA`.
       workdir: gets config.json, checkpoints/, metrics.jsonl, curves.png and summary.json.
-      tracking: more writers and hooks, e.g. `writers.clu_tracking`.
+      tracking: more writers and hooks, see `tracking.make_tracking`.
       allow_config_change: go on although the config is not the one of the checkpoint.
 
     Returns:
@@ -134,7 +135,7 @@ class Run:
         if self.is_main:
             replace_text(self.workdir / "config.json", to_json(self.config))
 
-    def loop(self, tracking: Tracking | None) -> bool:
+    def loop(self, tracking: Sequence[Tracking]) -> bool:
         """Trains from `step` to the end; False if a signal stopped it before."""
         config, program, clock = self.config, self.program, self.clock
         total = program.total_steps
@@ -194,7 +195,8 @@ class Run:
         sums, self.pending = jax.device_get(self.pending), []
         for number, part in enumerate(sums):
             if not math.isfinite(part["loss"]):
-                self._refuse_divergence(self.step - len(sums) + 1 + number, part["loss"])
+                step, rate = self.step - len(sums) + 1 + number, self.config.optim.learning_rate
+                raise self.checkpoints.diverged(step, part["loss"], rate)
         self.clock.tick(training=True)
         means = summarize(sums)
         out.write(
@@ -262,15 +264,11 @@ class Run:
         result = self.evaluate()
         self.clock.tick(training=False)
         summary = {
-            "model": self.config.model.name,
-            "dataset": self.config.data.name,
+            **run_facts(self.config),
             "step": self.step,
             "trained_steps": trained_steps,
             "epochs": trained_epochs,
             **self.clock.facts(),
-            "device_kind": jax.devices()[0].device_kind,
-            "num_devices": jax.device_count(),
-            "num_processes": jax.process_count(),
             "state_sha256": state_sha256(self.state),
             "eval": result,
         }
@@ -307,14 +305,3 @@ class Run:
 
     def _epochs(self) -> float:
         return self.step * self.config.batch_size / self.train_split.num_examples
-
-    def _refuse_divergence(self, step: int, loss: float) -> None:
-        self.checkpoints.wait()
-        kept = self.checkpoints.steps()
-        raise DivergenceError(
-            f"the training loss is {loss} at step {step}. "
-            + (f"The last good checkpoint is step {kept[0]} " if kept else "No checkpoint yet ")
-            + f"in {self.checkpoints.directory}. Lower config.optim.learning_rate "
-            f"(now {self.config.optim.learning_rate:g}), warm up longer, or set "
-            "config.optim.clip_norm"
-        )

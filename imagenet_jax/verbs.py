@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,10 @@ from imagenet_jax.evaluate import evaluate, evaluate_classifier
 from imagenet_jax.predict import draw_predictions, predict, predictions_table
 from imagenet_jax.probe import probe, probe_text
 from imagenet_jax.report import summary_table
+from imagenet_jax.sweep.verb import run_sweep, sweep_flags, sweep_text
+from imagenet_jax.tracking import make_tracking
 from imagenet_jax.train import train
 from imagenet_jax.weights.listing import list_models, models_text
-from imagenet_jax.writers import clu_tracking
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ def run_train(args: argparse.Namespace, config: ml_collections.ConfigDict) -> di
     return train(
         config,
         args.workdir,
-        tracking=clu_tracking if config.log.tensorboard else None,
+        tracking=make_tracking(config),
         allow_config_change=args.allow_config_change,
     )
 
@@ -255,64 +255,6 @@ def scaling_topologies(text: str) -> list[str]:
     """["v5e:2x2", "v5e:4x4"] of "v5e:2x2,4x4"."""
     kind, _, shapes = text.partition(":")
     return [f"{kind}:{shape.removeprefix(kind + ':')}" for shape in shapes.split(",")]
-
-
-def run_sweep(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict:
-    from imagenet_jax.sweep.sweep import Sweep, sweep
-
-    methods = [name for name in ("grid", "random", "bayes") if getattr(args, name)]
-    if len(methods) != 1:
-        raise ConfigError("give one of --grid, --random and --bayes, with what is to be tried")
-    if args.launcher.startswith(("tpu-vm", "gke")):
-        raise ConfigError(
-            f"--launcher={args.launcher}: a sweep needs the results of its runs here; use local, "
-            "processes or slurm"
-        )
-
-    def command(workdir: Path, fields: dict[str, Any]) -> list[str]:
-        launcher = args.launcher + ",wait=true" * args.launcher.startswith("slurm")
-        flags = [f"--config={args.config}"] if args.config else []
-        flags += [f"--launcher={launcher}", f"--max_restarts={args.max_restarts}"]
-        fields = args.overrides | fields
-        flags += [f"--config.{name}={value}" for name, value in fields.items()]
-        return [sys.executable, args.program, "train", *flags, f"--workdir={workdir}"]
-
-    request = Sweep(
-        method=methods[0],
-        specs=tuple(getattr(args, methods[0])),
-        trials=args.trials,
-        parallel=args.parallel,
-        seeds=tuple(args.seeds),
-        folds=args.folds,
-        metric=args.metric,
-        prune=not args.no_pruning,
-    )
-    return sweep(request, config, args.workdir, command)
-
-
-def sweep_text(result: dict[str, Any]) -> str:
-    from imagenet_jax.sweep.sweep import sweep_text
-
-    return sweep_text(result)
-
-
-def sweep_flags(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    forms = "FIELD=A,B,C or FIELD=LOW..HIGH or FIELD=LOW..HIGH:log"
-    add("--grid", nargs="+", default=[], metavar="FIELD=A,B,C", help="all combinations")
-    add("--random", nargs="+", default=[], metavar="SPEC", help=f"drawn at random from {forms}")
-    add("--bayes", nargs="+", default=[], metavar="SPEC", help="Bayesian search (TPE) in the same")
-    add("--trials", type=int, default=0, help="default: all of a grid, else 20")
-    add("--parallel", type=int, default=1, help="trials at a time")
-    add(
-        "--seeds",
-        type=lambda text: [int(number) for number in text.split(",")],
-        default=[],
-        help="e.g. 0,1,2: a trial's value is the mean over them",
-    )
-    add("--folds", type=int, default=0, help="cross-validate: the mean over so many folds")
-    add("--metric", choices=["top1", "top5", "loss"], default="top1", help="what decides")
-    add("--no_pruning", action="store_true", help="train trials that stay behind to the end")
 
 
 VERBS = {

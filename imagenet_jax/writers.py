@@ -1,9 +1,9 @@
-"""Where metrics go: metrics.jsonl always, TensorBoard and the log through clu, a picture."""
+"""Where metrics go: metrics.jsonl, summary.json and a picture; `tracking` has the others."""
 
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -50,41 +50,6 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
         except json.JSONDecodeError:
             continue
     return lines
-
-
-def clu_tracking(
-    workdir: Path, start: int, total_steps: int, profile_steps: int
-) -> tuple[Writer, list[Callable[[int], Any]]]:
-    """clu's writers to TensorBoard and to the log, and its periodic actions.
-
-    Args:
-      workdir: where event files and profiles go.
-      start: steps done before.
-      total_steps: length of the run, for the time left.
-      profile_steps: steps to trace, from the tenth after the start on; 0: none.
-
-    Returns:
-      The writer, and hooks to be called with the number of each step done.
-    """
-    # Before clu imports TensorFlow: this one hides the accelerators from it, and keeps it quiet.
-    import imagenet_jax.data.host_tensorflow  # noqa: F401  # isort: skip
-    from clu import metric_writers, periodic_actions  # isort: skip
-
-    writer = metric_writers.MultiWriter(
-        [metric_writers.SummaryWriter(str(workdir)), metric_writers.LoggingWriter()]
-    )
-    hooks = [periodic_actions.ReportProgress(num_train_steps=total_steps, writer=writer)]
-    if profile_steps:
-        hooks.append(
-            periodic_actions.Profile(
-                logdir=str(workdir),
-                num_profile_steps=profile_steps,
-                first_profile=start + 10,
-                profile_duration_ms=None,
-                every_secs=None,
-            )
-        )
-    return writer, hooks
 
 
 def write_summary(path: Path, summary: Mapping[str, Any]) -> None:

@@ -14,8 +14,8 @@ from imagenet_jax import feed
 from imagenet_jax.config import from_json
 from imagenet_jax.data import catalog
 from imagenet_jax.errors import CheckpointError, ConfigError, DataError, DivergenceError, UserError
+from imagenet_jax.tracking import clu_tracking
 from imagenet_jax.train import train
-from imagenet_jax.writers import clu_tracking
 
 ROOT = Path(__file__).parents[1]
 SUMMARY_KEYS = {
@@ -47,7 +47,7 @@ class StopAt:
     def __init__(self, step, action):
         self.step, self.action = step, action
 
-    def __call__(self, workdir, start, total_steps, profile_steps):
+    def __call__(self, config, workdir, start, total):
         class NoWriter:
             def write_scalars(self, step, scalars): ...
             def flush(self): ...
@@ -90,7 +90,7 @@ def test_interrupted_run_ends_with_the_bits_of_an_undisturbed_one(tiny_config, t
     workdir = tmp_path / "stopped"
     for step in (7, 13):
         interrupt = StopAt(step, lambda: os.kill(os.getpid(), signal.SIGTERM))
-        assert train(tiny_config, workdir, tracking=interrupt) is None
+        assert train(tiny_config, workdir, tracking=[interrupt]) is None
         assert (workdir / "checkpoints" / str(step)).is_dir()
         assert not (workdir / "summary.json").exists()
     resumed = train(tiny_config, workdir)
@@ -119,7 +119,7 @@ def test_steps_are_compiled_once_and_nothing_after_the_first_log_and_checkpoint(
             compiled.append(fun_name)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
-    train(tiny_config, tmp_path, tracking=StopAt(6, lambda: compiled.append("step 6")))
+    train(tiny_config, tmp_path, tracking=[StopAt(6, lambda: compiled.append("step 6"))])
     assert sum("train_step" in name for name in compiled) == 1
     assert sum("eval_step" in name for name in compiled) == 1
     assert compiled[compiled.index("step 6") + 1 :] == []
@@ -190,7 +190,7 @@ def test_error_of_the_input_thread_reaches_the_loop(tiny_config, tmp_path, monke
 
 def test_clu_writes_tensorboard_files_progress_and_a_profile(tiny_config, tmp_path):
     tiny_config.log.tensorboard, tiny_config.log.profile_steps = True, 2
-    train(tiny_config, tmp_path, tracking=clu_tracking)
+    train(tiny_config, tmp_path, tracking=[clu_tracking])
     assert list(tmp_path.glob("events.out.tfevents.*"))
     assert list(tmp_path.glob("plugins/profile/*/*.xplane.pb"))
 

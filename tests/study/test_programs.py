@@ -123,3 +123,43 @@ def test_a_pod_of_256_chips(tmp_path):
     facts, hlo = study(tmp_path, "v5e:16x16", "--batch_per_device=128", *small)
     assert facts["num_devices"] == 256 and facts["all_reduces"] <= 3
     assert "replica_groups={{0,1,2,3,4" in hlo or "replica_groups=[1,256]<=[256]" in hlo
+
+
+TWO_SLICES = """
+import collections, json, re
+from jax.experimental import topologies
+from imagenet_jax.config import base_config
+from imagenet_jax.program import make_program
+from imagenet_jax.sharding import make_mesh
+from imagenet_jax.study.topology import find_hardware
+
+find_hardware("v5e:2x2")
+slices = dict(topology_name="v5e:2x2", num_slices=2)
+mesh = make_mesh("fsdp", topologies.get_topology_desc(platform="tpu", **slices).devices)
+config = base_config()
+config.model.name, config.model.width, config.model.scan = "vit_ti16", 192, True
+config.optim.name, config.sharding, config.model.bn_group_size = "adamw", "fsdp", 0
+config.batch_size, config.data.image_size = 32, 64
+program = make_program(config, mesh, num_classes=10, num_examples=320, platform="tpu")
+compiled = program.compile_train_step()
+text = compiled.as_text()
+gathers = re.findall(r" all-gather(?:-start)?\\(.*?replica_groups=\\{([{},\\d]+?)\\},?(?= |$)", text, re.M)
+kinds = collections.Counter(re.findall(r" ([a-z-]+?)(?:-start)?\\(", text))
+state = compiled.memory_analysis().argument_size_in_bytes
+print(json.dumps([dict(mesh.shape), sorted(set(gathers)), kinds["send"], state]))
+"""
+
+
+def test_two_slices_gather_parameters_within_a_slice_and_sum_gradients_between_them():
+    if importlib.util.find_spec("libtpu") is None:
+        pytest.skip("libtpu is not installed")
+    done = subprocess.run(
+        [sys.executable, "-c", TWO_SLICES], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    shape, gathers, sends, state = json.loads(done.stdout.splitlines()[-1])
+    assert shape == {"data": 2, "fsdp": 4, "tensor": 1}
+    assert gathers == ["{0,1,2,3}"]
+    assert sends > 0
+    # 5.4 M parameters and their moments are 65 MB; a TPU pads rows of 192 to 256.
+    assert state < 65e6 / 4 * 256 / 192 * 1.1

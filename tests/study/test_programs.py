@@ -143,7 +143,8 @@ config.batch_size, config.data.image_size = 32, 64
 program = make_program(config, mesh, num_classes=10, num_examples=320, platform="tpu")
 compiled = program.compile_train_step()
 text = compiled.as_text()
-gathers = re.findall(r" all-gather(?:-start)?\\(.*?replica_groups=\\{([{},\\d]+?)\\},?(?= |$)", text, re.M)
+pattern = r" all-gather(?:-start)?\\(.*?replica_groups=\\{([{},\\d]+?)\\},?(?= |$)"
+gathers = re.findall(pattern, text, re.M)
 kinds = collections.Counter(re.findall(r" ([a-z-]+?)(?:-start)?\\(", text))
 state = compiled.memory_analysis().argument_size_in_bytes
 print(json.dumps([dict(mesh.shape), sorted(set(gathers)), kinds["send"], state]))

@@ -131,7 +131,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, str]]:
         default="local",
         help="local: this process. processes:NxD: N processes that work together on this machine, "
         "with D virtual CPU devices each: several hosts in miniature. slurm:..., tpu-vm:..., "
-        "gke:...: on a cluster; docs/launchers.md has their options",
+        "gke:...: on a cluster; docs/scale-out.md has their options",
     )
     parser.add_argument(
         "--max_restarts",

@@ -59,9 +59,10 @@ def mesh_shape(text: str, devices: int, slices: int = 1) -> tuple[int, int, int]
 
     Args:
       text: config.sharding. What has no number gets the devices that are left, of a slice;
-        the axis data gets all that nothing else takes, and the slices.
+        the axis data gets all that nothing else takes, and the slices. Numbers that leave no
+        part of the batch for each slice spread over several of them.
       devices: of the job.
-      slices: TPU slices that are joined by the data centre's network only.
+      slices: TPU slices or GPU hosts that are joined by the data centre's network only.
 
     Raises:
       ConfigError: if the numbers do not fit the devices.
@@ -69,21 +70,20 @@ def mesh_shape(text: str, devices: int, slices: int = 1) -> tuple[int, int, int]
     sizes = parse_sharding(text)
     fixed = {axis: size for axis, size in sizes.items() if size}
     left, rest = divmod(devices, math.prod(fixed.values()))
-    if left and not rest and DATA_AXIS not in fixed:
-        left, rest = divmod(left, slices)  # the slices go to the axis data
+    if DATA_AXIS in fixed or left % slices:
+        slices = 1
+    left //= slices  # which go to the axis data
     open_axis = next((axis for axis, size in sizes.items() if not size), DATA_AXIS)
     if DATA_AXIS in fixed and open_axis == DATA_AXIS and left != 1:
         rest = left  # all have numbers, and devices are left over
     if not left or rest:
         raise ConfigError(
             f"config.sharding = {text!r} does not divide the {devices} devices of this job"
-            + (f" in {slices} slices" if slices > 1 else "")
         )
     sizes = {**dict.fromkeys(AXES, 1), **fixed}
     if open_axis not in fixed:
         sizes[open_axis] = left
-    if DATA_AXIS not in fixed:
-        sizes[DATA_AXIS] *= slices
+    sizes[DATA_AXIS] *= slices
     return tuple(sizes[axis] for axis in AXES)
 
 
@@ -104,16 +104,12 @@ def make_mesh(sharding: str = "data_parallel", devices: Sequence[Any] | None = N
     devices = list(_attached() if devices is None else devices)
     slices = len({getattr(device, "slice_index", 0) for device in devices})
     shape = mesh_shape(sharding, len(devices), slices)
-    if slices > 1:
-        within = (shape[0] // slices, *shape[1:])
-        if shape[0] % slices:
-            raise ConfigError(
-                f"config.sharding = {sharding!r}: {shape[0]} parts of the batch (data_parallel) "
-                f"do not divide by the {slices} slices"
-            )
-        placed = mesh_utils.create_hybrid_device_mesh(within, (slices, 1, 1), devices)
-    elif shape[1:] == (1, 1):  # a sum over all devices is the same in any order
+    if shape[1:] == (1, 1) or (slices > 1 and shape[0] % slices):
+        # A sum over all devices is the same in any order; and this one keeps slices together.
         placed = np.array(devices).reshape(shape)
+    elif slices > 1:
+        within = (shape[0] // slices, *shape[1:])
+        placed = mesh_utils.create_hybrid_device_mesh(within, (slices, 1, 1), devices)
     else:
         placed = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
     return Mesh(placed, AXES, axis_types=(AxisType.Auto,) * len(AXES))

@@ -24,6 +24,8 @@ from imagenet_jax.program import check_config, make_program
         ("data_parallel", 512, 2, (512, 1, 1)),
         ("fsdp", 512, 2, (2, 256, 1)),
         ("fsdp=64", 512, 2, (8, 64, 1)),
+        ("fsdp=16", 16, 2, (1, 16, 1)),
+        ("data_parallel=2,fsdp", 16, 4, (2, 8, 1)),
     ],
 )
 def test_mesh_shape(text, devices, slices, shape):
@@ -63,8 +65,10 @@ def test_slices_are_joined_along_the_axis_data_only():
     assert dict(mesh.shape) == {"data": 2, "fsdp": 4, "tensor": 1}
     for row in mesh.devices[:, :, 0]:
         assert len({chip.slice_index for chip in row}) == 1
-    with pytest.raises(ConfigError, match="do not divide by the 2 slices"):
-        sharding.make_mesh("data_parallel=1,fsdp=8", chips)
+    over_both = sharding.make_mesh("fsdp=8", chips)
+    assert dict(over_both.shape) == {"data": 1, "fsdp": 8, "tensor": 1}
+    slices = [chip.slice_index for chip in over_both.devices.flat]
+    assert slices == sorted(slices)
 
 
 @pytest.fixture

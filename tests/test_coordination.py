@@ -1,9 +1,10 @@
 """Processes of a job that do not fit together, and jobs that cannot be joined."""
 
+import shutil
 import socket
 
 import pytest
-from test_launch import TINY
+from test_launch import ROOT, TINY
 from test_processes import start, start_job
 
 from imagenet_jax.errors import FAILED, HUNG, ConfigError
@@ -41,7 +42,8 @@ def test_find_job(environment, on_tpu_vm, expected):
         ({"KUBERNETES_SERVICE_HOST": "k", "JOB_COMPLETION_INDEX": "0"}, "pip install kubernetes"),
     ],
 )
-def test_incomplete_jobs_are_refused(environment, message):
+def test_incomplete_jobs_are_refused(environment, message, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=message):
         find_job(environment, on_tpu_vm=False)
 
@@ -70,7 +72,7 @@ def test_processes_with_other_configs_are_refused_with_both_values(tmp_path):
     assert not (tmp_path / "checkpoints").exists()
 
 
-def test_processes_with_other_libraries_or_code_are_refused(tmp_path):
+def test_processes_with_other_libraries_are_refused(tmp_path):
     """Process 1 is told of another version of NumPy by metadata ahead of the installed ones."""
     distribution = tmp_path / "other" / "numpy-1.0.0.dist-info"
     distribution.mkdir(parents=True)
@@ -81,3 +83,17 @@ def test_processes_with_other_libraries_or_code_are_refused(tmp_path):
         output = process.communicate(timeout=120)[0].decode()
         assert process.returncode == FAILED, output
         assert "numpy: '" in output and "in process 0, '1.0.0' in process 1" in output
+
+
+def test_processes_with_other_code_are_refused(tmp_path):
+    """Process 1 takes the package from a copy in which a comment was added."""
+    package = tmp_path / "copy" / "imagenet_jax"
+    shutil.copytree(ROOT / "imagenet_jax", package)
+    with (package / "losses.py").open("a") as file:
+        file.write("# changed\n")
+    environment = {"PYTHONPATH": str(package.parent), "PYTHONSAFEPATH": "1"}
+    job = start_job([*TINY, f"--workdir={tmp_path}/run"], devices=1, last_environment=environment)
+    for process in job:
+        output = process.communicate(timeout=120)[0].decode()
+        assert process.returncode == FAILED, output
+        assert "  code: '" in output and output.count("in process 1") == 1

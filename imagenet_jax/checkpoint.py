@@ -6,6 +6,7 @@ background into a temporary folder and renames that, so a kill leaves no half of
 """
 
 import contextlib
+import functools
 import platform
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -283,6 +284,7 @@ def _array_shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     }
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """The versions of what a result depends on."""
     found = {"python": platform.python_version()}

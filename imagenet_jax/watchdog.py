@@ -62,7 +62,10 @@ def _end(what: str, seconds: float) -> None:
     """Prints what is known and leaves at once: nothing that hangs can be cleaned up."""
     own, told = jax.process_index(), {}
     _aside(lambda: told.update(coordination.told("activity"))).join(timeout=5)
-    lines = [f"process {own} hangs: {seconds:g} s without getting beyond {what}"]
+    lines = [
+        f"process {own} hangs: {seconds:g} s without getting beyond {what}; if it is only slow, "
+        "raise config.hang_timeout"
+    ]
     lines += [
         f"process {process} last said: {activity}"
         for process, activity in sorted(told.items())

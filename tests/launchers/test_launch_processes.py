@@ -1,7 +1,6 @@
 """Jobs of several processes on this machine: their output, their end, and starting again."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -97,36 +96,6 @@ def test_a_wrong_config_starts_no_process(tmp_path, capsys):
 def start(workdir, *arguments):
     command = [sys.executable, str(ROOT / "launch.py"), *TINY, f"--workdir={workdir}", *arguments]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-
-
-def children(process):
-    return [
-        int(path.parent.name)
-        for path in Path("/proc").glob("[0-9]*/stat")
-        if path.read_text().rpartition(")")[2].split()[1] == str(process.pid)
-    ]
-
-
-@pytest.mark.slow
-def test_training_survives_a_killed_process(tmp_path):
-    """Two processes of two devices, one of which is killed after the first checkpoint."""
-    finals = []
-    for kills in (0, 1):
-        workdir = tmp_path / str(kills)
-        job = start(workdir, "--launcher=processes:2x2", "--max_restarts=3")
-        while kills and job.poll() is None:
-            time.sleep(0.05)
-            if any(path.name.isdigit() for path in (workdir / "checkpoints").glob("*")):
-                os.kill(children(job)[kills], signal.SIGKILL)
-                kills = 0
-        output = job.communicate(timeout=300)[0].decode()
-        assert job.returncode == 0, output
-        summary = json.loads((workdir / "summary.json").read_text())
-        assert (summary["num_processes"], summary["num_devices"]) == (2, 4)
-        assert "[1] " in output and (workdir / "logs" / "process-1.log").exists()
-        finals.append((summary["state_sha256"], summary["eval"]["correct_top1"]))
-    assert "ended by signal SIGKILL" in output and "[0] resumed: step" in output
-    assert finals[0] == finals[1]
 
 
 def losses(workdir):

@@ -34,6 +34,10 @@ def main(argv: Sequence[str]) -> int:
         args, overrides = parse(argv)
         if args.launcher != "local" and args.verb != "sweep":
             return launch(args, overrides, argv)
+        if args.dry_run or (args.max_restarts and args.launcher == "local"):
+            raise ConfigError(
+                "--dry_run and --max_restarts go with a --launcher, e.g. processes:2x2"
+            )
         start_process(args.start_timeout)
         config = make_config(args, overrides)
         facts = {f"config.{name}": value for name, value in flatten(config)}

@@ -54,7 +54,6 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(
             self.directory, options=options, item_handlers=handlers
         )
-        self._checksum = jax.jit(checksum)
         self._check = jax.jit(lambda state: (checksum(state), all_finite(state)))
 
     def compile(self, shapes: TrainState) -> None:
@@ -205,7 +204,7 @@ class Checkpoints:
 
     def _wrong_checksum(self, state: TrainState, record: Record) -> str:
         """What is wrong with a state that was read, or nothing."""
-        found, written = int(jax.device_get(self._checksum(state))), record["checksum"]
+        found, written = int(jax.device_get(self._check(state)[0])), record["checksum"]
         return "" if found == written else f"checksum {found} of the state, {written} written"
 
     def _refuse_other_model(self, step: int, stored: Any, shapes: TrainState) -> None:

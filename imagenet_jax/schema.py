@@ -310,10 +310,7 @@ SCHEMA: dict[str, Field] = {
     "checkpoint.every": _duration("1 epochs", "saving during training; the end is always saved"),
     "checkpoint.keep": _number(2, "latest checkpoints kept, beside the best by top1", 1),
     "hang_timeout": _number(
-        1800.0,
-        "seconds without a finished step, evaluation batch or checkpoint after which a process "
-        "prints where it stands and ends; 0: never",
-        0,
+        1800.0, "seconds without a step, evaluation batch or checkpoint that end a run; 0: never", 0
     ),
     "log.every": _duration("50 steps", "training metrics fetched from the devices and written"),
     "log.tensorboard": Field(True, "write TensorBoard files with clu (imports TensorFlow)"),

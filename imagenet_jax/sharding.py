@@ -78,7 +78,8 @@ def mesh_shape(text: str, devices: int, slices: int = 1) -> tuple[int, int, int]
         rest = left  # all have numbers, and devices are left over
     if not left or rest:
         raise ConfigError(
-            f"config.sharding = {text!r} does not divide the {devices} devices of this job"
+            f"config.sharding = {text!r} does not divide the {devices} devices of this job; "
+            "'data_parallel' and 'fsdp' fit any number"
         )
     sizes = {**dict.fromkeys(AXES, 1), **fixed}
     if open_axis not in fixed:

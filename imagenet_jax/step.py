@@ -37,8 +37,7 @@ def train_step(
     Args:
       state: the state; replicated, or spread as `sharding.shard_shapes` says.
       batch: see `data.Split`; leading axis B, divisible by config.accumulate.
-      model, optimizer, config, tuning: static.
-      gather: makes spread parameters whole, see `sharding.gather_params`.
+      model, optimizer, config, tuning, gather: static; see `sharding.gather_params`.
       axis_name: mapped axis over which the batch is spread, if this is a device's share.
 
     Returns:
@@ -68,9 +67,8 @@ def train_step(
         return jnp.where(part["mask"], loss, 0).sum() / count, (batch_stats, sums)
 
     key = jax.random.fold_in(rng, state.step)
-    grad_fn = jax.grad(loss_fn, has_aux=True)
     gradient, batch_stats, sums = _accumulated(
-        grad_fn, trained, state.batch_stats, batch, key, config
+        jax.grad(loss_fn, has_aux=True), trained, state.batch_stats, batch, key, config
     )
     gradient, sums, batch_stats = over_devices((gradient, sums, batch_stats))
     if axis_name:

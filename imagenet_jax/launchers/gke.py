@@ -10,11 +10,9 @@ from typing import Any
 import yaml
 
 from imagenet_jax.errors import PERMANENT, ConfigError
-from imagenet_jax.launchers.job import Job, submit
+from imagenet_jax.launchers.job import MOUNT, Job, submit
 from imagenet_jax.launchers.options import option
 from imagenet_jax.writers import replace_text
-
-MOUNT = Path("/mnt/bucket")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,23 +47,13 @@ def gke_manifest(job: Job, options: GkeOptions) -> dict[str, Any]:
             f"--launcher=gke: the chips of topology={options.topology} are no multiple of "
             f"chips_per_host={options.chips_per_host}"
         )
+    permanent = {"containerName": "train", "operator": "In", "values": list(PERMANENT)}
     spec = {
         "parallelism": hosts,
         "completions": hosts,
         "completionMode": "Indexed",
         "backoffLimit": 0,
-        "podFailurePolicy": {
-            "rules": [
-                {
-                    "action": "FailJob",
-                    "onExitCodes": {
-                        "containerName": "train",
-                        "operator": "In",
-                        "values": list(PERMANENT),
-                    },
-                }
-            ]
-        },
+        "podFailurePolicy": {"rules": [{"action": "FailJob", "onExitCodes": permanent}]},
         "template": _pod(job, options),
     }
     return {
@@ -100,7 +88,7 @@ def _pod(job: Job, options: GkeOptions) -> dict[str, Any]:
     container = {
         "name": "train",
         "image": options.image,
-        "command": job.remote_command("python3", MOUNT),
+        "command": job.remote_command("python3"),
         "ports": [{"containerPort": 8471}, {"containerPort": 8080}],
         "resources": {"limits": {"google.com/tpu": str(options.chips_per_host)}},
         "volumeMounts": [{"name": "bucket", "mountPath": str(MOUNT)}],

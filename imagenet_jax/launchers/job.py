@@ -10,6 +10,11 @@ from pathlib import Path
 
 from imagenet_jax.errors import PERMANENT, ConfigError, UserError
 
+# Where TPU VMs and pods have the bucket in which the workdir is.
+MOUNT = Path("/mnt/bucket")
+# A pattern of a shell's `case`: what only a person can mend.
+PERMANENT_PATTERN = "|".join(map(str, PERMANENT))
+
 
 @dataclasses.dataclass(frozen=True)
 class Job:
@@ -41,8 +46,8 @@ class Job:
         config = self.config and self.folder / self.config
         return self._command(self.python, str(self.folder / "launch.py"), config, self.workdir)
 
-    def remote_command(self, python: str, mount: Path) -> list[str]:
-        """What each runs in a copy of the folder; a relative workdir is in `mount`.
+    def remote_command(self, python: str) -> list[str]:
+        """What each runs in a copy of the folder; a relative workdir is in `MOUNT`.
 
         Raises:
           ConfigError: if the config is not in the folder.
@@ -52,7 +57,7 @@ class Job:
                 f"--config={self.config} is not in {self.folder}, which is what the machines of "
                 "the job get; copy it to configs/"
             )
-        workdir = self.workdir if self.workdir.is_absolute() else mount / self.workdir
+        workdir = self.workdir if self.workdir.is_absolute() else MOUNT / self.workdir
         return self._command(python, "launch.py", self.config, workdir)
 
     def _command(self, python: str, script: str, config: Path | None, workdir: Path) -> list[str]:
@@ -65,10 +70,6 @@ class Job:
 def shell(command: Sequence[str], indent: str = "  ") -> str:
     """A command as lines of a shell script."""
     return f" \\\n{indent}".join(shlex.quote(part) for part in command)
-
-
-# A pattern of a shell's `case`: what only a person can mend.
-PERMANENT_PATTERN = "|".join(map(str, PERMANENT))
 
 
 def submit(command: Sequence[str], path: Path, *, hint: str, needs: str = "") -> None:

@@ -4,8 +4,7 @@ import dataclasses
 import shlex
 from pathlib import Path
 
-from imagenet_jax.launchers.gke import MOUNT
-from imagenet_jax.launchers.job import PERMANENT_PATTERN, Job, shell, submit
+from imagenet_jax.launchers.job import MOUNT, PERMANENT_PATTERN, Job, shell, submit
 from imagenet_jax.launchers.options import option
 from imagenet_jax.writers import replace_text
 
@@ -165,7 +164,7 @@ def tpu_vm_script(job: Job, options: TpuVmOptions) -> str:
         mount=MOUNT,
         bucket=shlex.quote(options.bucket),
         restarts=job.restarts,
-        command=shell(job.remote_command("python", MOUNT), indent="    "),
+        command=shell(job.remote_command("python"), indent="    "),
         permanent=PERMANENT_PATTERN,
     )
 

@@ -1,6 +1,7 @@
 """Compiles the very step that `train` runs, for one way to run it, and takes down what it costs."""
 
 import dataclasses
+import math
 import re
 import time
 from importlib import metadata
@@ -164,7 +165,10 @@ def _largest_batch(peak: float, code: float, program: Program, hardware: Hardwar
     may fit more by computing activations again."""
     state = program.state_shapes()
     kept = (state, state.params)
-    fixed = code + sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(kept))
+    fixed = code + sum(
+        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves(kept)
+    )
     batch = program.config.batch_size // hardware.mesh.size
     return max(0, int((hardware.chip.hbm_bytes - fixed) * batch // max(peak - fixed, 1)))
 

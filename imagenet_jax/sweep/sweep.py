@@ -81,7 +81,8 @@ def sweep(
     _take_up(study, combinations)
     total = request.trials or len(combinations) or 20
     active: list[TrialRuns] = []
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop the runs first, see below
+    # As Ctrl-C: the runs are stopped first, see below.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         while True:
             left = total - len(_counted(study))
@@ -96,6 +97,7 @@ def sweep(
     finally:
         for trial in active:
             trial.stop()
+        signal.signal(signal.SIGTERM, before)
     return _report(study, request, workdir)
 
 

@@ -13,10 +13,9 @@ from pathlib import Path
 import jax
 import ml_collections
 
-from imagenet_jax.checkpoint import versions
 from imagenet_jax.classifier import pretrained_config
 from imagenet_jax.config import apply_overrides, flatten, from_json, load_config, validate
-from imagenet_jax.coordination import check_same
+from imagenet_jax.coordination import check_same, versions
 from imagenet_jax.data.catalog import evaluation_split
 from imagenet_jax.errors import CRASHED, FAILED, STOPPED, ConfigError, UserError
 from imagenet_jax.launchers import find_launcher

@@ -1,34 +1,35 @@
 """Orbax behind a few methods: save, restore, record, steps, wait, close.
 
 A checkpoint is the state together with a record (JSON): config, position in the data,
-clock, library versions and a checksum over the state's bits. Orbax writes it in the
-background into a temporary folder and renames that, so a kill leaves no half of one.
+clock, library versions and a checksum over the state's bits. A thread gives Orbax a copy of
+the state, while training goes on; Orbax writes it into a temporary folder and renames that,
+so a kill leaves no half of one.
 """
 
 import contextlib
-import functools
-import platform
+import math
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from importlib.metadata import PackageNotFoundError, version
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 from jax.experimental import multihost_utils
-from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
+from imagenet_jax.checkpoint_manager import Manager
+from imagenet_jax.coordination import versions
 from imagenet_jax.errors import CheckpointError, DivergenceError, UserError
-from imagenet_jax.state import TrainState, all_finite, checksum
+from imagenet_jax.parallel import peak_bytes
+from imagenet_jax.sharding import bytes_per_device
+from imagenet_jax.state import TrainState, all_finite, checksum, different_arrays
 
 Record = dict[str, Any]
-PACKAGES = (
-    *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"),
-    *("tensorflow-cpu", "tensorflow", "tensorflow-datasets", "array-record"),
-)
 
 
 class Checkpoints:
@@ -40,41 +41,55 @@ class Checkpoints:
         With `read_only` nothing is touched: a run may be writing to it.
         """
         self.directory = Path(directory).absolute()
-        best = BestN(get_metric_fn=_top1, n=1, keep_checkpoints_without_metrics=False)
-        options = ocp.CheckpointManagerOptions(
-            best_fn=_top1,
-            preservation_policy=AnyPreservationPolicy([LatestN(keep), best]),
-            cleanup_tmp_directories=not read_only,
-            read_only=read_only,
-        )
-        handlers = {
-            "state": ocp.StandardCheckpointHandler(),
-            "record": ocp.JsonCheckpointHandler(),
-        }
-        self._manager = ocp.CheckpointManager(
-            self.directory, options=options, item_handlers=handlers
-        )
+        self._manager = Manager(self.directory, keep=keep, read_only=read_only)
         self._check = jax.jit(lambda state: (checksum(state), all_finite(state)))
+        self._copy: Callable[[TrainState], TrainState] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing: Future[None] | None = None
 
-    def compile(self, shapes: TrainState) -> None:
-        """Compiles what `save` runs on the devices, so that the first one takes no longer."""
+    def compile(self, shapes: TrainState, train_step: jax.stages.Compiled) -> None:
+        """Compiles what `save` runs on the devices, so that the first one takes no longer.
+
+        Args:
+          shapes: of the state.
+          train_step: if the memory of a device holds a second state beside what this needs,
+            `save` copies the state there and does not wait for the host.
+        """
         self._check = self._check.lower(shapes).compile()
+        memory = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", math.inf)
+        if peak_bytes(train_step) + bytes_per_device(shapes) <= 0.9 * memory:
+            shardings = jax.tree.map(lambda leaf: leaf.sharding, shapes)
+            copy = jax.jit(partial(jax.tree.map, jnp.copy), out_shardings=shardings)
+            self._copy = copy.lower(shapes).compile()
 
     def save(self, step: int, state: TrainState, record: Record, top1: float | None) -> None:
-        """Starts to write a checkpoint; returns when the state has been copied to the host.
+        """Starts to write a checkpoint; returns when the state may be donated.
 
         Args:
           step: updates done.
-          state: the state; may be donated once this returns.
+          state: the state.
           record: JSON-like facts to keep with it.
           top1: evaluation accuracy 0 to 1 at this step, if there is one.
 
         Raises:
           CheckpointError: if the disk is too full, or if the previous save failed.
-          DivergenceError: if the state holds a NaN or an infinity.
+          DivergenceError: if this state, or that of the previous save, holds a NaN or an
+            infinity; it is not written.
         """
+        self._finish_thread()
         self._refuse_full_disk(state)
-        bits, finite = jax.device_get(self._check(state))
+        checked = self._check(state)
+        if self._copy is None:
+            self._write(step, state, checked, record, top1)
+        else:
+            copy = self._copy(state)
+            self._writing = self._thread.submit(self._write, step, copy, checked, record, top1)
+
+    def _write(
+        self, step: int, state: TrainState, checked: Any, record: Record, top1: float | None
+    ) -> None:
+        """Gives Orbax the state, which copies it to the host, and writes it in a thread."""
+        bits, finite = jax.device_get(checked)
         if not finite:
             raise DivergenceError(
                 f"the state is not finite at step {step}; it is not saved. The checkpoints of "
@@ -88,7 +103,8 @@ class Checkpoints:
         metrics = None if top1 is None else {"top1": top1}
         with self._named_errors():
             if not self._manager.save(step, args=args, metrics=metrics):
-                raise RuntimeError(f"Orbax did not take step {step} after {self.steps()[:1]}")
+                latest = self._manager.latest_step()
+                raise RuntimeError(f"Orbax did not take step {step} after {latest}")
 
     def restore(
         self,
@@ -155,6 +171,7 @@ class Checkpoints:
 
     def steps(self, which: str = "latest") -> list[int]:
         """The steps to try for `which`, in order of preference; empty without checkpoints."""
+        self._finish_thread()
         steps = sorted(self._manager.all_steps(), reverse=True)
         if which == "best":
             best = self._manager.best_step()
@@ -181,16 +198,27 @@ class Checkpoints:
         )
 
     def wait(self) -> None:
-        """Returns when everything is on disk. Raises CheckpointError if that failed."""
-        with self._named_errors():
-            self._manager.wait_until_finished()
+        """Returns when everything is on disk. Raises what `save` does if that failed."""
+        self._finish_thread()
+        self._writing = self._thread.submit(self._manager.wait_until_finished)
+        self._finish_thread()
 
     def close(self) -> None:
-        """Waits and lets go of the directory."""
-        try:
-            self.wait()
-        finally:
+        """Waits and lets go of the directory; not after an error, when others may never come."""
+        self.wait()
+        self._thread.shutdown()
+        with self._named_errors():
             self._manager.close()
+
+    def _finish_thread(self) -> None:
+        """Waits for the thread; raises what went wrong in it, or in one of Orbax's meanwhile."""
+        writing, self._writing = self._writing, None
+        with self._named_errors():
+            self._manager.check_for_errors()
+            while writing and wait([writing], timeout=0.5).not_done:
+                self._manager.check_for_errors()
+            if writing:
+                writing.result()
 
     def _read_record(self, step: int) -> tuple[Record, Any]:
         """The record, and the names and shapes of the stored arrays."""
@@ -208,15 +236,7 @@ class Checkpoints:
         return "" if found == written else f"checksum {found} of the state, {written} written"
 
     def _refuse_other_model(self, step: int, stored: Any, shapes: TrainState) -> None:
-        """Compares the arrays of a checkpoint, by name and shape, with those expected."""
-        have, want = _array_shapes(stored), _array_shapes(shapes)
-        wrong = [f"missing {name} {want[name]}" for name in want if name not in have]
-        wrong += [f"unexpected {name} {have[name]}" for name in have if name not in want]
-        wrong += [
-            f"{name} is {have[name]}, expected {want[name]}"
-            for name in want
-            if name in have and have[name] != want[name]
-        ]
+        wrong = different_arrays(stored, shapes)
         if wrong:
             more = f" and {len(wrong) - 8} more" if len(wrong) > 8 else ""
             raise CheckpointError(
@@ -240,6 +260,8 @@ class Checkpoints:
         """Turns what Orbax raises, also from its background thread, into a CheckpointError."""
         try:
             yield
+        except (UserError, jax.errors.JaxRuntimeError):  # the latter if another process is gone
+            raise
         except Exception as error:
             free = shutil.disk_usage(self.directory).free
             kept = [int(path.name) for path in self.directory.iterdir() if path.name.isdigit()]
@@ -266,28 +288,3 @@ def _everywhere(good: bool) -> bool:
     if jax.process_count() == 1:
         return good
     return bool(multihost_utils.process_allgather(np.array(good)).all())
-
-
-def _top1(metrics: dict[str, float]) -> float:
-    return metrics["top1"]
-
-
-def _array_shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    """{"params/head/bias": (10,), ...}; works for a state and for Orbax's metadata of one."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda leaf: hasattr(leaf, "shape"))
-    return {
-        "/".join(
-            str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path
-        ): tuple(leaf.shape)
-        for path, leaf in leaves
-    }
-
-
-@functools.cache
-def versions() -> dict[str, str]:
-    """The versions of what a result depends on."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found

@@ -1,7 +1,11 @@
 """What the processes of a job tell each other beside their devices, through JAX's coordinator."""
 
+import contextlib
+import functools
 import json
+import platform
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import jax
@@ -9,6 +13,10 @@ from jax._src import distributed  # the client has no public name; Orbax takes i
 
 from imagenet_jax.errors import ConfigError
 
+PACKAGES = (
+    *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"),
+    *("tensorflow-cpu", "tensorflow", "tensorflow-datasets", "array-record"),
+)
 _PREFIX = "imagenet_jax"
 
 
@@ -77,3 +85,13 @@ def _differences(timeout: float) -> list[str]:
             if first.get(name, absent) != other.get(name, absent)
         ]
     return lines
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """The versions of what a result depends on."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

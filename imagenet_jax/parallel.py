@@ -53,7 +53,7 @@ def compile_step(
     partitioner: str,
     donate: bool,
     platform: str | None = None,
-) -> Callable[..., Any]:
+) -> jax.stages.Compiled:
     """Compiles `step(first, batch, axis_name=...)` ahead of time for the devices of the mesh.
 
     Args:
@@ -94,6 +94,14 @@ def compile_step(
     )
     platforms = (platform,) if platform else None
     return compiled.trace(first, batch).lower(lowering_platforms=platforms).compile()
+
+
+def peak_bytes(compiled: jax.stages.Compiled) -> int:
+    """Bytes of one device while a program runs, its code among them."""
+    memory = compiled.memory_analysis()
+    peak = memory.argument_size_in_bytes + memory.output_size_in_bytes
+    peak += memory.temp_size_in_bytes - memory.alias_size_in_bytes
+    return peak + memory.generated_code_size_in_bytes
 
 
 def all_reduce(tree: Any, axis_name: str) -> Any:

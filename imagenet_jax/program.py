@@ -62,8 +62,9 @@ class Program:
         """Shapes, dtypes and shardings of the state, without computing it."""
         return sharding.shard_shapes(jax.eval_shape(self._init), self.mesh)
 
-    def compile_train_step(self) -> Callable[[TrainState, Any], tuple[TrainState, Any]]:
-        """`step.train_step` for the global batch; the state is donated."""
+    def compile_train_step(self) -> jax.stages.Compiled:
+        """`step.train_step` for the global batch: (state, batch) -> (state, sums); the state is
+        donated."""
         step = partial(
             train_step,
             model=self.model,
@@ -74,8 +75,8 @@ class Program:
         )
         return self._compile(step, self.state_shapes(), self.config.batch_size, donate=True)
 
-    def compile_eval_step(self) -> Callable[[Any, Any], Any]:
-        """`step.eval_step` for `eval_batch_size` images."""
+    def compile_eval_step(self) -> jax.stages.Compiled:
+        """`step.eval_step` for `eval_batch_size` images: (variables, batch) -> sums."""
         step = partial(
             eval_step,
             model=self.model,
@@ -102,7 +103,7 @@ class Program:
 
     def _compile(
         self, step: Callable[..., Any], first: Any, batch_size: int, *, donate: bool
-    ) -> Callable[..., Any]:
+    ) -> jax.stages.Compiled:
         return parallel.compile_step(
             step,
             first,

@@ -169,6 +169,14 @@ def shard_shapes(tree: Any, mesh: Mesh) -> Any:
     return jax.tree_util.tree_map_with_path(place, tree)
 
 
+def bytes_per_device(tree: Any) -> int:
+    """Bytes that each device holds of arrays, or of shapes with their shardings."""
+    return sum(
+        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves(tree)
+    )
+
+
 def gather_params(params: Any, mesh: Mesh) -> Any:
     """Inside a compiled step: the parameters as the products want them, whole along fsdp.
 

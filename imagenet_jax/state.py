@@ -104,6 +104,29 @@ def _whole(leaf: jax.Array) -> np.ndarray:
     return multihost_utils.process_allgather(leaf, tiled=True)
 
 
+def different_arrays(found: Any, expected: Any) -> list[str]:
+    """What differs between two trees of arrays, shapes or Orbax's metadata, by name and shape."""
+    have, want = _array_shapes(found), _array_shapes(expected)
+    wrong = [f"missing {name} {want[name]}" for name in want if name not in have]
+    wrong += [f"unexpected {name} {have[name]}" for name in have if name not in want]
+    return wrong + [
+        f"{name} is {have[name]}, expected {want[name]}"
+        for name in want
+        if name in have and have[name] != want[name]
+    ]
+
+
+def _array_shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    """{"params/head/bias": (10,), ...}"""
+    leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda leaf: hasattr(leaf, "shape"))
+    return {
+        "/".join(
+            str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path
+        ): tuple(leaf.shape)
+        for path, leaf in leaves
+    }
+
+
 def checksum(state: TrainState) -> jax.Array:
     """A uint32 over all bits of the state, whose sum does not depend on order or sharding.
 

@@ -292,14 +292,14 @@ class Run:
         if self.is_main:
             tqdm.tqdm.write(text)  # clear of the progress bar
 
-    def _compile(self) -> Callable[..., Any]:
+    def _compile(self) -> jax.stages.Compiled:
         """Compiles both steps before the first batch, so that the loop never does."""
         doing("compiling", limited=False)
         self.clock.tick(training=False)
         start = time.perf_counter()
         train_step = self.program.compile_train_step()
         self.eval_step = self.program.compile_eval_step()
-        self.checkpoints.compile(self.program.state_shapes())
+        self.checkpoints.compile(self.program.state_shapes(), train_step)
         self.clock.compile_seconds = time.perf_counter() - start
         return train_step
 

@@ -1,12 +1,15 @@
 import shutil
+import threading
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from imagenet_jax import checkpoint as checkpoint_module
 from imagenet_jax.checkpoint import Checkpoints
 from imagenet_jax.errors import CheckpointError, DivergenceError
+from imagenet_jax.parallel import batch_shapes, put_batch
 from imagenet_jax.program import make_program
 from imagenet_jax.sharding import make_mesh
 from imagenet_jax.state import state_sha256
@@ -23,9 +26,13 @@ def state(program):
     return program.init_state()
 
 
-@pytest.fixture
-def checkpoints(tmp_path):
+@pytest.fixture(params=["copy on the devices", "wait for the host"])
+def checkpoints(tmp_path, program, request, monkeypatch):
+    if request.param == "wait for the host":
+        device = type("Device", (), {"memory_stats": lambda self: {"bytes_limit": 0}})
+        monkeypatch.setattr(jax, "local_devices", lambda: [device()])
     made = Checkpoints(tmp_path, keep=2)
+    made.compile(program.state_shapes(), program.compile_train_step())
     yield made
     made.close()
 
@@ -160,6 +167,7 @@ def test_state_that_is_not_finite_is_not_saved(checkpoints, program, state):
     bad = state.replace(params=jax.tree.map(lambda p: p * np.nan, state.params))
     with pytest.raises(DivergenceError, match=r"not finite at step 2.*steps \[1\]"):
         checkpoints.save(2, bad, {}, None)
+        checkpoints.wait()
     restored, _ = checkpoints.restore(program.state_shapes())
     assert state_sha256(restored) == hashes[1]
 
@@ -182,3 +190,32 @@ def test_leftover_of_a_killed_write_is_cleaned_up(tmp_path, program, state):
     restored, _ = checkpoints.restore(program.state_shapes())
     assert state_sha256(restored) == hashes[1]
     assert not half.exists()
+
+
+def test_training_goes_on_while_orbax_takes_a_copy(tmp_path, program, state, monkeypatch):
+    """Orbax is held up until the state has been donated to two more steps and is gone."""
+    go_on, orbax_save = threading.Event(), ocp.CheckpointManager.save
+    held = []
+
+    def save(manager, step, **arguments):
+        held.append(go_on.wait(60))
+        return orbax_save(manager, step, **arguments)
+
+    monkeypatch.setattr(ocp.CheckpointManager, "save", save)
+    train_step = program.compile_train_step()
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    checkpoints.compile(program.state_shapes(), train_step)
+    saved = state_sha256(state)
+    checkpoints.save(1, state, {}, None)
+    shapes = batch_shapes(program.config.batch_size, program.config.data.image_size)
+    batch = {name: np.ones(shape.shape, shape.dtype) for name, shape in shapes.items()}
+    batch = put_batch(batch, program.mesh)
+    for _ in range(2):
+        state, _ = train_step(state, batch)
+    changed = state_sha256(state)
+    assert not held
+    go_on.set()
+    restored, _ = checkpoints.restore(program.state_shapes())
+    assert held == [True]
+    assert state_sha256(restored) == saved != changed
+    checkpoints.close()

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import resource
 import signal
 import socket
 import subprocess
@@ -139,6 +140,27 @@ def test_write_that_fails_in_the_background_is_named_and_loses_nothing(tmp_path)
     assert output.rfind(message) > output.rfind("Traceback")
     finish(start(arguments))
     assert summary(tmp_path)["step"] == 20
+
+
+def test_one_of_two_processes_that_cannot_write_any_more_ends_both_and_loses_nothing(tmp_path):
+    """Its limit on file sizes is lowered once there is a checkpoint; then all goes on."""
+    arguments = [*LONG, "--config.duration=100 steps", "--config.checkpoint.every=10 steps"]
+    for process in start_job([*arguments, f"--workdir={tmp_path}/whole"], devices=1):
+        finish(process)
+    workdir = tmp_path / "run"
+    job = start_job([*arguments, f"--workdir={workdir}"], devices=1)
+    checkpoints = workdir / "checkpoints"
+    wait_for(checkpoints, job[0], lambda folder: any(p.name.isdigit() for p in folder.iterdir()))
+    resource.prlimit(job[1].pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+    output = job[1].communicate(timeout=120)[0].decode()
+    job[0].kill()  # as a launcher does
+    job[0].communicate()
+    assert job[1].returncode == 1, output
+    assert f"error: writing a checkpoint to {checkpoints} failed" in output
+    assert any(path.name.isdigit() for path in checkpoints.iterdir())
+    outputs = [finish(p) for p in start_job([*arguments, f"--workdir={workdir}"], devices=1)]
+    assert "resumed: step" in outputs[0]
+    assert summary(workdir)["state_sha256"] == summary(tmp_path / "whole")["state_sha256"]
 
 
 def test_a_clock_that_jumps_changes_nothing(tmp_path):

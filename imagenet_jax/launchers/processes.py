@@ -13,12 +13,12 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from imagenet_jax.errors import PERMANENT, STOPPED, ConfigError
+from imagenet_jax.errors import HUNG, PERMANENT, STOPPED, ConfigError
 from imagenet_jax.launchers.job import Job
 
 _LAST_LINES = 20
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 60.0  # seconds before a restart
-_STOP_TIME = 60.0  # seconds for the others to save when one was told to stop
+_END_TIME = 60.0  # seconds for the others to end when one has finished or was told to stop
 
 
 def parse_processes(text: str) -> tuple[int, int]:
@@ -131,9 +131,13 @@ class _Job:
                     code = failed[number]
                     self._show_end(number, code)
                     return (code if code > 0 else 128 - code), bool(received)
-                if STOPPED in statuses.values() and deadline == float("inf"):
-                    deadline = time.monotonic() + _STOP_TIME
-            return max(statuses.values()), bool(received)
+                if statuses and deadline == float("inf"):
+                    deadline = time.monotonic() + _END_TIME
+            status = max(statuses.values())
+            if left:
+                _say(f"processes {[*left]} have not ended {_END_TIME:.0f} s after the first did")
+                status = status or HUNG
+            return status, bool(received)
 
     @contextlib.contextmanager
     def _passing_signals_on(self) -> Iterator[list[int]]:

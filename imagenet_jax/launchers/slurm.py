@@ -56,8 +56,9 @@ set -uo pipefail
 export FAILED={shlex.quote(str(workdir / "logs"))}/slurm-$SLURM_JOB_ID.failed
 rm -f "$FAILED"
 
+# A task that has not ended 120 s after the first one did is frozen.
 # shellcheck disable=SC2016
-srun --label --kill-on-bad-exit=1 bash -c '
+srun --label --kill-on-bad-exit=1 --wait=120 bash -c '
   "$@"
   status=$?
   case $status in {PERMANENT_PATTERN}) : > "$FAILED" ;; esac

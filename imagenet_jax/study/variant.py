@@ -1,7 +1,6 @@
 """Compiles the very step that `train` runs, for one way to run it, and takes down what it costs."""
 
 import dataclasses
-import math
 import re
 import time
 from importlib import metadata
@@ -13,8 +12,9 @@ import ml_collections
 
 from imagenet_jax.data import Split, open_split
 from imagenet_jax.models.cost import count_macs
+from imagenet_jax.parallel import peak_bytes
 from imagenet_jax.program import Program, check_config, make_program
-from imagenet_jax.sharding import make_mesh
+from imagenet_jax.sharding import bytes_per_device, make_mesh
 from imagenet_jax.study.chips import collective_seconds
 from imagenet_jax.study.hlo import Module, read_hlo, shape_bytes
 from imagenet_jax.study.measure import measure
@@ -144,9 +144,7 @@ def _program(
 def _memory(compiled: Any, program: Program, hardware: Hardware) -> dict[str, Any]:
     """Bytes of one device: of the state, while the step runs, and of the program."""
     memory = compiled.memory_analysis()
-    peak = memory.argument_size_in_bytes + memory.output_size_in_bytes
-    peak += memory.temp_size_in_bytes - memory.alias_size_in_bytes
-    peak += memory.generated_code_size_in_bytes
+    peak = peak_bytes(compiled)
     return {
         "argument_bytes": memory.argument_size_in_bytes,
         "temporary_bytes": memory.temp_size_in_bytes,
@@ -164,11 +162,7 @@ def _largest_batch(peak: float, code: float, program: Program, hardware: Hardwar
     """The batch that fits, if all but the state, a gradient and the program grows with it; XLA
     may fit more by computing activations again."""
     state = program.state_shapes()
-    kept = (state, state.params)
-    fixed = code + sum(
-        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
-        for leaf in jax.tree.leaves(kept)
-    )
+    fixed = code + bytes_per_device((state, state.params))
     batch = program.config.batch_size // hardware.mesh.size
     return max(0, int((hardware.chip.hbm_bytes - fixed) * batch // max(peak - fixed, 1)))
 

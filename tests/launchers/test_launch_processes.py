@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import launch
+from imagenet_jax.errors import HUNG
 from imagenet_jax.launchers.processes import run_processes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,6 +59,20 @@ def test_a_killed_process_is_started_again_with_the_others(tmp_path, restarts, s
     )
     assert run_processes(python(code), 2, 1, logs=tmp_path, restarts=restarts) == status
     assert len(Path(f"{counter}0").read_text()) == starts
+
+
+def test_a_process_that_does_not_end_with_the_others_is_started_again(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr("imagenet_jax.launchers.processes._END_TIME", 1.0)
+    code = (
+        f"first = pathlib.Path({str(tmp_path / 'second')!r} + str(number))\n"
+        "if number == 1 and not first.exists():\n"
+        "  first.touch()\n"
+        "  os.kill(os.getpid(), signal.SIGSTOP)\n"
+    )
+    for restarts, status in ((0, HUNG), (1, 0)):
+        assert run_processes(python(code), 2, 1, logs=tmp_path, restarts=restarts) == status
+        assert "processes [1] have not ended 1 s after the first did" in capfd.readouterr().err
+        (tmp_path / "second1").unlink()
 
 
 def test_a_signal_reaches_all_and_is_no_reason_to_start_again(tmp_path):

@@ -1,0 +1,79 @@
+"""Orbax's CheckpointManager, set up to write from a thread while the loop goes on."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+
+
+class Manager(ocp.CheckpointManager):
+    """Keeps the latest checkpoints of a directory, and the best by the metric top1."""
+
+    def __init__(self, directory: Path, *, keep: int, read_only: bool):
+        """Makes `directory`, unless `read_only`; `keep` latest stay, beside the best."""
+        if not read_only:
+            directory.mkdir(parents=True, exist_ok=True)
+        best = BestN(get_metric_fn=_top1, n=1, keep_checkpoints_without_metrics=False)
+        options = ocp.CheckpointManagerOptions(
+            best_fn=_top1,
+            preservation_policy=AnyPreservationPolicy([LatestN(keep), best]),
+            cleanup_tmp_directories=not read_only,
+            read_only=read_only,
+            create=False,
+            # Named, they meet at the coordinator: collectives would get between the step's.
+            multiprocessing_options=ocp.options.MultiprocessingOptions(
+                active_processes=set(range(jax.process_count()))
+            ),
+        )
+        self._failures: list[BaseException] = []
+        handlers = {
+            "state": _noting(ocp.StandardCheckpointHandler(), self._failures),
+            "record": _noting(ocp.JsonCheckpointHandler(), self._failures),
+        }
+        super().__init__(directory, options=options, item_handlers=handlers)
+
+    def check_for_errors(self) -> None:
+        """Raises what made a write fail, also while Orbax waits for the others to have written."""
+        if self._failures:
+            raise self._failures[0]
+        super().check_for_errors()
+
+    def reached_preemption(self, step: int) -> bool:
+        """No: the loop asks JAX's preemption service, at each step.
+
+        A thread that asked about an earlier one would turn back the count by which the processes
+        agree where to stop.
+        """
+        del step
+        return False
+
+
+class _Write:
+    """A future of Orbax's that notes its failure."""
+
+    def __init__(self, future: ocp.future.Future, failures: list[BaseException]):
+        self._future, self._failures = future, failures
+
+    def result(self, timeout: int | None = None) -> Any:
+        try:
+            return self._future.result(timeout)
+        except BaseException as error:
+            self._failures.append(error)
+            raise
+
+
+def _noting(handler: Any, failures: list[BaseException]) -> Any:
+    """The handler, with a note of each of its writes that fails."""
+    orbax_save = handler.async_save
+
+    async def async_save(*args: Any, **kwargs: Any) -> list[_Write]:
+        return [_Write(future, failures) for future in await orbax_save(*args, **kwargs) or ()]
+
+    handler.async_save = async_save
+    return handler
+
+
+def _top1(metrics: dict[str, float]) -> float:
+    return metrics["top1"]

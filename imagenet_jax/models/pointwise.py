@@ -11,12 +11,15 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-LANES = 8  # channels of ones: the least that keeps rows aligned on a TPU
+_matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
 
 @jax.custom_vjp
 def moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Mean [G, C] and E[x x'] [G, C, C] of the pixels of x [G, N, H, W, C], in float32 at least."""
+    """Mean [G, C] and E[x x'] [G, C, C] of the pixels of x [G, N, H, W, C], in float32 at least.
+
+    The gradient of the latter has to be symmetric, as that of `product_statistics` is.
+    """
     second, first = product_and_sums(x, x)
     return first / x[0, ..., 0].size, second / x[0, ..., 0].size
 
@@ -28,21 +31,6 @@ def product_and_sums(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
       x: [G, N, H, W, C].
       y: [G, N, H, W, D].
     """
-    return jax.lax.platform_dependent(x, y, tpu=by_columns_of_ones, default=_apart)
-
-
-def by_columns_of_ones(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """`product_and_sums` in one product, on TPUs: x is widened on its way into the matrix unit.
-
-    A GPU would write the widened x to memory first, and keep it for the backward pass.
-    """
-    ones = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, LANES)], constant_values=1)
-    wide = jnp.promote_types(jnp.float32, x.dtype)
-    sums = jnp.einsum("gnhwc,gnhwd->gcd", ones, y, preferred_element_type=wide)
-    return sums[:, : x.shape[-1]], sums[:, -1]
-
-
-def _apart(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
     wide = jnp.promote_types(jnp.float32, x.dtype)
     product = jnp.einsum("gnhwc,gnhwd->gcd", x, y, preferred_element_type=wide)
     return product, y.sum((1, 2, 3), dtype=wide)
@@ -50,7 +38,7 @@ def _apart(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def _moments_backward(x: jax.Array, gradient: tuple[jax.Array, jax.Array]) -> tuple[jax.Array]:
     first, second = (part / x[0, ..., 0].size for part in gradient)
-    second = (second + second.swapaxes(1, 2)).astype(x.dtype)
+    second = (2 * second).astype(x.dtype)
     product = jnp.einsum("gnhwd,gcd->gnhwc", x, second, preferred_element_type=x.dtype)
     return ((product + first[:, None, None, None].astype(x.dtype)),)
 
@@ -58,6 +46,7 @@ def _moments_backward(x: jax.Array, gradient: tuple[jax.Array, jax.Array]) -> tu
 moments.defvjp(lambda x: (moments(x), x), _moments_backward)
 
 
+@jax.custom_vjp
 def product_statistics(
     mean: jax.Array, second: jax.Array, kernel: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
@@ -67,10 +56,34 @@ def product_statistics(
       mean, second: see `moments`.
       kernel: [C, D].
     """
-    product = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
-    covariance = second - mean[:, :, None] * mean[:, None, :]
-    variance = (kernel * product(covariance, kernel)).sum(1)
-    return product(mean, kernel), jnp.maximum(variance, 0)
+    return _statistics_forward(mean, second, kernel)[0]
+
+
+def _statistics_forward(
+    mean: jax.Array, second: jax.Array, kernel: jax.Array
+) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, ...]]:
+    product, mean_out = _matmul(second, kernel), _matmul(mean, kernel)
+    variance = (kernel * product).sum(1) - jnp.square(mean_out)
+    return (mean_out, jnp.maximum(variance, 0)), (mean, kernel, product, mean_out, variance)
+
+
+def _statistics_backward(
+    residuals: tuple[jax.Array, ...], gradient: tuple[jax.Array, jax.Array]
+) -> tuple[jax.Array, ...]:
+    """By the symmetry of the second moment, without another product with it."""
+    mean, kernel, product, mean_out, variance = residuals
+    of_mean, of_variance = gradient
+    of_variance = jnp.where(variance > 0, of_variance, 0)
+    weighted = kernel * of_variance[:, None]
+    of_mean -= 2 * of_variance * mean_out
+    return (
+        (kernel * of_mean[:, None]).sum(2),
+        _matmul(weighted, kernel.T),
+        (mean[:, :, None] * of_mean[:, None] + 2 * product * of_variance[:, None]).sum(0),
+    )
+
+
+product_statistics.defvjp(_statistics_forward, _statistics_backward)
 
 
 @jax.custom_vjp

@@ -62,22 +62,23 @@ def product_statistics(
 def _statistics_forward(
     mean: jax.Array, second: jax.Array, kernel: jax.Array
 ) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, ...]]:
-    product, mean_out = _matmul(second, kernel), _matmul(mean, kernel)
-    variance = (kernel * product).sum(1) - jnp.square(mean_out)
+    covariance = second - mean[:, :, None] * mean[:, None, :]
+    product, mean_out = _matmul(covariance, kernel), _matmul(mean, kernel)
+    variance = (kernel * product).sum(1)
     return (mean_out, jnp.maximum(variance, 0)), (mean, kernel, product, mean_out, variance)
 
 
 def _statistics_backward(
     residuals: tuple[jax.Array, ...], gradient: tuple[jax.Array, jax.Array]
 ) -> tuple[jax.Array, ...]:
-    """By the symmetry of the second moment, without another product with it."""
+    """By the symmetry of the covariance, without another product with it."""
     mean, kernel, product, mean_out, variance = residuals
     of_mean, of_variance = gradient
     of_variance = jnp.where(variance > 0, of_variance, 0)
     weighted = kernel * of_variance[:, None]
-    of_mean -= 2 * of_variance * mean_out
+    shifted = of_mean - 2 * of_variance * mean_out
     return (
-        (kernel * of_mean[:, None]).sum(2),
+        (kernel * shifted[:, None]).sum(2),
         _matmul(weighted, kernel.T),
         (mean[:, :, None] * of_mean[:, None] + 2 * product * of_variance[:, None]).sum(0),
     )

@@ -63,7 +63,7 @@ def check_step(facts, hlo):
 def test_tpu_program(tpu):
     facts, hlo = tpu
     check_step(facts, hlo)
-    # libtpu 0.0.52, jax 0.10.2: 3 all-reduces, 85.8 M cycles, 22.7 GB of HBM, 3.4 GB temporaries.
+    # libtpu 0.0.52, jax 0.10.2: 3 all-reduces, 85.8 M cycles, 22.6 GB of HBM, 3.4 GB temporaries.
     # The flax example's step, in the same environment: 100, 108.0 M, 28.9 and 4.7.
     assert facts["all_reduces"] <= 3
     assert facts["estimated_cycles"] <= 0.85 * 106.6e6
@@ -89,9 +89,9 @@ def test_tpu_program_of_a_transformer(tmp_path):
 def test_gpu_program(gpu):
     facts, hlo = gpu
     check_step(facts, hlo)
-    # jax 0.10.2: 1,028 fusions, no copy, 2 all-reduces, 10.1 GB temporaries. The flax example's
+    # jax 0.10.2: 949 fusions, no copy, 2 all-reduces, 10.1 GB temporaries. The flax example's
     # step, in the same environment: 1,468, 1, 133 and 11.3.
-    assert facts["fusions"] <= 1_050
+    assert facts["fusions"] <= 970
     assert facts["copies"] <= 5
     assert facts["all_reduces"] <= 3
     assert facts["temporary_bytes"] <= 0.9 * 11.3e9

@@ -215,6 +215,7 @@ def test_training_goes_on_while_orbax_takes_a_copy(tmp_path, program, state, mon
     changed = state_sha256(state)
     assert not held
     go_on.set()
+    checkpoints.wait()
     restored, _ = checkpoints.restore(program.state_shapes())
     assert held == [True]
     assert state_sha256(restored) == saved != changed

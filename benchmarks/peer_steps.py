@@ -117,7 +117,8 @@ def big_vision(checkout: str, count: int, dtype: str) -> Peer:
 def reckon(peer: Peer, hardware: Hardware, batch_per_device: int) -> dict[str, Any]:
     """Compiles the step of a peer; facts as in `study.variant`."""
     function, state, batch = peer
-    mesh = jax.sharding.Mesh(hardware.mesh.devices, (AXIS,), axis_types=hardware.mesh.axis_types)
+    types = hardware.mesh.axis_types[:1]
+    mesh = jax.sharding.Mesh(hardware.mesh.devices.reshape(-1), (AXIS,), axis_types=types)
     spread = jax.shard_map(
         function,
         mesh=mesh,

@@ -63,12 +63,12 @@ def check_step(facts, hlo):
 def test_tpu_program(tpu):
     facts, hlo = tpu
     check_step(facts, hlo)
-    # libtpu 0.0.52, jax 0.10.2: 3 all-reduces, 85.8 M cycles, 22.6 GB of HBM, 3.4 GB temporaries.
+    # libtpu 0.0.52, jax 0.10.2: 3 all-reduces, 85.0 M cycles, 21.9 GB of HBM, 2.9 GB temporaries.
     # The flax example's step, in the same environment: 100, 108.0 M, 28.9 and 4.7.
     assert facts["all_reduces"] <= 3
     assert facts["estimated_cycles"] <= 0.85 * 106.6e6
     assert facts["hbm_bytes"] <= 0.85 * 28.85e9
-    assert facts["temporary_bytes"] < 3.8e9
+    assert facts["temporary_bytes"] < 3.3e9
     large = [op for op in facts["operations"] if op["bytes"] > 50e6]
     # What starts with "copy-start" brings data to scratch memory beside other work.
     moved = [op for op in large if op["kind"] in ("copy", "transpose", "reshape")]

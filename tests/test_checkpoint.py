@@ -5,6 +5,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from jax.experimental import multihost_utils
 
 from imagenet_jax import checkpoint as checkpoint_module
 from imagenet_jax.checkpoint import Checkpoints
@@ -220,3 +221,11 @@ def test_training_goes_on_while_orbax_takes_a_copy(tmp_path, program, state, mon
     assert held == [True]
     assert state_sha256(restored) == saved != changed
     checkpoints.close()
+
+
+def test_saves_ask_the_preemption_service_nothing(checkpoints, state, monkeypatch):
+    """The loop does, at each step; a thread would turn back the count of steps."""
+    asked = []
+    monkeypatch.setattr(multihost_utils, "reached_preemption_sync_point", asked.append)
+    save(checkpoints, state, [1])
+    assert asked == []

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from imagenet_jax.models.layers import wide
+from imagenet_jax.models.dtypes import wide
 
 
 @jax.custom_vjp

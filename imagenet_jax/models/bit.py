@@ -11,7 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from imagenet_jax.models.layers import Layers, global_avg_pool, kaiming, wide
+from imagenet_jax.models.dtypes import wide
+from imagenet_jax.models.layers import Layers, global_avg_pool, kaiming
 
 
 class StdConv(nn.Module):

@@ -10,7 +10,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from imagenet_jax.models.layers import Layers, global_avg_pool, linear_rates, normal_02, wide
+from imagenet_jax.models.dtypes import wide
+from imagenet_jax.models.layers import Layers, global_avg_pool, linear_rates, normal_02
 
 
 class GlobalResponseNorm(nn.Module):

@@ -13,7 +13,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from imagenet_jax.models.dtypes import wide
 from imagenet_jax.models.norm import BatchNorm, sign
+from imagenet_jax.models.platforms import TPU, stored
+from imagenet_jax.models.pointwise import Product
 
 # torch's kaiming_normal_(mode="fan_out")
 kaiming = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -114,18 +117,23 @@ class Layers:
         norm: str,
         stride: int = 1,
         scale_init: Callable = nn.initializers.ones,
-    ) -> jax.Array:
+        store: bool = False,
+    ) -> jax.Array | Product:
         """The 1x1 convolution named `conv` of x [B, H, W, C] and the batch normalisation `norm`.
 
-        In training in one pass over memory, see `pointwise`, if the result is wide and x is not.
+        To be finished by `pointwise.add`. In training in one pass over memory, see `pointwise`, if
+        the result is wide and x is not. `store`: then with the pixels of x that the stride leaves
+        as an array of their own, on a TPU.
         """
         convolution = self.conv(features, 1, stride, name=conv)
         normalise = self.norm(scale_init=scale_init, name=norm)
-        plain = not self.fused_norm or not train or features < max(128, 2 * x.shape[-1])
-        if plain or convolution.is_initializing():
+        width = x.shape[-1]
+        narrow = width < 512 and features >= max(128, 2 * width)
+        if not (narrow and self.fused_norm and train) or convolution.is_initializing():
             return normalise(convolution(x), train)
         kernel = convolution.variables["params"]["kernel"][0, 0]
-        return normalise(x[:, ::stride, ::stride], train, kernel=kernel)
+        x = x[:, ::stride, ::stride]
+        return normalise(stored(TPU, x) if store else x, train, kernel=kernel)
 
     def norm_max_pool(
         self,
@@ -269,11 +277,6 @@ def _bin(number: int, side: int, size: int) -> list[float]:
 def global_avg_pool(x: jax.Array) -> jax.Array:
     """The mean [B, C] over the pixels of x [B, H, W, C], in float32 at least."""
     return x.mean((1, 2), dtype=wide(x.dtype))
-
-
-def wide(dtype: Any) -> Any:
-    """float32, or float64 where that is the dtype of the computation (in tests)."""
-    return jnp.promote_types(jnp.float32, dtype)
 
 
 def flatten_as_torch(x: jax.Array) -> jax.Array:

@@ -1,13 +1,14 @@
 """Batch normalisation over groups of images, the same on any number of devices."""
 
 from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from imagenet_jax.models.pointwise import moments, product_statistics, scaled_product
+from imagenet_jax.models.dtypes import wide
+from imagenet_jax.models.pointwise import Product, moments, product_statistics
+from imagenet_jax.models.sums import sums_and_squares
 
 
 def sign(scale: jax.Array) -> jax.Array:
@@ -49,13 +50,14 @@ class BatchNorm(nn.Module):
         *,
         kernel: jax.Array | None = None,
         max_pool: Callable[[jax.Array], jax.Array] | None = None,
-    ) -> jax.Array:
+    ) -> jax.Array | Product:
         """Normalises over all axes but the last.
 
         Args:
           x: [B, ..., C]; B divisible by group_size.
           train: by the statistics of each group, not by the running ones.
-          kernel: [C, D]; normalise x @ kernel, as `pointwise` does. x is [B, H, W, C] then.
+          kernel: [C, D]; normalise x @ kernel, as `pointwise` does. x is [B, H, W, C] then, and
+            the result is yet to be computed by `pointwise.add`.
           max_pool: pool the result, given x of which channels have been multiplied by
             `sign(scale)`. As scaling and shifting keep the order then, x is pooled, and the
             rest has fewer pixels to do.
@@ -77,7 +79,7 @@ class BatchNorm(nn.Module):
         # The spatial axes stay apart: XLA's CPU backend is up to 18x slower on [G, N, C].
         grouped = x.astype(self.dtype).reshape(groups, x.shape[0] // groups, *x.shape[1:])
         if kernel is not None:
-            kernel = kernel.astype(self.dtype).astype(self._wide_dtype)
+            kernel = kernel.astype(wide(self.dtype))
         if train:
             mean, var, count = self._statistics(grouped, kernel)
             mean = mean if max_pool is None else mean * sign(scale)
@@ -96,32 +98,26 @@ class BatchNorm(nn.Module):
             pooled = jax.lax.optimization_barrier(max_pool(x.astype(self.dtype)))
             grouped = pooled.reshape(*grouped.shape[:2], *pooled.shape[1:])
             factor = factor * sign(scale)
-        if kernel is None:
-            per_group = (len(factor), *[1] * (x.ndim - 1), channels)
-            wide = grouped.astype(self._wide_dtype)
-            out = wide * factor.reshape(per_group) + shift.reshape(per_group)
-        else:
-            out = scaled_product(grouped, kernel, factor, shift)
+        if kernel is not None:
+            return Product(grouped, kernel, factor, shift)
+        per_group = (len(factor), *[1] * (x.ndim - 1), channels)
+        out = grouped.astype(wide(self.dtype)) * factor.reshape(per_group)
+        out += shift.reshape(per_group)
         return out.astype(self.dtype).reshape(x.shape[0], *out.shape[2:])
 
     def _statistics(
         self, grouped: jax.Array, kernel: jax.Array | None
     ) -> tuple[jax.Array, jax.Array, int]:
         """Mean and biased variance [G, C] of [G, N, ..., C], and the values behind each."""
-        axes = tuple(range(1, grouped.ndim - 1))
+        count = grouped.size // (len(grouped) * grouped.shape[-1])
         if kernel is None:
-            wide = grouped.astype(self._wide_dtype)
-            first, second = wide.mean(axes), jnp.square(wide).mean(axes)
+            sums = sums_and_squares(grouped.astype(wide(self.dtype)))
+            first, second = (part / count for part in sums)
         else:
             first, second = moments(grouped)
-        count = grouped.size // (len(grouped) * grouped.shape[-1])
         if self.axis_name and not self.group_size:
             first, second = jax.lax.pmean((first, second), self.axis_name)
             count *= jax.lax.axis_size(self.axis_name)
         if kernel is None:
             return first, jnp.maximum(second - jnp.square(first), 0), count
         return *product_statistics(first, second, kernel), count
-
-    @property
-    def _wide_dtype(self) -> Any:
-        return jnp.promote_types(jnp.float32, self.dtype)

@@ -1,15 +1,24 @@
-"""A 1x1 convolution whose batch statistics are known before it runs.
+"""1x1 convolutions whose batch statistics are known before they run.
 
 With y = x W for every pixel, mean(y) = mean(x) W and var(y) = diag(W' Cov(x) W): the moments of
 the narrow input give the statistics of the wide output. So normalisation, shortcut and ReLU join
 the convolution in one pass, the raw y is never written, and the backward pass, where the gradient
 of the scale is sum(W * dW), never reads it. It costs a second, small matrix product each way.
+
+As the scale is known it goes into the kernel, and two such convolutions that are added, as in the
+first block of a stage, are one product of their inputs side by side.
 """
 
-from functools import partial
+from collections.abc import Sequence
+from functools import partial, reduce
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+from imagenet_jax.models.dtypes import wide
+from imagenet_jax.models.platforms import TPU, choose
+from imagenet_jax.models.sums import cheap_sums, sums
 
 _matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
@@ -20,20 +29,29 @@ def moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
 
     The gradient of the latter has to be symmetric, as that of `product_statistics` is.
     """
-    second, first = product_and_sums(x, x)
+    first, second = cheap_sums(x), products((x,), x)[0]
     return first / x[0, ..., 0].size, second / x[0, ..., 0].size
 
 
-def product_and_sums(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """x' y [G, C, D] and the sums of y [G, D] over the pixels, in float32 at least.
+def products(xs: Sequence[jax.Array], y: jax.Array) -> tuple[jax.Array, ...]:
+    """x' y [G, C, D] over the pixels, in float32 at least, for each x [G, N, H, W, C].
 
     Args:
-      x: [G, N, H, W, C].
+      xs: the inputs, each with its C.
       y: [G, N, H, W, D].
     """
-    wide = jnp.promote_types(jnp.float32, x.dtype)
-    product = jnp.einsum("gnhwc,gnhwd->gcd", x, y, preferred_element_type=wide)
-    return product, y.sum((1, 2, 3), dtype=wide)
+    product = partial(jnp.einsum, "gnhwc,gnhwd->gcd", preferred_element_type=wide(y.dtype))
+    return tuple(product(x, y) for x in xs)
+
+
+def joined_products(xs: Sequence[jax.Array], y: jax.Array) -> tuple[jax.Array, ...]:
+    """The same as one product, which reads y once."""
+    return _apart(products((jnp.concatenate(xs, -1),), y)[0], [x.shape[-1] for x in xs], 1)
+
+
+def _apart(array: jax.Array, sizes: Sequence[int], axis: int) -> tuple[jax.Array, ...]:
+    ends = [sum(sizes[: number + 1]) for number in range(len(sizes) - 1)]
+    return tuple(jnp.split(array, ends, axis))
 
 
 def _moments_backward(x: jax.Array, gradient: tuple[jax.Array, jax.Array]) -> tuple[jax.Array]:
@@ -87,38 +105,65 @@ def _statistics_backward(
 product_statistics.defvjp(_statistics_forward, _statistics_backward)
 
 
-@jax.custom_vjp
-def scaled_product(
-    x: jax.Array, kernel: jax.Array, scale: jax.Array, shift: jax.Array
-) -> jax.Array:
-    """(x @ kernel) * scale + shift, [G, N, H, W, D] in x's dtype, for one scale per group.
+class Product(NamedTuple):
+    """x @ kernel * scale + shift, [G, N, H, W, D] in x's dtype, which `add` computes.
 
-    Args:
+    Attributes:
       x: [G, N, H, W, C].
       kernel: [C, D], float32 at least; multiplied in x's dtype.
       scale, shift: [G, D], as kernel.
     """
-    y = jnp.einsum("gnhwc,cd->gnhwd", x, kernel.astype(x.dtype), preferred_element_type=x.dtype)
-    scale, shift = (array[:, None, None, None, :] for array in (scale, shift))
-    return (y.astype(scale.dtype) * scale + shift).astype(x.dtype)
+
+    x: jax.Array
+    kernel: jax.Array
+    scale: jax.Array
+    shift: jax.Array
+
+
+def add(*parts: jax.Array | Product) -> jax.Array:
+    """The sum [B, H, W, D] of arrays of that shape and products with B = G N."""
+    arrays = [part for part in parts if not isinstance(part, Product)]
+    terms = [part for part in parts if isinstance(part, Product)]
+    if terms:
+        xs, kernels, scales, shifts = zip(*terms, strict=True)
+        out = _scaled_sum(xs, kernels, scales, sum(shifts))
+        arrays.insert(0, out.reshape(out.shape[0] * out.shape[1], *out.shape[2:]))
+    return reduce(jnp.add, arrays)
+
+
+Arrays = tuple[jax.Array, ...]
+
+
+@jax.custom_vjp
+def _scaled_sum(xs: Arrays, kernels: Arrays, scales: Arrays, shift: jax.Array) -> jax.Array:
+    """Sum of x @ kernel * scale, plus shift."""
+    x, kernel = jnp.concatenate(xs, -1), _scaled(kernels, scales, xs[0].dtype)
+    y = jnp.einsum("gnhwc,gcd->gnhwd", x, kernel, preferred_element_type=x.dtype)
+    return (y.astype(shift.dtype) + shift[:, None, None, None]).astype(x.dtype)
+
+
+def _scaled(kernels: Arrays, scales: Arrays, dtype: jnp.dtype) -> jax.Array:
+    parts = [kernel * scale[:, None] for kernel, scale in zip(kernels, scales, strict=True)]
+    return jnp.concatenate(parts, 1).astype(dtype)
 
 
 def _forward(
-    x: jax.Array, kernel: jax.Array, scale: jax.Array, shift: jax.Array
-) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-    return scaled_product(x, kernel, scale, shift), (x, kernel, scale)
+    xs: Arrays, kernels: Arrays, scales: Arrays, shift: jax.Array
+) -> tuple[jax.Array, tuple[Arrays, ...]]:
+    return _scaled_sum(xs, kernels, scales, shift), (xs, kernels, scales)
 
 
-def _backward(residuals: tuple[jax.Array, ...], gradient: jax.Array) -> tuple[jax.Array, ...]:
-    x, kernel, scale = residuals
-    outer, total = product_and_sums(x, gradient)
-    scaled = (kernel * scale[:, None, :]).astype(x.dtype)
+def _backward(residuals: tuple[Arrays, ...], gradient: jax.Array) -> tuple[Arrays | jax.Array, ...]:
+    xs, kernels, scales = residuals
+    kernel = _scaled(kernels, scales, gradient.dtype)
+    of_x = jnp.einsum("gnhwd,gcd->gnhwc", gradient, kernel, preferred_element_type=gradient.dtype)
+    outer = choose(TPU, joined_products, products, xs, gradient)
     return (
-        jnp.einsum("gnhwd,gcd->gnhwc", gradient, scaled, preferred_element_type=x.dtype),
-        (outer * scale[:, None, :]).sum(0),
-        (outer * kernel).sum(1),
-        total,
+        _apart(of_x, [x.shape[-1] for x in xs], -1),
+        tuple((part * s[:, None]).sum(0) for part, s in zip(outer, scales, strict=True)),
+        tuple((part * k).sum(1) for part, k in zip(outer, kernels, strict=True)),
+        sums(gradient),
     )
 
 
-scaled_product.defvjp(_forward, _backward)
+_scaled_sum.defvjp(_forward, _backward)

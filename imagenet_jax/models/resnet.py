@@ -12,6 +12,8 @@ import flax.linen as nn
 import jax
 
 from imagenet_jax.models.layers import Layers, global_avg_pool, max_pool
+from imagenet_jax.models.platforms import relu
+from imagenet_jax.models.pointwise import Product, add
 
 
 class BasicBlock(nn.Module):
@@ -32,7 +34,7 @@ class BasicBlock(nn.Module):
         y = nn.relu(layers.norm(name="bn1")(y, train))
         y = layers.conv(self.width, 3, name="conv2")(y)
         y = layers.norm(scale_init=self.last_scale, name="bn2")(y, train)
-        return nn.relu(y + _shortcut(self, x, y.shape, train))
+        return relu(add(y, _shortcut(self, x, train)))
 
 
 class Bottleneck(nn.Module):
@@ -56,15 +58,16 @@ class Bottleneck(nn.Module):
         y = nn.relu(layers.norm(name="bn2")(y, train))
         names = {"conv": "conv3", "norm": "bn3", "scale_init": self.last_scale}
         y = layers.pointwise_norm(self.width * self.expansion, y, train, **names)
-        return nn.relu(y + _shortcut(self, x, y.shape, train))
+        return relu(add(y, _shortcut(self, x, train)))
 
 
-def _shortcut(block: nn.Module, x: jax.Array, shape: Sequence[int], train: bool) -> jax.Array:
+def _shortcut(block: nn.Module, x: jax.Array, train: bool) -> jax.Array | Product:
     """The identity where shapes agree, else a strided 1x1 convolution (option B of the paper)."""
-    if x.shape == tuple(shape):
+    features, stride = block.width * block.expansion, block.stride
+    if stride == 1 and x.shape[-1] == features:
         return x
     names = {"conv": "downsample.0", "norm": "downsample.1"}
-    return block.layers.pointwise_norm(shape[-1], x, train, stride=block.stride, **names)
+    return block.layers.pointwise_norm(features, x, train, stride=stride, **names, store=True)
 
 
 class ResNet(nn.Module):

@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from imagenet_jax.models.attention import attention
-from imagenet_jax.models.layers import Layers, linear_rates, normal_02, wide
+from imagenet_jax.models.dtypes import wide
+from imagenet_jax.models.layers import Layers, linear_rates, normal_02
 
 
 class Attention(nn.Module):

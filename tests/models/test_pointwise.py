@@ -7,9 +7,12 @@ import pytest
 
 from imagenet_jax.models import create_model
 from imagenet_jax.models.pointwise import (
+    Product,
+    add,
+    joined_products,
     moments,
-    product_and_sums,
     product_statistics,
+    products,
 )
 
 
@@ -17,6 +20,17 @@ from imagenet_jax.models.pointwise import (
 def float64():
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(params=["cpu", "cuda", "tpu"])
+def platform(request, monkeypatch):
+    """Programs are lowered as for another platform, as far as the models choose by it."""
+
+    def platform_dependent(*args, default, **by_platform):
+        return by_platform.get(request.param, default)(*args)
+
+    monkeypatch.setattr(jax.lax, "platform_dependent", platform_dependent)
+    return request.param
 
 
 def train_pass(model, variables, x):
@@ -30,7 +44,7 @@ def train_pass(model, variables, x):
     return jax.jit(jax.value_and_grad(loss_fn, has_aux=True))(variables["params"])
 
 
-def test_fused_norm_changes_nothing_but_rounding():
+def test_fused_norm_changes_nothing_but_rounding(platform):
     """Logits, gradients and statistics in float64, with scales of both signs."""
     options = {"num_classes": 3, "dtype": jnp.float64, "width": 32, "stage_sizes": (1, 1)}
     plain, fused = (create_model("resnet50", **options, fused_norm=f) for f in (False, True))
@@ -78,9 +92,39 @@ def test_statistics_are_as_good_as_those_of_the_product(dtype):
     np.testing.assert_allclose(variance, exact, rtol=1e-4)
 
 
-def test_product_and_sums():
+@pytest.mark.parametrize("function", [products, joined_products])
+def test_products(function):
     random = np.random.default_rng(0)
-    x, y = random.normal(size=(2, 3, 4, 5, 6)), random.normal(size=(2, 3, 4, 5, 7))
-    product, sums = product_and_sums(jnp.asarray(x), jnp.asarray(y))
-    np.testing.assert_allclose(product, np.einsum("gnhwc,gnhwd->gcd", x, y))
-    np.testing.assert_allclose(sums, y.sum((1, 2, 3)))
+    xs = [random.normal(size=(2, 3, 4, 5, width)) for width in (6, 8, 1)]
+    y = random.normal(size=(2, 3, 4, 5, 7))
+    for x, product in zip(xs, function([*map(jnp.asarray, xs)], jnp.asarray(y)), strict=True):
+        np.testing.assert_allclose(product, np.einsum("gnhwc,gnhwd->gcd", x, y))
+
+
+def test_add():
+    random = np.random.default_rng(0)
+    array, shift = random.normal(size=(6, 4, 5, 7)), random.normal(size=(2, 7))
+    terms = [
+        [random.normal(size=size) for size in ((2, 3, 4, 5, width), (width, 7), (2, 7))]
+        for width in (6, 8)
+    ]
+    total = array + 2 * np.repeat(shift, 3, 0)[:, None, None]
+    for x, kernel, scale in terms:
+        total += (x @ kernel * scale[:, None, None, None]).reshape(6, 4, 5, 7)
+    np.testing.assert_allclose(add(*(Product(*term, shift) for term in terms), array), total)
+    np.testing.assert_array_equal(add(array, array), 2 * array)
+
+
+def test_the_scale_within_the_kernel_loses_nothing_in_bfloat16():
+    """Against the scale after the product, by the distance from the exact result."""
+    random = np.random.default_rng(0)
+    x = jnp.asarray(np.maximum(random.normal(0.3, 1, (1, 8, 14, 14, 64)), 0), jnp.bfloat16)
+    kernel = jnp.asarray(random.normal(size=(64, 256)) / 8, jnp.float32)
+    scale, shift = (jnp.asarray(random.normal(size=(1, 256)), jnp.float32) for _ in range(2))
+    exact = np.asarray(x, np.float64) @ np.asarray(kernel, np.float64) * scale + shift
+    after = (x @ kernel.astype(x.dtype)).astype(jnp.float32) * scale + shift
+    ours, plain = (
+        np.sqrt(np.square(np.asarray(out, np.float64).reshape(exact.shape) - exact).mean())
+        for out in (add(Product(x, kernel, scale, shift)), after.astype(x.dtype))
+    )
+    assert ours <= 1.1 * plain

@@ -63,12 +63,12 @@ def check_step(facts, hlo):
 def test_tpu_program(tpu):
     facts, hlo = tpu
     check_step(facts, hlo)
-    # libtpu 0.0.52, jax 0.10.2: 3 all-reduces, 85.0 M cycles, 21.9 GB of HBM, 2.9 GB temporaries.
+    # libtpu 0.0.52, jax 0.10.2: 3 all-reduces, 78.9 M cycles, 20.0 GB of HBM, 2.9 GB temporaries.
     # The flax example's step, in the same environment: 100, 108.0 M, 28.9 and 4.7.
     assert facts["all_reduces"] <= 3
-    assert facts["estimated_cycles"] <= 0.85 * 106.6e6
-    assert facts["hbm_bytes"] <= 0.85 * 28.85e9
-    assert facts["temporary_bytes"] < 3.3e9
+    assert facts["estimated_cycles"] <= 0.78 * 108.0e6
+    assert facts["hbm_bytes"] <= 0.75 * 28.85e9
+    assert facts["temporary_bytes"] < 3.1e9
     large = [op for op in facts["operations"] if op["bytes"] > 50e6]
     # What starts with "copy-start" brings data to scratch memory beside other work.
     moved = [op for op in large if op["kind"] in ("copy", "transpose", "reshape")]
@@ -89,12 +89,12 @@ def test_tpu_program_of_a_transformer(tmp_path):
 def test_gpu_program(gpu):
     facts, hlo = gpu
     check_step(facts, hlo)
-    # jax 0.10.2: 949 fusions, no copy, 2 all-reduces, 10.1 GB temporaries. The flax example's
+    # jax 0.10.2: 852 fusions, no copy, 2 all-reduces, 9.0 GB temporaries. The flax example's
     # step, in the same environment: 1,468, 1, 133 and 11.3.
-    assert facts["fusions"] <= 970
+    assert facts["fusions"] <= 0.6 * 1468
     assert facts["copies"] <= 5
     assert facts["all_reduces"] <= 3
-    assert facts["temporary_bytes"] <= 0.9 * 11.3e9
+    assert facts["temporary_bytes"] <= 0.85 * 11.3e9
 
 
 def test_a_step_that_does_not_fit_is_reported_beside_one_that_does(tmp_path):

@@ -11,6 +11,7 @@ first block of a stage, are one product of their inputs side by side.
 
 from collections.abc import Sequence
 from functools import partial, reduce
+from itertools import accumulate
 from typing import NamedTuple
 
 import jax
@@ -50,8 +51,7 @@ def joined_products(xs: Sequence[jax.Array], y: jax.Array) -> tuple[jax.Array, .
 
 
 def _apart(array: jax.Array, sizes: Sequence[int], axis: int) -> tuple[jax.Array, ...]:
-    ends = [sum(sizes[: number + 1]) for number in range(len(sizes) - 1)]
-    return tuple(jnp.split(array, ends, axis))
+    return tuple(jnp.split(array, list(accumulate(sizes))[:-1], axis))
 
 
 def _moments_backward(x: jax.Array, gradient: tuple[jax.Array, jax.Array]) -> tuple[jax.Array]:
@@ -110,7 +110,7 @@ class Product(NamedTuple):
 
     Attributes:
       x: [G, N, H, W, C].
-      kernel: [C, D], float32 at least; multiplied in x's dtype.
+      kernel: [C, D], float32 at least; with the scale in it, multiplied in x's dtype.
       scale, shift: [G, D], as kernel.
     """
 

@@ -226,21 +226,23 @@ def _costs(
 def _analysis(compiled: Any, module: Module, operations: list[Operation]) -> tuple[float, float]:
     """FLOPs and bytes accessed, in scratch memory too, by XLA's cost analysis.
 
-    It goes through a loop once; what the other trips cost is added by the shapes.
+    It goes through a loop once; what the other trips cost is added, for bytes in proportion to
+    what the shapes of the operations say.
     """
     analysis = compiled.cost_analysis() or {}
     flops = analysis.get("flops") or sum(
         operation.flops / operation.count for operation in operations
     )
     num_bytes = analysis.get("bytes accessed") or sum(op.bytes / op.count for op in operations)
-    repeated = {op.name: op for op in operations if op.count > 1}
+    named = {op.name: op for op in operations}
+    once = again = 0
     for instruction, times in module.main():
-        if instruction.name in repeated:
+        if instruction.name in named:
             shapes = [module.shapes.get(name, "") for name in instruction.operands]
             size = sum(shape_bytes(s, only_hbm=False) for s in (*shapes, instruction.shape))
-            num_bytes += (times - 1) * size
-            flops += (times - 1) / times * repeated[instruction.name].flops
-    return flops, num_bytes
+            once, again = once + size, again + (times - 1) * size
+            flops += (times - 1) / times * named[instruction.name].flops
+    return flops, num_bytes * (1 + again / once if once else 1)
 
 
 def jax_versions() -> dict[str, str]:

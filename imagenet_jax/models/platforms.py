@@ -21,19 +21,13 @@ def stored(platforms: tuple[str, ...], x: jax.Array) -> jax.Array:
     return choose(platforms, jax.lax.optimization_barrier, lambda x: x, x)
 
 
-@jax.custom_vjp
+@jax.custom_jvp
 def relu(x: jax.Array) -> jax.Array:
     """max(x, 0), of which a GPU keeps the result for the backward pass, and not x too."""
     return stored(GPU, jax.nn.relu(x))
 
 
-def _relu_forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    out = relu(x)
-    return out, out
-
-
-def _relu_backward(out: jax.Array, gradient: jax.Array) -> tuple[jax.Array]:
-    return (jax.lax.select(out > 0, gradient, jax.numpy.zeros_like(gradient)),)
-
-
-relu.defvjp(_relu_forward, _relu_backward)
+@relu.defjvp
+def _relu_jvp(primals: tuple, tangents: tuple) -> tuple:
+    out = relu(*primals)
+    return out, jax.lax.select(out > 0, tangents[0], jax.numpy.zeros_like(out))

@@ -24,3 +24,4 @@ def test_relu():
     value, pullback = jax.vjp(relu, x)
     np.testing.assert_array_equal(value, jax.nn.relu(x))
     np.testing.assert_array_equal(pullback(jnp.arange(1.0, 6))[0], [0, 0, 0, 4, 5])
+    np.testing.assert_array_equal(jax.jvp(relu, (x,), (x,))[1], jnp.maximum(x, 0))

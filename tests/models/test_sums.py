@@ -26,3 +26,10 @@ def test_gradient_of_sums_and_squares():
     _, pullback = jax.vjp(sums_and_squares, x)
     (ours,) = pullback((of_sum, of_square))
     np.testing.assert_allclose(ours, of_sum[:, None, None] + 2 * x, rtol=1e-6)
+
+
+def test_forward_mode():
+    x, tangent = (jax.random.normal(jax.random.key(k), (2, 3, 4, 5)) for k in (0, 1))
+    _, (of_sum, of_square) = jax.jvp(sums_and_squares, (x,), (tangent,))
+    np.testing.assert_allclose(of_sum, tangent.sum((1, 2)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(of_square, (2 * x * tangent).sum((1, 2)), rtol=1e-4, atol=1e-5)

@@ -17,6 +17,11 @@ def get_config():
     config.seed = 0
     config.batch_size = 1024
     config.duration = "90 epochs"
+    config.compiler_options = (  # docs/step-study.md has what they change
+        "TPU v4: xla_tpu_msa_inefficient_use_to_copy_ratio=1.5",
+        "TPU v5 lite: xla_tpu_scoped_vmem_limit_kib=32768",
+        "TPU v6 lite: xla_tpu_msa_inefficient_use_to_copy_ratio=1.5",
+    )
     config.model.name = "resnet50"
     config.model.stem = "imagenet"
     config.model.dtype = "bfloat16"

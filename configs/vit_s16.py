@@ -21,6 +21,9 @@ def get_config():
     config.accumulate = 2
     config.duration = "90 epochs"
     config.partitioner = "jit"
+    config.compiler_options = (  # docs/step-study.md has what it changes
+        "TPU v5 lite: xla_tpu_msa_inefficient_use_to_copy_ratio=2",
+    )
     config.model.name = "vit_s16"
     config.model.pool = "avg"
     config.model.dtype = "bfloat16"

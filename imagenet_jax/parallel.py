@@ -1,6 +1,8 @@
 """How a pure step becomes one compiled program over all devices of a mesh."""
 
-from collections.abc import Callable, Mapping
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -9,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
+from imagenet_jax.errors import ConfigError
 from imagenet_jax.sharding import DATA_AXIS, batch_sharding, batch_shards, replicated
 
 
@@ -53,6 +56,7 @@ def compile_step(
     partitioner: str,
     donate: bool,
     platform: str | None = None,
+    options: Sequence[str] = (),
 ) -> jax.stages.Compiled:
     """Compiles `step(first, batch, axis_name=...)` ahead of time for the devices of the mesh.
 
@@ -66,10 +70,14 @@ def compile_step(
         replicated first argument.
       donate: whether the first argument's memory is reused for the result.
       platform: to lower for, if the devices are described and not attached: "tpu" or "cuda".
+      options: config.compiler_options.
 
     Returns:
       The compiled program. It takes global arrays; of what it returns a state is spread as the
       one it takes, all else replicated.
+
+    Raises:
+      ConfigError: for an option that XLA does not know or a value that it does not take.
     """
     shardings = jax.tree.map(lambda leaf: leaf.sharding, first)
     results = replicated(mesh)
@@ -93,7 +101,31 @@ def compile_step(
         donate_argnums=(0,) if donate else (),
     )
     platforms = (platform,) if platform else None
-    return compiled.trace(first, batch).lower(lowering_platforms=platforms).compile()
+    lowered = compiled.trace(first, batch).lower(lowering_platforms=platforms)
+    chosen = compiler_options(options, mesh.devices.flat[0])
+    try:
+        return lowered.compile(compiler_options=chosen)
+    except jax.errors.JaxRuntimeError as error:
+        if re.search("No such compile option|While setting option|into flag", str(error)):
+            raise ConfigError(f"config.compiler_options = {tuple(options)!r}: {error}") from error
+        raise
+
+
+def compiler_options(
+    options: Sequence[str], device: jax.Device
+) -> dict[str, bool | int | float | str]:
+    """Names and values of those of config.compiler_options that count for a device."""
+    chosen = {}
+    for option in options:
+        kind, _, setting = option.rpartition(":")
+        name, _, value = setting.strip().partition("=")
+        platform = re.match("xla_(tpu|gpu|cpu)_|", name)[1]
+        if kind in ("", device.device_kind) and platform in (None, device.platform):
+            try:
+                chosen[name] = json.loads(value)  # true and false, numbers
+            except ValueError:
+                chosen[name] = value
+    return chosen
 
 
 def peak_bytes(compiled: jax.stages.Compiled) -> int:

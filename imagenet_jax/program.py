@@ -112,6 +112,7 @@ class Program:
             partitioner=self.config.partitioner,
             donate=donate,
             platform=self.platform,
+            options=self.config.compiler_options,
         )
 
 

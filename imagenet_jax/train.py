@@ -33,7 +33,7 @@ from imagenet_jax.watchdog import doing, watchdog
 from imagenet_jax.writers import plot_curves, replace_text, write_summary
 
 # What a run may be resumed with another value of: the numbers stay what they were.
-_ELASTIC = ("sharding", "partitioner", "hang_timeout")
+_ELASTIC = ("sharding", "partitioner", "compiler_options", "hang_timeout")
 
 
 def train(

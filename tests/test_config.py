@@ -36,6 +36,7 @@ def test_every_field_says_what_it_means(name):
         ("data.crop_area", "(0.25, 1)", (0.25, 1.0)),
         ("schedule.boundaries", "30 epochs,60 epochs", ("30 epochs", "60 epochs")),
         ("eval.every", "", ""),
+        ("compiler_options", "xla_a=1, TPU v4: xla_b=x", ("xla_a=1", "TPU v4: xla_b=x")),
     ],
 )
 def test_override_has_the_type_of_the_field(name, text, value):
@@ -76,6 +77,7 @@ def test_bad_override_names_field_value_and_what_is_right(name, text, message):
         ("data.crop_area", (0.5, 0.1), "0 < low <= high <= 1"),
         ("augment.std", (0.2, 0.0, 0.2), "three numbers above 0"),
         ("schedule.boundaries", ("30",), "durations"),
+        ("compiler_options", ("--xla_a=1",), "NAME=VALUE or DEVICE_KIND: NAME=VALUE"),
     ],
 )
 def test_impossible_value_names_what_is_allowed(name, value, message):

@@ -1,14 +1,17 @@
 """Sums over devices."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
 from imagenet_jax import parallel
-from imagenet_jax.sharding import DATA_AXIS, make_mesh
+from imagenet_jax.errors import ConfigError
+from imagenet_jax.sharding import DATA_AXIS, make_mesh, replicated
 
 
 @pytest.mark.parametrize("reduce", [parallel.all_reduce, parallel.all_reduce_vectors])
@@ -29,3 +32,51 @@ def test_all_reduce_sums_every_leaf(reduce):
     for ours, share in zip(jax.tree.leaves(sums), jax.tree.leaves(shares), strict=True):
         assert ours.dtype == share.dtype
         np.testing.assert_allclose(ours, share.sum(0), rtol=1e-5)
+
+
+def compiled(*options):
+    """A step whose operations XLA fuses, unless it is told not to."""
+    mesh = make_mesh()
+    first = jax.ShapeDtypeStruct((3,), jnp.float32, sharding=replicated(mesh))
+    return parallel.compile_step(
+        lambda first, batch: jnp.exp(first / 3 + 1).sum(),
+        first,
+        parallel.batch_shapes(8, 2),
+        mesh=mesh,
+        partitioner="jit",
+        donate=False,
+        options=options,
+    )
+
+
+def test_compiler_options_reach_xla():
+    fused, apart = compiled(), compiled("xla_disable_hlo_passes=fusion")
+    assert apart.as_text().count(" fusion(") > fused.as_text().count(" fusion(")
+
+
+@pytest.mark.parametrize(
+    ("kind", "platform", "chosen"),
+    [
+        ("TPU v5 lite", "tpu", {"xla_tpu_a": 2, "xla_d": "text"}),
+        ("TPU v5", "tpu", {"xla_tpu_a": 1, "xla_d": "text"}),
+        ("NVIDIA H200", "gpu", {"xla_gpu_b": 0.5, "xla_d": "text"}),
+        ("cpu", "cpu", {"xla_cpu_c": True, "xla_d": "text"}),
+    ],
+)
+def test_compiler_options_of_other_devices_do_not_count(kind, platform, chosen):
+    options = ("xla_tpu_a=1", "TPU v5 lite: xla_tpu_a=2", "xla_gpu_b=0.5", "xla_cpu_c=true")
+    device = SimpleNamespace(device_kind=kind, platform=platform)
+    assert parallel.compiler_options((*options, "xla_d=text"), device) == chosen
+    compiled("xla_tpu_scoped_vmem_limit_kib=32768", "other: xla_nonsense=1")
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("xla_cpu_nonsense=1", "config.compiler_options = .*No such compile option"),
+        ("xla_allow_excess_precision=maybe", "config.compiler_options = .*not a valid bool"),
+    ],
+)
+def test_compiler_options_that_xla_refuses(option, message):
+    with pytest.raises(ConfigError, match=message):
+        compiled(option)

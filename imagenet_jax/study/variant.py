@@ -12,7 +12,7 @@ import ml_collections
 
 from imagenet_jax.data import Split, open_split
 from imagenet_jax.models.cost import count_macs
-from imagenet_jax.parallel import peak_bytes
+from imagenet_jax.parallel import compiler_options, peak_bytes
 from imagenet_jax.program import Program, check_config, make_program
 from imagenet_jax.sharding import bytes_per_device, make_mesh
 from imagenet_jax.study.chips import collective_seconds
@@ -91,6 +91,9 @@ def study_variant(
         "model": config.model.name,
         "chip": hardware.chip.name,
         "capacity_bytes": hardware.chip.hbm_bytes,
+        "compiler_options": compiler_options(
+            config.compiler_options, hardware.mesh.devices.flat[0]
+        ),
     }
     start = time.perf_counter()
     try:

@@ -25,6 +25,8 @@ SMALL = (
 def result(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     arguments = (f"--workdir={folder}", f"--json={folder}/result.json", "--batch_per_device=2,4")
+    options = "xla_cpu_multi_thread_eigen=true,xla_tpu_scoped_vmem_limit_kib=32768"
+    arguments += (f"--config.compiler_options={options}",)
     assert launch.main([*SMALL, "--partitioner=shard_map", "--with_input", *arguments]) == 0
     return folder, json.loads((folder / "result.json").read_text())
 
@@ -41,6 +43,7 @@ def test_report(result):
         assert 0 < facts["collectives"]["all-reduce"]["bytes"] < 2 * parameters
         assert set(facts["collectives"]) == {"all-reduce"}
         assert facts["aliased_outputs"] > 50
+        assert facts["compiler_options"] == {"xla_cpu_multi_thread_eigen": True}
         measured = facts["measured"]
         assert measured["step_seconds"] > measured["dispatch_seconds"] > 0
         assert 0 <= measured["input_wait_fraction"] < 1

@@ -117,10 +117,9 @@ def compiler_options(
     """Names and values of those of config.compiler_options that count for a device."""
     chosen = {}
     for option in options:
-        kind, _, setting = option.rpartition(":")
-        name, _, value = setting.strip().partition("=")
+        kind, name, value = re.fullmatch(r"(?:([^:=]+): *)?(\w+)=(.+)", option).groups()
         platform = re.match("xla_(tpu|gpu|cpu)_|", name)[1]
-        if kind in ("", device.device_kind) and platform in (None, device.platform):
+        if kind in (None, device.device_kind) and platform in (None, device.platform):
             try:
                 chosen[name] = json.loads(value)  # true and false, numbers
             except ValueError:

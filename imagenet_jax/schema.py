@@ -67,7 +67,7 @@ SCHEMA: dict[str, Field] = {
         "xla_cpu_ count on that platform only, those after a kind of device on that kind only",
         "NAME=VALUE or DEVICE_KIND: NAME=VALUE each, as in "
         "('TPU v5 lite: xla_tpu_scoped_vmem_limit_kib=32768',)",
-        lambda v: all(re.fullmatch(r"([^:=]+: *)?[a-z]\w*=[^=]+", option) for option in v),
+        lambda v: all(re.fullmatch(r"([^:=]+: *)?[a-z]\w*=.+", option) for option in v),
     ),
     "model.name": Field("resnet50", "a name of the table of models"),
     "model.width": _number(0, "channels of the first stage; 0: the model's own", 0),

@@ -57,16 +57,16 @@ def test_compiler_options_reach_xla():
 @pytest.mark.parametrize(
     ("kind", "platform", "chosen"),
     [
-        ("TPU v5 lite", "tpu", {"xla_tpu_a": 2, "xla_d": "text"}),
-        ("TPU v5", "tpu", {"xla_tpu_a": 1, "xla_d": "text"}),
-        ("NVIDIA H200", "gpu", {"xla_gpu_b": 0.5, "xla_d": "text"}),
-        ("cpu", "cpu", {"xla_cpu_c": True, "xla_d": "text"}),
+        ("TPU v5 lite", "tpu", {"xla_tpu_a": 2, "xla_d": "a:b"}),
+        ("TPU v5", "tpu", {"xla_tpu_a": 1, "xla_d": "a:b"}),
+        ("NVIDIA H200", "gpu", {"xla_gpu_b": 0.5, "xla_d": "a:b"}),
+        ("cpu", "cpu", {"xla_cpu_c": True, "xla_d": "a:b"}),
     ],
 )
 def test_compiler_options_of_other_devices_do_not_count(kind, platform, chosen):
     options = ("xla_tpu_a=1", "TPU v5 lite: xla_tpu_a=2", "xla_gpu_b=0.5", "xla_cpu_c=true")
     device = SimpleNamespace(device_kind=kind, platform=platform)
-    assert parallel.compiler_options((*options, "xla_d=text"), device) == chosen
+    assert parallel.compiler_options((*options, "xla_d=a:b"), device) == chosen
     compiled("xla_tpu_scoped_vmem_limit_kib=32768", "other: xla_nonsense=1")
 
 

@@ -108,6 +108,7 @@ def test_a_step_that_does_not_fit_is_reported_beside_one_that_does(tmp_path):
     command = [sys.executable, "launch.py", "study", "--config=configs/resnet50.py"]
     command += ["--topology=v5e:2x2", "--partitioner=shard_map", "--config.model.name=resnet18"]
     command += ["--config.model.bn_group_size=0", "--batch_per_device=8,16384"]
+    command += ["--config.compiler_options="]  # the largest batch is told from 8 images
     command += [f"--workdir={tmp_path}", f"--json={result}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -22,11 +22,6 @@ def test_counts_are_the_same_integers_for_every_batch_size_and_device_count(test
     config.batch_size, config.duration, config.model.bn_group_size = 128, "40 steps", 16
     config.schedule.warmup, config.optim.learning_rate = "10 steps", 0.1
     config.log.tensorboard = False
-    # Not those of the other tests: much is computed.
-    config.compiler_options = (
-        "xla_backend_optimization_level=2",
-        "xla_llvm_disable_expensive_passes=false",
-    )
     expected = train(config, tmp_path)["eval"]
     assert expected["num_examples"] == 10000
     assert expected["correct_top1"] > 1500  # better than chance, so that there is something to lose

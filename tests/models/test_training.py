@@ -65,9 +65,6 @@ SMALL = {
     "swin": partial(swin.Swin, (2, 2), 32, drop_path=0.0, window=4),
 }
 SIZES = {"alexnet": 64, "inception": 96}
-# Their steps take longer than the compilation.
-WIDE = ("vgg", "inception", "googlenet")
-FAST = {"xla_backend_optimization_level": 2, "xla_llvm_disable_expensive_passes": False}
 RATES = {"alexnet": 3e-4, "squeezenet": 5e-4, "nfnet": 1e-3}
 
 
@@ -93,7 +90,7 @@ def test_eight_images_are_learnt_by_heart(name):
         # Its last ReLU would silence classes of such images for ever if they start below zero.
         params["classifier.1"]["bias"] += 1.0
 
-    @partial(jax.jit, compiler_options=FAST if name in WIDE else None)
+    @jax.jit
     def step(params, batch_stats, state):
         def loss_fn(params):
             given = {"params": params, "batch_stats": batch_stats}

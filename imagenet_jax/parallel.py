@@ -102,9 +102,8 @@ def compile_step(
     )
     platforms = (platform,) if platform else None
     lowered = compiled.trace(first, batch).lower(lowering_platforms=platforms)
-    chosen = compiler_options(options, mesh.devices.flat[0])
     try:
-        return lowered.compile(compiler_options=chosen)
+        return lowered.compile(compiler_options=compiler_options(options, mesh.devices.flat[0]))
     except jax.errors.JaxRuntimeError as error:
         if re.search("No such compile option|While setting option|into flag", str(error)):
             raise ConfigError(f"config.compiler_options = {tuple(options)!r}: {error}") from error

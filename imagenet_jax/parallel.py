@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from imagenet_jax.errors import ConfigError
+from imagenet_jax.schema import COMPILER_OPTION
 from imagenet_jax.sharding import DATA_AXIS, batch_sharding, batch_shards, replicated
 
 
@@ -116,7 +117,7 @@ def compiler_options(
     """Names and values of those of config.compiler_options that count for a device."""
     chosen = {}
     for option in options:
-        kind, name, value = re.fullmatch(r"(?:([^:=]+): *)?(\w+)=(.+)", option).groups()
+        kind, name, value = COMPILER_OPTION.fullmatch(option).groups()
         platform = re.match("xla_(tpu|gpu|cpu)_|", name)[1]
         if kind in (None, device.device_kind) and platform in (None, device.platform):
             try:

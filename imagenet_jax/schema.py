@@ -36,6 +36,13 @@ def _duration(default: str, meaning: str, empty: bool = False) -> Field:
     return Field(default, meaning, allowed, lambda v: (empty and v == "") or is_duration(v))
 
 
+def _range(default: tuple[float, float], meaning: str, most: float = math.inf) -> Field:
+    allowed = "two numbers, 0 < low <= high" + ("" if most == math.inf else f" <= {most:g}")
+    return Field(default, meaning, allowed, lambda v: len(v) == 2 and 0 < v[0] <= v[1] <= most)
+
+
+# Kind of device or None, name and value of one of config.compiler_options.
+COMPILER_OPTION = re.compile(r"(?:([^:=]+): *)?([a-z]\w*)=(.+)")
 _PART = r"(data_parallel|fsdp|tensor_parallel)(=[1-9]\d*)?"
 CROPS = ("center_crop", "resize_center_crop", "resize", "none")
 
@@ -67,7 +74,7 @@ SCHEMA: dict[str, Field] = {
         "xla_cpu_ count on that platform only, those after a kind of device on that kind only",
         "NAME=VALUE or DEVICE_KIND: NAME=VALUE each, as in "
         "('TPU v5 lite: xla_tpu_scoped_vmem_limit_kib=32768',)",
-        lambda v: all(re.fullmatch(r"([^:=]+: *)?[a-z]\w*=.+", option) for option in v),
+        lambda v: all(COMPILER_OPTION.fullmatch(option) for option in v),
     ),
     "model.name": Field("resnet50", "a name of the table of models"),
     "model.width": _number(0, "channels of the first stage; 0: the model's own", 0),
@@ -136,18 +143,10 @@ SCHEMA: dict[str, Field] = {
         ("random_resized_crop", *CROPS),
         "how training images get to image_size, on the host; see data/preprocess.py",
     ),
-    "data.crop_area": Field(
-        (0.08, 1.0),
-        "random_resized_crop: range of the share of the image's area",
-        "two numbers, 0 < low <= high <= 1",
-        lambda v: len(v) == 2 and 0 < v[0] <= v[1] <= 1,
+    "data.crop_area": _range(
+        (0.08, 1.0), "random_resized_crop: range of the share of the image's area", 1
     ),
-    "data.crop_ratio": Field(
-        (3 / 4, 4 / 3),
-        "random_resized_crop: range of width / height",
-        "two numbers, 0 < low <= high",
-        lambda v: len(v) == 2 and 0 < v[0] <= v[1],
-    ),
+    "data.crop_ratio": _range((3 / 4, 4 / 3), "random_resized_crop: range of width / height"),
     "data.eval_crop": _choice(
         "center_crop", CROPS, "how evaluation images get to image_size; see data/preprocess.py"
     ),
@@ -218,29 +217,14 @@ SCHEMA: dict[str, Field] = {
     "augment.grayscale": _number(0.0, "share of the training images made grey", 0, 1),
     "augment.solarize": _number(0.0, "share whose levels from 128 on are inverted", 0, 1),
     "augment.blur": _number(0.0, "share blurred by a Gaussian", 0, 1),
-    "augment.blur_sigma": Field(
-        (0.1, 2.0),
-        "range of the Gaussian's sigma in pixels",
-        "two numbers, 0 < low <= high",
-        lambda v: len(v) == 2 and 0 < v[0] <= v[1],
-    ),
+    "augment.blur_sigma": _range((0.1, 2.0), "range of the Gaussian's sigma in pixels"),
     "augment.noise": _number(0.0, "standard deviation of noise added to RGB in [0, 1]", 0),
     "augment.three_augment": Field(
         False, "grey, solarize or blur, one of them for each image (DeiT III)"
     ),
     "augment.erase": _number(0.0, "share of the training images with a box erased", 0, 1),
-    "augment.erase_area": Field(
-        (0.02, 0.33),
-        "range of the erased box's share of the image",
-        "two numbers, 0 < low <= high <= 1",
-        lambda v: len(v) == 2 and 0 < v[0] <= v[1] <= 1,
-    ),
-    "augment.erase_ratio": Field(
-        (0.3, 3.3),
-        "range of the erased box's height / width",
-        "two numbers, 0 < low <= high",
-        lambda v: len(v) == 2 and 0 < v[0] <= v[1],
-    ),
+    "augment.erase_area": _range((0.02, 0.33), "range of the erased box's share of the image", 1),
+    "augment.erase_ratio": _range((0.3, 3.3), "range of the erased box's height / width"),
     "augment.erase_mode": _choice(
         "zero", ("zero", "color", "pixel"), "the mean colour, one random colour, or noise"
     ),

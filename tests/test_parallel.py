@@ -1,4 +1,4 @@
-"""Sums over devices."""
+"""Sums over devices, and the options that a step is compiled with."""
 
 from functools import partial
 from types import SimpleNamespace
@@ -11,6 +11,7 @@ from jax.sharding import PartitionSpec
 
 from imagenet_jax import parallel
 from imagenet_jax.errors import ConfigError
+from imagenet_jax.program import make_program
 from imagenet_jax.sharding import DATA_AXIS, make_mesh, replicated
 
 
@@ -80,3 +81,11 @@ def test_compiler_options_of_other_devices_do_not_count(kind, platform, chosen):
 def test_compiler_options_that_xla_refuses(option, message):
     with pytest.raises(ConfigError, match=message):
         compiled(option)
+
+
+def test_both_steps_are_compiled_with_the_options_of_the_config(tiny_config):
+    tiny_config.compiler_options = ("xla_cpu_nonsense=1",)
+    program = make_program(tiny_config, make_mesh(), num_classes=10, num_examples=40)
+    for compile_step in (program.compile_train_step, program.compile_eval_step):
+        with pytest.raises(ConfigError, match="xla_cpu_nonsense"):
+            compile_step()

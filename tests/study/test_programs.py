@@ -64,11 +64,11 @@ def test_tpu_program(tpu):
     facts, hlo = tpu
     check_step(facts, hlo)
     # libtpu 0.0.52, jax 0.10.2: 3 all-reduces, 78.1 M cycles, 21.3 GB of HBM, 38.4 GB accessed,
-    # 2.9 GB temporaries. The flax example's step, in the same environment: 100, 108.0 M, 28.9,
+    # 2.9 GB temporaries. The flax example's step, in the same environment: 100, 110.2 M, 28.9,
     # 49.8 and 4.7.
     assert facts["all_reduces"] <= 3
-    assert facts["estimated_cycles"] <= 0.78 * 108.0e6
-    assert facts["hbm_bytes"] <= 0.78 * 28.85e9
+    assert facts["estimated_cycles"] <= 0.76 * 110.2e6
+    assert facts["hbm_bytes"] <= 0.75 * 28.85e9
     assert facts["bytes_accessed"] <= 0.82 * 49.8e9
     assert facts["temporary_bytes"] < 3.1e9
     large = [op for op in facts["operations"] if op["bytes"] > 50e6]
@@ -108,7 +108,7 @@ def test_a_step_that_does_not_fit_is_reported_beside_one_that_does(tmp_path):
     command = [sys.executable, "launch.py", "study", "--config=configs/resnet50.py"]
     command += ["--topology=v5e:2x2", "--partitioner=shard_map", "--config.model.name=resnet18"]
     command += ["--config.model.bn_group_size=0", "--batch_per_device=8,16384"]
-    command += ["--config.compiler_options="]  # the largest batch is told from 8 images
+    command += ["--config.compiler_options="]  # with them 8 images tell 0.3 of what XLA does
     command += [f"--workdir={tmp_path}", f"--json={result}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]

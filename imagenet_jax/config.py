@@ -124,10 +124,19 @@ def validate(config: ml_collections.ConfigDict) -> None:
         raise ConfigError(f"config lacks the fields {', '.join(missing)}; start from base_config()")
 
 
+def _mixes(config: ml_collections.ConfigDict) -> bool:
+    return bool(config.augment.mixup or config.augment.cutmix)
+
+
+def batch_unit(config: ml_collections.ConfigDict) -> int:
+    """Images by which a device's batch divides: whole micro-batches and whole norm groups."""
+    pair = 2 if _mixes(config) else 1
+    return config.accumulate * math.lcm(max(config.model.bn_group_size, 1), pair)
+
+
 def validate_batch(config: ml_collections.ConfigDict, num_devices: int) -> None:
     """Raises ConfigError unless every device gets whole micro-batches and whole norm groups."""
-    mixing = config.augment.mixup or config.augment.cutmix
-    unit = config.accumulate * math.lcm(max(config.model.bn_group_size, 1), 2 if mixing else 1)
+    mixing, unit = _mixes(config), batch_unit(config)
     if config.batch_size % (num_devices * unit) == 0:
         return
     parts = f"{num_devices} devices"

@@ -210,6 +210,7 @@ def run_study(args: argparse.Namespace, config: ml_collections.ConfigDict) -> di
         strong=args.strong,
         trace=args.trace,
         with_input=args.with_input,
+        largest_batch=args.largest_batch,
     )
 
 
@@ -243,6 +244,11 @@ def study_flags(parser: argparse.ArgumentParser) -> None:
     add("--strong", type=int, default=0, help="with --scaling: a global batch to be divided")
     add("--trace", action="store_true", help="on attached devices: keep a profile for TensorBoard")
     add("--with_input", action="store_true", help="on attached devices: run on the data, too")
+    add(
+        "--largest_batch",
+        action="store_true",
+        help="find the largest batch that fits by compiling some six more, to an eighth",
+    )
     add(
         "--compare",
         nargs=2,

@@ -31,6 +31,7 @@ def study(
     strong: int = 0,
     trace: bool = False,
     with_input: bool = False,
+    largest_batch: bool = False,
 ) -> dict[str, Any]:
     """Studies every combination; saves what it finds in workdir/study.
 
@@ -47,6 +48,7 @@ def study(
         and where several topologies of one kind are given, scaling.png is drawn.
       trace: on attached devices, also keep a profile of a few steps in NAME_trace.
       with_input: on attached devices, also run on the config's data, for the wait for input.
+      largest_batch: find it by compiling further batches, see `memory.largest_batch`.
 
     Returns:
       "variants": list of the facts of each, see `variant.Variant`; "versions"; "folder".
@@ -75,6 +77,7 @@ def study(
                     batch_per_device=batch,
                     trace=folder / f"{name}_trace" if trace else None,
                     with_input=with_input,
+                    search=largest_batch,
                 )
                 _save(variant, folder / name, hardware.chip)
                 found.append(variant.facts)

@@ -26,7 +26,7 @@ def _facts(variants: Sequence[dict[str, Any]]) -> str:
         "devices": lambda v: f"{v['num_devices']} x {v['chip']}",
         "compilation": lambda v: f"{v['compile_seconds']:.1f} s",
         "memory, of capacity": _memory,
-        "largest batch that fits": lambda v: f"about {v['largest_batch_per_device']:,}",
+        "largest batch that fits": _largest_batch,
         "temporary memory": lambda v: f"{v['temporary_bytes'] / 2**30:.2f} GiB",
         "program": lambda v: f"{v['generated_code_bytes'] / 1e6:.0f} MB",
         "GFLOPs per image": lambda v: f"{v['flops_per_image'] / 1e9:.2f}",
@@ -100,6 +100,11 @@ def _cell(show: Callable[[dict[str, Any]], str], facts: dict[str, Any]) -> str:
         if facts["fits"]:
             raise
         return "-"
+
+
+def _largest_batch(facts: dict[str, Any]) -> str:
+    about = "" if facts["largest_batch_compiled"] else "about "
+    return f"{about}{facts['largest_batch_per_device']:,}"
 
 
 def _memory(facts: dict[str, Any]) -> str:

@@ -1,8 +1,8 @@
 """Compiles the very step that `train` runs, for one way to run it, and takes down what it costs."""
 
 import dataclasses
-import re
 import time
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,16 @@ from typing import Any
 import jax
 import ml_collections
 
+from imagenet_jax.config import batch_unit
 from imagenet_jax.data import Split, open_split
 from imagenet_jax.models.cost import count_macs
-from imagenet_jax.parallel import compiler_options, peak_bytes
+from imagenet_jax.parallel import compiler_options
 from imagenet_jax.program import Program, check_config, make_program
-from imagenet_jax.sharding import bytes_per_device, make_mesh
+from imagenet_jax.sharding import make_mesh
 from imagenet_jax.study.chips import collective_seconds
 from imagenet_jax.study.hlo import Module, read_hlo, shape_bytes
 from imagenet_jax.study.measure import measure
+from imagenet_jax.study.memory import fit_step, largest_batch, memory_facts
 from imagenet_jax.study.operations import (
     Operation,
     by_layer,
@@ -66,6 +68,7 @@ def study_variant(
     batch_per_device: int,
     trace: Path | None = None,
     with_input: bool = False,
+    search: bool = False,
 ) -> Variant:
     """Compiles and reckons; on attached devices it also runs the step, see `measure.measure`.
 
@@ -76,13 +79,15 @@ def study_variant(
       batch_per_device: images a step on each device.
       trace: folder for a profile, on attached devices.
       with_input: run on the training data as well, on attached devices.
+      search: compile further batches for the largest that fits, see `memory.largest_batch`.
 
     Raises:
       ConfigError: for a config that `train` refuses.
       DataError: with_input, if the data set is not there.
     """
     split = open_split(config, train=True) if with_input else None
-    program = _program(config, hardware, partitioner, batch_per_device, split)
+    make = partial(_program, config, hardware, partitioner, split)
+    program = make(batch_per_device)
     facts = {
         "topology": hardware.name,
         "partitioner": partitioner,
@@ -96,18 +101,21 @@ def study_variant(
         ),
     }
     start = time.perf_counter()
-    try:
-        compiled = program.compile_train_step()
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        facts["compile_seconds"] = time.perf_counter() - start
-        return Variant(facts | _unfit(str(error), program, hardware), [], None, "")
+    fit = fit_step(program, hardware)
     facts["compile_seconds"] = time.perf_counter() - start
+    facts |= dict.fromkeys(FIGURES) | memory_facts(fit)
+    if search:
+        unit = batch_unit(config)
+        found = largest_batch(
+            fit, batch_per_device, unit, lambda batch: fit_step(make(batch), hardware)
+        )
+        facts |= {"largest_batch_per_device": found, "largest_batch_compiled": True}
+    compiled = fit.compiled
+    if compiled is None:
+        return Variant(facts, [], None, "")
     text = compiled.as_text()
     module = read_hlo(text)
     operations = list_operations(module, hardware.chip)
-    facts |= _memory(compiled, program, hardware)
     facts |= _costs(program, compiled, module, operations, hardware)
     if hardware.platform is None:
         facts["measured"] = measure(program, compiled, trace, split)
@@ -118,8 +126,8 @@ def _program(
     config: ml_collections.ConfigDict,
     hardware: Hardware,
     partitioner: str,
-    batch: int,
     split: Split | None,
+    batch: int,
 ) -> Program:
     """What `train` would compile there, if need be without opening the data."""
     if split:
@@ -142,45 +150,6 @@ def _program(
         num_examples=examples,
         platform=hardware.platform,
     )
-
-
-def _memory(compiled: Any, program: Program, hardware: Hardware) -> dict[str, Any]:
-    """Bytes of one device: of the state, while the step runs, and of the program."""
-    memory = compiled.memory_analysis()
-    peak = peak_bytes(compiled)
-    return {
-        "argument_bytes": memory.argument_size_in_bytes,
-        "temporary_bytes": memory.temp_size_in_bytes,
-        "aliased_bytes": memory.alias_size_in_bytes,
-        "generated_code_bytes": memory.generated_code_size_in_bytes,
-        "peak_bytes": peak,
-        "fits": peak <= hardware.chip.hbm_bytes,
-        "largest_batch_per_device": _largest_batch(
-            peak, memory.generated_code_size_in_bytes, program, hardware
-        ),
-    }
-
-
-def _largest_batch(peak: float, code: float, program: Program, hardware: Hardware) -> int:
-    """The batch that fits, if all but the state, a gradient and the program grows with it; XLA
-    may fit more by computing activations again."""
-    state = program.state_shapes()
-    fixed = code + bytes_per_device((state, state.params))
-    batch = program.config.batch_size // hardware.mesh.size
-    return max(0, int((hardware.chip.hbm_bytes - fixed) * batch // max(peak - fixed, 1)))
-
-
-def _unfit(error: str, program: Program, hardware: Hardware) -> dict[str, Any]:
-    """The facts of a step that XLA would not compile for lack of memory; None: not known."""
-    required = re.search(r"\(([\d.]+)([KMG])\) exceeds", error)
-    peak = None
-    if required:
-        peak = float(required[1]) * 2 ** {"K": 10, "M": 20, "G": 30}[required[2]]
-    return dict.fromkeys(FIGURES) | {
-        "peak_bytes": peak,
-        "fits": False,
-        "largest_batch_per_device": peak and _largest_batch(peak, 0, program, hardware),
-    }
 
 
 def _costs(

@@ -62,14 +62,21 @@ def start_job(arguments, *, devices, last=(), last_environment=None):
     ]
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The folder of a run in one process on one device."""
+    folder = tmp_path_factory.mktemp("alone")
+    finish(start([*LONG, f"--workdir={folder}"]))
+    return folder
+
+
+@pytest.mark.xdist_group("two_processes")
 @pytest.mark.parametrize("partitioner", ["jit", "shard_map"])
-def test_two_processes_of_four_devices_give_the_numbers_of_one_device(tmp_path, partitioner):
-    finish(start([*LONG, f"--workdir={tmp_path}/1"]))
-    arguments = [*LONG, f"--workdir={tmp_path}/2x4", f"--config.partitioner={partitioner}"]
-    job = start_job(arguments, devices=4)
-    for process in job:
+def test_two_processes_of_four_devices_give_the_numbers_of_one_device(tmp_path, alone, partitioner):
+    together = tmp_path / "2x4"
+    arguments = [*LONG, f"--workdir={together}", f"--config.partitioner={partitioner}"]
+    for process in start_job(arguments, devices=4):
         finish(process)
-    alone, together = tmp_path / "1", tmp_path / "2x4"
     assert len(losses(alone)) == 20
     np.testing.assert_allclose(losses(together), losses(alone), atol=1e-4)
     assert summary(together)["num_processes"] == 2
@@ -78,7 +85,9 @@ def test_two_processes_of_four_devices_give_the_numbers_of_one_device(tmp_path, 
         assert summary(together)["eval"][key] == summary(alone)["eval"][key]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_signal_to_one_of_two_processes_saves_and_stops_both(tmp_path, number):
     arguments = [*LONG, "--config.duration=5000 steps", f"--workdir={tmp_path}"]
     job = start_job(arguments, devices=1)
@@ -142,6 +151,7 @@ def test_write_that_fails_in_the_background_is_named_and_loses_nothing(tmp_path)
     assert summary(tmp_path)["step"] == 20
 
 
+@pytest.mark.slow
 def test_one_of_two_processes_that_cannot_write_any_more_ends_both_and_loses_nothing(tmp_path):
     """Its limit on file sizes is lowered once there is a checkpoint; then all goes on."""
     arguments = [*LONG, "--config.duration=100 steps", "--config.checkpoint.every=10 steps"]

@@ -1,6 +1,7 @@
 """Meshes, and steps whose state is spread over 8 virtual devices."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from test_step import curve
 
 from imagenet_jax import sharding
 from imagenet_jax.errors import ConfigError
+from imagenet_jax.models.table import MODELS
 from imagenet_jax.program import check_config, make_program
 
 
@@ -72,8 +74,9 @@ def test_slices_are_joined_along_the_axis_data_only():
 
 
 @pytest.fixture
-def vit_config(tiny_config):
-    """A ViT of width 96 with six heads, on images of four patches."""
+def vit_config(tiny_config, monkeypatch):
+    """A ViT of three blocks, width 96 and six heads, on images of four patches."""
+    monkeypatch.setitem(MODELS, "vit_s16", functools.partial(MODELS["vit_s16"], depth=3))
     tiny_config.model.name, tiny_config.model.stem, tiny_config.model.width = "vit_s16", "", 96
     tiny_config.model.bn_group_size = 0
     tiny_config.data.image_size = 32
@@ -81,6 +84,7 @@ def vit_config(tiny_config):
     return tiny_config
 
 
+@pytest.mark.xdist_group("spread_state")
 @pytest.mark.parametrize("text", ["fsdp", "fsdp=4"])
 def test_spread_state_gives_the_losses_of_one_device(tiny_config, text):
     tiny_config.model.width, tiny_config.ema_decay = 32, 0.9
@@ -92,6 +96,7 @@ def test_spread_state_gives_the_losses_of_one_device(tiny_config, text):
     np.testing.assert_allclose(*kernels, atol=1e-4)
 
 
+@pytest.mark.xdist_group("spread_transformer")
 @pytest.mark.parametrize(
     "text",
     [
@@ -117,7 +122,7 @@ def per_device_bytes(config):
 
 
 def test_a_device_holds_its_share_of_the_state(vit_config):
-    vit_config.model.width = 192
+    vit_config.model.width = 768  # so that the blocks are nearly all of it
     whole, whole_temporary = per_device_bytes(vit_config)
     shares = {
         "fsdp=2": 0.51,

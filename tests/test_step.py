@@ -1,26 +1,37 @@
 """The compiled step on 8 virtual devices: what it computes must not depend on how it is spread."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
 
 from imagenet_jax import parallel
+from imagenet_jax.config import from_json, to_json
 from imagenet_jax.data import open_split
 from imagenet_jax.program import make_program
 from imagenet_jax.sharding import make_mesh
 from imagenet_jax.state import state_sha256
 
 
-def curve(config, *, devices=8, steps=20):
-    """Training losses, and the last state."""
+@functools.lru_cache(maxsize=32)
+def compiled(config_json, devices):
+    """A program, and its step; tests that run the same one on a worker compile it once."""
+    config = from_json(config_json)
     mesh = make_mesh(config.sharding, jax.devices()[:devices])
     split = open_split(config, train=True)
     program = make_program(
         config, mesh, num_classes=split.num_classes, num_examples=split.num_examples
     )
-    train_step, state = program.compile_train_step(), program.init_state()
-    losses = []
-    for batch in split.train_batches(parallel.local_rows(mesh, config.batch_size), 0, steps):
+    return program, program.compile_train_step()
+
+
+def curve(config, *, devices=8, steps=20):
+    """Training losses, and the last state."""
+    program, train_step = compiled(to_json(config), devices)
+    mesh, state, losses = program.mesh, program.init_state(), []
+    rows = parallel.local_rows(mesh, config.batch_size)
+    for batch in open_split(config, train=True).train_batches(rows, 0, steps):
         state, sums = train_step(state, parallel.put_batch(batch, mesh))
         losses.append(float(sums["loss"]) / int(sums["count"]))
     return np.array(losses), state
@@ -38,6 +49,7 @@ def largest_difference(one, other):
     )
 
 
+@pytest.mark.xdist_group("eight_devices")
 @pytest.mark.parametrize("partitioner", ["jit", "shard_map", "pmap"])
 @pytest.mark.parametrize("bn_group_size", [0, 2])
 def test_eight_devices_give_the_numbers_of_one(tiny_config, partitioner, bn_group_size):
@@ -51,6 +63,7 @@ def test_eight_devices_give_the_numbers_of_one(tiny_config, partitioner, bn_grou
     assert largest_difference(start, alone_state) > 0.1  # it moved, so equality means something
 
 
+@pytest.mark.xdist_group("accumulated")
 @pytest.mark.parametrize("partitioner", ["jit", "shard_map", "pmap"])
 def test_accumulated_gradient_is_that_of_the_whole_batch(tiny_config, partitioner):
     # Two images at a time on a device: every norm group holds the same images either way.
@@ -68,6 +81,7 @@ def test_accumulated_gradient_is_that_of_the_whole_batch(tiny_config, partitione
     assert difference < 1e-3
 
 
+@pytest.mark.xdist_group("augmentation")
 @pytest.mark.parametrize("partitioner", ["jit", "shard_map"])
 @pytest.mark.parametrize("mix_per", ["pair", "batch"])
 def test_augmentation_does_not_depend_on_devices_and_micro_batches(
@@ -151,6 +165,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(tiny_config):
     assert state_sha256(curve(tiny_config, steps=3)[1]) != first
 
 
+@pytest.mark.xdist_group("dropout")
 @pytest.mark.parametrize(
     "partitioner", ["jit", pytest.param("shard_map", marks=pytest.mark.slow), "pmap"]
 )

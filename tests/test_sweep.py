@@ -111,7 +111,7 @@ def test_a_trial_that_fails_is_shown_and_the_others_count(tmp_path, capsys):
 def test_an_interrupted_sweep_goes_on_with_the_trial_it_left(tmp_path):
     flags = [*SHORT, f"--workdir={tmp_path}", "--grid", "seed=1,2", "--config.duration=300 steps"]
     command = [sys.executable, str(ROOT / "launch.py"), "sweep", *flags]
-    command += ["--config.log.every=1 steps"]
+    command += ["--config.log.every=1 steps", "--config.eval.every=100 steps"]
     first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + 120
     while not [*tmp_path.glob("trials/*/metrics.jsonl")] and time.monotonic() < deadline:

@@ -1,6 +1,6 @@
 """One process of a job: writes the rows that it loads of some steps' batches to a file.
 
-python one_process.py FOLDER START OUT.npz, in the environment that launch.py reads
+python one_process.py FOLDER OUT.npz START ..., in the environment that launch.py reads
 """
 
 import os
@@ -17,7 +17,7 @@ from imagenet_jax.sharding import make_mesh
 STEPS = 3
 
 
-def main(folder: str, start: int, out: str) -> None:
+def main(folder: str, out: str, *starts: str) -> None:
     if "JAX_COORDINATOR_ADDRESS" in os.environ:
         count, number = (int(os.environ[f"JAX_{key}"]) for key in ("NUM_PROCESSES", "PROCESS_ID"))
         jax.distributed.initialize(num_processes=count, process_id=number)
@@ -27,8 +27,9 @@ def main(folder: str, start: int, out: str) -> None:
     split, mesh = open_split(config, train=True), make_mesh()
     rows = local_rows(mesh, 8)
     arrays = {"rows": rows}
-    for step, batch in enumerate(split.train_batches(rows, start, start + STEPS)):
-        arrays |= {f"train {step} {name}": array for name, array in batch.items()}
+    for start in map(int, starts):
+        for step, batch in enumerate(split.train_batches(rows, start, start + STEPS), start):
+            arrays |= {f"train {step} {name}": array for name, array in batch.items()}
     evaluation = open_split(config, train=False)
     for step, batch in enumerate(evaluation.eval_batches(rows, 8)):
         arrays |= {f"eval {step} {name}": array for name, array in batch.items()}
@@ -36,4 +37,4 @@ def main(folder: str, start: int, out: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])
+    main(*sys.argv[1:])

@@ -71,7 +71,7 @@ def alone(tmp_path_factory):
 
 
 @pytest.mark.xdist_group("two_processes")
-@pytest.mark.parametrize("partitioner", ["jit", "shard_map"])
+@pytest.mark.parametrize("partitioner", ["jit", pytest.param("shard_map", marks=pytest.mark.slow)])
 def test_two_processes_of_four_devices_give_the_numbers_of_one_device(tmp_path, alone, partitioner):
     together = tmp_path / "2x4"
     arguments = [*LONG, f"--workdir={together}", f"--config.partitioner={partitioner}"]

@@ -82,12 +82,20 @@ def test_accumulated_gradient_is_that_of_the_whole_batch(tiny_config, partitione
 
 
 @pytest.mark.xdist_group("augmentation")
-@pytest.mark.parametrize("partitioner", ["jit", "shard_map"])
-@pytest.mark.parametrize("mix_per", ["pair", "batch"])
+@pytest.mark.parametrize(
+    ("mix_per", "partitioner"),
+    [
+        ("pair", "jit"),
+        ("batch", "shard_map"),
+        pytest.param("pair", "shard_map", marks=pytest.mark.slow),
+        pytest.param("batch", "jit", marks=pytest.mark.slow),
+    ],
+)
 def test_augmentation_does_not_depend_on_devices_and_micro_batches(
-    tiny_config, partitioner, mix_per
+    tiny_config, mix_per, partitioner
 ):
-    tiny_config.batch_size, tiny_config.model.bn_group_size = 32, 2
+    tiny_config.batch_size, tiny_config.data.image_size = 32, 32
+    tiny_config.model.update(name="lenet", stem="", width=0, bn_group_size=0)
     tiny_config.augment.mixup, tiny_config.augment.cutmix = 0.8, 1.0
     tiny_config.augment.mix_per = mix_per
     tiny_config.augment.erase, tiny_config.augment.brightness = 0.5, 0.4
@@ -167,7 +175,8 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(tiny_config):
 
 @pytest.mark.xdist_group("dropout")
 @pytest.mark.parametrize(
-    "partitioner", ["jit", pytest.param("shard_map", marks=pytest.mark.slow), "pmap"]
+    "partitioner",
+    ["jit", *(pytest.param(other, marks=pytest.mark.slow) for other in ("shard_map", "pmap"))],
 )
 def test_dropout_does_not_depend_on_the_devices(tiny_config, partitioner):
     tiny_config.model.update(name="squeezenet1_1", width=0, stem="", dropout=0.3)

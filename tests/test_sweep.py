@@ -85,6 +85,7 @@ def test_a_grid_over_seeds_ranks_by_the_mean(tmp_path, capsys):
     assert "holds another sweep" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_cross_validation_by_bayesian_search(tmp_path):
     flags = ["--bayes", "optim.learning_rate=1e-3..1:log", "--trials=2", "--folds=2"]
     result = run_sweep(tmp_path, *flags, "--config.data.fake_train_examples=41", "--parallel=2")

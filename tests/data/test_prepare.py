@@ -258,6 +258,7 @@ def test_a_split_without_a_readable_image_is_refused(tmp_path):
         prepare(f"folder:{tmp_path}/source", data_dir=str(tmp_path / "ds"), workers=1)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_with_the_missing_shards(tmp_path):
     """Real processes; killed once the first shards are there."""
     files = {f"train/c{k % 5}/{k}.png": encode(noise(64, 64, seed=k)) for k in range(3000)}

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,7 @@ def study(
     pictures (NAME_roofline.png, NAME_layers.png).
 
     Args:
-      config: of the training run.
-      workdir: folder of the run; need not exist.
+      config, workdir: of the training run; the folder need not exist.
       topologies: see `topology.find_hardware`; "" for the attached devices.
       partitioners: "jit", "shard_map", "pmap"; none: the config's.
       batches: images per device; none: the config's batch spread over the devices.
@@ -67,24 +67,28 @@ def study(
     for topology in topologies:
         hardware = find_hardware(topology)
         sizes = batches or [max(1, (strong or config.batch_size) // hardware.mesh.size)]
-        for partitioner in partitioners or [config.partitioner]:
-            for batch in sizes:
-                name = variant_name(topology, partitioner, batch)
-                variant = study_variant(
-                    config,
-                    hardware,
-                    partitioner=partitioner,
-                    batch_per_device=batch,
-                    trace=folder / f"{name}_trace" if trace else None,
-                    with_input=with_input,
-                    search=largest_batch,
-                )
-                _save(variant, folder / name, hardware.chip)
-                found.append(variant.facts)
-    fitting = [facts for facts in found if facts["predicted_step_seconds"] is not None]
-    if len({facts["num_devices"] for facts in fitting}) > 1:
-        plot_scaling(fitting, folder / "scaling.png")
+        for partitioner, batch in product(partitioners or [config.partitioner], sizes):
+            name = variant_name(topology, partitioner, batch)
+            variant = study_variant(
+                config,
+                hardware,
+                partitioner=partitioner,
+                batch_per_device=batch,
+                trace=folder / f"{name}_trace" if trace else None,
+                with_input=with_input,
+                search=largest_batch,
+            )
+            _save(variant, folder / name, hardware.chip)
+            found.append(variant.facts)
+    _draw_scaling(found, folder / "scaling.png")
     return {"variants": found, "versions": jax_versions(), "folder": str(folder)}
+
+
+def _draw_scaling(variants: Sequence[dict[str, Any]], path: Path) -> None:
+    """Of those that fit, if their numbers of devices differ."""
+    fitting = [facts for facts in variants if facts["predicted_step_seconds"] is not None]
+    if len({facts["num_devices"] for facts in fitting}) > 1:
+        plot_scaling(fitting, path)
 
 
 def _check_described(partitioners: Sequence[str], with_input: bool) -> None:

@@ -228,11 +228,11 @@ def test_transfer_guard_catches_a_host_array_in_the_loop(tiny_config, tmp_path, 
         train(tiny_config, tmp_path)
 
 
-def test_training_imports_no_tensorflow(tmp_path):
+def test_training_imports_no_tensorflow_and_no_sklearn(tmp_path):
     program = f"""
 import sys
 import imagenet_jax.train
-forbidden = {{"tensorflow", "clu", "tensorboard", "tensorflow_datasets"}}
+forbidden = {{"tensorflow", "clu", "tensorboard", "tensorflow_datasets", "sklearn"}}
 assert not forbidden & set(sys.modules), "import"
 import launch
 arguments = ("--config=configs/fake_data.py --workdir={tmp_path} --config.model.name=resnet8 "

@@ -247,7 +247,7 @@ def study_flags(parser: argparse.ArgumentParser) -> None:
     add(
         "--largest_batch",
         action="store_true",
-        help="find the largest batch that fits by compiling some six more, to an eighth",
+        help="find the largest batch that fits, to an eighth, by compiling further ones",
     )
     add(
         "--compare",

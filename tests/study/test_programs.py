@@ -101,6 +101,25 @@ def test_gpu_program(gpu):
     assert facts["temporary_bytes"] <= 0.85 * 11.3e9
 
 
+def test_a_step_that_does_not_fit_is_reported_beside_one_that_does(tmp_path):
+    if importlib.util.find_spec("libtpu") is None:
+        pytest.skip("libtpu is not installed")
+    result = tmp_path / "result.json"
+    command = [sys.executable, "launch.py", "study", "--config=configs/resnet50.py"]
+    command += ["--topology=v5e:2x2", "--partitioner=shard_map", "--config.model.name=resnet18"]
+    command += ["--config.model.bn_group_size=0", "--batch_per_device=8,16384"]
+    command += ["--config.compiler_options="]  # with them 8 images tell 0.3 of what XLA does
+    command += [f"--workdir={tmp_path}", f"--json={result}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "DOES NOT FIT" in done.stdout
+    small, large = json.loads(result.read_text())["variants"]
+    assert small["fits"] and not large["fits"] and set(small) >= set(large)
+    assert large["peak_bytes"] > large["capacity_bytes"] and large["flops"] is None
+    # Both tell the same largest batch, one from below and one from above.
+    assert 0.5 < small["largest_batch_per_device"] / large["largest_batch_per_device"] < 2
+
+
 def test_the_largest_batch_that_fits(tmp_path):
     """Found by compiling: it fits, and an eighth more does not, nor does it fail the study."""
     if importlib.util.find_spec("libtpu") is None:

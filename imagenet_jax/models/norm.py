@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from imagenet_jax.models.dtypes import wide
 from imagenet_jax.models.pointwise import Product, moments, product_statistics
-from imagenet_jax.models.sums import sums_and_squares
+from imagenet_jax.models.sums import scale_and_shift, sums_and_squares
 
 
 def sign(scale: jax.Array) -> jax.Array:
@@ -100,9 +100,7 @@ class BatchNorm(nn.Module):
             factor = factor * sign(scale)
         if kernel is not None:
             return Product(grouped, kernel, factor, shift)
-        per_group = (len(factor), *[1] * (x.ndim - 1), channels)
-        out = grouped.astype(wide(self.dtype)) * factor.reshape(per_group)
-        out += shift.reshape(per_group)
+        out = scale_and_shift(grouped.astype(wide(self.dtype)), factor, shift)
         return out.astype(self.dtype).reshape(x.shape[0], *out.shape[2:])
 
     def _statistics(
@@ -112,12 +110,12 @@ class BatchNorm(nn.Module):
         count = grouped.size // (len(grouped) * grouped.shape[-1])
         if kernel is None:
             sums = sums_and_squares(grouped.astype(wide(self.dtype)))
-            first, second = (part / count for part in sums)
         else:
-            first, second = moments(grouped)
+            sums = moments(grouped)
         if self.axis_name and not self.group_size:
-            first, second = jax.lax.pmean((first, second), self.axis_name)
+            sums = jax.lax.psum(sums, self.axis_name)
             count *= jax.lax.axis_size(self.axis_name)
-        if kernel is None:
-            return first, jnp.maximum(second - jnp.square(first), 0), count
-        return *product_statistics(first, second, kernel), count
+        if kernel is not None:
+            return *product_statistics(*sums, kernel, count), count
+        first, second = (part / count for part in sums)
+        return first, jnp.maximum(second - jnp.square(first), 0), count

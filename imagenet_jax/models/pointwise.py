@@ -19,19 +19,19 @@ import jax.numpy as jnp
 
 from imagenet_jax.models.dtypes import wide
 from imagenet_jax.models.platforms import TPU, choose
-from imagenet_jax.models.sums import cheap_sums, sums
+from imagenet_jax.models.sums import Arrays, cheap_sums, sums_with
 
 _matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
 
 @jax.custom_vjp
 def moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Mean [G, C] and E[x x'] [G, C, C] of the pixels of x [G, N, H, W, C], in float32 at least.
+    """Sums [G, C] of x and [G, C, C] of x x', over the pixels of x [G, N, H, W, C].
 
-    The gradient of the latter has to be symmetric, as that of `product_statistics` is.
+    In float32 at least. The gradient of the latter has to be symmetric, as that of
+    `product_statistics` is.
     """
-    first, second = cheap_sums(x), products((x,), x)[0]
-    return first / x[0, ..., 0].size, second / x[0, ..., 0].size
+    return cheap_sums(x), products((x,), x)[0]
 
 
 def products(xs: Sequence[jax.Array], y: jax.Array) -> tuple[jax.Array, ...]:
@@ -55,46 +55,49 @@ def _apart(array: jax.Array, sizes: Sequence[int], axis: int) -> tuple[jax.Array
 
 
 def _moments_backward(x: jax.Array, gradient: tuple[jax.Array, jax.Array]) -> tuple[jax.Array]:
-    first, second = (part / x[0, ..., 0].size for part in gradient)
+    first, second = gradient
     second = (2 * second).astype(x.dtype)
     product = jnp.einsum("gnhwd,gcd->gnhwc", x, second, preferred_element_type=x.dtype)
-    return ((product + first[:, None, None, None].astype(x.dtype)),)
+    return ((product + first[:, None, None, None]).astype(x.dtype),)
 
 
 moments.defvjp(lambda x: (moments(x), x), _moments_backward)
 
 
-@jax.custom_vjp
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
 def product_statistics(
-    mean: jax.Array, second: jax.Array, kernel: jax.Array
+    first: jax.Array, second: jax.Array, kernel: jax.Array, count: int
 ) -> tuple[jax.Array, jax.Array]:
     """Mean and biased variance [G, D] of x @ kernel, from the moments of x.
 
     Args:
-      mean, second: see `moments`.
+      first, second: see `moments`.
       kernel: [C, D].
+      count: of pixels that they sum up.
     """
-    return _statistics_forward(mean, second, kernel)[0]
+    return _statistics_forward(first, second, kernel, count)[0]
 
 
 def _statistics_forward(
-    mean: jax.Array, second: jax.Array, kernel: jax.Array
+    first: jax.Array, second: jax.Array, kernel: jax.Array, count: int
 ) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, ...]]:
-    covariance = second - mean[:, :, None] * mean[:, None, :]
-    product, mean_out = _matmul(covariance, kernel), _matmul(mean, kernel)
+    mean = first / count
+    covariance = second / count - mean[:, :, None] * mean[:, None, :]
+    product = _matmul(jnp.concatenate([covariance, mean[:, None]], 1), kernel)
+    product, mean_out = product[:, :-1], product[:, -1]
     variance = (kernel * product).sum(1)
     return (mean_out, jnp.maximum(variance, 0)), (mean, kernel, product, mean_out, variance)
 
 
 def _statistics_backward(
-    residuals: tuple[jax.Array, ...], gradient: tuple[jax.Array, jax.Array]
+    count: int, residuals: tuple[jax.Array, ...], gradient: tuple[jax.Array, jax.Array]
 ) -> tuple[jax.Array, ...]:
     """By the symmetry of the covariance, without another product with it."""
     mean, kernel, product, mean_out, variance = residuals
     of_mean, of_variance = gradient
     of_variance = jnp.where(variance > 0, of_variance, 0)
-    weighted = kernel * of_variance[:, None]
-    shifted = of_mean - 2 * of_variance * mean_out
+    weighted = kernel * (of_variance / count)[:, None]
+    shifted = (of_mean - 2 * of_variance * mean_out) / count
     return (
         (kernel * shifted[:, None]).sum(2),
         _matmul(weighted, kernel.T),
@@ -131,9 +134,6 @@ def add(*parts: jax.Array | Product) -> jax.Array:
     return reduce(jnp.add, arrays)
 
 
-Arrays = tuple[jax.Array, ...]
-
-
 @jax.custom_vjp
 def _scaled_sum(xs: Arrays, kernels: Arrays, scales: Arrays, shift: jax.Array) -> jax.Array:
     """Sum of x @ kernel * scale, plus shift."""
@@ -158,11 +158,13 @@ def _backward(residuals: tuple[Arrays, ...], gradient: jax.Array) -> tuple[Array
     kernel = _scaled(kernels, scales, gradient.dtype)
     of_x = jnp.einsum("gnhwd,gcd->gnhwc", gradient, kernel, preferred_element_type=gradient.dtype)
     outer = choose(TPU, joined_products, products, xs, gradient)
+    weighted = [part * kernel for part, kernel in zip(outer, kernels, strict=True)]
+    of_shift, *of_scales = sums_with(gradient, *weighted)
     return (
         _apart(of_x, [x.shape[-1] for x in xs], -1),
         tuple((part * s[:, None]).sum(0) for part, s in zip(outer, scales, strict=True)),
-        tuple((part * k).sum(1) for part, k in zip(outer, kernels, strict=True)),
-        sums(gradient),
+        tuple(of_scales),
+        of_shift,
     )
 
 

@@ -7,7 +7,8 @@
 
 `flax`: the ResNet-50 and the train_step of Flax's ImageNet example, unchanged, in bfloat16.
 `big_vision`: the ViT-S/16 of configs/vit_s16_i1k.py with the update of its train.py, less what that
-only logs; needs einops. --dtype=float32, its default, is what the published run had.
+only logs; needs einops. --dtype=float32, its default, is what the published run had;
+--no-mixup compiles it without, as `--config.augment.mixup=0` ours.
 
 Both through shard_map with a mapped axis, as pmap takes no described devices. Compare with
 `python launch.py study --config=configs/resnet50.py` (or vit_s16.py) `--topology=v5e:2x2
@@ -64,7 +65,7 @@ def flax_example(checkout: str, count: int, dtype: str) -> Peer:
     return partial(train.train_step, learning_rate_fn=rate), state, batch
 
 
-def big_vision(checkout: str, count: int, dtype: str) -> Peer:
+def big_vision(checkout: str, count: int, dtype: str, mixup: bool) -> Peer:
     """Its step, state, and a batch of `count` images."""
     sys.path.insert(0, checkout)
     from big_vision import utils
@@ -91,7 +92,9 @@ def big_vision(checkout: str, count: int, dtype: str) -> Peer:
         rng, mix, dropout = jax.random.split(state["rng"], 3)
         share = jax.random.beta(mix, 0.2, 0.2)
         share = jnp.maximum(share, 1 - share)
-        mixed = jax.tree.map(lambda x: share * x + (1 - share) * jnp.roll(x, 1, 0), batch)
+        mixed = batch
+        if mixup:
+            mixed = jax.tree.map(lambda x: share * x + (1 - share) * jnp.roll(x, 1, 0), batch)
 
         def loss_fn(params: Any) -> jax.Array:
             rngs = {"dropout": dropout}
@@ -162,10 +165,11 @@ def main() -> None:
     parser.add_argument("--topology", default="v5e:2x2")
     parser.add_argument("--batch", type=int, default=128, help="images per device")
     parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"])
+    parser.add_argument("--mixup", action=argparse.BooleanOptionalAction, default=True)
     args = parser.parse_args()
     prepare_compilers([args.topology])
     hardware = find_hardware(args.topology)
-    make = {"flax": flax_example, "big_vision": big_vision}[args.peer]
+    make = {"flax": flax_example, "big_vision": partial(big_vision, mixup=args.mixup)}[args.peer]
     peer = make(args.checkout, args.batch * hardware.mesh.size, args.dtype)
     print(json.dumps(reckon(peer, hardware, args.batch), indent=2))
 

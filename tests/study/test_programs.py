@@ -82,20 +82,20 @@ def test_tpu_program_of_a_transformer(tmp_path):
         pytest.skip("libtpu is not installed")
     facts, _ = study(tmp_path, "v5e:2x2", "--batch_per_device=128", config="vit_s16")
     assert facts["fits"] and facts["all_reduces"] <= 3
-    # 71.8 M cycles, 7.6 GB of HBM, 53.8 GB accessed; big_vision's step, in the same environment:
+    # 75.6 M cycles, 10.1 GB of HBM, 48.7 GB accessed; big_vision's step, in the same environment:
     # 112.3 M, 20.3 and 67.4.
-    assert facts["estimated_cycles"] <= 0.8 * 112.3e6
+    assert facts["estimated_cycles"] <= 0.7 * 112.3e6
     assert facts["hbm_bytes"] <= 0.5 * 20.3e9
-    assert facts["bytes_accessed"] <= 0.8 * 67.4e9
+    assert facts["bytes_accessed"] <= 0.75 * 67.4e9
     assert facts["copies"] <= 65  # heads change their layout on the way to the products
 
 
 def test_gpu_program(gpu):
     facts, hlo = gpu
     check_step(facts, hlo)
-    # jax 0.10.2: 852 fusions, no copy, 2 all-reduces, 9.0 GB temporaries. The flax example's
+    # jax 0.10.2: 774 fusions, no copy, 2 all-reduces, 9.0 GB temporaries. The flax example's
     # step, in the same environment: 1,468, 1, 133 and 11.3.
-    assert facts["fusions"] <= 0.6 * 1468
+    assert facts["fusions"] <= 0.55 * 1468
     assert facts["copies"] <= 5
     assert facts["all_reduces"] <= 3
     assert facts["temporary_bytes"] <= 0.85 * 11.3e9

@@ -10,7 +10,8 @@
 only logs; needs einops. --dtype=float32, its default, is what the published run had;
 --no-mixup compiles it without, as `--config.augment.mixup=0` ours.
 
-Both through shard_map with a mapped axis, as pmap takes no described devices. Compare with
+Both through shard_map with a mapped axis, as pmap takes no described devices; --partitioner=jit
+compiles them as one program for the global batch, without their means over the axis. Compare with
 `python launch.py study --config=configs/resnet50.py` (or vit_s16.py) `--topology=v5e:2x2
 --partitioner=shard_map --batch_per_device=128`.
 """
@@ -24,6 +25,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -117,18 +119,35 @@ def big_vision(checkout: str, count: int, dtype: str, mixup: bool) -> Peer:
     return step, jax.eval_shape(init), batch
 
 
-def reckon(peer: Peer, hardware: Hardware, batch_per_device: int) -> dict[str, Any]:
-    """Compiles the step of a peer; facts as in `study.variant`."""
-    function, state, batch = peer
-    types = hardware.mesh.axis_types[:1]
-    mesh = jax.sharding.Mesh(hardware.mesh.devices.reshape(-1), (AXIS,), axis_types=types)
-    spread = jax.shard_map(
-        function,
+def over_devices(step: Callable[..., Any], mesh: jax.sharding.Mesh) -> Callable[..., Any]:
+    """One device's share of a step on each."""
+    return jax.shard_map(
+        step,
         mesh=mesh,
         in_specs=(PartitionSpec(), PartitionSpec(AXIS)),
         out_specs=PartitionSpec(),
         check_vma=False,
     )
+
+
+def whole_batch(step: Callable[..., Any]) -> Callable[..., Any]:
+    """A step of the global batch, which needs no means over devices."""
+
+    def whole(*args: Any) -> Any:
+        with mock.patch.object(jax.lax, "pmean", lambda tree, *_, **__: tree):
+            return step(*args)
+
+    return whole
+
+
+def reckon(
+    peer: Peer, hardware: Hardware, batch_per_device: int, partitioner: str
+) -> dict[str, Any]:
+    """Compiles the step of a peer; facts as in `study.variant`."""
+    function, state, batch = peer
+    types = hardware.mesh.axis_types[:1]
+    mesh = jax.sharding.Mesh(hardware.mesh.devices.reshape(-1), (AXIS,), axis_types=types)
+    spread = whole_batch(function) if partitioner == "jit" else over_devices(function, mesh)
     whole, rows = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(AXIS))
     step = jax.jit(spread, in_shardings=(whole, rows), out_shardings=whole)
     start = time.perf_counter()
@@ -144,6 +163,7 @@ def reckon(peer: Peer, hardware: Hardware, batch_per_device: int) -> dict[str, A
     predicted += collective_seconds(hardware.chip, "all-reduce", size, mesh.size)
     return {
         "topology": hardware.name,
+        "partitioner": partitioner,
         "batch_per_device": batch_per_device,
         "compile_seconds": seconds,
         "estimated_cycles": sum(instruction.cycles * times for instruction, times in running),
@@ -165,13 +185,14 @@ def main() -> None:
     parser.add_argument("--topology", default="v5e:2x2")
     parser.add_argument("--batch", type=int, default=128, help="images per device")
     parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"])
+    parser.add_argument("--partitioner", default="shard_map", choices=["shard_map", "jit"])
     parser.add_argument("--mixup", action=argparse.BooleanOptionalAction, default=True)
     args = parser.parse_args()
     prepare_compilers([args.topology])
     hardware = find_hardware(args.topology)
     make = {"flax": flax_example, "big_vision": partial(big_vision, mixup=args.mixup)}[args.peer]
     peer = make(args.checkout, args.batch * hardware.mesh.size, args.dtype)
-    print(json.dumps(reckon(peer, hardware, args.batch), indent=2))
+    print(json.dumps(reckon(peer, hardware, args.batch, args.partitioner), indent=2))
 
 
 if __name__ == "__main__":

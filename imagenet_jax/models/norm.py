@@ -99,9 +99,14 @@ class BatchNorm(nn.Module):
             grouped = pooled.reshape(*grouped.shape[:2], *pooled.shape[1:])
             factor = factor * sign(scale)
         if kernel is not None:
-            return Product(grouped, kernel, factor, shift)
+            return Product(grouped, kernel, factor, shift, self._local)
         out = scale_and_shift(grouped.astype(wide(self.dtype)), factor, shift)
         return out.astype(self.dtype).reshape(x.shape[0], *out.shape[2:])
+
+    @property
+    def _local(self) -> bool:
+        """Whether a device holds whole groups, or its share of them as a program of its own."""
+        return bool(self.group_size or self.axis_name)
 
     def _statistics(
         self, grouped: jax.Array, kernel: jax.Array | None
@@ -116,6 +121,6 @@ class BatchNorm(nn.Module):
             sums = jax.lax.psum(sums, self.axis_name)
             count *= jax.lax.axis_size(self.axis_name)
         if kernel is not None:
-            return *product_statistics(*sums, kernel, count), count
+            return *product_statistics(*sums, kernel, count, self._local), count
         first, second = (part / count for part in sums)
         return first, jnp.maximum(second - jnp.square(first), 0), count

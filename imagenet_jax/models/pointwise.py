@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from imagenet_jax.models.dtypes import wide
-from imagenet_jax.models.platforms import TPU, choose
+from imagenet_jax.models.platforms import GPU, TPU, choose
 from imagenet_jax.models.sums import Arrays, cheap_sums, sums_with
 
 _matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
@@ -64,9 +64,9 @@ def _moments_backward(x: jax.Array, gradient: tuple[jax.Array, jax.Array]) -> tu
 moments.defvjp(lambda x: (moments(x), x), _moments_backward)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3,))
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def product_statistics(
-    first: jax.Array, second: jax.Array, kernel: jax.Array, count: int
+    first: jax.Array, second: jax.Array, kernel: jax.Array, count: int, local: bool = False
 ) -> tuple[jax.Array, jax.Array]:
     """Mean and biased variance [G, D] of x @ kernel, from the moments of x.
 
@@ -74,23 +74,37 @@ def product_statistics(
       first, second: see `moments`.
       kernel: [C, D].
       count: of pixels that they sum up.
+      local: whether the program is one device's, or its groups are: XLA's partitioner would move
+        the parts of what is joined between devices.
     """
-    return _statistics_forward(first, second, kernel, count)[0]
+    return _statistics_forward(first, second, kernel, count, local)[0]
 
 
 def _statistics_forward(
-    first: jax.Array, second: jax.Array, kernel: jax.Array, count: int
+    first: jax.Array, second: jax.Array, kernel: jax.Array, count: int, local: bool
 ) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, ...]]:
     mean = first / count
     covariance = second / count - mean[:, :, None] * mean[:, None, :]
-    product = _matmul(jnp.concatenate([covariance, mean[:, None]], 1), kernel)
-    product, mean_out = product[:, :-1], product[:, -1]
+    platforms = GPU if local else ()
+    product, mean_out = choose(platforms, _one_product, _two_products, covariance, mean, kernel)
     variance = (kernel * product).sum(1)
     return (mean_out, jnp.maximum(variance, 0)), (mean, kernel, product, mean_out, variance)
 
 
+def _one_product(covariance: jax.Array, mean: jax.Array, kernel: jax.Array) -> Arrays:
+    product = _matmul(jnp.concatenate([covariance, mean[:, None]], 1), kernel)
+    return product[:, :-1], product[:, -1]
+
+
+def _two_products(covariance: jax.Array, mean: jax.Array, kernel: jax.Array) -> Arrays:
+    return _matmul(covariance, kernel), _matmul(mean, kernel)
+
+
 def _statistics_backward(
-    count: int, residuals: tuple[jax.Array, ...], gradient: tuple[jax.Array, jax.Array]
+    count: int,
+    local: bool,
+    residuals: tuple[jax.Array, ...],
+    gradient: tuple[jax.Array, jax.Array],
 ) -> tuple[jax.Array, ...]:
     """By the symmetry of the covariance, without another product with it."""
     mean, kernel, product, mean_out, variance = residuals
@@ -115,12 +129,14 @@ class Product(NamedTuple):
       x: [G, N, H, W, C].
       kernel: [C, D], float32 at least; with the scale in it, multiplied in x's dtype.
       scale, shift: [G, D], as kernel.
+      local: see `product_statistics`.
     """
 
     x: jax.Array
     kernel: jax.Array
     scale: jax.Array
     shift: jax.Array
+    local: bool = False
 
 
 def add(*parts: jax.Array | Product) -> jax.Array:
@@ -128,14 +144,16 @@ def add(*parts: jax.Array | Product) -> jax.Array:
     arrays = [part for part in parts if not isinstance(part, Product)]
     terms = [part for part in parts if isinstance(part, Product)]
     if terms:
-        xs, kernels, scales, shifts = zip(*terms, strict=True)
-        out = _scaled_sum(xs, kernels, scales, sum(shifts))
+        xs, kernels, scales, shifts, local = zip(*terms, strict=True)
+        out = _scaled_sum(xs, kernels, scales, sum(shifts), all(local))
         arrays.insert(0, out.reshape(out.shape[0] * out.shape[1], *out.shape[2:]))
     return reduce(jnp.add, arrays)
 
 
-@jax.custom_vjp
-def _scaled_sum(xs: Arrays, kernels: Arrays, scales: Arrays, shift: jax.Array) -> jax.Array:
+@partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _scaled_sum(
+    xs: Arrays, kernels: Arrays, scales: Arrays, shift: jax.Array, local: bool
+) -> jax.Array:
     """Sum of x @ kernel * scale, plus shift."""
     x, kernel = jnp.concatenate(xs, -1), _scaled(kernels, scales, xs[0].dtype)
     y = jnp.einsum("gnhwc,gcd->gnhwd", x, kernel, preferred_element_type=x.dtype)
@@ -148,18 +166,20 @@ def _scaled(kernels: Arrays, scales: Arrays, dtype: jnp.dtype) -> jax.Array:
 
 
 def _forward(
-    xs: Arrays, kernels: Arrays, scales: Arrays, shift: jax.Array
+    xs: Arrays, kernels: Arrays, scales: Arrays, shift: jax.Array, local: bool
 ) -> tuple[jax.Array, tuple[Arrays, ...]]:
-    return _scaled_sum(xs, kernels, scales, shift), (xs, kernels, scales)
+    return _scaled_sum(xs, kernels, scales, shift, local), (xs, kernels, scales)
 
 
-def _backward(residuals: tuple[Arrays, ...], gradient: jax.Array) -> tuple[Arrays | jax.Array, ...]:
+def _backward(
+    local: bool, residuals: tuple[Arrays, ...], gradient: jax.Array
+) -> tuple[Arrays | jax.Array, ...]:
     xs, kernels, scales = residuals
     kernel = _scaled(kernels, scales, gradient.dtype)
     of_x = jnp.einsum("gnhwd,gcd->gnhwc", gradient, kernel, preferred_element_type=gradient.dtype)
     outer = choose(TPU, joined_products, products, xs, gradient)
     weighted = [part * kernel for part, kernel in zip(outer, kernels, strict=True)]
-    of_shift, *of_scales = sums_with(gradient, *weighted)
+    of_shift, *of_scales = sums_with(gradient, *weighted, local=local)
     return (
         _apart(of_x, [x.shape[-1] for x in xs], -1),
         tuple((part * s[:, None]).sum(0) for part, s in zip(outer, scales, strict=True)),

@@ -48,8 +48,11 @@ def joint_sums(*parts: jax.Array) -> Arrays:
     return tuple(jax.lax.reduce(even, zeros, partial(jax.tree.map, jnp.add), (1,)))
 
 
-def sums_with(x: jax.Array, *parts: jax.Array) -> Arrays:
-    """[G, C]: the sums of x, and those of each [G, K, C] over its K."""
+def sums_with(x: jax.Array, *parts: jax.Array, local: bool) -> Arrays:
+    """[G, C]: the sums of x, and those of each [G, K, C] over its K.
+
+    `local` says whether a device holds all pixels of a group, so that they can be summed jointly.
+    """
 
     def joint(x: jax.Array, *parts: jax.Array) -> Arrays:
         return joint_sums(partial_sums(x), *parts)
@@ -57,7 +60,7 @@ def sums_with(x: jax.Array, *parts: jax.Array) -> Arrays:
     def apart(x: jax.Array, *parts: jax.Array) -> Arrays:
         return sums(x), *(part.sum(1) for part in parts)
 
-    return choose(GPU, joint, apart, x, *parts)
+    return choose(GPU if local else (), joint, apart, x, *parts)
 
 
 def _stages(shape: tuple[int, ...]) -> tuple[int, int]:

@@ -47,6 +47,7 @@ def train_pass(model, variables, x):
 def test_fused_norm_changes_nothing_but_rounding(platform):
     """Logits, gradients and statistics in float64, with scales of both signs."""
     options = {"num_classes": 3, "dtype": jnp.float64, "width": 32, "stage_sizes": (1, 1)}
+    options["bn_group_size"] = 4
     plain, fused = (create_model("resnet50", **options, fused_norm=f) for f in (False, True))
     x = jax.random.normal(jax.random.key(0), (4, 40, 32, 3), jnp.float64)
     variables = plain.init(jax.random.key(1), x, train=False)
@@ -71,11 +72,13 @@ def test_fused_norm_changes_nothing_but_rounding(platform):
     np.testing.assert_array_equal(*evaluate)
 
 
-def test_moments_of_the_input_give_the_statistics_of_the_product():
+@pytest.mark.parametrize("local", [True, False])
+def test_moments_of_the_input_give_the_statistics_of_the_product(platform, local):
     random = np.random.default_rng(0)
     x = random.gamma(0.3, size=(2, 3, 4, 5, 6))
     kernel = random.normal(size=(6, 7))
-    mean, variance = product_statistics(*moments(jnp.asarray(x)), jnp.asarray(kernel), 60)
+    sums = moments(jnp.asarray(x))
+    mean, variance = product_statistics(*sums, jnp.asarray(kernel), 60, local)
     np.testing.assert_allclose(mean, (x @ kernel).mean((1, 2, 3)))
     np.testing.assert_allclose(variance, (x @ kernel).var((1, 2, 3)))
 

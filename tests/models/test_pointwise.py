@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from imagenet_jax.models import create_model
+from imagenet_jax.models.norm import BatchNorm
 from imagenet_jax.models.pointwise import (
     Product,
     add,
@@ -22,17 +23,6 @@ def float64():
         yield
 
 
-@pytest.fixture(params=["cpu", "cuda", "tpu"])
-def platform(request, monkeypatch):
-    """Programs are lowered as for another platform, as far as the models choose by it."""
-
-    def platform_dependent(*args, default, **by_platform):
-        return by_platform.get(request.param, default)(*args)
-
-    monkeypatch.setattr(jax.lax, "platform_dependent", platform_dependent)
-    return request.param
-
-
 def train_pass(model, variables, x):
     """Loss, and gradients and statistics."""
 
@@ -44,10 +34,11 @@ def train_pass(model, variables, x):
     return jax.jit(jax.value_and_grad(loss_fn, has_aux=True))(variables["params"])
 
 
-def test_fused_norm_changes_nothing_but_rounding(platform):
+@pytest.mark.parametrize("group_size", [0, 4])
+def test_fused_norm_changes_nothing_but_rounding(platform, group_size):
     """Logits, gradients and statistics in float64, with scales of both signs."""
     options = {"num_classes": 3, "dtype": jnp.float64, "width": 32, "stage_sizes": (1, 1)}
-    options["bn_group_size"] = 4
+    options["bn_group_size"] = group_size
     plain, fused = (create_model("resnet50", **options, fused_norm=f) for f in (False, True))
     x = jax.random.normal(jax.random.key(0), (4, 40, 32, 3), jnp.float64)
     variables = plain.init(jax.random.key(1), x, train=False)
@@ -81,6 +72,22 @@ def test_moments_of_the_input_give_the_statistics_of_the_product(platform, local
     mean, variance = product_statistics(*sums, jnp.asarray(kernel), 60, local)
     np.testing.assert_allclose(mean, (x @ kernel).mean((1, 2, 3)))
     np.testing.assert_allclose(variance, (x @ kernel).var((1, 2, 3)))
+
+
+@pytest.mark.parametrize("platform", ["cuda"], indirect=True)
+@pytest.mark.parametrize("group_size", [0, 2])
+def test_sums_over_all_devices_are_not_joined_with_others(platform, group_size):
+    """XLA's partitioner would move the parts of a joined array between the devices."""
+    norm = BatchNorm(group_size)
+    x, kernel = jnp.ones((4, 2, 2, 3)), jnp.ones((3, 5))
+    variables = norm.init(jax.random.key(0), x, False, kernel=kernel)
+
+    def loss(kernel):
+        out, _ = norm.apply(variables, x, True, kernel=kernel, mutable=["batch_stats"])
+        return add(out).sum()
+
+    program = str(jax.make_jaxpr(jax.grad(loss))(kernel))
+    assert (" concatenate[" in program, " pad[" in program) == (bool(group_size),) * 2
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])

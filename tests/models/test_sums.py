@@ -18,16 +18,6 @@ from imagenet_jax.models.sums import (
 SHAPES = [(2, 3, 4, 5, 6), (1, 4, 6), (1, 3, 16, 16, 2), (2, 1, 7, 11, 3)]
 
 
-@pytest.fixture(params=["cpu", "cuda"])
-def platform(request, monkeypatch):
-    """Programs are lowered as for another platform, as far as they choose by it."""
-
-    def platform_dependent(*args, default, **by_platform):
-        return by_platform.get(request.param, default)(*args)
-
-    monkeypatch.setattr(jax.lax, "platform_dependent", platform_dependent)
-
-
 def normal(key, shape, dtype=jnp.float32):
     return jax.random.normal(jax.random.key(key), shape).astype(dtype)
 

@@ -95,7 +95,7 @@ def test_gpu_program(gpu):
     check_step(facts, hlo)
     # jax 0.10.2: 774 fusions, no copy, 2 all-reduces, 9.0 GB temporaries. The flax example's
     # step, in the same environment: 1,468, 1, 133 and 11.3.
-    assert facts["fusions"] <= 0.55 * 1468
+    assert facts["fusions"] <= 777
     assert facts["copies"] <= 5
     assert facts["all_reduces"] <= 3
     assert facts["temporary_bytes"] <= 0.85 * 11.3e9

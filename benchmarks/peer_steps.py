@@ -32,21 +32,24 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from imagenet_jax.study.chips import collective_seconds
 from imagenet_jax.study.hlo import read_hlo
+from imagenet_jax.study.measure import time_steps
 from imagenet_jax.study.operations import collectives, list_operations
 from imagenet_jax.study.study import prepare_compilers
 from imagenet_jax.study.topology import Hardware, find_hardware
 
 AXIS, SIZE, CLASSES = "batch", 224, 1000
-Peer = tuple[Callable[..., Any], Any, dict[str, jax.ShapeDtypeStruct]]
+# A step, what makes its state, and a batch.
+Peer = tuple[Callable[..., Any], Callable[[], Any], dict[str, jax.ShapeDtypeStruct]]
 
 
 def flax_example(checkout: str, count: int, dtype: str) -> Peer:
-    """Its step, state, and a batch of `count` images."""
+    """For batches of `count` images."""
     sys.path.insert(0, f"{checkout}/examples/imagenet")
     import models
     import train
@@ -54,21 +57,23 @@ def flax_example(checkout: str, count: int, dtype: str) -> Peer:
     from configs import default
 
     config = default.get_config()
-    model = train.create_model(model_cls=models.ResNet50, half_precision=dtype == "bfloat16")
+    # As its create_model does on a TPU; on other machines that would choose float16.
+    model = models.ResNet50(num_classes=CLASSES, dtype=jnp.dtype(dtype))
     rate = train.create_learning_rate_fn(config, 0.1, steps_per_epoch=1251)
     config.half_precision = False  # for the state: no dynamic loss scale, as on a TPU
-    state = jax.eval_shape(
-        lambda: train.create_train_state(jax.random.key(0), config, model, SIZE, rate)
-    )
+
+    def init() -> Any:
+        return train.create_train_state(jax.random.key(0), config, model, SIZE, rate)
+
     batch = {
         "image": jax.ShapeDtypeStruct((count, SIZE, SIZE, 3), dtype),
         "label": jax.ShapeDtypeStruct((count,), jnp.int32),
     }
-    return partial(train.train_step, learning_rate_fn=rate), state, batch
+    return partial(train.train_step, learning_rate_fn=rate), init, batch
 
 
 def big_vision(checkout: str, count: int, dtype: str, mixup: bool) -> Peer:
-    """Its step, state, and a batch of `count` images."""
+    """For batches of `count` images."""
     sys.path.insert(0, checkout)
     from big_vision import utils
     from big_vision.models import vit
@@ -116,7 +121,7 @@ def big_vision(checkout: str, count: int, dtype: str, mixup: bool) -> Peer:
         "image": jax.ShapeDtypeStruct((count, SIZE, SIZE, 3), jnp.float32),
         "label": jax.ShapeDtypeStruct((count, CLASSES), jnp.float32),
     }
-    return step, jax.eval_shape(init), batch
+    return step, init, batch
 
 
 def over_devices(step: Callable[..., Any], mesh: jax.sharding.Mesh) -> Callable[..., Any]:
@@ -143,17 +148,22 @@ def whole_batch(step: Callable[..., Any]) -> Callable[..., Any]:
 def reckon(
     peer: Peer, hardware: Hardware, batch_per_device: int, partitioner: str
 ) -> dict[str, Any]:
-    """Compiles the step of a peer; facts as in `study.variant`."""
-    function, state, batch = peer
+    """Compiles the step of a peer, and runs it on attached devices; facts as in `study.variant`."""
+    function, init, batch = peer
     types = hardware.mesh.axis_types[:1]
     mesh = jax.sharding.Mesh(hardware.mesh.devices.reshape(-1), (AXIS,), axis_types=types)
     spread = whole_batch(function) if partitioner == "jit" else over_devices(function, mesh)
     whole, rows = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(AXIS))
     step = jax.jit(spread, in_shardings=(whole, rows), out_shardings=whole)
     start = time.perf_counter()
-    lowered = step.trace(state, batch).lower(lowering_platforms=(hardware.platform,))
+    platforms = (hardware.platform,) if hardware.platform else None
+    lowered = step.trace(jax.eval_shape(init), batch).lower(lowering_platforms=platforms)
     compiled = lowered.compile()
     seconds = time.perf_counter() - start
+    measured = {}
+    if hardware.platform is None:
+        state = jax.jit(init, out_shardings=whole)()
+        measured = {"measured": run(compiled, state, noise(batch, rows))}
     module = read_hlo(compiled.as_text())
     operations = list_operations(module, hardware.chip)
     running = module.main()
@@ -175,24 +185,49 @@ def reckon(
         "collectives": shared,
         "predicted_step_seconds": predicted,
         "predicted_images_per_second_per_chip": batch_per_device / predicted,
-    }
+    } | measured
+
+
+def noise(batch: dict[str, jax.ShapeDtypeStruct], rows: NamedSharding) -> dict[str, jax.Array]:
+    """What looks like images that are normalised, all of class 0."""
+    image = np.random.default_rng(0).standard_normal(batch["image"].shape, np.float32)
+    label = np.zeros(batch["label"].shape, batch["label"].dtype)
+    if label.ndim == 2:
+        label[:, 0] = 1
+    made = {"image": image.astype(batch["image"].dtype), "label": label}
+    return jax.device_put(made, rows)
+
+
+def run(compiled: jax.stages.Compiled, state: Any, batch: dict[str, jax.Array]) -> dict[str, float]:
+    """Times the steps as `study` does its own."""
+
+    def step() -> Any:
+        nonlocal state
+        state, metrics = compiled(state, batch)
+        return state, metrics
+
+    return time_steps(step, jax.block_until_ready)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("peer", choices=["flax", "big_vision"])
     parser.add_argument("--checkout", required=True, help="of the peer's repository")
-    parser.add_argument("--topology", default="v5e:2x2")
+    parser.add_argument("--topology", default="v5e:2x2", help='"" to run on attached devices')
     parser.add_argument("--batch", type=int, default=128, help="images per device")
     parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"])
     parser.add_argument("--partitioner", default="shard_map", choices=["shard_map", "jit"])
     parser.add_argument("--mixup", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--json", type=Path, help="write the facts there as well")
     args = parser.parse_args()
     prepare_compilers([args.topology])
     hardware = find_hardware(args.topology)
     make = {"flax": flax_example, "big_vision": partial(big_vision, mixup=args.mixup)}[args.peer]
     peer = make(args.checkout, args.batch * hardware.mesh.size, args.dtype)
-    print(json.dumps(reckon(peer, hardware, args.batch, args.partitioner), indent=2))
+    facts = json.dumps(reckon(peer, hardware, args.batch, args.partitioner), indent=2)
+    if args.json:
+        args.json.write_text(facts)
+    print(facts)
 
 
 if __name__ == "__main__":

@@ -110,9 +110,10 @@ class BatchNorm(nn.Module):
 
     def _statistics(
         self, grouped: jax.Array, kernel: jax.Array | None
-    ) -> tuple[jax.Array, jax.Array, int]:
+    ) -> tuple[jax.Array, jax.Array, float]:
         """Mean and biased variance [G, C] of [G, N, ..., C], and the values behind each."""
-        count = grouped.size // (len(grouped) * grouped.shape[-1])
+        # As JAX takes no int of more than 32 bits, and a pod's batch has more pixels than that.
+        count = float(grouped.size // (len(grouped) * grouped.shape[-1]))
         if kernel is None:
             sums = sums_and_squares(grouped.astype(wide(self.dtype)))
         else:

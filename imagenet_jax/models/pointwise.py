@@ -66,7 +66,7 @@ moments.defvjp(lambda x: (moments(x), x), _moments_backward)
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def product_statistics(
-    first: jax.Array, second: jax.Array, kernel: jax.Array, count: int, local: bool = False
+    first: jax.Array, second: jax.Array, kernel: jax.Array, count: float, local: bool = False
 ) -> tuple[jax.Array, jax.Array]:
     """Mean and biased variance [G, D] of x @ kernel, from the moments of x.
 
@@ -81,7 +81,7 @@ def product_statistics(
 
 
 def _statistics_forward(
-    first: jax.Array, second: jax.Array, kernel: jax.Array, count: int, local: bool
+    first: jax.Array, second: jax.Array, kernel: jax.Array, count: float, local: bool
 ) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, ...]]:
     mean = first / count
     covariance = second / count - mean[:, :, None] * mean[:, None, :]
@@ -101,7 +101,7 @@ def _two_products(covariance: jax.Array, mean: jax.Array, kernel: jax.Array) -> 
 
 
 def _statistics_backward(
-    count: int,
+    count: float,
     local: bool,
     residuals: tuple[jax.Array, ...],
     gradient: tuple[jax.Array, jax.Array],

@@ -41,38 +41,60 @@ def measure(
       input_wait_fraction, images_per_second_per_chip_with_input: on `split`.
     """
     state, batch = program.init_state(), _noise(program)
-    for _ in range(WARM_UP):
-        state, _ = jax.block_until_ready(train_step(state, batch))
-    times, dispatches, begin = [], [], time.perf_counter()
-    while len(times) < LEAST_STEPS or time.perf_counter() - begin < SECONDS:
-        start = time.perf_counter()
+
+    def step() -> tuple[TrainState, Any]:
+        nonlocal state
         state, sums = train_step(state, batch)
-        dispatches.append(time.perf_counter() - start)
-        jax.block_until_ready((state, sums))
-        times.append(time.perf_counter() - start)
-    start = time.perf_counter()
-    for _ in range(LEAST_STEPS):
-        state, _ = train_step(state, batch)
-    jax.block_until_ready(state)
-    in_a_row = (time.perf_counter() - start) / LEAST_STEPS
+        return state, sums
+
+    times = time_steps(step, jax.block_until_ready)
     if trace:
         with jax.profiler.trace(str(trace)):
             for _ in range(5):
                 state, _ = train_step(state, batch)
             jax.block_until_ready(state)
-    low, middle, high = np.percentile(times, (10, 50, 90))
+    per_chip = program.config.batch_size / program.mesh.size
     memory = program.mesh.local_devices[0].memory_stats() or {}
-    facts = {
+    facts = times | {
+        "images_per_second_per_chip": per_chip / times["step_seconds"],
+        "peak_bytes": memory.get("peak_bytes_in_use"),
+    }
+    return facts | (_with_input(program, train_step, state, split) if split else {})
+
+
+def time_steps(step: Callable[[], Any], wait: Callable[[Any], Any]) -> dict[str, float]:
+    """The times of a step on devices that run while the host goes on.
+
+    Args:
+      step: starts one, and returns what to wait for.
+      wait: until the devices have it.
+
+    Returns:
+      steps, step_seconds, p10, p90, dispatch_seconds and gap_seconds, as of `measure`.
+    """
+    for _ in range(WARM_UP):
+        wait(step())
+    times, dispatches, begin = [], [], time.perf_counter()
+    while len(times) < LEAST_STEPS or time.perf_counter() - begin < SECONDS:
+        start = time.perf_counter()
+        result = step()
+        dispatches.append(time.perf_counter() - start)
+        wait(result)
+        times.append(time.perf_counter() - start)
+    start = time.perf_counter()
+    for _ in times:
+        result = step()
+    wait(result)
+    in_a_row = (time.perf_counter() - start) / len(times)
+    low, middle, high = np.percentile(times, (10, 50, 90))
+    return {
         "steps": len(times),
         "step_seconds": middle,
         "p10": low,
         "p90": high,
-        "images_per_second_per_chip": program.config.batch_size / program.mesh.size / middle,
         "dispatch_seconds": float(np.median(dispatches)),
         "gap_seconds": middle - in_a_row,
-        "peak_bytes": memory.get("peak_bytes_in_use"),
     }
-    return facts | (_with_input(program, train_step, state, split) if split else {})
 
 
 def _with_input(

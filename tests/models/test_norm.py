@@ -55,3 +55,18 @@ def test_statistics_of_bfloat16_are_taken_in_float32(images):
 def test_images_that_do_not_divide_into_groups_are_refused(images):
     with pytest.raises(ValueError, match="8 images do not divide into groups of 3"):
         run(images, group_size=3)
+
+
+@pytest.mark.parametrize("with_kernel", [False, True])
+def test_more_values_than_an_int32_counts(with_kernel):
+    """As `study --largest_batch` tries for described devices."""
+    x = jax.ShapeDtypeStruct((200_000, 112, 112, 4), jnp.bfloat16)
+    kernel = jnp.ones((4, 4)) if with_kernel else None
+    norm = BatchNorm()
+    variables = norm.init(jax.random.key(0), jnp.ones((1, 2, 2, 4)), False)
+
+    def apply(x):
+        _, updated = norm.apply(variables, x, True, kernel=kernel, mutable=["batch_stats"])
+        return updated["batch_stats"]["mean"]
+
+    assert jax.eval_shape(apply, x).shape == (4,)

@@ -51,6 +51,26 @@ def ours(model: str, batch: int, workdir: Path, options: list[str]) -> dict[str,
     return found["variants"][0] | {"versions": found["versions"]}
 
 
+def compare(
+    model: str, batch: int, flax: Path | None, workdir: Path, options: list[str]
+) -> dict[str, Any]:
+    """What this project and its peers take for a model, by name."""
+    found = {"imagenet_jax": ours(model, batch, workdir, options)}
+    result = workdir / "torch.json"
+    command = ["benchmarks/gpu_training.py", f"--torch={model}", f"--json={result}"]
+    found["PyTorch, timm"] = run([*command, f"--batch={batch}"], result)
+    if flax and model == "resnet50":
+        result = workdir / "flax.json"
+        command = [
+            "benchmarks/peer_steps.py",
+            "flax",
+            f"--checkout={flax.resolve()}",
+            "--topology=",
+        ]
+        found["flax example"] = run([*command, f"--batch={batch}", f"--json={result}"], result)
+    return found
+
+
 def torch_peer(model: str, batch: int) -> dict[str, Any]:
     """Runs in a process of its own."""
     import time
@@ -137,31 +157,28 @@ def row_seconds(result: dict[str, Any]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--flax", help="checkout of google/flax; none: without the example")
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser.add_argument(
+        "--flax", type=Path, help="checkout of google/flax; none: without the example"
+    )
     parser.add_argument("--batch", type=int, default=256, help="images")
     parser.add_argument("--model", action="append", choices=list(OURS), help="default: both")
     parser.add_argument("--json", type=Path, help="write all that was found")
+    parser.add_argument("--workdir", type=Path, help="keep what each process writes")
     parser.add_argument("--torch", choices=list(OURS), help=argparse.SUPPRESS)
     args, options = parser.parse_known_args()  # the rest is for launch.py study
     if args.torch:
         args.json.write_text(json.dumps(torch_peer(args.torch, args.batch)))
         return
-    found: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        workdir = Path(folder)
-        for model in args.model or OURS:
-            found[model] = {"imagenet_jax": ours(model, args.batch, workdir, options)}
-            result = workdir / "torch.json"
-            command = ["benchmarks/gpu_training.py", f"--torch={model}", f"--json={result}"]
-            found[model]["PyTorch, timm"] = run([*command, f"--batch={args.batch}"], result)
-            if args.flax and model == "resnet50":
-                result = workdir / "flax.json"
-                command = ["benchmarks/peer_steps.py", "flax", f"--checkout={args.flax}"]
-                command += ["--topology=", f"--batch={args.batch}", f"--json={result}"]
-                found[model]["flax example"] = run(command, result)
-            if args.json:
-                args.json.write_text(json.dumps(found, indent=2))
+        workdir = (args.workdir or Path(folder)).resolve()
+        workdir.mkdir(parents=True, exist_ok=True)
+        found = {
+            model: compare(model, args.batch, args.flax, workdir, options)
+            for model in args.model or OURS
+        }
+    if args.json:
+        args.json.write_text(json.dumps(found, indent=2))
     print(table(found, args.batch))
 
 

@@ -169,8 +169,8 @@ def reckon(
     running = module.main()
     shared = collectives(operations, module)
     predicted = sum(operation.seconds for operation in operations)
-    size = shared["all-reduce"]["bytes"]
-    predicted += collective_seconds(hardware.chip, "all-reduce", size, mesh.size)
+    for kind, sums in shared.items():
+        predicted += collective_seconds(hardware.chip, kind, sums["bytes"], mesh.size)
     return {
         "topology": hardware.name,
         "partitioner": partitioner,

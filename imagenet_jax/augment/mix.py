@@ -82,8 +82,8 @@ def _mix_pair(
         cuts = jnp.bool_(False)
     share = jnp.where(
         cuts,
-        jax.random.beta(cut, augment.cutmix or 1.0, augment.cutmix or 1.0),
-        jax.random.beta(up, augment.mixup or 1.0, augment.mixup or 1.0),
+        symmetric_beta(cut, augment.cutmix or 1.0),
+        symmetric_beta(up, augment.mixup or 1.0),
     )
     height, width = pair.shape[1:3]
     box = cutmix_box(share, jax.random.uniform(place, (2,)), (height, width))
@@ -94,6 +94,25 @@ def _mix_pair(
     applied = jax.random.uniform(chance) < augment.mix_prob
     weight = jnp.where(cuts, kept, share)
     return jnp.where(applied, result, pair), jnp.where(applied, weight, 1.0)
+
+
+def symmetric_beta(key: jax.Array, alpha: float) -> jax.Array:
+    """A number from the distribution Beta(alpha, alpha), float32 [], alpha > 0.
+
+    As jax.random.beta, from two of a gamma distribution (Marsaglia & Tsang 2000, doi
+    10.1145/358407.358414), but without loops, for which a GPU waits for its host: of 16
+    candidates the first counts that is accepted. One in 20 is refused at most.
+    """
+    normal, uniform, power = jax.random.split(key, 3)
+    shape = alpha + 1 - 1 / 3  # of Gamma(alpha + 1), which a power of a uniform number turns
+    x = jax.random.normal(normal, (2, 16)) / (9 * shape) ** 0.5
+    cube = jnp.maximum(1 + x, 0) ** 3
+    log_cube = jnp.log(cube)
+    bound = 4.5 * shape * x**2 + shape * (1 - cube + log_cube)
+    chosen = jnp.argmax(jnp.log(jax.random.uniform(uniform, (2, 16))) < bound, 1)
+    log_gamma = jnp.take_along_axis(log_cube, chosen[:, None], 1)[:, 0]
+    log_gamma += jnp.log1p(-jax.random.uniform(power, (2,))) / alpha
+    return jax.nn.sigmoid(log_gamma[0] - log_gamma[1])
 
 
 def cutmix_box(share: jax.Array, center: jax.Array, shape: tuple[int, int]) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Self-attention in few passes over the weights of all pairs of tokens."""
+"""Self-attention in few passes over the weights of all pairs of tokens, or in none."""
 
 from typing import Any
 
@@ -6,6 +6,14 @@ import jax
 import jax.numpy as jnp
 
 from imagenet_jax.models.dtypes import wide
+
+
+def has_flash_attention(dtype: Any) -> bool:
+    """Whether the devices of this process have cuDNN's fused attention, for values of a dtype."""
+    device = jax.devices()[0]
+    if device.platform != "gpu" or "cuda" not in device.client.platform_version:
+        return False
+    return jnp.dtype(dtype).itemsize == 2 and float(device.compute_capability) >= 8
 
 
 @jax.custom_vjp

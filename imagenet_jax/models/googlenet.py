@@ -12,8 +12,8 @@ from imagenet_jax.models.layers import (
     adaptive_avg_pool,
     flatten_as_torch,
     global_avg_pool,
-    max_pool,
 )
+from imagenet_jax.models.max_pool import max_pool
 
 _init = nn.initializers.normal(0.01)
 # {name: channels of the branches: 1x1, (1x1, 3x3), (1x1, 3x3), pooled 1x1}

@@ -5,8 +5,8 @@ A module is named as its counterpart in the reference implementation, dots inclu
 """
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -14,8 +14,10 @@ import jax
 import jax.numpy as jnp
 
 from imagenet_jax.models.dtypes import wide
+from imagenet_jax.models.gelu import gelu
+from imagenet_jax.models.image_conv import image_conv
 from imagenet_jax.models.norm import BatchNorm, sign
-from imagenet_jax.models.platforms import TPU, stored
+from imagenet_jax.models.platforms import GPU, TPU, choose, stored
 from imagenet_jax.models.pointwise import Product
 
 # torch's kaiming_normal_(mode="fan_out")
@@ -144,20 +146,20 @@ class Layers:
         norm: str,
         max_pool: Callable,
     ) -> jax.Array:
-        """max_pool(normalised conv()(x)); if `fused_norm`, as normalised max_pool(conv()(x)).
+        """max_pool(normalised conv()(x)) of images x; if `fused_norm`, normalised after it.
 
         The kernel gets the signs of the scales, so that the largest values stay the largest.
         `conv` is `Layers.conv` with its arguments bound, `norm` the name of the norm.
         """
         normalise = self.norm(name=norm)
         if not self.fused_norm:
-            return max_pool(normalise(conv()(x), train))
+            return max_pool(normalise(conv(conv_general_dilated=image_conv)(x), train))
         params = normalise.variables.get("params")
         signs = 1.0 if params is None else sign(params["scale"])
 
         def signed(x: jax.Array, kernel: jax.Array, *args: Any, **options: Any) -> jax.Array:
             kernel = kernel * jnp.asarray(signs, kernel.dtype)
-            return jax.lax.conv_general_dilated(x, kernel, *args, **options)
+            return image_conv(x, kernel, *args, **options)
 
         return normalise(conv(conv_general_dilated=signed)(x), train, max_pool=max_pool)
 
@@ -191,7 +193,8 @@ class Layers:
 
     def gelu(self, x: jax.Array) -> jax.Array:
         """x times the normal distribution's share below x (Hendrycks & Gimpel 2016)."""
-        return nn.gelu(x, approximate=self.tanh_gelu)
+        kind = {"approximate": self.tanh_gelu}
+        return choose(GPU, partial(gelu, **kind), partial(nn.gelu, **kind), x)
 
     def dropout(self, rate: float) -> "Dropout":
         """Dropout of single values."""
@@ -234,23 +237,6 @@ class Dropout(nn.Module):
         shape = (1,) * (x.ndim - 1) if self.whole_example else x.shape[1:]
         keep = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - self.rate, shape))(keys)
         return jnp.where(keep, x / (1 - self.rate), 0).astype(x.dtype)
-
-
-def max_pool(
-    x: jax.Array, window: int, stride: int, padding: int = 0, *, ceil: bool = False
-) -> jax.Array:
-    """torch's MaxPool2d of x [B, H, W, C]; `ceil` keeps windows that reach over the end."""
-    pads = [_pads(side, window, stride, padding, ceil) for side in x.shape[1:3]]
-    return nn.max_pool(x, (window, window), (stride, stride), pads)
-
-
-def _pads(side: int, window: int, stride: int, padding: int, ceil: bool) -> tuple[int, int]:
-    if not ceil:
-        return padding, padding
-    count = math.ceil((side + 2 * padding - window) / stride) + 1
-    if (count - 1) * stride >= side + padding:  # a window must begin within the image
-        count -= 1
-    return padding, max(0, (count - 1) * stride + window - side - padding)
 
 
 def avg_pool(x: jax.Array, window: int, stride: int, padding: int = 0) -> jax.Array:

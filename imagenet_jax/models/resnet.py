@@ -11,7 +11,8 @@ from functools import partial
 import flax.linen as nn
 import jax
 
-from imagenet_jax.models.layers import Layers, global_avg_pool, max_pool
+from imagenet_jax.models.layers import Layers, global_avg_pool
+from imagenet_jax.models.max_pool import max_pool
 from imagenet_jax.models.platforms import relu
 from imagenet_jax.models.pointwise import Product, add
 

@@ -12,9 +12,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from imagenet_jax.models.attention import attention
+from imagenet_jax.models.attention import attention, has_flash_attention
 from imagenet_jax.models.dtypes import wide
+from imagenet_jax.models.image_conv import image_conv
 from imagenet_jax.models.layers import Layers, linear_rates, normal_02
+from imagenet_jax.models.platforms import choose
+
+Params = dict[str, jax.Array]
 
 
 class Attention(nn.Module):
@@ -30,10 +34,17 @@ class Attention(nn.Module):
         proj = self.layers.dense(channels, name="proj")
         if self.is_initializing():
             return proj(jnp.split(qkv(x), 3, -1)[0])
+        params = qkv.variables["params"], proj.variables["params"]
+        params = jax.tree.map(lambda param: param.astype(dtype), params)
+        if not has_flash_attention(dtype):
+            return self._attend(x, *params)
+        return choose(("cuda",), self._flash, self._attend, x, *params)
+
+    @nn.nowrap
+    def _attend(self, x: jax.Array, inner: Params, outer: Params) -> jax.Array:
+        channels = x.shape[-1]
         # Each head's q, k and v come out of the products as `attention` reads them: one product
         # for all three, and a reshape after it, cost XLA six copies a block.
-        inner = qkv.variables["params"], proj.variables["params"]
-        inner, outer = jax.tree.map(lambda param: param.astype(dtype), inner)
         kernels = jnp.moveaxis(inner["kernel"].reshape(channels, 3, self.heads, -1), 1, 0)
         biases = inner["bias"].reshape(3, self.heads, -1, 1)
         q, k, v = (
@@ -42,6 +53,14 @@ class Attention(nn.Module):
         )
         kernel = outer["kernel"].reshape(self.heads, -1, channels)
         return jnp.einsum("bhdq,hdc->bqc", attention(q, k, v), kernel) + outer["bias"]
+
+    @nn.nowrap
+    def _flash(self, x: jax.Array, inner: Params, outer: Params) -> jax.Array:
+        """By cuDNN, whose kernels keep the weights of pairs of tokens to themselves."""
+        qkv = (x @ inner["kernel"] + inner["bias"]).reshape(*x.shape[:2], 3, self.heads, -1)
+        q, k, v = (qkv[:, :, part] for part in range(3))
+        y = jax.nn.dot_product_attention(q, k, v, implementation="cudnn")
+        return y.reshape(x.shape) @ outer["kernel"] + outer["bias"]
 
 
 class Mlp(nn.Module):
@@ -127,8 +146,9 @@ class ViT(nn.Module):
     def __call__(self, image: jax.Array, train: bool) -> jax.Array:
         """Logits float32 [B, num_classes]."""
         layers, x = self.layers, image.astype(self.layers.dtype)
-        embed = partial(layers.conv, padding=0, bias=True, name="patch_embed.proj")
-        x = embed(self.width, self.patch, self.patch, init=nn.initializers.lecun_normal())(x)
+        options = {"bias": True, "init": nn.initializers.lecun_normal(), "padding": 0}
+        embed = partial(layers.conv, **options, conv_general_dilated=image_conv)
+        x = embed(self.width, self.patch, self.patch, name="patch_embed.proj")(x)
         x = x.reshape(x.shape[0], -1, self.width)
         if self.pool == "token":
             token = self.param("cls_token", nn.initializers.zeros, (1, 1, self.width), jnp.float32)

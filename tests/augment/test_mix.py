@@ -6,7 +6,7 @@ from oracles import torchvision
 from scipy.stats import beta, kstest
 
 from imagenet_jax import losses
-from imagenet_jax.augment.mix import Targets, cutmix_box, mix
+from imagenet_jax.augment.mix import Targets, cutmix_box, mix, symmetric_beta
 from imagenet_jax.config import ConfigError, base_config, validate_batch
 
 COUNT = 400
@@ -57,6 +57,25 @@ def test_cutmix_swaps_a_box_and_weighs_by_its_area(images, batch):
             else True
         )
     assert len(np.unique(targets.weight)) > 10
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.2, 1.0, 4.0])
+def test_shares_are_of_the_beta_distribution(alpha):
+    keys = jax.random.split(jax.random.key(0), 50_000)
+    shares = np.asarray(jax.vmap(lambda key: symmetric_beta(key, alpha))(keys), np.float64)
+    assert np.abs((shares < 0.5).mean() - 0.5) < 0.01
+    # The lower half: float32 cannot tell most of the upper one from 1.
+    low = shares[shares < 0.5]
+    assert kstest(low, lambda x: 2 * beta(alpha, alpha).cdf(x)).pvalue > 1e-3
+    assert np.isclose(shares.std(), beta(alpha, alpha).std(), rtol=0.01)
+
+
+def test_mixing_needs_no_loop(images, batch):
+    """A GPU waits for its host at each."""
+    config = base_config().augment
+    config.mixup, config.cutmix = 0.2, 1.0
+    text = str(jax.make_jaxpr(lambda i, b: mix(i, b, jax.random.key(3), 0, config))(images, batch))
+    assert "while" not in text
 
 
 def test_the_box_of_cutmix_is_timms():

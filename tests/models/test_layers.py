@@ -11,8 +11,8 @@ from imagenet_jax.models.layers import (
     avg_pool,
     divisible,
     flatten_as_torch,
-    max_pool,
 )
+from imagenet_jax.models.max_pool import max_pool
 
 
 @pytest.fixture

@@ -57,7 +57,9 @@ class Attention(nn.Module):
     @nn.nowrap
     def _flash(self, x: jax.Array, inner: Params, outer: Params) -> jax.Array:
         """By cuDNN, whose kernels keep the weights of pairs of tokens to themselves."""
-        qkv = (x @ inner["kernel"] + inner["bias"]).reshape(*x.shape[:2], 3, self.heads, -1)
+        # In heads from the start: tensor_parallel gathers the kernel, and not the activations.
+        kernel = inner["kernel"].reshape(-1, 3, self.heads, x.shape[-1] // self.heads)
+        qkv = jnp.einsum("btc,cshd->btshd", x, kernel) + inner["bias"].reshape(kernel.shape[1:])
         q, k, v = (qkv[:, :, part] for part in range(3))
         y = jax.nn.dot_product_attention(q, k, v, implementation="cudnn")
         return y.reshape(x.shape) @ outer["kernel"] + outer["bias"]

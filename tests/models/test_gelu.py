@@ -1,0 +1,50 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from imagenet_jax.models.gelu import gelu
+
+X = np.concatenate([np.linspace(-8, 8, 401), [-60, -1e-30, 0, 1e-30, 60, 300]])
+
+
+def slopes(function, x, approximate):
+    return jax.grad(lambda x: function(x, approximate).astype(jnp.float32).sum())(x)
+
+
+def exact_slopes(x, approximate):
+    """In float64."""
+    if not approximate:
+        return norm.cdf(x) + x * norm.pdf(x)
+    inner, slope = x + 0.044715 * x**3, 1 + 3 * 0.044715 * x**2
+    tanh = np.tanh(np.sqrt(2 / np.pi) * inner)
+    return (1 + tanh + x * (1 - tanh**2) * np.sqrt(2 / np.pi) * slope) / 2
+
+
+@pytest.mark.parametrize("approximate", [False, True])
+def test_values_are_jaxs_and_slopes_exact(approximate):
+    x, tangent = jnp.asarray(X, jnp.float32), jnp.linspace(-1, 1, len(X))
+    np.testing.assert_array_equal(gelu(x, approximate), jax.nn.gelu(x, approximate))
+    expected = exact_slopes(np.asarray(x, np.float64), approximate)
+    np.testing.assert_allclose(slopes(gelu, x, approximate), expected, atol=3e-6)
+    _, forward = jax.jvp(lambda x: gelu(x, approximate), (x,), (tangent,))
+    np.testing.assert_allclose(forward, expected * tangent, atol=3e-6)
+
+
+@pytest.mark.parametrize("approximate", [False, True])
+def test_slopes_in_bfloat16_are_nearer_than_jaxs(approximate):
+    x = jnp.asarray(X, jnp.bfloat16)
+    exact = exact_slopes(np.asarray(x, np.float64), approximate)
+    ours, theirs = (
+        np.abs(np.asarray(slopes(function, x, approximate), np.float32) - exact).mean()
+        for function in (gelu, jax.nn.gelu)
+    )
+    assert ours <= theirs
+
+
+def test_only_x_is_kept():
+    _, pullback = jax.vjp(lambda x: gelu(x, True), jnp.ones((4, 5), jnp.bfloat16))
+    kept = [leaf for leaf in jax.tree.leaves(pullback) if leaf.shape == (4, 5)]
+    compiled = jax.jit(lambda p, dy: p(dy)).lower(pullback, jnp.ones((4, 5), jnp.bfloat16))
+    assert kept and "tanh" not in compiled.as_text()

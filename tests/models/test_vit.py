@@ -1,0 +1,60 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from imagenet_jax.models import vit
+from imagenet_jax.models.attention import has_flash_attention
+
+
+@pytest.mark.parametrize("platform", ["cuda"], indirect=True)
+@pytest.mark.parametrize("pool", ["token", "avg"])
+def test_fused_attention_of_a_gpu_is_the_same(platform, pool, monkeypatch):
+    """With XLA in cuDNN's place, which takes the same arguments and runs here."""
+    model = vit.ViT(8, 48, 2, 3, 5, pool=pool)
+    x = jax.random.normal(jax.random.key(0), (2, 16, 24, 3))
+    variables = model.init(jax.random.key(1), x, train=False)
+    leaves, tree = jax.tree.flatten(variables)
+    keys = jax.random.split(jax.random.key(2), len(leaves))
+    noise = [jax.random.normal(key, leaf.shape) for key, leaf in zip(keys, leaves, strict=True)]
+    variables = jax.tree.unflatten(tree, [a + 0.1 * b for a, b in zip(leaves, noise, strict=True)])
+
+    def gradient():
+        return jax.grad(lambda v: jnp.square(model.apply(v, x, train=True)).sum())(variables)
+
+    expected, asked = gradient(), []
+    attend = jax.nn.dot_product_attention
+
+    def instead(*args, implementation):
+        asked.append(implementation)
+        return attend(*args)
+
+    monkeypatch.setattr(jax.nn, "dot_product_attention", instead)
+    monkeypatch.setattr(vit, "has_flash_attention", lambda dtype: True)
+    for one, other in zip(jax.tree.leaves(gradient()), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4 * np.abs(other).max())
+    assert asked == ["cudnn"] * 2
+
+
+class Gpu:
+    """What is asked of a jax.Device."""
+
+    def __init__(self, platform, version, capability):
+        self.platform, self.compute_capability = platform, capability
+        self.client = type("", (), {"platform_version": version})
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "has"),
+    [
+        (Gpu("gpu", "cuda 13000", "9.0"), "bfloat16", True),
+        (Gpu("gpu", "cuda 13000", "8.0"), "float16", True),
+        (Gpu("gpu", "cuda 13000", "9.0"), "float32", False),
+        (Gpu("gpu", "cuda 12090", "7.0"), "bfloat16", False),
+        (Gpu("gpu", "rocm 60300", "gfx90a"), "bfloat16", False),
+        (Gpu("tpu", "libtpu", ""), "bfloat16", False),
+    ],
+)
+def test_where_fused_attention_is_there(device, dtype, has, monkeypatch):
+    monkeypatch.setattr(jax, "devices", lambda: [device])
+    assert has_flash_attention(dtype) == has

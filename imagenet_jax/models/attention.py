@@ -8,12 +8,18 @@ import jax.numpy as jnp
 from imagenet_jax.models.dtypes import wide
 
 
-def has_flash_attention(dtype: Any) -> bool:
-    """Whether the devices of this process have cuDNN's fused attention, for values of a dtype."""
+def has_flash_attention(dtype: Any, size: int) -> bool:
+    """Whether cuDNN has its fused attention for the devices of this process.
+
+    Args:
+      dtype: of queries, keys and values.
+      size: of a head.
+    """
     device = jax.devices()[0]
     if device.platform != "gpu" or "cuda" not in device.client.platform_version:
         return False
-    return jnp.dtype(dtype).itemsize == 2 and float(device.compute_capability) >= 8
+    fits = jnp.dtype(dtype).itemsize == 2 and size % 8 == 0 and size <= 128
+    return fits and float(device.compute_capability) >= 8
 
 
 @jax.custom_vjp

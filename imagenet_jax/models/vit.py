@@ -36,7 +36,7 @@ class Attention(nn.Module):
             return proj(jnp.split(qkv(x), 3, -1)[0])
         params = qkv.variables["params"], proj.variables["params"]
         params = jax.tree.map(lambda param: param.astype(dtype), params)
-        if not has_flash_attention(dtype):
+        if not has_flash_attention(dtype, channels // self.heads):
             return self._attend(x, *params)
         return choose(("cuda",), self._flash, self._attend, x, *params)
 

@@ -30,7 +30,7 @@ def test_fused_attention_of_a_gpu_is_the_same(platform, pool, monkeypatch):
         return attend(*args)
 
     monkeypatch.setattr(jax.nn, "dot_product_attention", instead)
-    monkeypatch.setattr(vit, "has_flash_attention", lambda dtype: True)
+    monkeypatch.setattr(vit, "has_flash_attention", lambda dtype, size: True)
     for one, other in zip(jax.tree.leaves(gradient()), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4 * np.abs(other).max())
     assert asked == ["cudnn"] * 2
@@ -45,16 +45,18 @@ class Gpu:
 
 
 @pytest.mark.parametrize(
-    ("device", "dtype", "has"),
+    ("device", "dtype", "size", "has"),
     [
-        (Gpu("gpu", "cuda 13000", "9.0"), "bfloat16", True),
-        (Gpu("gpu", "cuda 13000", "8.0"), "float16", True),
-        (Gpu("gpu", "cuda 13000", "9.0"), "float32", False),
-        (Gpu("gpu", "cuda 12090", "7.0"), "bfloat16", False),
-        (Gpu("gpu", "rocm 60300", "gfx90a"), "bfloat16", False),
-        (Gpu("tpu", "libtpu", ""), "bfloat16", False),
+        (Gpu("gpu", "cuda 13000", "9.0"), "bfloat16", 64, True),
+        (Gpu("gpu", "cuda 13000", "8.0"), "float16", 128, True),
+        (Gpu("gpu", "cuda 13000", "9.0"), "float32", 64, False),
+        (Gpu("gpu", "cuda 13000", "9.0"), "bfloat16", 60, False),
+        (Gpu("gpu", "cuda 13000", "9.0"), "bfloat16", 136, False),
+        (Gpu("gpu", "cuda 12090", "7.0"), "bfloat16", 64, False),
+        (Gpu("gpu", "rocm 60300", "gfx90a"), "bfloat16", 64, False),
+        (Gpu("tpu", "libtpu", ""), "bfloat16", 64, False),
     ],
 )
-def test_where_fused_attention_is_there(device, dtype, has, monkeypatch):
+def test_where_fused_attention_is_there(device, dtype, size, has, monkeypatch):
     monkeypatch.setattr(jax, "devices", lambda: [device])
-    assert has_flash_attention(dtype) == has
+    assert has_flash_attention(dtype, size) == has

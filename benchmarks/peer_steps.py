@@ -11,7 +11,8 @@ only logs; needs einops. --dtype=float32, its default, is what the published run
 --no-mixup compiles it without, as `--config.augment.mixup=0` ours.
 
 Both through shard_map with a mapped axis, as pmap takes no described devices; --partitioner=jit
-compiles them as one program for the global batch, without their means over the axis. Compare with
+compiles them as one program for the global batch, without their means over the axis. With
+--topology= they also run, on the attached devices. Compare with
 `python launch.py study --config=configs/resnet50.py` (or vit_s16.py) `--topology=v5e:2x2
 --partitioner=shard_map --batch_per_device=128`.
 """

@@ -64,10 +64,10 @@ def test_tpu_program(tpu):
     facts, hlo = tpu
     check_step(facts, hlo)
     # libtpu 0.0.52, jax 0.10.2: 3 all-reduces, 78.1 M cycles, 21.3 GB of HBM, 38.4 GB accessed,
-    # 2.9 GB temporaries. The flax example's step, in the same environment: 100, 110.2 M, 28.9,
+    # 2.9 GB temporaries. The flax example's step, in the same environment: 100, 108.0 M, 28.9,
     # 49.8 and 4.7.
     assert facts["all_reduces"] <= 3
-    assert facts["estimated_cycles"] <= 0.76 * 110.2e6
+    assert facts["estimated_cycles"] <= 0.76 * 108.0e6
     assert facts["hbm_bytes"] <= 0.75 * 28.85e9
     assert facts["bytes_accessed"] <= 0.82 * 49.8e9
     assert facts["temporary_bytes"] < 3.1e9
@@ -82,7 +82,7 @@ def test_tpu_program_of_a_transformer(tmp_path):
         pytest.skip("libtpu is not installed")
     facts, _ = study(tmp_path, "v5e:2x2", "--batch_per_device=128", config="vit_s16")
     assert facts["fits"] and facts["all_reduces"] <= 3
-    # 75.6 M cycles, 10.1 GB of HBM, 48.7 GB accessed; big_vision's step, in the same environment:
+    # 75.4 M cycles, 10.1 GB of HBM, 48.7 GB accessed; big_vision's step, in the same environment:
     # 112.3 M, 20.3 and 67.4.
     assert facts["estimated_cycles"] <= 0.7 * 112.3e6
     assert facts["hbm_bytes"] <= 0.5 * 20.3e9
@@ -93,12 +93,12 @@ def test_tpu_program_of_a_transformer(tmp_path):
 def test_gpu_program(gpu):
     facts, hlo = gpu
     check_step(facts, hlo)
-    # jax 0.10.2: 774 fusions, no copy, 2 all-reduces, 9.0 GB temporaries. The flax example's
-    # step, in the same environment: 1,468, 1, 133 and 11.3.
+    # jax 0.10.2: 771 fusions, no copy, 2 all-reduces, 8.1 GB temporaries. The flax example's
+    # step, in the same environment: 1,467, 1, 133 and 11.2.
     assert facts["fusions"] <= 777
     assert facts["copies"] <= 5
     assert facts["all_reduces"] <= 3
-    assert facts["temporary_bytes"] <= 0.85 * 11.3e9
+    assert facts["temporary_bytes"] <= 0.75 * 11.2e9
 
 
 def test_a_step_that_does_not_fit_is_reported_beside_one_that_does(tmp_path):

@@ -46,6 +46,9 @@ def _macs(program: core.Jaxpr) -> int:
             shape = equation.invars[0].aval.shape
             summed = math.prod(shape[axis] for axis in contracted)
             total += math.prod(equation.outvars[0].aval.shape) * summed
+        elif equation.primitive.name == "cond":
+            # By platform; all do the same work, the default is last and the plain form of it.
+            total += _macs(equation.params["branches"][-1].jaxpr)
         else:
             times = equation.params["length"] if equation.primitive.name == "scan" else 1
             for inner in _inner(equation.params):

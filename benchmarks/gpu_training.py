@@ -22,6 +22,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,8 +74,6 @@ def compare(
 
 def torch_peer(model: str, batch: int) -> dict[str, Any]:
     """Runs in a process of its own."""
-    import time
-
     import timm
     import torch
 

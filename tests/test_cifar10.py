@@ -18,7 +18,7 @@ from imagenet_jax.train import train
 def test_counts_are_the_same_integers_for_every_batch_size_and_device_count(test_data, tmp_path):
     config = load_config("configs/cifar10.py")
     config.data.name = f"zip:{test_data}/cifar10_images.zip"
-    config.model.name, config.model.width, config.model.dtype = "resnet8", 16, "float32"
+    config.model.name, config.model.width, config.model.dtype = "resnet8", 8, "float32"
     config.batch_size, config.duration, config.model.bn_group_size = 128, "40 steps", 16
     config.schedule.warmup, config.optim.learning_rate = "10 steps", 0.1
     config.log.tensorboard = False

@@ -20,7 +20,10 @@ FAMILIES = {
 }
 
 
-@pytest.mark.parametrize("name", FACTS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name in FAMILIES else [pytest.mark.slow]) for name in FACTS],
+)
 def test_every_row_tells_parameters_and_multiply_adds(name):
     facts = FACTS[name]
     model = create_model(name, num_classes=SMALL.get(name, 1000))

@@ -143,6 +143,11 @@ def lite0():
         pytest.skip(f"no weights: {error}")
 
 
+@pytest.fixture(scope="module")
+def lite0_on_photos(lite0, test_data):
+    return evaluated(lite0, test_data)
+
+
 def lite0_config():
     return pretrained_config("efficientnet_lite0")
 
@@ -159,9 +164,9 @@ def evaluated(classifier, test_data, **fields):
 
 
 @pytest.mark.slow
-def test_efficientnet_lite0_on_photos_equals_torch_and_pillow(lite0, test_data):
+@pytest.mark.xdist_group("lite0_on_photos")
+def test_efficientnet_lite0_on_photos_equals_torch_and_pillow(lite0_on_photos, test_data):
     torch = pytest.importorskip("torch")
-    ours = evaluated(lite0, test_data)
     from imagenet_jax.weights.download import fetch
 
     weights = find_pretrained("efficientnet_lite0")
@@ -183,9 +188,9 @@ def test_efficientnet_lite0_on_photos_equals_torch_and_pillow(lite0, test_data):
                 found = model(torch.tensor(batch.transpose(0, 3, 1, 2))).argmax(1).numpy()
             labels = [SYNSETS.index(re.search(r"n\d{8}", name)[0]) for name in part]
             correct += int((found == labels).sum())
-    assert len(names) == ours["num_examples"] == 500
-    assert abs(correct - ours["correct_top1"]) <= 2  # half a point
-    assert ours["top1"] > 0.87
+    assert len(names) == lite0_on_photos["num_examples"] == 500
+    assert abs(correct - lite0_on_photos["correct_top1"]) <= 2  # half a point
+    assert lite0_on_photos["top1"] > 0.87
 
 
 def as_the_recipe_says(encoded):
@@ -199,9 +204,9 @@ def as_the_recipe_says(encoded):
 
 
 @pytest.mark.slow
-def test_other_preprocessing_than_the_weights_own_is_worse(lite0, test_data):
-    own = evaluated(lite0, test_data)
+@pytest.mark.xdist_group("lite0_on_photos")
+def test_other_preprocessing_than_the_weights_own_is_worse(lite0, lite0_on_photos, test_data):
     other = evaluated(lite0, test_data, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
     squeezed = evaluated(lite0, test_data, eval_crop="resize")
-    assert other["correct_top1"] <= own["correct_top1"] - 10
-    assert squeezed["loss"] > own["loss"]
+    assert other["correct_top1"] <= lite0_on_photos["correct_top1"] - 10
+    assert squeezed["loss"] > lite0_on_photos["loss"]

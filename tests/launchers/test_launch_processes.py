@@ -141,6 +141,7 @@ def test_a_sharded_checkpoint_resumes_on_other_numbers_of_processes(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_chaos(test_data):
     """benchmarks/chaos.py in short."""
     command = [sys.executable, str(ROOT / "benchmarks" / "chaos.py"), "--faults=2", "--steps=40"]

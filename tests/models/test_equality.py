@@ -112,6 +112,7 @@ VARIANTS = [
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", VARIANTS)
 def test_logits_of_all_variants_are_the_references(name):
     check_logits(name, *sides(name))

@@ -76,6 +76,7 @@ def test_no_family_is_missing():
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", SMALL)
 def test_eight_images_are_learnt_by_heart(name):
     model = SMALL[name](num_classes=8, layers=Layers(bn_momentum=0.5))

@@ -120,7 +120,6 @@ def test_a_step_that_does_not_fit_is_reported_beside_one_that_does(tmp_path):
     assert 0.5 < small["largest_batch_per_device"] / large["largest_batch_per_device"] < 2
 
 
-@pytest.mark.exhaustive
 def test_the_largest_batch_that_fits(tmp_path):
     """Found by compiling: it fits, and an eighth more does not, nor does it fail the study."""
     if importlib.util.find_spec("libtpu") is None:

@@ -12,8 +12,13 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from imagenet_jax.errors import ConfigError
+from imagenet_jax.models.platforms import lowering_for, platform_of
 from imagenet_jax.schema import COMPILER_OPTION
 from imagenet_jax.sharding import DATA_AXIS, batch_sharding, batch_shards, replicated
+
+# XLA's CPU compiler removes what asks for a result to be stored (`platforms.stored`) before it
+# fuses; without this it computes the sums along all shortcuts anew in every block.
+_OPTIONS = {"cpu": {"xla_disable_hlo_passes": "cse_barrier_expander"}}
 
 
 def local_rows(mesh: Mesh, batch_size: int) -> np.ndarray:
@@ -101,8 +106,9 @@ def compile_step(
         out_shardings=results,
         donate_argnums=(0,) if donate else (),
     )
-    platforms = (platform,) if platform else None
-    lowered = compiled.trace(first, batch).lower(lowering_platforms=platforms)
+    platform = platform or platform_of(mesh.devices.flat[0])
+    with lowering_for(platform):
+        lowered = compiled.trace(first, batch).lower(lowering_platforms=(platform,))
     try:
         return lowered.compile(compiler_options=compiler_options(options, mesh.devices.flat[0]))
     except jax.errors.JaxRuntimeError as error:
@@ -115,7 +121,7 @@ def compiler_options(
     options: Sequence[str], device: jax.Device
 ) -> dict[str, bool | int | float | str]:
     """Names and values of those of config.compiler_options that count for a device."""
-    chosen = {}
+    chosen = dict(_OPTIONS.get(device.platform, {}))
     for option in options:
         kind, name, value = COMPILER_OPTION.fullmatch(option).groups()
         platform = re.match("xla_(tpu|gpu|cpu)_|", name)[1]

@@ -11,8 +11,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from imagenet_jax.models.convolution import convolution
 from imagenet_jax.models.dtypes import wide
-from imagenet_jax.models.layers import Layers, global_avg_pool, kaiming
+from imagenet_jax.models.layers import Layers, add_shortcut, global_avg_pool, kaiming
 
 
 class StdConv(nn.Module):
@@ -30,7 +31,7 @@ class StdConv(nn.Module):
         kernel = self.param("kernel", kaiming, shape, jnp.float32)
         mean = kernel.mean((0, 1, 2))
         kernel = (kernel - mean) * jax.lax.rsqrt(kernel.var((0, 1, 2)) + self.epsilon)
-        return jax.lax.conv_general_dilated(
+        return convolution(
             x.astype(self.dtype),
             kernel.astype(self.dtype),
             (self.stride, self.stride),
@@ -58,7 +59,7 @@ class PreActBottleneck(nn.Module):
         y = nn.relu(norm(name="norm2")(y))
         y = StdConv(inner, 3, self.stride, dtype, name="conv2")(y)
         y = nn.relu(norm(name="norm3")(y))
-        return x + StdConv(self.channels, 1, 1, dtype, name="conv3")(y)
+        return add_shortcut(x, StdConv(self.channels, 1, 1, dtype, name="conv3")(y))
 
 
 def _group_norm(*, dtype: jnp.dtype, name: str) -> nn.GroupNorm:

@@ -11,7 +11,13 @@ import jax
 import jax.numpy as jnp
 
 from imagenet_jax.models.dtypes import wide
-from imagenet_jax.models.layers import Layers, global_avg_pool, linear_rates, normal_02
+from imagenet_jax.models.layers import (
+    Layers,
+    add_shortcut,
+    global_avg_pool,
+    linear_rates,
+    normal_02,
+)
 
 
 class GlobalResponseNorm(nn.Module):
@@ -51,7 +57,7 @@ class ConvNeXtBlock(nn.Module):
         if self.layer_scale:
             init = nn.initializers.constant(self.layer_scale)
             y = y * self.param("gamma", init, (channels,), jnp.float32).astype(y.dtype)
-        return x + layers.drop_path(self.drop_path)(y, train)
+        return add_shortcut(x, layers.drop_path(self.drop_path)(y, train))
 
 
 class ConvNeXt(nn.Module):

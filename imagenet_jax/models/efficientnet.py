@@ -13,7 +13,14 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 
-from imagenet_jax.models.layers import Layers, SqueezeExcite, divisible, global_avg_pool, kaiming
+from imagenet_jax.models.layers import (
+    Layers,
+    SqueezeExcite,
+    add_shortcut,
+    divisible,
+    global_avg_pool,
+    kaiming,
+)
 from imagenet_jax.models.mobilenet import conv_norm_act
 
 
@@ -124,7 +131,7 @@ class MBConv(nn.Module):
             y = step(y, channels=self.channels, name=f"block.{number + 1}")
         if x.shape != y.shape:
             return y
-        return x + layers.drop_path(self.drop_path)(y, train)
+        return add_shortcut(x, layers.drop_path(self.drop_path)(y, train))
 
 
 class EfficientNet(nn.Module):

@@ -13,11 +13,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from imagenet_jax.models.convolution import convolution
 from imagenet_jax.models.dtypes import wide
 from imagenet_jax.models.gelu import gelu
 from imagenet_jax.models.image_conv import image_conv
+from imagenet_jax.models.matmul import dot_general
 from imagenet_jax.models.norm import BatchNorm, sign
-from imagenet_jax.models.platforms import GPU, TPU, choose, stored
+from imagenet_jax.models.platforms import CPU, GPU, TPU, choose, stored
 from imagenet_jax.models.pointwise import Product
 
 # torch's kaiming_normal_(mode="fan_out")
@@ -93,7 +95,7 @@ class Layers:
             dtype=self.dtype,
             kernel_init=init,
             name=name,
-            **options,
+            **{"conv_general_dilated": convolution, **options},
         )
 
     def norm(self, *, name: str, scale_init: Callable = nn.initializers.ones) -> BatchNorm:
@@ -179,6 +181,7 @@ class Layers:
             dtype=self.dtype,
             kernel_init=init,
             bias_init=bias_init,
+            dot_general=dot_general,
             name=name,
         )
 
@@ -194,7 +197,7 @@ class Layers:
     def gelu(self, x: jax.Array) -> jax.Array:
         """x times the normal distribution's share below x (Hendrycks & Gimpel 2016)."""
         kind = {"approximate": self.tanh_gelu}
-        return choose(GPU, partial(gelu, **kind), partial(nn.gelu, **kind), x)
+        return choose(CPU + GPU, partial(gelu, **kind), partial(nn.gelu, **kind), x)
 
     def dropout(self, rate: float) -> "Dropout":
         """Dropout of single values."""
@@ -207,6 +210,11 @@ class Layers:
     def block(self, module: type[nn.Module]) -> Callable[..., nn.Module]:
         """A module called as block(x, train), rematerialised if asked."""
         return nn.remat(module, static_argnums=(2,)) if self.remat else module
+
+
+def add_shortcut(x: jax.Array, branch: jax.Array) -> jax.Array:
+    """x + branch; a CPU stores it and its gradient, else XLA adds up all branches in each block."""
+    return stored(CPU, x + branch)
 
 
 class Dropout(nn.Module):

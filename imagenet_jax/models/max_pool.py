@@ -1,4 +1,4 @@
-"""Max-pooling, on a GPU with a gradient that is gathered, not scattered."""
+"""Max-pooling, on CPUs and GPUs with a gradient that is gathered, not scattered."""
 
 import math
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from imagenet_jax.models.dtypes import wide
-from imagenet_jax.models.platforms import GPU, choose
+from imagenet_jax.models.platforms import CPU, GPU, choose
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
@@ -23,7 +23,7 @@ def max_pool(
     def plain(x: jax.Array) -> jax.Array:
         return nn.max_pool(x, (window, window), (stride, stride), pads)
 
-    return choose(GPU, partial(gathered, window=window, stride=stride, pads=pads), plain, x)
+    return choose(CPU + GPU, partial(gathered, window=window, stride=stride, pads=pads), plain, x)
 
 
 def _pads(side: int, window: int, stride: int, padding: int, ceil: bool) -> tuple[int, int]:

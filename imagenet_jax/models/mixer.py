@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 
 from imagenet_jax.models.dtypes import wide
-from imagenet_jax.models.layers import Layers, linear_rates
+from imagenet_jax.models.layers import Layers, add_shortcut, linear_rates
 from imagenet_jax.models.vit import Mlp
 
 
@@ -23,10 +23,10 @@ class MixerBlock(nn.Module):
         init = nn.initializers.lecun_normal()
         y = layers.layer_norm(name="norm1")(x).swapaxes(1, 2)
         y = Mlp(channels // 2, layers, init=init, name="mlp_tokens")(y, train).swapaxes(1, 2)
-        x = x + drop_path(y, train)
+        x = add_shortcut(x, drop_path(y, train))
         y = layers.layer_norm(name="norm2")(x)
         y = Mlp(4 * channels, layers, init=init, name="mlp_channels")(y, train)
-        return x + layers.drop_path(self.drop_path)(y, train)
+        return add_shortcut(x, layers.drop_path(self.drop_path)(y, train))
 
 
 class Mixer(nn.Module):

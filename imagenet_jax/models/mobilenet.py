@@ -10,7 +10,14 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 
-from imagenet_jax.models.layers import Layers, SqueezeExcite, divisible, global_avg_pool, kaiming
+from imagenet_jax.models.layers import (
+    Layers,
+    SqueezeExcite,
+    add_shortcut,
+    divisible,
+    global_avg_pool,
+    kaiming,
+)
 
 _init = nn.initializers.normal(0.01)
 
@@ -63,7 +70,7 @@ class InvertedResidualV2(nn.Module):
         )
         y = self.layers.conv(self.channels, 1, name=f"conv.{number + 1}")(y)
         y = self.layers.norm(name=f"conv.{number + 2}")(y, train)
-        return x + y if x.shape == y.shape else y
+        return add_shortcut(x, y) if x.shape == y.shape else y
 
 
 class MobileNetV2(nn.Module):
@@ -188,7 +195,7 @@ class InvertedResidualV3(nn.Module):
                 divisible(block.inner // 4), layers, gate=nn.hard_sigmoid, name=f"block.{number}"
             )(y)
         y = step(y, channels=block.channels, name=f"block.{number + 1}")
-        return x + y if x.shape == y.shape else y
+        return add_shortcut(x, y) if x.shape == y.shape else y
 
 
 class MobileNetV3(nn.Module):

@@ -11,9 +11,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from imagenet_jax.models.convolution import convolution
 from imagenet_jax.models.layers import (
     Layers,
     SqueezeExcite,
+    add_shortcut,
     divisible,
     global_avg_pool,
     linear_rates,
@@ -47,7 +49,7 @@ class ScaledStdConv(nn.Module):
         scale = gain.reshape(-1) * (shape[0] * shape[1] * shape[2]) ** -0.5
         mean = kernel.mean((0, 1, 2))
         kernel = (kernel - mean) * jax.lax.rsqrt(kernel.var((0, 1, 2)) + self.epsilon) * scale
-        x = jax.lax.conv_general_dilated(
+        x = convolution(
             x.astype(self.dtype),
             kernel.astype(self.dtype),
             (self.stride, self.stride),
@@ -93,7 +95,7 @@ class NFBlock(nn.Module):
         y = 2 * SqueezeExcite(divisible(self.channels / 2), layers, name="attn_last")(y)
         y = layers.drop_path(self.drop_path)(y, train)
         gain = self.param("skipinit_gain", nn.initializers.zeros, (), jnp.float32)
-        return x + y * (gain * _ALPHA).astype(y.dtype)
+        return add_shortcut(x, y * (gain * _ALPHA).astype(y.dtype))
 
 
 class NFNet(nn.Module):

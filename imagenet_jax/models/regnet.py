@@ -8,7 +8,13 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from imagenet_jax.models.layers import Layers, SqueezeExcite, divisible, global_avg_pool
+from imagenet_jax.models.layers import (
+    Layers,
+    SqueezeExcite,
+    add_shortcut,
+    divisible,
+    global_avg_pool,
+)
 from imagenet_jax.models.mobilenet import conv_norm_act
 
 
@@ -32,7 +38,7 @@ class Block(nn.Module):
         y = step(y, name="f.c")
         if x.shape != y.shape:
             x = step(x, stride=self.stride, name="proj")
-        return nn.relu(x + y)
+        return nn.relu(add_shortcut(x, y))
 
 
 class RegNet(nn.Module):

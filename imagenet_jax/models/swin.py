@@ -8,7 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from imagenet_jax.models.layers import Layers, global_avg_pool, linear_rates, normal_02
+from imagenet_jax.models.layers import (
+    Layers,
+    add_shortcut,
+    global_avg_pool,
+    linear_rates,
+    normal_02,
+)
 
 _EPSILON = 1e-5
 
@@ -98,10 +104,11 @@ class SwinBlock(nn.Module):
         layers = self.layers
         norm = partial(layers.layer_norm, epsilon=_EPSILON)
         attention = WindowAttention(self.heads, self.window, self.shifted, layers, name="attn")
-        x = x + layers.drop_path(self.drop_path)(attention(norm(name="norm1")(x)), train)
+        drop_path = layers.drop_path(self.drop_path)
+        x = add_shortcut(x, drop_path(attention(norm(name="norm1")(x)), train))
         y = layers.dense(4 * x.shape[-1], name="mlp.0")(norm(name="norm2")(x))
         y = layers.dense(x.shape[-1], name="mlp.3")(layers.gelu(y))
-        return x + layers.drop_path(self.drop_path)(y, train)
+        return add_shortcut(x, layers.drop_path(self.drop_path)(y, train))
 
 
 class PatchMerging(nn.Module):

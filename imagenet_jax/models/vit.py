@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from imagenet_jax.models.attention import attention, has_flash_attention
 from imagenet_jax.models.dtypes import wide
 from imagenet_jax.models.image_conv import image_conv
-from imagenet_jax.models.layers import Layers, linear_rates, normal_02
-from imagenet_jax.models.platforms import choose
+from imagenet_jax.models.layers import Layers, add_shortcut, linear_rates, normal_02
+from imagenet_jax.models.platforms import CPU, choose
 
 Params = dict[str, jax.Array]
 
@@ -36,9 +36,10 @@ class Attention(nn.Module):
             return proj(jnp.split(qkv(x), 3, -1)[0])
         params = qkv.variables["params"], proj.variables["params"]
         params = jax.tree.map(lambda param: param.astype(dtype), params)
+        attend = partial(choose, CPU, self._in_rows, self._attend)
         if not has_flash_attention(dtype, channels // self.heads):
-            return self._attend(x, *params)
-        return choose(("cuda",), self._flash, self._attend, x, *params)
+            return attend(x, *params)
+        return choose(("cuda",), self._flash, attend, x, *params)
 
     @nn.nowrap
     def _attend(self, x: jax.Array, inner: Params, outer: Params) -> jax.Array:
@@ -53,6 +54,17 @@ class Attention(nn.Module):
         )
         kernel = outer["kernel"].reshape(self.heads, -1, channels)
         return jnp.einsum("bhdq,hdc->bqc", attention(q, k, v), kernel) + outer["bias"]
+
+    @nn.nowrap
+    def _in_rows(self, x: jax.Array, inner: Params, outer: Params) -> jax.Array:
+        """With channels last throughout, which spares a CPU transposing."""
+        kernel = inner["kernel"].reshape(-1, 3, self.heads, x.shape[-1] // self.heads)
+        qkv = jnp.einsum("btc,cshd->btshd", x, kernel) + inner["bias"].reshape(kernel.shape[1:])
+        q, k, v = (qkv[:, :, part] for part in range(3))
+        logits = jnp.einsum("bqhd,bkhd->bhqk", q * q.shape[-1] ** -0.5, k)
+        weights = jax.nn.softmax(logits.astype(wide(x.dtype))).astype(x.dtype)
+        y = jnp.einsum("bhqk,bkhd->bqhd", weights, v)
+        return y.reshape(x.shape) @ outer["kernel"] + outer["bias"]
 
     @nn.nowrap
     def _flash(self, x: jax.Array, inner: Params, outer: Params) -> jax.Array:
@@ -108,7 +120,7 @@ class EncoderBlock(nn.Module):
                 init = nn.initializers.constant(self.layer_scale)
                 gamma = self.param(f"{name}.gamma", init, x.shape[-1:], jnp.float32)
                 branch = branch * gamma.astype(branch.dtype)
-            return x + layers.drop_path(self.drop_path)(branch, train)
+            return add_shortcut(x, layers.drop_path(self.drop_path)(branch, train))
 
         y = Attention(self.heads, layers, name="attn")(layers.layer_norm(name="norm1")(x))
         x = add(x, layers.dropout(self.dropout)(y, train), "ls1")

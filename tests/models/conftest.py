@@ -1,15 +1,12 @@
 """What tests of several models share."""
 
-import jax
 import pytest
+
+from imagenet_jax.models.platforms import lowering_for
 
 
 @pytest.fixture(params=["cpu", "cuda", "tpu"])
-def platform(request, monkeypatch):
-    """Programs are lowered as for another platform, as far as the models choose by it."""
-
-    def platform_dependent(*args, default, **by_platform):
-        return by_platform.get(request.param, default)(*args)
-
-    monkeypatch.setattr(jax.lax, "platform_dependent", platform_dependent)
-    return request.param
+def platform(request):
+    """Programs are traced as for another platform, as far as the models choose by it."""
+    with lowering_for(request.param):
+        yield request.param

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from imagenet_jax.models.platforms import TPU, choose, relu
+from imagenet_jax.models.platforms import TPU, choose, lowering_for, relu
 
 
 def test_a_compiled_program_holds_the_branch_of_its_platform_alone():
@@ -17,6 +17,17 @@ def test_a_compiled_program_holds_the_branch_of_its_platform_alone():
         assert f" {kept}(" in compiled
         assert "conditional" not in compiled
         assert {"cosine": " sine(", "sine": " cosine("}[kept] not in compiled
+
+
+def test_a_platform_that_is_known_is_all_that_is_traced():
+    function = jax.jit(lambda x: choose(TPU, jnp.sin, jnp.cos, x))
+    traced = {}
+    for platform in ("cpu", "tpu", None):
+        with lowering_for(platform):
+            traced[platform] = str(function.trace(jnp.ones(3)).jaxpr)
+    assert "cos" in traced["cpu"] and "sin" not in traced["cpu"]
+    assert "sin" in traced["tpu"] and "cos" not in traced["tpu"]
+    assert "sin" in traced[None] and "cos" in traced[None]
 
 
 def test_relu():

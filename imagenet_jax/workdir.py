@@ -1,12 +1,26 @@
 """What a working directory holds, as far as it shows without reading a checkpoint."""
 
+import errno
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import ml_collections
 
 from imagenet_jax.config import from_json
-from imagenet_jax.errors import CheckpointError, ConfigError
+from imagenet_jax.errors import CheckpointError, ConfigError, UserError
+
+
+def check_writable(workdir: Path) -> None:
+    """Raises UserError if a working directory cannot be made or written to; makes nothing."""
+    absolute = workdir.absolute()
+    place = next(path for path in (absolute, *absolute.parents) if path.exists())
+    wrong = None if place.is_dir() else errno.ENOTDIR
+    if not wrong and not os.access(place, os.W_OK | os.X_OK):
+        wrong = errno.EACCES
+    if wrong:
+        reason = f"[Errno {wrong}] {os.strerror(wrong)}: {str(place)!r}"
+        raise UserError(f"--workdir={workdir} cannot be written to: {reason}")
 
 
 def saved_config(workdir: Path) -> ml_collections.ConfigDict | None:

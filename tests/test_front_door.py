@@ -52,6 +52,8 @@ WRONG = [
     ("prepare --resize=small", 2, "--resize: invalid int value: 'small'"),
     ("sweep --seeds=0,x", 2, "--seeds: '0,x' is no list of whole numbers"),
     ("--workdir=gs://bucket", 1, "--workdir=gs://bucket is a URL"),
+    ("--workdir=broken.py/run", 1, "--workdir=broken.py/run cannot be written to: [Errno 20]"),
+    ("sweep --grid seed=1,2 --workdir=broken.py/run", 1, "cannot be written to: [Errno 20]"),
     # The config: its file, its fields, what they name.
     ("--config=configs/nothing.py", 1, "configs/nothing.py is no Python file"),
     ("--config=broken.py", 1, "config file broken.py: ZeroDivisionError"),
@@ -76,7 +78,10 @@ WRONG = [
     ("--config.data.policy=randaugment", 1, "config.data.cache = True keeps images"),
     # Launchers.
     ("--dry_run", 1, "go with a --launcher"),
+    ("--max_restarts=3", 1, "go with a --launcher"),
     ("--launcher=pbs", 1, "there are local, the default; processes:NxD"),
+    ("--launcher=processes", 1, "processes:NxD"),
+    ("--launcher=processes:0", 1, "processes:NxD"),
     ("--launcher=processes:2x", 1, "processes:NxD"),
     ("--launcher=slurm:node=2", 1, "no option 'node=2'; did you mean 'nodes'"),
     ("--launcher=slurm:nodes=two", 1, "nodes=two; expected a whole number"),
@@ -86,6 +91,7 @@ WRONG = [
     ("--launcher=gke:image=i,bucket=b --config=broken.py", 1, "broken.py: ZeroDivisionError"),
     (f"{SLURM} --config.optim.lr=1", 1, "no field 'optim.lr'"),
     (f"{SLURM} --config.model.name=resnet5O", 1, "did you mean 'resnet50'"),
+    ("--launcher=processes:2 --config.optim.lr=1", 1, "no field 'optim.lr'"),
     ("--launcher=processes:2 --config.data.name=folder:/nowhere", 1, "there is no such folder"),
     # Verbs.
     ("evaluate --workdir=/nowhere", 1, "no checkpoints in /nowhere"),
@@ -110,8 +116,10 @@ WRONG = [
     ("prepare --dataset=digits --name=small", 1, "--name and --eval_fraction are not for TFDS's"),
     ("prepare --preview=a.png --config.data.name=folder:/nowhere", 1, "there is no such folder"),
     ("benchmark --config.data.name=csv:no.csv", 1, "there is no such file"),
+    ("study --topology=v5e", 1, "there is no topology 'v5e'; there are for instance"),
     ("study --topology=v5f:2x2", 1, "there is no topology 'v5f:2x2'; there are for instance"),
     ("study --topology=h200:1x8", 1, "a GPU topology is KIND:COUNT, as in h200:8"),
+    ("study --topology=h200:0", 1, "a GPU topology is KIND:COUNT, as in h200:8"),
     ("study --topology=v100:8", 1, "XLA's GPU compiler has ended its support of v100"),
     ("study --scaling=v5e:2x2,2by4", 1, "there is no topology 'v5e:2by4'"),
     ("study --partitioner=pjit", 1, "one of jit, shard_map, pmap"),

@@ -7,6 +7,7 @@ import ml_collections
 
 from imagenet_jax.checks import check_fields, check_source
 from imagenet_jax.verbs.verb import Verb
+from imagenet_jax.workdir import check_writable
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +20,8 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bool) -> None:
     check_fields(config)
     check_source(config, here=here)
+    if here:
+        check_writable(args.workdir)
 
 
 def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[str, Any]:

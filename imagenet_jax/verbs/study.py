@@ -11,6 +11,7 @@ from imagenet_jax.study.compare import compare_reports, read_report
 from imagenet_jax.study.described import check_compiler, check_described, check_topology
 from imagenet_jax.study.text import study_text
 from imagenet_jax.verbs.verb import Verb, whole_numbers
+from imagenet_jax.workdir import check_writable
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
@@ -75,6 +76,8 @@ def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bo
             check_compiler(name)
     if args.with_input:
         check_source(config, here=here)
+    if here:
+        check_writable(args.workdir)
 
 
 def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[str, Any]:

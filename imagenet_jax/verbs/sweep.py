@@ -11,6 +11,7 @@ from imagenet_jax.errors import ConfigError
 from imagenet_jax.launchers import find_launcher
 from imagenet_jax.sweep.space import grid, parse_space
 from imagenet_jax.verbs.verb import Verb, whole_numbers
+from imagenet_jax.workdir import check_writable
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +51,8 @@ def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bo
     space = parse_space(getattr(args, methods[0]), config)
     if methods == ["grid"]:
         grid(space)
+    if here:
+        check_writable(args.workdir)
 
 
 def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[str, Any]:

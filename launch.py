@@ -9,60 +9,48 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import jax
 import ml_collections
 
-from imagenet_jax.classifier import pretrained_config
-from imagenet_jax.config import apply_overrides, flatten, from_json, load_config, validate
-from imagenet_jax.coordination import check_same, versions
-from imagenet_jax.data.catalog import evaluation_split
+from imagenet_jax.config import apply_overrides, flatten, validate
 from imagenet_jax.errors import CRASHED, FAILED, STOPPED, ConfigError, UserError
 from imagenet_jax.launchers import find_launcher
 from imagenet_jax.launchers.job import Job
-from imagenet_jax.process import code_sha256, start_process
+from imagenet_jax.process import (
+    code_sha256,
+    is_first,
+    is_one_of_many,
+    is_runtime_error,
+    own_job,
+    start_process,
+)
 from imagenet_jax.verbs import VERBS
 from imagenet_jax.writers import write_summary
-
-QUICKSTART = Path(__file__).resolve().parent / "configs" / "quickstart.py"
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs one verb; returns the exit status, see `errors`."""
     try:
-        args, overrides = parse(argv)
+        args = parse(argv)
         if args.launcher != "local" and args.verb != "sweep":
-            return launch(args, overrides, argv)
+            return launch(args, argv)
         if args.dry_run or (args.max_restarts and args.launcher == "local"):
             raise ConfigError(
                 "--dry_run and --max_restarts go with a --launcher, e.g. processes:2x2"
             )
-        start_process(args.start_timeout)
-        config = make_config(args, overrides)
-        facts = {f"config.{name}": value for name, value in flatten(config)}
-        facts |= {"verb": args.verb, **versions(), "code": code_sha256()}
-        check_same(facts, args.start_timeout)
-        summary = VERBS[args.verb].run(args, config)
+        summary = run(args)
     except UserError as error:
         return failed(str(error))
     except OSError as error:
         return failed(f"{error.filename or args.workdir}: {error.strerror or error}")
     except KeyboardInterrupt:
         return failed("interrupted; the same command goes on where it can", STOPPED)
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" in str(error):
-            return failed(
-                f"the devices are out of memory: {error}. Lower config.batch_size, or keep it "
-                "and raise config.accumulate"
-            )
-        traceback.print_exc()
-        return failed("a compiled program failed, or another process of this job", CRASHED)
     except Exception as error:
-        traceback.print_exc()
-        return failed(f"{type(error).__name__}, which nobody foresaw", CRASHED)
+        return crashed(error)
     if summary is None:
         return STOPPED
-    if not jax.distributed.is_initialized() or jax.process_index() == 0:
+    if is_first():
         print(VERBS[args.verb].text(summary))
         if args.json:
             Path(args.json).parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +58,24 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def launch(args: argparse.Namespace, overrides: dict[str, str], argv: Sequence[str]) -> int:
+def run(args: argparse.Namespace) -> dict[str, Any] | None:
+    """Checks the command line and runs its verb in this process; None if a signal stopped it."""
+    job = own_job()
+    if job is not None:  # first: if this process failed before it joined, the others would wait
+        start_process(job, args.start_timeout)
+    config = make_config(args, here=True)
+    if job is not None:
+        from imagenet_jax.coordination import check_same, versions  # they import JAX
+
+        facts = {f"config.{name}": value for name, value in flatten(config)}
+        facts |= {"verb": args.verb, **versions(), "code": code_sha256()}
+        check_same(facts, args.start_timeout)
+    elif VERBS[args.verb].needs_jax:
+        start_process(None)
+    return VERBS[args.verb].run(args, config)
+
+
+def launch(args: argparse.Namespace, argv: Sequence[str]) -> int:
     """Checks the config, then hands this command line to the launcher."""
     flags = ("--launcher", "--max_restarts", "--config", "--workdir")
     folder, config = Path(__file__).resolve().parent, None
@@ -86,7 +91,7 @@ def launch(args: argparse.Namespace, overrides: dict[str, str], argv: Sequence[s
         restarts=args.max_restarts,
     )
     start = find_launcher(args.launcher)
-    make_config(args, overrides)
+    make_config(args, here=args.launcher.startswith("processes"))
     return start(job, args.dry_run)
 
 
@@ -104,14 +109,27 @@ def without_flags(argv: Sequence[str], flags: Sequence[str]) -> list[str]:
 def failed(message: str, status: int = FAILED) -> int:
     """Prints the message and gives the exit status; ends the job if there are other processes."""
     print(f"error: {message}", file=sys.stderr, flush=True)
-    if jax.distributed.is_initialized() and jax.process_count() > 1:
+    if is_one_of_many():
         # The others may wait for this one in a collective: leaving at once ends them all.
         os._exit(status)
     return status
 
 
-def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, str]]:
-    """Splits the command line into flags and {"FIELD": "VALUE"}. Raises ConfigError."""
+def crashed(error: Exception) -> int:
+    """As `failed`, for what is no mistake of the person at the terminal."""
+    if is_runtime_error(error) and "RESOURCE_EXHAUSTED" in str(error):
+        return failed(
+            f"the devices are out of memory: {error}. Lower config.batch_size, or keep it "
+            "and raise config.accumulate"
+        )
+    traceback.print_exception(error)
+    if is_runtime_error(error):
+        return failed("a compiled program failed, or another process of this job", CRASHED)
+    return failed(f"{type(error).__name__}, which nobody foresaw", CRASHED)
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The flags, with `overrides` {"FIELD": "VALUE"} among them. Raises ConfigError."""
     argv, verb = list(argv), "train"
     if argv and not argv[0].startswith("-"):
         verb = argv.pop(0)
@@ -157,44 +175,30 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     args.verb = verb
     if "://" in (args.workdir or ""):
         raise ConfigError(f"--workdir={args.workdir} is a URL; give the path of a mounted folder")
-    default = Path(str(args.config or QUICKSTART).partition(".py:")[0]).stem
+    default = Path(str(args.config or "quickstart").partition(".py:")[0]).stem
     if getattr(args, "model", ""):
         default = f"{verb}/{args.model}"
     args.workdir = Path(args.workdir or f"runs/{default}")
     args.program = str(Path(__file__).resolve())
     args.overrides = dict(f.removeprefix("--config.").split("=", 1) for f in fields)
-    return args, args.overrides
+    return args
 
 
-def make_config(args: argparse.Namespace, overrides: dict[str, str]) -> ml_collections.ConfigDict:
-    """The config file with the overrides.
+def make_config(args: argparse.Namespace, *, here: bool) -> ml_collections.ConfigDict:
+    """The config of the verb with the overrides, checked as far as that goes without JAX.
 
-    `evaluate` and `predict` default to the config of the run, or to that of pretrained weights.
+    Args:
+      args: see `parse`.
+      here: whether the verb runs on this machine.
+
+    Raises:
+      UserError: see `verbs.Verb`.
     """
-    saved = args.workdir / "config.json"
-    model = getattr(args, "model", "")
-    if model and args.config:
-        raise ConfigError("--model brings its own config; set its fields by --config.FIELD=VALUE")
-    if not model:
-        for flag in ("weights", "dataset", "split"):
-            if args.verb in ("evaluate", "predict") and getattr(args, flag, ""):
-                raise ConfigError(f"--{flag} goes with --model; a run has --config.data.name")
-    if model:
-        config = pretrained_config(args.model)
-        if args.verb == "evaluate":
-            config.data.name = args.dataset or config.data.name
-            config.data.dir = overrides.get("data.dir", "")
-            split = args.split or evaluation_split(config.data.name, config.data.dir)
-            config.data.eval_split = split
-    elif args.verb in ("evaluate", "predict") and not args.config and saved.exists():
-        try:
-            config = from_json(saved.read_text())
-        except ValueError as error:
-            raise ConfigError(f"{saved} cannot be read: {error}") from error
-    else:
-        config = load_config(args.config or QUICKSTART)
-    apply_overrides(config, overrides)
+    verb = VERBS[args.verb]
+    config = verb.load(args)
+    apply_overrides(config, args.overrides)
     validate(config)
+    verb.check(args, config, here)
     return config
 
 

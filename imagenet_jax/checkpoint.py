@@ -28,6 +28,7 @@ from imagenet_jax.errors import CheckpointError, DivergenceError, UserError
 from imagenet_jax.parallel import peak_bytes
 from imagenet_jax.sharding import bytes_per_device
 from imagenet_jax.state import TrainState, all_finite, checksum, different_arrays
+from imagenet_jax.workdir import no_checkpoint
 
 Record = dict[str, Any]
 
@@ -179,11 +180,7 @@ class Checkpoints:
         if which == "latest":
             return steps
         if not which.isdigit() or int(which) not in steps:
-            listed = ", ".join(map(str, steps)) or "none"
-            raise CheckpointError(
-                f"no checkpoint {which!r} in {self.directory}; expected latest, best or one of "
-                f"the steps {listed}"
-            )
+            raise no_checkpoint(which, self.directory, steps)
         return [int(which)]
 
     def diverged(self, step: int, loss: float, learning_rate: float) -> DivergenceError:

@@ -8,18 +8,14 @@ import flax.linen as nn
 import ml_collections
 
 from imagenet_jax.checkpoint import Checkpoints
-from imagenet_jax.config import base_config, from_dict
+from imagenet_jax.config import from_dict
 from imagenet_jax.data.imagenet import NAMES, SYNSETS
 from imagenet_jax.errors import CheckpointError, WeightsError
 from imagenet_jax.program import make_model, make_program
 from imagenet_jax.sharding import make_mesh
-from imagenet_jax.weights.pretrained import (
-    Pretrained,
-    find_pretrained,
-    load_file,
-    load_pretrained,
-    weights_of,
-)
+from imagenet_jax.weights.load import load_file, load_pretrained
+from imagenet_jax.weights.pretrained import Pretrained, find_pretrained
+from imagenet_jax.workdir import checkpoints_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,28 +41,6 @@ class Classifier:
     weights: Pretrained | None = None
 
 
-def pretrained_config(name: str) -> ml_collections.ConfigDict:
-    """A config for the evaluation of named weights: their model, and their preprocessing.
-
-    Args:
-      name: MODEL.TAG, MODEL for its default weights, or a MODEL without known weights, whose
-        preprocessing is torchvision's then.
-
-    Raises:
-      ConfigError: if there is no such model.
-    """
-    config = base_config()
-    model = name.partition(".")[0]
-    if name != model or weights_of(model):
-        find_pretrained(name).apply_preprocessing(config)
-    else:
-        config.data.update(
-            eval_crop="resize_center_crop", resize_method="bilinear", resize_antialias=True
-        )
-    config.model.name, config.model.dtype = model, "float32"
-    return config
-
-
 def pretrained_classifier(
     name: str, config: ml_collections.ConfigDict, file: str = ""
 ) -> Classifier:
@@ -74,7 +48,7 @@ def pretrained_classifier(
 
     Args:
       name: MODEL.TAG or MODEL.
-      config: made by `pretrained_config`, maybe changed since.
+      config: made by `weights.pretrained.pretrained_config`, maybe changed since.
       file: .pth, .safetensors or .npz; "": the named weights, fetched if need be.
 
     Raises:
@@ -111,9 +85,7 @@ def trained_classifier(
     Raises:
       CheckpointError: if there is no such checkpoint.
     """
-    if not (workdir / "checkpoints").is_dir():
-        raise CheckpointError(f"no checkpoints in {workdir}; give the --workdir of a training run")
-    checkpoints = Checkpoints(workdir / "checkpoints", keep=1, read_only=True)
+    checkpoints = Checkpoints(checkpoints_of(workdir), keep=1, read_only=True)
     record = checkpoints.record(which)
     if record is None:
         raise CheckpointError(f"no checkpoints in {workdir / 'checkpoints'}; train first")

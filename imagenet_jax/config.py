@@ -14,6 +14,7 @@ from typing import Any
 
 import ml_collections
 
+from imagenet_jax.axes import parse_sharding
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.schema import SCHEMA, Field
 
@@ -97,6 +98,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
                 f"config.{name} = {value!r} is not possible; "
                 f"expected {field.allowed}: {field.meaning}"
             )
+    parse_sharding(values["sharding"])
     if values["log.profile_steps"] and not values["log.tensorboard"]:
         raise ConfigError("config.log.profile_steps needs config.log.tensorboard = True")
     if values["data.folds"] and values["data.fold"] >= values["data.folds"]:
@@ -155,6 +157,16 @@ def validate_batch(config: ml_collections.ConfigDict, num_devices: int) -> None:
         f"config.batch_size = {config.batch_size} does not divide by {parts}; "
         f"the nearest batch_size that does is {nearest}. With this one, {fits} would do"
     )
+
+
+def model_options(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """The fields of config.model that are set; what has its default is the model's own."""
+    return {
+        field: value
+        for field, value in config.model.items()
+        if field == "bn_group_size"
+        or (field != "name" and value != SCHEMA[f"model.{field}"].default)
+    }
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -18,6 +18,7 @@ from imagenet_jax.parallel import local_rows
 from imagenet_jax.program import Program, check_config, make_program
 from imagenet_jax.sharding import make_mesh, replicated
 from imagenet_jax.watchdog import doing
+from imagenet_jax.workdir import checkpoints_of
 
 
 def evaluate_split(
@@ -59,11 +60,10 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path, *, which: str) ->
     """
     mesh = make_mesh(config.sharding)
     check_config(config, mesh, training=False)
-    if not (workdir / "checkpoints").is_dir():
-        raise CheckpointError(f"no checkpoints in {workdir}; give the --workdir of a training run")
+    folder = checkpoints_of(workdir)
     split = open_split(config, train=False)
     program = make_program(config, mesh, num_classes=split.num_classes)
-    checkpoints = Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep, read_only=True)
+    checkpoints = Checkpoints(folder, keep=config.checkpoint.keep, read_only=True)
 
     def check(step: int, record: Record) -> None:
         if record["data"]["class_names"] != list(split.source.class_names):
@@ -74,7 +74,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path, *, which: str) ->
 
     restored = checkpoints.restore(program.state_shapes(), which=which, check=check)
     if restored is None:
-        raise CheckpointError(f"no checkpoints in {workdir / 'checkpoints'}; train first")
+        raise CheckpointError(f"no checkpoints in {folder}; train first")
     state, record = restored
     eval_step = program.compile_eval_step()
     return {

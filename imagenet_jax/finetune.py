@@ -9,10 +9,11 @@ from absl import logging
 
 from imagenet_jax.classifier import trained_classifier
 from imagenet_jax.data.imagenet import SYNSETS
-from imagenet_jax.errors import ConfigError, WeightsError
+from imagenet_jax.errors import WeightsError
 from imagenet_jax.program import Program
 from imagenet_jax.weights.adapt import adapt
-from imagenet_jax.weights.pretrained import find_pretrained, load_file, load_pretrained
+from imagenet_jax.weights.load import load_file, load_pretrained
+from imagenet_jax.weights.pretrained import FILE_SUFFIXES, pretrained_start
 
 
 def starting_variables(program: Program, class_names: tuple[str, ...]) -> dict[str, Any] | None:
@@ -31,16 +32,11 @@ def starting_variables(program: Program, class_names: tuple[str, ...]) -> dict[s
     if Path(name).is_dir():
         source = trained_classifier(Path(name), "best")
         variables, classes = jax.device_get(source.variables), source.class_names
-    elif Path(name).suffix in (".pth", ".pt", ".bin", ".safetensors", ".npz"):
+    elif Path(name).suffix in FILE_SUFFIXES:
         found, variables = load_file(Path(name), model_name)
         classes = SYNSETS if found.num_classes == len(SYNSETS) else ()
     else:
-        weights = find_pretrained(name)
-        if weights.model != model_name:
-            raise ConfigError(
-                f"config.finetune.weights = {name!r} are of {weights.model}, config.model.name is "
-                f"{model_name!r}"
-            )
+        weights = pretrained_start(name, model_name)
         if not np.allclose((weights.mean, weights.std), (config.augment.mean, config.augment.std)):
             logging.warning(
                 "config.augment.mean and std are not those of %s, %s and %s: expect worse results",

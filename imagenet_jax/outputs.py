@@ -10,12 +10,7 @@ import ml_collections
 
 from imagenet_jax.errors import UserError
 from imagenet_jax.progress import Progress
-from imagenet_jax.writers import MetricsFile, Writer
-
-# (config, workdir, steps done, total steps) to a writer, and hooks for each step.
-Tracking = Callable[
-    [ml_collections.ConfigDict, Path, int, int], tuple[Writer, list[Callable[[int], Any]]]
-]
+from imagenet_jax.writers import MetricsFile, Tracking, Writer
 
 
 class Outputs:

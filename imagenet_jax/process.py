@@ -1,4 +1,8 @@
-"""The start of a process: joining the others of its job, and logging."""
+"""The start of a process: joining the others of its job, and logging.
+
+JAX is imported by `start_process` and not with this file: what is wrong with a command line is
+said before that.
+"""
 
 import contextlib
 import hashlib
@@ -11,7 +15,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 from absl import flags, logging
 
 from imagenet_jax.errors import HUNG, ConfigError
@@ -19,17 +22,17 @@ from imagenet_jax.errors import HUNG, ConfigError
 _VARIABLES = ("NUM_PROCESSES", "PROCESS_ID")
 
 
-def start_process(timeout: int = 300) -> None:
+def start_process(job: Mapping[str, Any] | None, timeout: int = 300) -> None:
     """Joins the processes of a job and sets up logging, before anything else asks JAX.
 
     Compiled programs are kept in $JAX_COMPILATION_CACHE_DIR, else in ~/.cache/imagenet_jax.
 
     Args:
+      job: see `own_job`; None: this process works alone.
       timeout: seconds to wait for the other processes; then it ends with `errors.HUNG`.
-
-    Raises:
-      ConfigError: if the environment tells of a job, but not all that is needed to join it.
     """
+    import jax
+
     flags.FLAGS.mark_as_parsed()  # absl would announce that nobody parsed its flags
     logging.use_absl_handler()
     # A log file gets clu's lines of metrics; on a terminal the progress bar shows them.
@@ -38,10 +41,26 @@ def start_process(timeout: int = 300) -> None:
     if not jax.config.jax_compilation_cache_dir:
         cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
         jax.config.update("jax_compilation_cache_dir", f"{cache}/imagenet_jax/compiled")
-    job = find_job(os.environ, on_tpu_vm=_on_tpu_vm())
     if job is not None:
         with _start_limit(timeout):
             jax.distributed.initialize(**job, initialization_timeout=timeout + 60)
+
+
+def is_one_of_many() -> bool:
+    """Whether this process has joined others."""
+    jax = sys.modules.get("jax")
+    return jax is not None and jax.distributed.is_initialized() and jax.process_count() > 1
+
+
+def is_first() -> bool:
+    """Whether this process is the one that shows results: process 0, or one that works alone."""
+    return not is_one_of_many() or sys.modules["jax"].process_index() == 0
+
+
+def is_runtime_error(error: BaseException) -> bool:
+    """Whether JAX's runtime raised it: a compiled program, or what processes tell each other."""
+    jax = sys.modules.get("jax")
+    return jax is not None and isinstance(error, jax.errors.JaxRuntimeError)
 
 
 @contextlib.contextmanager
@@ -66,6 +85,11 @@ def _start_limit(seconds: int) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+def own_job() -> dict[str, Any] | None:
+    """The job of this process, see `find_job`. Raises as that does."""
+    return find_job(os.environ, on_tpu_vm=_on_tpu_vm())
 
 
 def find_job(environment: Mapping[str, str], *, on_tpu_vm: bool) -> dict[str, Any] | None:

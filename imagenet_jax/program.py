@@ -13,12 +13,12 @@ import optax
 from jax.sharding import Mesh
 
 from imagenet_jax import parallel, sharding
-from imagenet_jax.config import validate, validate_batch
+from imagenet_jax.checks import check_fields
+from imagenet_jax.config import model_options, validate_batch
 from imagenet_jax.durations import steps_of
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.models import create_model
 from imagenet_jax.optim import Schedule, make_optimizer, make_schedule
-from imagenet_jax.schema import SCHEMA
 from imagenet_jax.state import TrainState, init_state
 from imagenet_jax.step import eval_step, train_step
 from imagenet_jax.tuning import Tuning, decay_by_layer, make_tuning
@@ -128,7 +128,7 @@ def check_config(config: ml_collections.ConfigDict, mesh: Mesh, *, training: boo
       ConfigError: for a field, a value or a model that does not exist, or a batch that does
         not divide by the devices.
     """
-    validate(config)
+    check_fields(config)
     if training:
         validate_batch(config, sharding.batch_shards(mesh))
     model = make_model(config, num_classes=1)
@@ -212,15 +212,10 @@ def make_model(
     config: ml_collections.ConfigDict, num_classes: int, *, devices: int = 1
 ) -> nn.Module:
     """The model that config.model describes; what has its default there is the model's own."""
-    options = {
-        field: value
-        for field, value in config.model.items()
-        if field == "bn_group_size" or value != SCHEMA[f"model.{field}"].default
-    }
+    options = model_options(config)
     images = config.batch_size // (config.accumulate * devices)  # of one call on one device
     one_group = config.model.bn_group_size in (0, images)
     options |= {"dtype": config.model.dtype, "fused_norm": config.model.fused_norm and one_group}
-    options.pop("name", None)
     if config.partitioner != "jit":
         options["axis_name"] = sharding.DATA_AXIS
     return create_model(config.model.name, num_classes=num_classes, **options)

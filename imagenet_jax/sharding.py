@@ -10,11 +10,9 @@ import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from imagenet_jax.axes import AXES, DATA_AXIS, FSDP_AXIS, TENSOR_AXIS, parse_sharding
 from imagenet_jax.errors import ConfigError, UserError
 
-DATA_AXIS, FSDP_AXIS, TENSOR_AXIS = "data", "fsdp", "tensor"
-AXES = (DATA_AXIS, FSDP_AXIS, TENSOR_AXIS)
-_WORDS = {"data_parallel": DATA_AXIS, "fsdp": FSDP_AXIS, "tensor_parallel": TENSOR_AXIS}
 # What is smaller is on every device: to gather it would cost more than it saves.
 _SMALLEST_SHARDED = 4096
 
@@ -28,30 +26,6 @@ TENSOR_RULES = (
     (r"attn/qkv/kernel$", 1),
     (r"attn/proj/kernel$", 0),
 )
-
-
-def parse_sharding(text: str) -> dict[str, int]:
-    """{"fsdp": 4, "tensor": 2} of "fsdp=4,tensor_parallel=2"; 0: what is left of the devices.
-
-    Raises:
-      ConfigError: for a word that is none of data_parallel, fsdp and tensor_parallel, or more
-        than one of them without a size.
-    """
-    sizes: dict[str, int] = {}
-    for part in text.split(","):
-        word, equals, size = part.strip().partition("=")
-        good_size = size.isdigit() and int(size) > 0 if equals else True
-        if word not in _WORDS or _WORDS[word] in sizes or not good_size:
-            raise ConfigError(
-                f"config.sharding = {text!r}; expected data_parallel, fsdp, tensor_parallel or "
-                "several of them with numbers of devices, as in 'fsdp=4,tensor_parallel=2'"
-            )
-        sizes[_WORDS[word]] = int(size) if equals else 0
-    if list(sizes.values()).count(0) > 1:
-        raise ConfigError(
-            f"config.sharding = {text!r}: only one part can be without a number of devices"
-        )
-    return sizes
 
 
 def mesh_shape(text: str, devices: int, slices: int = 1) -> tuple[int, int, int]:

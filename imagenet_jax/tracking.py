@@ -12,8 +12,7 @@ import ml_collections
 
 from imagenet_jax.config import flatten
 from imagenet_jax.errors import ConfigError
-from imagenet_jax.outputs import Tracking
-from imagenet_jax.writers import Writer, replace_text
+from imagenet_jax.writers import Tracking, Writer, replace_text
 
 
 def make_tracking(config: ml_collections.ConfigDict) -> list[Tracking]:

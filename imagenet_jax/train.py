@@ -22,7 +22,7 @@ from imagenet_jax.evaluate import evaluate_split
 from imagenet_jax.feed import Feed
 from imagenet_jax.finetune import starting_variables
 from imagenet_jax.metrics import summarize
-from imagenet_jax.outputs import Outputs, Tracking, make_workdir
+from imagenet_jax.outputs import Outputs, make_workdir
 from imagenet_jax.parallel import local_rows
 from imagenet_jax.preemption import stop_requests
 from imagenet_jax.program import Program, check_config, make_program
@@ -30,7 +30,7 @@ from imagenet_jax.report import run_facts
 from imagenet_jax.sharding import make_mesh
 from imagenet_jax.state import TrainState, state_sha256
 from imagenet_jax.watchdog import doing, watchdog
-from imagenet_jax.writers import plot_curves, replace_text, write_summary
+from imagenet_jax.writers import Tracking, plot_curves, replace_text, write_summary
 
 # What a run may be resumed with another value of: the numbers stay what they were.
 _ELASTIC = ("sharding", "partitioner", "compiler_options", "hang_timeout")

@@ -13,9 +13,7 @@ import ml_collections
 import optax
 from flax.linen.module import InterceptorContext
 
-from imagenet_jax.errors import ConfigError
-from imagenet_jax.models.swin import Swin
-from imagenet_jax.models.vit import ViT
+from imagenet_jax.checks import check_lora
 from imagenet_jax.weights.head import head_paths
 
 Path = tuple[str, ...]
@@ -122,11 +120,7 @@ def make_tuning(config: ml_collections.ConfigDict, model: nn.Module) -> Tuning:
     finetune, size = config.finetune, config.data.image_size
     if finetune.mode == "full":
         return WHOLE
-    if finetune.mode == "lora" and not isinstance(model, ViT | Swin):
-        raise ConfigError(
-            "config.finetune.mode = 'lora' is for transformers, and config.model.name = "
-            f"{config.model.name!r} has no attention"
-        )
+    check_lora(config)
     return Tuning(
         mode=finetune.mode,
         heads=head_paths(model, size),

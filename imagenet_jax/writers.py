@@ -3,9 +3,11 @@
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
+
+import ml_collections
 
 
 class Writer(Protocol):
@@ -16,6 +18,12 @@ class Writer(Protocol):
     def flush(self) -> None: ...
 
     def close(self) -> None: ...
+
+
+# (config, workdir, steps done, total steps) to a writer, and hooks for each step.
+Tracking = Callable[
+    [ml_collections.ConfigDict, Path, int, int], tuple[Writer, list[Callable[[int], Any]]]
+]
 
 
 class MetricsFile:

@@ -1,6 +1,7 @@
 """Eight virtual CPU devices for every test, and configs small enough for two cores."""
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -12,6 +13,8 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="imagenet_jax-test-cache-")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+# Programs that pip installed are beside the interpreter, also where no environment is activated.
+os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
 
 import ml_collections
 import pytest

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from imagenet_jax import augment
-from imagenet_jax.classifier import Classifier, pretrained_config
+from imagenet_jax.classifier import Classifier
 from imagenet_jax.data import open_split
 from imagenet_jax.data.catalog import evaluation_split
 from imagenet_jax.data.imagenet import NAMES, SYNSETS
@@ -14,6 +14,7 @@ from imagenet_jax.errors import CheckpointError, DataError
 from imagenet_jax.evaluate import evaluate, evaluate_classifier
 from imagenet_jax.models import create_model
 from imagenet_jax.train import train
+from imagenet_jax.weights.pretrained import pretrained_config
 
 
 def test_every_batch_size_counts_the_same(tiny_config, tmp_path):

@@ -5,10 +5,9 @@ import pytest
 from PIL import Image
 
 import launch
-from imagenet_jax import verbs
 from imagenet_jax.data.imagenet import NAMES, SYNSETS, imagenet_labels
 from imagenet_jax.errors import DataError
-from imagenet_jax.models.table import FACTS
+from imagenet_jax.models.facts import FACTS
 
 
 @pytest.fixture
@@ -55,7 +54,7 @@ def test_a_trained_run_predicts_its_own_classes(photos, tmp_path, capsys):
 def test_what_is_no_photo_is_named(photo, message, tmp_path, capsys, monkeypatch):
     text = tmp_path / "text.jpg"
     text.write_text("hello")
-    monkeypatch.setattr(verbs, "pretrained_classifier", fake_classifier)
+    monkeypatch.setattr("imagenet_jax.classifier.pretrained_classifier", fake_classifier)
     argv = ["predict", "--model=efficientnet_lite0", photo or str(text), f"--workdir={tmp_path}/w"]
     assert launch.main(argv) == 1
     assert message in capsys.readouterr().err

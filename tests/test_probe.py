@@ -5,7 +5,6 @@ import pytest
 from PIL import Image
 
 import launch
-from imagenet_jax import verbs
 from imagenet_jax.classifier import Classifier
 from imagenet_jax.config import base_config
 from imagenet_jax.data import open_split
@@ -63,9 +62,9 @@ def test_more_examples_are_better(classifier):
 
 
 def test_the_verb_writes_it_as_json(classifier, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(verbs, "pretrained_classifier", lambda *args: classifier)
+    monkeypatch.setattr("imagenet_jax.classifier.pretrained_classifier", lambda *args: classifier)
     name = classifier.config.data.name
-    argv = ["evaluate", "--model=lenet", f"--dataset={name}", "--probe=train"]
+    argv = ["evaluate", "--model=resnet18", f"--dataset={name}", "--probe=train"]
     assert launch.main([*argv, f"--json={tmp_path}/p.json"]) == 0
     assert json.loads((tmp_path / "p.json").read_text())["features"] == 84
     assert "linear probe" in capsys.readouterr().out

@@ -48,12 +48,6 @@ def test_a_grid_is_all_combinations():
         grid(parse_space(["seed=1..3"], base_config()))
 
 
-@pytest.mark.parametrize("flags", [[], ["--grid", "seed=1", "--random", "seed=1..2"]])
-def test_one_method_is_needed(flags, capsys, tmp_path):
-    assert launch.main(["sweep", *SHORT, f"--workdir={tmp_path}", *flags]) == 1
-    assert "one of --grid, --random and --bayes" in capsys.readouterr().err
-
-
 def test_a_grid_over_seeds_ranks_by_the_mean(tmp_path, capsys):
     flags = ["--grid", "optim.learning_rate=0.1,1e-9", "--seeds=0,1", "--metric=loss"]
     result = run_sweep(tmp_path, *flags)

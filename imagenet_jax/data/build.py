@@ -21,7 +21,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
-from imagenet_jax.data.files import DEFAULT_SPLIT, FILES, file_splits
+from imagenet_jax.data.files import DEFAULT_SPLIT, file_splits
+from imagenet_jax.data.names import FILES
 from imagenet_jax.data.order import permutation
 from imagenet_jax.data.shards import (
     Encoding,

@@ -10,11 +10,12 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from imagenet_jax.data.fake import FakeSource
-from imagenet_jax.data.files import FILES, file_splits, open_files
+from imagenet_jax.data.files import file_splits, open_files
 from imagenet_jax.data.folds import fold_of
+from imagenet_jax.data.names import FILES, check_data
 from imagenet_jax.data.order import EvalOrder, Order, TrainOrder
 from imagenet_jax.data.source import ArraySource, EncodedSource
-from imagenet_jax.errors import ConfigError, DataError
+from imagenet_jax.errors import DataError
 
 if TYPE_CHECKING:  # it imports TensorFlow
     from imagenet_jax.data.pipeline import Pipeline
@@ -99,16 +100,7 @@ def open_split(config: ml_collections.ConfigDict, train: bool) -> Split:
       DataError: for a data set that is missing or cannot be read.
     """
     data = config.data
-    if data.cache and data.train_crop == "random_resized_crop" and data.name != "fake":
-        raise ConfigError(
-            "config.data.cache = True keeps decoded images, but data.train_crop = "
-            "'random_resized_crop' decodes another crop each epoch; set one of the two"
-        )
-    if data.cache and (data.policy or data.rotate or data.translate):
-        raise ConfigError(
-            "config.data.cache = True keeps images as the host made them, but data.policy, "
-            "data.rotate and data.translate make others each epoch; set one of the two"
-        )
+    check_data(data)
     if data.folds:
         whole = _open(config, True)
         return Split(config, fold_of(whole.source, data.fold, data.folds, train=train), train)
@@ -129,12 +121,6 @@ def _open(config: ml_collections.ConfigDict, train: bool) -> Split:
         from imagenet_jax.data.tfrecord_folder import open_tfrecord_folder
 
         return Split(config, open_tfrecord_folder(path, split), train)
-    if kind != data.name or not data.name:
-        raise ConfigError(
-            f"config.data.name = {data.name!r} is not known; expected the name of a TFDS data set "
-            f"(imagenet2012, cifar10, digits, ...), fake, "
-            f"{', '.join(f'{k}:PATH' for k in (*FILES, 'tfrecord'))}"
-        )
     return Split(config, _open_records(data, split), train)
 
 

@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from imagenet_jax.data.names import existing
 from imagenet_jax.errors import DataError
 
-FILES = ("folder", "zip", "csv")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
 DEFAULT_SPLIT = "train"
 _SYNSET = re.compile(r"(n\d{8})_")
@@ -107,17 +107,13 @@ def open_csv(path: str, split: str) -> FileSource:
 
 
 def _folder(path: str) -> tuple[list[Entry], Callable[[str], bytes], str]:
-    root = Path(path).expanduser()
-    if not root.is_dir():
-        raise DataError(f"data.name = 'folder:{path}': there is no such folder")
+    root = existing("folder", path)
     names = (p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
     return _entries(names), lambda name: (root / name).read_bytes(), str(root)
 
 
 def _zip(path: str) -> tuple[list[Entry], Callable[[str], bytes], str]:
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise DataError(f"data.name = 'zip:{path}': there is no such file")
+    file = existing("zip", path)
     try:
         archive = zipfile.ZipFile(file)
     except (OSError, zipfile.BadZipFile) as error:
@@ -133,9 +129,7 @@ def _zip(path: str) -> tuple[list[Entry], Callable[[str], bytes], str]:
 
 
 def _csv(path: str) -> tuple[list[Entry], Callable[[str], bytes], str]:
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise DataError(f"data.name = 'csv:{path}': there is no such file")
+    file = existing("csv", path)
     root, entries = file.parent, []
     with file.open(newline="", encoding="utf-8-sig") as opened:
         reader = csv.DictReader(opened, skipinitialspace=True)

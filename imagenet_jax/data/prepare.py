@@ -23,6 +23,7 @@ from imagenet_jax.data.build import (
     run_shards,
     source_of,
 )
+from imagenet_jax.data.names import check_name, check_preparation
 from imagenet_jax.data.shards import AS_THEY_ARE, Encoding, Shard, replace_synced
 from imagenet_jax.data.verification import plot_sizes, report_of
 from imagenet_jax.errors import ConfigError
@@ -65,11 +66,9 @@ def prepare(
       ConfigError: for arguments that cannot be.
       DataError: for a source that is missing, or a disk that is too small.
     """
-    _check(encoding, eval_fraction)
+    check_preparation(dataset, name, *dataclasses.astuple(encoding), eval_fraction)
     data_dir, splits = records.resolved_dir(data_dir), ()
     if ":" not in dataset:
-        if eval_fraction or (name and not encoding.short_side):
-            raise ConfigError(f"--name and --eval_fraction are not for TFDS's own {dataset}")
         # What is only read again to be stored smaller may be in either format.
         asked = "" if encoding.short_side else file_format
         builder = _built_by_tfds(dataset, data_dir, manual_dir, asked)
@@ -77,8 +76,7 @@ def prepare(
             return _checked(dataset, builder, workers)
         splits = tuple(builder.info.splits)
     name = name or _default_name(dataset, encoding)
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise ConfigError(f"--name={name}: a data set's name has only a to z, 0 to 9 and _")
+    check_name(name)
     file_format = file_format or ("tfrecord" if encoding.kind == "raw" else "array_record")
     build = Build(dataset, splits, data_dir, name, file_format, encoding, eval_fraction)
     if build.path.exists():
@@ -107,17 +105,6 @@ def _built_by_tfds(
     check_disk((info.download_size or 0) + (info.dataset_size or 0), Path(data_dir))
     records.prepare_builder(builder, manual_dir or None)
     return records.find_builder(dataset, data_dir)
-
-
-def _check(encoding: Encoding, eval_fraction: float) -> None:
-    if encoding.kind == "raw" and not encoding.short_side:
-        raise ConfigError("--encoding=raw needs --resize=SHORT_SIDE, e.g. --resize=256")
-    if encoding.short_side < 0:
-        raise ConfigError(f"--resize={encoding.short_side} is no number of pixels")
-    if not 1 <= encoding.quality <= 95:
-        raise ConfigError(f"--quality={encoding.quality} is not 1 to 95")
-    if not 0 <= eval_fraction < 1:
-        raise ConfigError(f"--eval_fraction={eval_fraction} is not at least 0 and below 1")
 
 
 def _checked(dataset: str, builder: tfds.core.DatasetBuilder, workers: int) -> dict[str, Any]:

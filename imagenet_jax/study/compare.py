@@ -1,7 +1,11 @@
 """Two studies side by side: ratios, and what changed in the program."""
 
+import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
+
+from imagenet_jax.errors import ConfigError, UserError
 
 _RATIOS = (
     *("compile_seconds", "flops", "bytes_accessed", "hbm_bytes", "estimated_cycles"),
@@ -12,8 +16,13 @@ _RATIOS = (
 SHOWN = 10
 
 
+def compare_reports(one: Path, other: Path) -> dict[str, Any]:
+    """Two saved variants side by side, see `compare`. Raises as `read_report`."""
+    return compare(read_report(one), read_report(other))
+
+
 def compare(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """Facts of two variants with all their operations, see `study.read_report`.
+    """Facts of two variants with all their operations, see `read_report`.
 
     Returns:
       "ratios": {fact: [A, B, B / A or None]}; "kinds": {kind of operation: [A, B]} where the
@@ -51,3 +60,22 @@ def _only(operations: list[dict[str, Any]], others: list[dict[str, Any]]) -> lis
         else:
             alone.append(operation)
     return sorted(alone, key=lambda operation: -operation["seconds"])[:SHOWN]
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """A saved variant or --json of a study with one variant.
+
+    Raises:
+      UserError: if the file is neither.
+    """
+    try:
+        report = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is no report of a study: {error}") from error
+    variants = report.get("variants", [report])
+    if len(variants) != 1 or "predicted_step_seconds" not in variants[0]:
+        raise ConfigError(
+            f"{path} holds {len(variants)} variants; --compare wants reports of one, as in "
+            "WORKDIR/study/NAME.json"
+        )
+    return variants[0]

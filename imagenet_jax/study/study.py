@@ -1,6 +1,5 @@
 """`launch.py study`: compiles the step of a config for one or several ways to run it."""
 
-import json
 import os
 from collections.abc import Sequence
 from itertools import product
@@ -10,9 +9,8 @@ from typing import Any
 import jax
 import ml_collections
 
-from imagenet_jax.errors import ConfigError, UserError
 from imagenet_jax.study.chips import Chip
-from imagenet_jax.study.compare import compare
+from imagenet_jax.study.described import check_described
 from imagenet_jax.study.operations import Operation
 from imagenet_jax.study.pictures import plot_layers, plot_roofline, plot_scaling
 from imagenet_jax.study.topology import find_hardware
@@ -59,7 +57,7 @@ def study(
       DataError: with_input, if the data set is not there.
     """
     if any(topologies):
-        _check_described(partitioners or [config.partitioner], with_input)
+        check_described(partitioners or [config.partitioner], with_input)
     prepare_compilers(topologies)
     folder = workdir / "study"
     folder.mkdir(parents=True, exist_ok=True)
@@ -89,17 +87,6 @@ def _draw_scaling(variants: Sequence[dict[str, Any]], path: Path) -> None:
     fitting = [facts for facts in variants if facts["predicted_step_seconds"] is not None]
     if len({facts["num_devices"] for facts in fitting}) > 1:
         plot_scaling(fitting, path)
-
-
-def _check_described(partitioners: Sequence[str], with_input: bool) -> None:
-    """What described devices cannot do."""
-    if with_input:
-        raise ConfigError("--with_input needs attached devices: described ones cannot run")
-    if "pmap" in partitioners:
-        raise ConfigError(
-            "--partitioner=pmap needs attached devices: jax.pmap does not take described ones; "
-            "shard_map compiles the same program"
-        )
 
 
 def prepare_compilers(topologies: Sequence[str]) -> None:
@@ -137,29 +124,5 @@ def costliest(operations: list[Operation], count: int) -> list[Operation]:
     return sorted(operations, key=lambda operation: -operation.seconds)[:count]
 
 
-def compare_reports(one: Path, other: Path) -> dict[str, Any]:
-    """Two saved variants side by side, see `compare.compare`. Raises as `read_report`."""
-    return compare(read_report(one), read_report(other))
-
-
 def _listed(operation: Operation) -> dict[str, Any]:
     return vars(operation).copy()
-
-
-def read_report(path: Path) -> dict[str, Any]:
-    """A saved variant or --json of a study with one variant.
-
-    Raises:
-      UserError: if the file is neither.
-    """
-    try:
-        report = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path} is no report of a study: {error}") from error
-    variants = report.get("variants", [report])
-    if len(variants) != 1 or "predicted_step_seconds" not in variants[0]:
-        raise ConfigError(
-            f"{path} holds {len(variants)} variants; --compare wants reports of one, as in "
-            "WORKDIR/study/NAME.json"
-        )
-    return variants[0]

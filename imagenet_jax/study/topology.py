@@ -1,9 +1,7 @@
 """Hardware that is described, not attached: XLA's compilers for TPU and GPU run without it."""
 
 import dataclasses
-import importlib.util
 import os
-import re
 
 import jax
 from jax.experimental import topologies
@@ -12,22 +10,8 @@ from jax.sharding import Mesh
 from imagenet_jax.errors import UserError
 from imagenet_jax.sharding import make_mesh
 from imagenet_jax.study.chips import CHIPS, Chip
+from imagenet_jax.study.described import EXAMPLES, GPUS, check_compiler, check_topology
 from imagenet_jax.study.local import local_chip
-
-EXAMPLES = (
-    "v2:2x2, v3:4x4, v4:2x2x1, v4:4x4x4, v5e:2x2, v5e:16x16, v5p:2x2x1, v5p:8x8x8, v6e:16x16, "
-    "tpu7x:2x2x1; a100:8, h100:8, h200:8, b200:8, rtx3090:1, rtx4090:2; '' for the "
-    "attached devices"
-)
-# Multiprocessors, their shared memory and L2 in bytes, compute capability; whitepapers as in chips.
-_GPUS = {
-    "a100": (108, 167936, 40 << 20, 8, 0),
-    "h100": (132, 233472, 50 << 20, 9, 0),
-    "h200": (132, 233472, 50 << 20, 9, 0),
-    "b200": (148, 233472, 126 << 20, 10, 0),
-    "rtx3090": (82, 102400, 6 << 20, 8, 6),
-    "rtx4090": (128, 102400, 72 << 20, 8, 9),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,9 +41,9 @@ def find_hardware(name: str) -> Hardware:
     if not name:
         mesh = make_mesh()
         return Hardware("attached", mesh, local_chip(mesh.devices.flat[0]), None)
+    check_topology(name)
+    check_compiler(name)
     kind, _, shape = name.partition(":")
-    if kind not in CHIPS or not re.fullmatch(r"\d+(x\d+)*", shape):
-        raise UserError(f"there is no topology {name!r}; there are for instance {EXAMPLES}")
     chip = CHIPS[kind]
     describe = _describe_tpu if chip.platform == "tpu" else _describe_gpu
     mesh = make_mesh(devices=describe(kind, shape))
@@ -67,11 +51,6 @@ def find_hardware(name: str) -> Hardware:
 
 
 def _describe_tpu(kind: str, shape: str) -> list[jax.Device]:
-    if not _installed("libtpu"):
-        raise UserError(
-            f"--topology={kind}:{shape} needs XLA's TPU compiler, which runs without a TPU: "
-            "pip install libtpu"
-        )
     # Without a TPU: no metadata server to ask, and several processes may compile side by side.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
@@ -86,35 +65,15 @@ def _describe_tpu(kind: str, shape: str) -> list[jax.Device]:
 
 
 def _describe_gpu(kind: str, shape: str) -> list[jax.Device]:
-    if not shape.isdigit() or not int(shape):
-        raise UserError(f"--topology={kind}:{shape}: a GPU topology is KIND:COUNT, as in {kind}:8")
-    if kind not in _GPUS:
-        raise UserError(
-            f"--topology={kind}:{shape}: XLA's GPU compiler has ended its support of {kind}; it "
-            f"knows {', '.join(_GPUS)}"
-        )
-    if not (_installed("jax_plugins.xla_cuda13") or _installed("jax_plugins.xla_cuda12")):
-        raise UserError(
-            f"--topology={kind}:{shape} needs XLA's GPU compiler, which runs without a GPU: pip "
-            f"install --no-deps jax-cuda13-plugin=={jax.__version__} "
-            f"jax-cuda13-pjrt=={jax.__version__}"
-        )
     return topologies.get_topology_desc(
         platform="cuda", topology_name="", target_config=_target(kind), topology=f"1x1x{shape}"
     ).devices
 
 
-def _installed(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # the package around it is missing
-        return False
-
-
 def _target(kind: str) -> str:
     """XLA's GpuTargetConfigProto of a GPU as text."""
     chip = CHIPS[kind]
-    cores, shared, cache, major, minor = _GPUS[kind]
+    cores, shared, cache, major, minor = GPUS[kind]
     facts = {
         "threads_per_block_limit": 1024,
         "threads_per_warp": 32,

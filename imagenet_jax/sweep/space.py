@@ -1,22 +1,35 @@
 """What a sweep varies: fields of the config and their values."""
 
+import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ml_collections
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
 
 from imagenet_jax.config import apply_overrides, validate
 from imagenet_jax.errors import ConfigError
+from imagenet_jax.models.facts import check_model
 from imagenet_jax.schema import SCHEMA
 
-Space = dict[str, BaseDistribution]
+
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """Values of a field, as on the command line."""
+
+    values: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """All numbers of a type from `low` to `high`, evenly, or with `log` in the logarithm."""
+
+    low: float
+    high: float
+    log: bool
+
+
+Space = dict[str, Choices | Range]
 
 
 def parse_space(specs: Sequence[str], config: ml_collections.ConfigDict) -> Space:
@@ -40,17 +53,17 @@ def parse_space(specs: Sequence[str], config: ml_collections.ConfigDict) -> Spac
         else:
             values = tuple(value.strip() for value in text.split(","))
             for value in values:
-                with_fields(config, {name: value})
-            space[name] = CategoricalDistribution(values)
+                check_model(with_fields(config, {name: value}).model.name)
+            space[name] = Choices(values)
     return space
 
 
 def grid(space: Space) -> list[dict[str, str]]:
     """All combinations. Raises ConfigError for a range, which has no end of values."""
     for name, values in space.items():
-        if not isinstance(values, CategoricalDistribution):
+        if isinstance(values, Range):
             raise ConfigError(f"--grid {name}=LOW..HIGH; a grid is made of values, {name}=A,B,C")
-    choices = [values.choices for values in space.values()]
+    choices = [values.values for values in space.values()]
     return [
         dict(zip(space, combination, strict=True)) for combination in itertools.product(*choices)
     ]
@@ -66,7 +79,7 @@ def with_fields(
     return changed
 
 
-def _range(name: str, text: str, config: ml_collections.ConfigDict) -> BaseDistribution:
+def _range(name: str, text: str, config: ml_collections.ConfigDict) -> Range:
     ends, _, scale = text.partition(":")
     low, _, high = ends.partition("..")
     for end in (low, high):
@@ -76,5 +89,4 @@ def _range(name: str, text: str, config: ml_collections.ConfigDict) -> BaseDistr
         raise ConfigError(f"{name}={text}; ranges LOW..HIGH or LOW..HIGH:log are for numbers")
     if kind(low) >= kind(high) or (scale and kind(low) <= 0):
         raise ConfigError(f"{name}={text}; expected {'0 < ' if scale else ''}LOW < HIGH")
-    distribution = IntDistribution if kind is int else FloatDistribution
-    return distribution(kind(low), kind(high), log=bool(scale))
+    return Range(kind(low), kind(high), log=bool(scale))

@@ -14,13 +14,19 @@ from typing import Any
 
 import ml_collections
 import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from imagenet_jax.config import flatten
 from imagenet_jax.errors import ConfigError, UserError
-from imagenet_jax.sweep.space import Space, grid, parse_space
+from imagenet_jax.sweep.space import Choices, Range, Space, grid, parse_space
 from imagenet_jax.sweep.trial import TrialRuns
 from imagenet_jax.writers import replace_figure, write_summary
 
@@ -166,7 +172,7 @@ def _next_trial(
     workdir: Path,
     command: Callable[[Path, dict[str, Any]], list[str]],
 ) -> TrialRuns:
-    trial = study.ask(space)
+    trial = study.ask({name: _distribution(values) for name, values in space.items()})
     # By what is tried, not by number: a trial that was interrupted finds its checkpoints.
     name = hashlib.sha1(json.dumps(trial.params, sort_keys=True).encode()).hexdigest()[:8]
     folder = workdir / "trials" / name
@@ -184,6 +190,13 @@ def _next_trial(
         run = folder / inner if inner else folder
         runs.append((run, command(run, trial.params | extra)))
     return TrialRuns(trial, runs, metric=request.metric, prune=request.prune)
+
+
+def _distribution(values: Choices | Range) -> BaseDistribution:
+    if isinstance(values, Choices):
+        return CategoricalDistribution(values.values)
+    kind = IntDistribution if isinstance(values.low, int) else FloatDistribution
+    return kind(values.low, values.high, log=values.log)
 
 
 def _tell(study: optuna.Study, ended: TrialRuns, request: Sweep) -> None:

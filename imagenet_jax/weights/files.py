@@ -11,6 +11,7 @@ import safetensors
 import safetensors.numpy
 
 from imagenet_jax.errors import WeightsError
+from imagenet_jax.weights.pretrained import check_file
 from imagenet_jax.weights.torch_file import read_torch_file
 from imagenet_jax.weights.torch_layout import export_arrays
 
@@ -21,15 +22,12 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     Raises:
       WeightsError: if the file is missing, damaged, unsafe or of another kind.
     """
-    if not path.is_file():
-        raise WeightsError(f"there is no file {path}")
+    check_file(path)
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     if path.suffix == ".npz":
         return _read_npz(path)
-    if path.suffix in (".pth", ".pt", ".bin"):
-        return read_torch_file(path)
-    raise WeightsError(f"{path}: expected a name that ends with .pth, .safetensors or .npz")
+    return read_torch_file(path)
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:

@@ -5,7 +5,7 @@ import fnmatch
 from typing import Any
 
 from imagenet_jax.errors import ConfigError
-from imagenet_jax.models.table import FACTS
+from imagenet_jax.models.facts import FACTS
 from imagenet_jax.weights.pretrained import weights_of
 
 
@@ -16,8 +16,8 @@ def list_models(pattern: str = "") -> dict[str, Any]:
       pattern: part of a name, or a pattern with * and ?; "": all.
 
     Returns:
-      {"models": [{name, params, gmacs, image_size, top1, source, reference, weights}, ...]}, see
-      `models.table.Facts`; weights are the names for `predict --model`, the default first.
+      {"models": [{name, params, ..., weights}, ...]}: the fields of `models.facts.Facts`, and
+      weights, the names for `predict --model`, the default first.
 
     Raises:
       ConfigError: if none matches.

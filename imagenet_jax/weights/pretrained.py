@@ -1,33 +1,17 @@
-"""Named pretrained weights: what there is, where it comes from, and the model made of it."""
+"""Named pretrained weights: what there is, where it comes from, and how images get to them."""
 
 import csv
 import dataclasses
 import difflib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import flax.linen as nn
 import ml_collections
-import numpy as np
 
+from imagenet_jax.config import base_config
 from imagenet_jax.errors import ConfigError, WeightsError
-from imagenet_jax.models import create_model
-from imagenet_jax.models.cost import variable_shapes
-from imagenet_jax.models.table import MODELS
-from imagenet_jax.weights import other_names
-from imagenet_jax.weights.download import fetch
-from imagenet_jax.weights.files import read_arrays
-from imagenet_jax.weights.head import head_path
-from imagenet_jax.weights.torch_layout import import_arrays
+from imagenet_jax.models.facts import FACTS
 
-LAYOUTS = {
-    "torch": lambda arrays, _: dict(arrays),
-    "torchvision_densenet": other_names.from_torchvision_densenet,
-    "timm_efficientnet": other_names.from_timm_efficientnet,
-    "efficientnet_pytorch": other_names.from_efficientnet_pytorch,
-    "augreg": other_names.from_augreg,
-}
+FILE_SUFFIXES = (".pth", ".pt", ".bin", ".safetensors", ".npz")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +23,7 @@ class Pretrained:
       url: of the file, or pypi:PACKAGE==VERSION/PATH_WITHIN_IT.
       sha256: of the file, as many digits as its publisher states, maybe none.
       license: SPDX identifier, as the publisher states it.
-      layout: how the arrays are named, a key of LAYOUTS.
+      layout: how the arrays are named, a key of `load.LAYOUTS`.
       image_size, eval_crop, eval_crop_fraction, eval_resize, resize_method: fields of config.data.
       mean, std: fields of config.augment.
       top1, top5: percent on ImageNet's validation set, as `source` says.
@@ -116,7 +100,7 @@ def find_pretrained(name: str) -> Pretrained:
         return PRETRAINED[names[0]]
     if names:
         raise ConfigError(f"there are no weights {name!r}; of {model} there are {', '.join(names)}")
-    if model in MODELS:
+    if model in FACTS:
         have = sorted({weights.model for weights in PRETRAINED.values()})
         raise ConfigError(
             f"no pretrained weights of {model} are known; of {', '.join(have)} there are"
@@ -127,66 +111,46 @@ def find_pretrained(name: str) -> Pretrained:
     raise ConfigError(f"there is no model {model!r}{hint}")
 
 
-def load_pretrained(weights: Pretrained) -> tuple[nn.Module, dict[str, Any]]:
-    """Fetches weights, and gives the model in float32 and its variables (NumPy arrays).
-
-    Raises:
-      WeightsError: if they cannot be fetched or read, or do not fit the model.
-    """
-    return load_file(fetch(weights.url, weights.sha256), weights.model, weights.layout)
-
-
-def load_file(path: Path, model_name: str, layout: str = "") -> tuple[nn.Module, dict[str, Any]]:
-    """The model whose weights are in a file, and its variables; classes as many as in the file.
+def pretrained_config(name: str) -> ml_collections.ConfigDict:
+    """A config for the evaluation of named weights: their model, and their preprocessing.
 
     Args:
-      path: .pth, .safetensors or .npz.
-      model_name: a key of `models.MODELS`.
-      layout: a key of LAYOUTS; "": the one that fits.
+      name: MODEL.TAG, MODEL for its default weights, or a MODEL without known weights, whose
+        preprocessing is torchvision's then.
 
     Raises:
-      WeightsError: if the file cannot be read or does not fit the model.
+      ConfigError: if there is no such model.
     """
-    arrays = read_arrays(path)
-    layout = layout or _guess_layout(arrays)
-    try:
-        template = create_model(model_name, num_classes=1)
-        arrays = LAYOUTS[layout](arrays, template)
-        size = _image_size(template, arrays)
-        classes = _num_classes(template, arrays, size)
-        model = create_model(model_name, num_classes=classes)
-        return model, import_arrays(variable_shapes(model, size), arrays)
-    except WeightsError as error:
-        raise WeightsError(f"{path} as {model_name}: {error}") from error
+    config = base_config()
+    model = name.partition(".")[0]
+    if name != model or weights_of(model):
+        find_pretrained(name).apply_preprocessing(config)
+    else:
+        config.data.update(
+            eval_crop="resize_center_crop", resize_method="bilinear", resize_antialias=True
+        )
+    config.model.name, config.model.dtype = model, "float32"
+    return config
 
 
-def _guess_layout(arrays: Mapping[str, np.ndarray]) -> str:
-    marks = {
-        "_conv_stem.weight": "efficientnet_pytorch",
-        "conv_stem.weight": "timm_efficientnet",
-        "embedding/kernel": "augreg",
-        "params/embedding/kernel": "augreg",
-        "features.denseblock1.denselayer1.norm.1.weight": "torchvision_densenet",
-    }
-    return next((layout for mark, layout in marks.items() if mark in arrays), "torch")
+def pretrained_start(name: str, model: str) -> Pretrained:
+    """The weights config.finetune.weights = `name` of a run with this model.
+
+    Raises:
+      ConfigError: if there are none, or if they are of another model.
+    """
+    weights = find_pretrained(name)
+    if weights.model != model:
+        raise ConfigError(
+            f"config.finetune.weights = {name!r} are of {weights.model}, config.model.name is "
+            f"{model!r}"
+        )
+    return weights
 
 
-def _num_classes(template: nn.Module, arrays: Mapping[str, np.ndarray], size: int) -> int:
-    """The length of the bias of the last layer, whose name the one-class model tells."""
-    name = ".".join((*head_path(template, size), "bias"))
-    if name not in arrays:
-        raise WeightsError(f"missing {name}, the bias of the last layer")
-    return len(arrays[name])
-
-
-def _image_size(template: nn.Module, arrays: Mapping[str, np.ndarray]) -> int:
-    """The image size that position-dependent weights are for; for others any will do."""
-    patch = getattr(template, "patch", 0)
-    if not patch:
-        return 224
-    tokens = 0
-    if "pos_embed" in arrays:
-        tokens = arrays["pos_embed"].shape[1] - (getattr(template, "pool", "") == "token")
-    elif "blocks.0.mlp_tokens.fc1.weight" in arrays:
-        tokens = arrays["blocks.0.mlp_tokens.fc1.weight"].shape[1]
-    return patch * round(tokens**0.5) or 224
+def check_file(path: Path) -> None:
+    """Raises WeightsError if a file of weights is missing, or of no kind that can be read."""
+    if not path.is_file():
+        raise WeightsError(f"there is no file {path}")
+    if path.suffix not in FILE_SUFFIXES:
+        raise WeightsError(f"{path}: expected a name that ends with .pth, .safetensors or .npz")

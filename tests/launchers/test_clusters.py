@@ -119,13 +119,6 @@ def test_a_dry_run_prints_everything_and_writes_nothing(tmp_path, capsys, monkey
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("flag", ["--dry_run", "--max_restarts=3"])
-def test_flags_of_a_launcher_need_one(flag, tmp_path, capsys):
-    assert launch.main([flag, f"--workdir={tmp_path}/run"]) == 1
-    assert "go with a --launcher" in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()
-
-
 def test_a_config_that_the_machines_do_not_get_is_refused(tmp_path, capsys):
     config = tmp_path / "mine.py"
     config.write_text("from imagenet_jax.config import base_config as get_config\n")

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import launch
 from imagenet_jax.errors import HUNG
 from imagenet_jax.launchers.processes import run_processes
 
@@ -93,19 +92,6 @@ def test_a_signal_reaches_all_and_is_no_reason_to_start_again(tmp_path):
     job.send_signal(signal.SIGTERM)
     assert job.wait(timeout=30) == 3
     job.stdout.close()
-
-
-@pytest.mark.parametrize("launcher", ["processes", "processes:0", "processes:2x", "pod"])
-def test_unknown_launchers_list_those_that_exist(launcher, tmp_path, capsys):
-    assert launch.main([*TINY, f"--launcher={launcher}", f"--workdir={tmp_path}"]) == 1
-    assert "processes:NxD" in capsys.readouterr().err
-
-
-def test_a_wrong_config_starts_no_process(tmp_path, capsys):
-    arguments = (f"--workdir={tmp_path / 'run'}", "--launcher=processes:2", "--config.optim.lr=1")
-    assert launch.main([*TINY, *arguments]) == 1
-    assert "optim.lr" in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()
 
 
 def start(workdir, *arguments):

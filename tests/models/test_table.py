@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -6,7 +8,9 @@ from oracles import reference_model
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.models import create_model
 from imagenet_jax.models.cost import count_macs, count_params, variable_shapes
-from imagenet_jax.models.table import FACTS, MODELS
+from imagenet_jax.models.facts import FACTS, LAYER_OPTIONS
+from imagenet_jax.models.layers import Layers
+from imagenet_jax.models.table import MODELS
 
 SMALL = {"lenet": 10, "resnet8": 10, "resnet20": 10}  # classes of those that are not ImageNet's
 # A small variant of each family, and a size in pixels that it can take.
@@ -64,6 +68,17 @@ def test_bfloat16_keeps_parameters_statistics_and_logits_in_float32(name):
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
     layers = [leaf for leaf in jax.tree.leaves(captured) if leaf.ndim == 4 and leaf.shape[1] > 1]
     assert layers and {leaf.dtype for leaf in layers} == {jnp.dtype("bfloat16")}
+
+
+def test_every_row_tells_the_options():
+    def fields(module):
+        return [field.name for field in dataclasses.fields(module)]
+
+    assert list(LAYER_OPTIONS) == fields(Layers)
+    for name, facts in FACTS.items():
+        others = ("num_classes", "layers", "parent", "name")
+        options = [f for f in fields(create_model(name, num_classes=2)) if f not in others]
+        assert list(facts.options) == options, name
 
 
 def test_models_can_be_keys_of_a_cache():

@@ -75,13 +75,6 @@ def test_compare(result, capsys):
     assert "PREDICTED" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("topology", ["v5e", "v5f:2x2", "v5e:2by2", "h200:1x8", "h200:0", "v100:8"])
-def test_unknown_topologies_list_those_that_exist(topology, capsys):
-    assert launch.main([*SMALL, f"--topology={topology}"]) == 1
-    error = capsys.readouterr().err
-    assert "v5e:16x16" in error or "h200" in error
-
-
 def test_missing_compilers_say_what_to_install(monkeypatch, capsys):
     def find_spec(name):
         if "." in name:
@@ -93,16 +86,6 @@ def test_missing_compilers_say_what_to_install(monkeypatch, capsys):
         assert f"pip install {'--no-deps ' if 'cuda' in package else ''}{package}" in (
             capsys.readouterr().err
         )
-
-
-def test_described_devices_have_no_input(capsys):
-    assert launch.main([*SMALL, "--topology=v5e:2x2", "--with_input"]) == 1
-    assert "attached devices" in capsys.readouterr().err
-
-
-def test_pmap_is_for_attached_devices_only(capsys):
-    assert launch.main([*SMALL, "--topology=v5e:2x2", "--partitioner=pmap"]) == 1
-    assert "shard_map compiles the same" in capsys.readouterr().err
 
 
 def test_attached_cpu_is_measured():

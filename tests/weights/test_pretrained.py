@@ -8,15 +8,16 @@ import pytest
 from oracles import reference_model, torchvision
 from PIL import Image
 
-from imagenet_jax.classifier import pretrained_classifier, pretrained_config
+from imagenet_jax.classifier import pretrained_classifier
 from imagenet_jax.config import validate
 from imagenet_jax.data.imagenet import SYNSETS
 from imagenet_jax.errors import ConfigError, WeightsError
 from imagenet_jax.evaluate import evaluate_classifier
 from imagenet_jax.models import MODELS, create_model
 from imagenet_jax.models.cost import variable_shapes
+from imagenet_jax.weights.load import LAYOUTS, load_file
 from imagenet_jax.weights.other_names import from_augreg, from_efficientnet_pytorch
-from imagenet_jax.weights.pretrained import LAYOUTS, PRETRAINED, find_pretrained, load_file
+from imagenet_jax.weights.pretrained import PRETRAINED, find_pretrained, pretrained_config
 from imagenet_jax.weights.torch_layout import export_arrays, import_arrays
 
 

@@ -1,0 +1,70 @@
+"""What config.data may say, as far as it shows without opening anything."""
+
+import re
+from pathlib import Path
+
+import ml_collections
+
+from imagenet_jax.errors import ConfigError, DataError
+
+FILES = ("folder", "zip", "csv")
+
+
+def check_data(data: ml_collections.ConfigDict) -> None:
+    """Raises ConfigError for a data.name of no known form, or fields that contradict each other."""
+    if data.cache and data.train_crop == "random_resized_crop" and data.name != "fake":
+        raise ConfigError(
+            "config.data.cache = True keeps decoded images, but data.train_crop = "
+            "'random_resized_crop' decodes another crop each epoch; set one of the two"
+        )
+    if data.cache and (data.policy or data.rotate or data.translate):
+        raise ConfigError(
+            "config.data.cache = True keeps images as the host made them, but data.policy, "
+            "data.rotate and data.translate make others each epoch; set one of the two"
+        )
+    kind, _, path = data.name.partition(":")
+    if not (kind in (*FILES, "tfrecord") and path) and (kind != data.name or not data.name):
+        raise ConfigError(
+            f"config.data.name = {data.name!r} is not known; expected the name of a TFDS data set "
+            f"(imagenet2012, cifar10, digits, ...), fake, "
+            f"{', '.join(f'{k}:PATH' for k in (*FILES, 'tfrecord'))}"
+        )
+
+
+def check_files(name: str) -> None:
+    """Raises DataError if a data.name is that of a folder, archive or list that is not there."""
+    kind, _, path = name.partition(":")
+    if kind in FILES:
+        existing(kind, path)
+
+
+def existing(kind: str, path: str) -> Path:
+    """Where `folder:PATH`, `zip:PATH` or `csv:PATH` is. Raises DataError if it is not there."""
+    found, what = Path(path).expanduser(), "folder" if kind == "folder" else "file"
+    if not (found.is_dir() if kind == "folder" else found.is_file()):
+        raise DataError(f"data.name = '{kind}:{path}': there is no such {what}")
+    return found
+
+
+def check_preparation(
+    dataset: str, name: str, short_side: int, kind: str, quality: int, eval_fraction: float
+) -> None:
+    """Raises ConfigError for what `prepare` cannot do; see `prepare.prepare` and its Encoding."""
+    if kind == "raw" and not short_side:
+        raise ConfigError("--encoding=raw needs --resize=SHORT_SIDE, e.g. --resize=256")
+    if short_side < 0:
+        raise ConfigError(f"--resize={short_side} is no number of pixels")
+    if not 1 <= quality <= 95:
+        raise ConfigError(f"--quality={quality} is not 1 to 95")
+    if not 0 <= eval_fraction < 1:
+        raise ConfigError(f"--eval_fraction={eval_fraction} is not at least 0 and below 1")
+    if ":" not in dataset and (eval_fraction or (name and not short_side)):
+        raise ConfigError(f"--name and --eval_fraction are not for TFDS's own {dataset}")
+    if name:
+        check_name(name)
+
+
+def check_name(name: str) -> None:
+    """Raises ConfigError if TFDS does not take this as the name of a data set."""
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise ConfigError(f"--name={name}: a data set's name has only a to z, 0 to 9 and _")

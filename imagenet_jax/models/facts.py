@@ -1,0 +1,91 @@
+"""What is known of the models without making them: names, options, size, reference accuracy.
+
+The data is in models.csv, one line per model.
+"""
+
+import csv
+import dataclasses
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+from imagenet_jax.errors import ConfigError
+
+# The attributes of `layers.Layers`, which every model takes.
+LAYER_OPTIONS = (
+    *("dtype", "bn_group_size", "bn_momentum", "bn_epsilon", "axis_name", "fused_norm"),
+    *("tanh_gelu", "fast_variance", "remat"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What is known of a model.
+
+    Attributes:
+      name: in the table.
+      params: parameters with 1000 classes, auxiliary heads included (LeNet, ResNet-8 and -20: 10).
+      gmacs: 10^9 multiply-adds of the linear and convolutional layers and of attention, for one
+        image of image_size, auxiliary heads excluded.
+      image_size: height and width in pixels that the reference weights are evaluated at.
+      top1: accuracy in percent on ImageNet's validation set, or None.
+      source: the weights and the publication that top1 is of.
+      reference: the torch implementation with the same parameters, "LIBRARY NAME", or "".
+      family: the file of imagenet_jax/models that makes it.
+      options: what can be chosen beside LAYER_OPTIONS, as in config.model.
+    """
+
+    name: str
+    params: int
+    gmacs: float
+    image_size: int
+    top1: float | None
+    source: str
+    reference: str
+    family: str
+    options: tuple[str, ...]
+
+    @property
+    def has_attention(self) -> bool:
+        """Whether it is a transformer."""
+        return self.family in ("vit", "swin")
+
+
+def _read_facts() -> dict[str, Facts]:
+    with (Path(__file__).parent / "models.csv").open(newline="") as file:
+        return {
+            row["name"]: Facts(
+                row["name"],
+                int(row["params"]),
+                float(row["gmacs"]),
+                int(row["image_size"]),
+                float(row["top1"]) if row["top1"] else None,
+                row["source"],
+                row["reference"],
+                row["family"],
+                tuple(row["options"].split()),
+            )
+            for row in csv.DictReader(file)
+        }
+
+
+FACTS = _read_facts()
+
+
+def check_model(name: str, options: Iterable[str] = ()) -> None:
+    """Finds a model's name or options that do not exist.
+
+    Raises:
+      ConfigError: with the nearest that does.
+    """
+    if name not in FACTS:
+        raise ConfigError(f"there is no model {name!r}{_nearest(name, FACTS)}")
+    known = (*FACTS[name].options, *LAYER_OPTIONS)
+    for option in options:
+        if option not in known:
+            raise ConfigError(f"model {name} has no option {option!r}{_nearest(option, known)}")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"

@@ -1,0 +1,48 @@
+"""`launch.py benchmark`."""
+
+import argparse
+from typing import Any
+
+import ml_collections
+
+from imagenet_jax.checks import check_fields, check_source
+from imagenet_jax.verbs.verb import Verb
+from imagenet_jax.workdir import check_writable
+
+
+def _add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--what", choices=["input"], default="input", help="input: from files to devices"
+    )
+    parser.add_argument("--seconds", type=float, default=20.0, help="length of measurement")
+
+
+def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bool) -> None:
+    check_fields(config)
+    check_source(config, here=here)
+    if here:
+        check_writable(args.workdir)
+
+
+def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[str, Any]:
+    from imagenet_jax.benchmark import benchmark_input, plot_input
+
+    result = benchmark_input(config, args.seconds)
+    args.workdir.mkdir(parents=True, exist_ok=True)
+    plot_input(result, args.workdir / "input.png")
+    return result
+
+
+def _text(result: dict[str, Any]) -> str:
+    from imagenet_jax.benchmark import input_table
+
+    return input_table(result)
+
+
+BENCHMARK = Verb(
+    "how fast this machine feeds the devices, and where the time goes",
+    _add_flags,
+    _run,
+    _text,
+    check=_check,
+)

@@ -1,0 +1,69 @@
+"""`launch.py evaluate`."""
+
+import argparse
+from typing import Any
+
+import ml_collections
+
+from imagenet_jax.checks import check_fields, check_source
+from imagenet_jax.verbs.model_flags import add_weights_flags, check_weights, find_classifier, load
+from imagenet_jax.verbs.verb import Verb
+
+
+def _add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--checkpoint", default="latest", help="latest (default), best or a step number"
+    )
+    add_weights_flags(parser)
+    parser.add_argument("--dataset", default="", help="with --model: as config.data.name")
+    parser.add_argument("--split", default="", help="with --dataset; default: validation or test")
+    parser.add_argument(
+        "--probe",
+        default="",
+        metavar="SPLIT",
+        help="instead: linear probe and few-shot accuracy of the features, learnt from SPLIT",
+    )
+
+
+def _load(args: argparse.Namespace) -> ml_collections.ConfigDict:
+    config = load(args)
+    config.data.name = args.dataset or config.data.name
+    config.data.eval_split = args.split or config.data.eval_split
+    return config
+
+
+def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bool) -> None:
+    check_fields(config)
+    check_weights(args, here)
+    check_source(config, here=here)
+
+
+def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[str, Any]:
+    from imagenet_jax.evaluate import evaluate, evaluate_classifier
+    from imagenet_jax.probe import probe
+
+    if args.model and not args.split and "data.eval_split" not in args.overrides:
+        from imagenet_jax.data.catalog import evaluation_split
+
+        config.data.eval_split = evaluation_split(config.data.name, config.data.dir)
+    if not args.model and not args.probe:
+        return evaluate(config, args.workdir, which=args.checkpoint)
+    classifier = find_classifier(args, config)
+    return probe(classifier, args.probe) if args.probe else evaluate_classifier(classifier)
+
+
+def _text(result: dict[str, Any]) -> str:
+    from imagenet_jax.probe import probe_text
+    from imagenet_jax.report import summary_table
+
+    return probe_text(result) if "linear_probe" in result else summary_table(result)
+
+
+EVALUATE = Verb(
+    "exact evaluation of a checkpoint or of pretrained weights",
+    _add_flags,
+    _run,
+    _text,
+    load=_load,
+    check=_check,
+)

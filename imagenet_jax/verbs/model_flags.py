@@ -1,0 +1,61 @@
+"""Which model `evaluate` and `predict` take: pretrained weights, or the run in --workdir."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import ml_collections
+
+from imagenet_jax.errors import ConfigError
+from imagenet_jax.verbs.verb import config_file
+from imagenet_jax.weights.pretrained import check_file, find_pretrained, pretrained_config
+from imagenet_jax.workdir import check_which, checkpoints_of, saved_config
+
+if TYPE_CHECKING:  # it imports JAX
+    from imagenet_jax.classifier import Classifier
+
+
+def add_weights_flags(parser: argparse.ArgumentParser) -> None:
+    """--model and --weights."""
+    parser.add_argument(
+        "--model", default="", help="pretrained weights, e.g. resnet50 or resnet50.tv_in1k"
+    )
+    parser.add_argument(
+        "--weights", default="", metavar="FILE", help="with --model: .pth, .safetensors or .npz"
+    )
+
+
+def load(args: argparse.Namespace) -> ml_collections.ConfigDict:
+    """The config of pretrained weights; of a file; of the run in --workdir.
+
+    Raises:
+      ConfigError: for flags that do not go together, or a config or weights that do not exist.
+    """
+    if args.model and args.config:
+        raise ConfigError("--model brings its own config; set its fields by --config.FIELD=VALUE")
+    if args.model:
+        return pretrained_config(args.model)
+    for flag in ("weights", "dataset", "split"):
+        if getattr(args, flag, ""):
+            raise ConfigError(f"--{flag} goes with --model; a run has --config.data.name")
+    config = None if args.config else saved_config(args.workdir)
+    return config or config_file(args)
+
+
+def check_weights(args: argparse.Namespace, here: bool) -> None:
+    """Raises UserError if the weights or the checkpoint are not there; see `Verb.check`."""
+    if args.model and not args.weights:
+        find_pretrained(args.model)
+    elif args.model and here:
+        check_file(Path(args.weights))
+    elif here:
+        check_which(checkpoints_of(args.workdir), args.checkpoint)
+
+
+def find_classifier(args: argparse.Namespace, config: ml_collections.ConfigDict) -> "Classifier":
+    """The model with its variables. Raises UserError, see `classifier`."""
+    from imagenet_jax.classifier import pretrained_classifier, trained_classifier
+
+    if args.model:
+        return pretrained_classifier(args.model, config, args.weights)
+    return trained_classifier(args.workdir, args.checkpoint, config)

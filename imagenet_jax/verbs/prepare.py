@@ -1,0 +1,93 @@
+"""`launch.py prepare`."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from imagenet_jax.checks import check_source
+from imagenet_jax.data.names import check_files, check_preparation
+from imagenet_jax.errors import ConfigError
+from imagenet_jax.verbs.verb import Verb
+
+
+def _add_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--dataset",
+        help="a TFDS name, folder:PATH, zip:FILE, csv:FILE (path,label[,split]), tfrecord:DIR",
+    )
+    add("--dir", default="", help="default: $TFDS_DATA_DIR or ~/tensorflow_datasets")
+    add("--name", default="", help="name of the new data set; default: after the source")
+    add(
+        "--file_format",
+        choices=("array_record", "tfrecord"),
+        default="",
+        help="default: array_record, for --encoding=raw tfrecord",
+    )
+    add("--resize", type=int, default=0, metavar="PIXELS", help="shrink short sides to this")
+    add(
+        "--encoding",
+        choices=("jpeg", "raw"),
+        default="jpeg",
+        help="with --resize: how to store; raw: uint8, nine times larger, no decoding",
+    )
+    add("--quality", type=int, default=90, help="of JPEGs made by --resize, 1 to 95")
+    add(
+        "--eval_fraction",
+        type=float,
+        default=0.0,
+        help="share held out as validation, of files without splits",
+    )
+    add("--workers", type=int, default=0, help="processes; default: one per CPU core")
+    add("--preview", metavar="PNG", help="instead: draw the augmentations of --config's data")
+    add("--manual_dir", default="", help="where archives are; default: DIR/downloads/manual")
+
+
+def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bool) -> None:
+    if args.preview:
+        config = config.copy_and_resolve_references()
+        config.data.cache = False  # nothing is kept for a preview
+        return check_source(config, here=here)
+    if not args.dataset:
+        raise ConfigError(
+            "--dataset is missing: a TFDS name, folder:PATH, zip:FILE, csv:FILE or tfrecord:DIR"
+        )
+    asked = (args.resize, args.encoding, args.quality, args.eval_fraction)
+    check_preparation(args.dataset, args.name, *asked)
+    if here:
+        check_files(args.dataset)
+
+
+def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[str, Any]:
+    if args.preview:
+        from imagenet_jax.preview import preview
+
+        return preview(config, Path(args.preview))
+    from imagenet_jax.data.prepare import prepare
+    from imagenet_jax.data.shards import Encoding
+
+    return prepare(
+        args.dataset,
+        data_dir=args.dir,
+        name=args.name,
+        file_format=args.file_format,
+        encoding=Encoding(args.resize, args.encoding, args.quality),
+        eval_fraction=args.eval_fraction,
+        workers=args.workers,
+        manual_dir=args.manual_dir,
+    )
+
+
+def _text(report: dict[str, Any]) -> str:
+    if "rows" in report:
+        from imagenet_jax.preview import preview_text
+
+        return preview_text(report)
+    from imagenet_jax.data.verification import report_text
+
+    return report_text(report)
+
+
+PREPARE = Verb("build or import a data set, and verify it", _add_flags, _run, _text, check=_check)

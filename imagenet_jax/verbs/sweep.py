@@ -1,0 +1,98 @@
+"""`launch.py sweep`: its flags, and the command that trains one of its runs."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from imagenet_jax.errors import ConfigError
+from imagenet_jax.launchers import find_launcher
+from imagenet_jax.sweep.space import grid, parse_space
+from imagenet_jax.verbs.verb import Verb, whole_numbers
+from imagenet_jax.workdir import check_writable
+
+
+def _add_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    forms = "FIELD=A,B,C or FIELD=LOW..HIGH or FIELD=LOW..HIGH:log"
+    add("--grid", nargs="+", default=[], metavar="FIELD=A,B,C", help="all combinations")
+    add("--random", nargs="+", default=[], metavar="SPEC", help=f"drawn at random from {forms}")
+    add("--bayes", nargs="+", default=[], metavar="SPEC", help="Bayesian search (TPE) in the same")
+    add("--trials", type=int, default=0, help="default: all of a grid, else 20")
+    add("--parallel", type=int, default=1, help="trials at a time")
+    add(
+        "--seeds",
+        type=whole_numbers,
+        default=[],
+        help="e.g. 0,1,2: a trial's value is the mean over them",
+    )
+    add("--folds", type=int, default=0, help="cross-validate: the mean over so many folds")
+    add("--metric", choices=["top1", "top5", "loss"], default="top1", help="what decides")
+    add("--no_pruning", action="store_true", help="train trials that stay behind to the end")
+
+
+def _methods(args: argparse.Namespace) -> list[str]:
+    return [name for name in ("grid", "random", "bayes") if getattr(args, name)]
+
+
+def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bool) -> None:
+    methods = _methods(args)
+    if len(methods) != 1:
+        raise ConfigError("give one of --grid, --random and --bayes, with what is to be tried")
+    if args.launcher.startswith(("tpu-vm", "gke")):
+        raise ConfigError(
+            f"--launcher={args.launcher}: a sweep needs the results of its runs here; use local, "
+            "processes or slurm"
+        )
+    if args.launcher != "local":
+        find_launcher(args.launcher)
+    space = parse_space(getattr(args, methods[0]), config)
+    if methods == ["grid"]:
+        grid(space)
+    if here:
+        check_writable(args.workdir)
+
+
+def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[str, Any]:
+    from imagenet_jax.sweep.sweep import Sweep, sweep
+
+    def command(workdir: Path, fields: dict[str, Any]) -> list[str]:
+        launcher = args.launcher
+        if launcher.startswith("slurm"):
+            launcher += ",wait=true" if ":" in launcher else ":wait=true"
+        flags = [f"--config={args.config}"] if args.config else []
+        flags += [f"--launcher={launcher}", f"--max_restarts={args.max_restarts}"]
+        fields = args.overrides | fields
+        flags += [f"--config.{name}={value}" for name, value in fields.items()]
+        return [sys.executable, args.program, "train", *flags, f"--workdir={workdir}"]
+
+    (method,) = _methods(args)
+    request = Sweep(
+        method=method,
+        specs=tuple(getattr(args, method)),
+        trials=args.trials,
+        parallel=args.parallel,
+        seeds=tuple(args.seeds),
+        folds=args.folds,
+        metric=args.metric,
+        prune=not args.no_pruning,
+    )
+    return sweep(request, config, args.workdir, command)
+
+
+def _text(result: dict[str, Any]) -> str:
+    from imagenet_jax.sweep.sweep import sweep_text
+
+    return sweep_text(result)
+
+
+SWEEP = Verb(
+    "train over a grid of configs, at random or by Bayesian search",
+    _add_flags,
+    _run,
+    _text,
+    check=_check,
+    needs_jax=False,
+)

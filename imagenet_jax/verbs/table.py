@@ -1,0 +1,22 @@
+"""The table of verbs; the first is the default."""
+
+from imagenet_jax.verbs.benchmark import BENCHMARK
+from imagenet_jax.verbs.evaluate import EVALUATE
+from imagenet_jax.verbs.models import MODELS
+from imagenet_jax.verbs.predict import PREDICT
+from imagenet_jax.verbs.prepare import PREPARE
+from imagenet_jax.verbs.study import STUDY
+from imagenet_jax.verbs.sweep import SWEEP
+from imagenet_jax.verbs.train import TRAIN
+from imagenet_jax.verbs.verb import Verb
+
+VERBS: dict[str, Verb] = {
+    "train": TRAIN,
+    "evaluate": EVALUATE,
+    "predict": PREDICT,
+    "models": MODELS,
+    "prepare": PREPARE,
+    "benchmark": BENCHMARK,
+    "study": STUDY,
+    "sweep": SWEEP,
+}

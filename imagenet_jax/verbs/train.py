@@ -1,0 +1,46 @@
+"""`launch.py train`."""
+
+import argparse
+from typing import Any
+
+import ml_collections
+
+from imagenet_jax.checks import check_fields, check_training
+from imagenet_jax.verbs.verb import Verb
+from imagenet_jax.workdir import check_writable
+
+
+def _add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--allow_config_change",
+        action="store_true",
+        help="resume although the config differs from the checkpoint's",
+    )
+
+
+def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bool) -> None:
+    check_fields(config)
+    check_training(config, here=here)
+    if here:
+        check_writable(args.workdir)
+
+
+def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[str, Any] | None:
+    from imagenet_jax.tracking import make_tracking
+    from imagenet_jax.train import train
+
+    return train(
+        config,
+        args.workdir,
+        tracking=make_tracking(config),
+        allow_config_change=args.allow_config_change,
+    )
+
+
+def _text(result: dict[str, Any]) -> str:
+    from imagenet_jax.report import summary_table
+
+    return summary_table(result)
+
+
+TRAIN = Verb("train (or resume) and evaluate", _add_flags, _run, _text, check=_check)

@@ -1,0 +1,57 @@
+"""What a verb is, and the config that it has unless it says otherwise.
+
+JAX takes a second to import, TensorFlow several. A mistake in a command line is said before:
+only what `run` and `text` call imports them, from within these functions.
+"""
+
+import argparse
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from imagenet_jax.config import load_config
+
+QUICKSTART = Path(__file__).resolve().parents[2] / "configs" / "quickstart.py"
+
+
+def config_file(args: argparse.Namespace) -> ml_collections.ConfigDict:
+    """What --config names, else the quick start. Raises ConfigError."""
+    return load_config(args.config or QUICKSTART)
+
+
+def whole_numbers(text: str) -> list[int]:
+    """[1, 2] of "1,2", for argparse."""
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        message = f"{text!r} is no list of whole numbers, as in 0,1,2"
+        raise argparse.ArgumentTypeError(message) from None
+
+
+@dataclasses.dataclass(frozen=True)
+class Verb:
+    """A verb of launch.py.
+
+    Attributes:
+      meaning: in a line.
+      add_flags: adds its flags to the common ones.
+      run: does it; returns the result, or None if a signal stopped it.
+      text: the result for people.
+      load: the config before the fields of the command line are set; raises ConfigError.
+      check: (args, config, here) finds what is wrong with flags and fields without JAX; raises
+        UserError. `here`: whether it runs on this machine, so that its files can be looked for.
+      needs_jax: whether `run` uses JAX.
+    """
+
+    meaning: str
+    add_flags: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace, ml_collections.ConfigDict], dict[str, Any] | None]
+    text: Callable[[dict[str, Any]], str]
+    load: Callable[[argparse.Namespace], ml_collections.ConfigDict] = config_file
+    check: Callable[[argparse.Namespace, ml_collections.ConfigDict, bool], None] = (
+        lambda args, config, here: None
+    )
+    needs_jax: bool = True

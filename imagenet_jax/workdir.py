@@ -1,0 +1,61 @@
+"""What a working directory holds, as far as it shows without reading a checkpoint."""
+
+import errno
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import ml_collections
+
+from imagenet_jax.config import from_json
+from imagenet_jax.errors import CheckpointError, ConfigError, UserError
+
+
+def check_writable(workdir: Path) -> None:
+    """Raises UserError if a working directory cannot be made or written to; makes nothing."""
+    absolute = workdir.absolute()
+    place = next(path for path in (absolute, *absolute.parents) if path.exists())
+    wrong = None if place.is_dir() else errno.ENOTDIR
+    if not wrong and not os.access(place, os.W_OK | os.X_OK):
+        wrong = errno.EACCES
+    if wrong:
+        reason = f"[Errno {wrong}] {os.strerror(wrong)}: {str(place)!r}"
+        raise UserError(f"--workdir={workdir} cannot be written to: {reason}")
+
+
+def saved_config(workdir: Path) -> ml_collections.ConfigDict | None:
+    """The config of the run in a working directory; None if there is none.
+
+    Raises:
+      ConfigError: if it cannot be read.
+    """
+    saved = workdir / "config.json"
+    if not saved.exists():
+        return None
+    try:
+        return from_json(saved.read_text())
+    except ValueError as error:
+        raise ConfigError(f"{saved} cannot be read: {error}") from error
+
+
+def checkpoints_of(workdir: Path) -> Path:
+    """The folder with the checkpoints of a run. Raises CheckpointError if there is none."""
+    folder = workdir / "checkpoints"
+    if not folder.is_dir():
+        raise CheckpointError(f"no checkpoints in {workdir}; give the --workdir of a training run")
+    return folder
+
+
+def check_which(folder: Path, which: str) -> None:
+    """Raises CheckpointError if `which` is not latest, best or a step with a folder in there."""
+    if which not in ("latest", "best") and not (which.isdigit() and (folder / which).is_dir()):
+        steps = sorted((int(p.name) for p in folder.iterdir() if p.name.isdigit()), reverse=True)
+        raise no_checkpoint(which, folder.absolute(), steps)
+
+
+def no_checkpoint(which: str, folder: Path, steps: Sequence[int]) -> CheckpointError:
+    """The error of a checkpoint that is asked for and not among the steps that are there."""
+    listed = ", ".join(map(str, steps)) or "none"
+    return CheckpointError(
+        f"no checkpoint {which!r} in {folder}; expected latest, best or one of the steps {listed}"
+    )

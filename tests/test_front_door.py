@@ -1,0 +1,180 @@
+"""What `launch.py` says before it imports JAX: help, tables, and everything that is wrong.
+
+All command lines are tried by one interpreter, which has imported nothing else.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.xdist_group("front_door")  # one worker, one interpreter
+HEAVY = (
+    *("jax", "jaxlib", "flax", "optax", "orbax", "tensorflow", "tensorflow_datasets", "clu"),
+    *("matplotlib", "optuna", "sklearn", "torch", "cv2", "PIL"),
+)
+VERBS = ("train", "evaluate", "predict", "models", "prepare", "benchmark", "study", "sweep")
+PROGRAM = f"""
+import contextlib, io, json, sys
+import launch
+told = []
+for argv in json.load(sys.stdin):
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(shown):
+        try:
+            status = launch.main(argv)
+        except SystemExit as end:
+            status = end.code
+    told.append((status, shown.getvalue(), sorted({{*{HEAVY}}} & set(sys.modules))))
+print(json.dumps(told))
+"""
+SLURM = "--launcher=slurm:nodes=2"
+
+# (command line, exit status, what is said); files are those of the fixture `told`.
+SHOWN = [
+    ("--help", 0, "the table of models"),
+    *((f"{verb} --help", 0, f"usage: launch.py {verb}") for verb in VERBS),
+    ("models", 0, "100 models"),
+    ("models --filter=vit_s16 --json=models.json", 0, "vit_s16"),
+    ("--launcher=processes:2x2 --dry_run", 0, "JAX_PROCESS_ID=1"),
+    (f"{SLURM} --dry_run", 0, "#SBATCH --nodes=2"),
+    ("--launcher=tpu-vm:type=v4-32,zone=z,bucket=b --dry_run", 0, "queued-resources create"),
+    ("--launcher=gke:image=i,bucket=b --dry_run", 0, "kind: JobSet"),
+    (f"{SLURM} --dry_run --config.data.name=folder:/there", 0, "#SBATCH"),  # not of this machine
+]
+WRONG = [
+    ("fly", 1, "there is no verb 'fly'; there are train, evaluate"),
+    ("--wrkdir=x", 2, "unrecognized arguments: --wrkdir=x"),
+    ("predict", 2, "photos"),
+    ("prepare --resize=small", 2, "--resize: invalid int value: 'small'"),
+    ("sweep --seeds=0,x", 2, "--seeds: '0,x' is no list of whole numbers"),
+    ("--workdir=gs://bucket", 1, "--workdir=gs://bucket is a URL"),
+    ("--workdir=broken.py/run", 1, "--workdir=broken.py/run cannot be written to: [Errno 20]"),
+    ("sweep --grid seed=1,2 --workdir=broken.py/run", 1, "cannot be written to: [Errno 20]"),
+    # The config: its file, its fields, what they name.
+    ("--config=configs/nothing.py", 1, "configs/nothing.py is no Python file"),
+    ("--config=broken.py", 1, "config file broken.py: ZeroDivisionError"),
+    ("--config=finetune.py:resnet5O", 1, "did you mean 'resnet50'"),
+    ("--config=finetune.py:resnet50,haed", 1, "the mode is one of full, head"),
+    ("--config.batch_size 3", 1, "write it as --config.batch_size=VALUE"),
+    ("--config.bach_size=3", 1, "did you mean 'batch_size'"),
+    ("--config.batch_size=many", 1, "expected int, at least 1"),
+    ("--config.batch_size=0", 1, "config.batch_size = 0 is not possible; expected at least 1"),
+    ("--config.optim.name=adam", 1, "one of sgd, adamw"),
+    ("--config.duration=90", 1, "as in '90 epochs'"),
+    ("--config.sharding=fsdp,data_parallel", 1, "only one part can be without a number"),
+    ("--config.model.name=resnet5O", 1, "there is no model 'resnet5O'; did you mean 'resnet50'"),
+    ("--config.model.pool=avg", 1, "model resnet20 has no option 'pool'"),
+    ("--config.finetune.mode=lora", 1, "'resnet20' has no attention"),
+    ("--config.finetune.weights=resnet5O", 1, "did you mean 'resnet50'"),
+    ("--config.finetune.weights=resnet50", 1, "are of resnet50, config.model.name is 'resnet20'"),
+    ("--config.finetune.weights=no.pth", 1, "there is no file no.pth"),
+    ("--config.finetune.weights=empty", 1, "no checkpoints in empty"),
+    ("--config.data.name=tar:x.tar", 1, "config.data.name = 'tar:x.tar' is not known"),
+    ("--config.data.name=folder:/nowhere", 1, "there is no such folder"),
+    ("--config.data.policy=randaugment", 1, "config.data.cache = True keeps images"),
+    # Launchers.
+    ("--dry_run", 1, "go with a --launcher"),
+    ("--max_restarts=3", 1, "go with a --launcher"),
+    ("--launcher=pbs", 1, "there are local, the default; processes:NxD"),
+    ("--launcher=processes", 1, "processes:NxD"),
+    ("--launcher=processes:0", 1, "processes:NxD"),
+    ("--launcher=processes:2x", 1, "processes:NxD"),
+    ("--launcher=slurm:node=2", 1, "no option 'node=2'; did you mean 'nodes'"),
+    ("--launcher=slurm:nodes=two", 1, "nodes=two; expected a whole number"),
+    ("--launcher=tpu-vm:zone=a,bucket=b", 1, "needs type"),
+    ("--launcher=gke", 1, "needs image, bucket"),
+    ("--launcher=gke:image=i,bucket=b,topology=4 --dry_run", 1, "expected e.g. 4x4"),
+    ("--launcher=gke:image=i,bucket=b --config=broken.py", 1, "broken.py: ZeroDivisionError"),
+    (f"{SLURM} --config.optim.lr=1", 1, "no field 'optim.lr'"),
+    (f"{SLURM} --config.model.name=resnet5O", 1, "did you mean 'resnet50'"),
+    ("--launcher=processes:2 --config.optim.lr=1", 1, "no field 'optim.lr'"),
+    ("--launcher=processes:2 --config.data.name=folder:/nowhere", 1, "there is no such folder"),
+    # Verbs.
+    ("evaluate --workdir=/nowhere", 1, "no checkpoints in /nowhere"),
+    ("evaluate --workdir=run --checkpoint=7", 1, "expected latest, best or one of the steps 5"),
+    ("evaluate --workdir=damaged", 1, "damaged/config.json cannot be read"),
+    ("evaluate --dataset=cifar10", 1, "--dataset goes with --model"),
+    ("evaluate --model=resnet5O --dataset=fake", 1, "did you mean 'resnet50'"),
+    ("evaluate --model=lenet --dataset=fake", 1, "no pretrained weights of lenet are known"),
+    ("evaluate --model=resnet18 --dataset=cifar10 --config.bach_size=3", 1, "'batch_size'"),
+    ("evaluate --model=resnet18 --dataset=folder:/nowhere", 1, "there is no such folder"),
+    ("predict a.jpg --weights=a.pth", 1, "--weights goes with --model"),
+    ("predict a.jpg --model=resnet18 --config=a.py", 1, "--model brings its own config"),
+    ("predict a.jpg --model=resnet50.v3", 1, "of resnet50 there are resnet50.tv2_in1k"),
+    ("predict a.jpg --model=resnet18 --weights=a.txt", 1, "there is no file a.txt"),
+    ("predict a.jpg --model=resnet18 --weights=broken.py", 1, "ends with .pth, .safetensors"),
+    ("predict a.jpg --model=resnet18", 1, "a.jpg cannot be read"),
+    ("predict a.jpg --workdir=empty", 1, "no checkpoints in empty"),
+    ("models --filter=nothing", 1, "no model matches"),
+    ("prepare", 1, "--dataset is missing"),
+    ("prepare --dataset=zip:no.zip", 1, "there is no such file"),
+    ("prepare --dataset=digits --encoding=raw", 1, "--encoding=raw needs --resize"),
+    ("prepare --dataset=digits --name=small", 1, "--name and --eval_fraction are not for TFDS's"),
+    ("prepare --preview=a.png --config.data.name=folder:/nowhere", 1, "there is no such folder"),
+    ("benchmark --config.data.name=csv:no.csv", 1, "there is no such file"),
+    ("study --topology=v5e", 1, "there is no topology 'v5e'; there are for instance"),
+    ("study --topology=v5f:2x2", 1, "there is no topology 'v5f:2x2'; there are for instance"),
+    ("study --topology=h200:1x8", 1, "a GPU topology is KIND:COUNT, as in h200:8"),
+    ("study --topology=h200:0", 1, "a GPU topology is KIND:COUNT, as in h200:8"),
+    ("study --topology=v100:8", 1, "XLA's GPU compiler has ended its support of v100"),
+    ("study --scaling=v5e:2x2,2by4", 1, "there is no topology 'v5e:2by4'"),
+    ("study --partitioner=pjit", 1, "one of jit, shard_map, pmap"),
+    ("study --batch_per_device=x", 2, "--batch_per_device: 'x' is no list of whole numbers"),
+    ("study --compare no.json no.json", 1, "no.json: No such file"),
+    ("study --compare broken.py broken.py", 1, "broken.py is no report of a study"),
+    ("study --topology=v5e:2x2 --with_input", 1, "--with_input needs attached devices"),
+    ("study --topology=v5e:2x2 --partitioner=pmap", 1, "shard_map compiles the same program"),
+    ("sweep", 1, "one of --grid, --random and --bayes"),
+    ("sweep --grid seed=1 --random seed=1..2", 1, "one of --grid, --random and --bayes"),
+    ("sweep --grid sead=1,2", 1, "did you mean 'seed'"),
+    ("sweep --grid optim.name=sgd,adam", 1, "one of sgd, adamw"),
+    ("sweep --grid model.name=resnet18,resnet5O", 1, "did you mean 'resnet50'"),
+    ("sweep --grid seed=1..3", 1, "a grid is made of values"),
+    ("sweep --bayes optim.learning_rate=0..1:log", 1, "expected 0 < LOW < HIGH"),
+    ("sweep --grid seed=1,2 --launcher=gke", 1, "a sweep needs the results of its runs here"),
+    ("sweep --grid seed=1,2 --launcher=pbs", 1, "there are local, the default"),
+]
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """{command line: (exit status, what was printed, heavy modules that are imported by then)}."""
+    folder = tmp_path_factory.mktemp("front_door")
+    for name in ("empty", "run/checkpoints/5", "damaged/checkpoints"):
+        (folder / name).mkdir(parents=True)
+    (folder / "damaged/config.json").write_text("{")
+    (folder / "broken.py").write_text("def get_config():\n    return 1 / 0\n")
+    (folder / "finetune.py").write_text((ROOT / "configs/finetune.py").read_text())
+    before = {*folder.rglob("*")}
+    lines = [line for line, _, _ in (*SHOWN, *WRONG)]
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{PROGRAM}"],
+        cwd=folder,
+        input=json.dumps([line.split() for line in lines]),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    left = {path for path in folder.rglob("*") if "__pycache__" not in path.parts}
+    assert left - before == {folder / "models.json"}
+    return dict(zip(lines, json.loads(done.stdout), strict=True))
+
+
+@pytest.mark.parametrize(("line", "status", "message"), [*SHOWN, *WRONG])
+def test_it_answers_without_jax(told, line, status, message):
+    ended, printed, imported = told[line]
+    assert (ended, imported) == (status, []), printed
+    assert message in printed and "Traceback" not in printed
+    assert status != 1 or printed.startswith("error: ")
+
+
+def test_every_verb_is_tried(told):
+    from imagenet_jax.verbs import VERBS as table
+
+    assert tuple(table) == VERBS
+    assert all(f"  {verb:10} {known.meaning}" in told["--help"][1] for verb, known in table.items())

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 
 from imagenet_jax import parallel, sharding
 from imagenet_jax.config import validate, validate_batch
+from imagenet_jax.data.order import even_batch
 from imagenet_jax.durations import steps_of
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.initial import Traced, agreed, initial_values, trace
@@ -48,11 +49,10 @@ class Program:
             total_steps=self.total_steps,
         )
 
-    @property
-    def eval_batch_size(self) -> int:
-        """eval.batch_size rounded up to a multiple of its parts; padding fills the rest."""
+    def eval_batch_size(self, num_examples: int) -> int:
+        """The batch in which a split of `num_examples` is evaluated, see `order.even_batch`."""
         shards = sharding.batch_shards(self.mesh)
-        return -(-self.config.eval.batch_size // shards) * shards
+        return even_batch(num_examples, self.config.eval.batch_size, shards)
 
     def init_state(self, start: dict[str, Any] | None = None) -> TrainState:
         """A fresh state on the devices, with the variables `start` where it has any."""
@@ -80,8 +80,9 @@ class Program:
         )
         return self._compile(step, self.state_shapes(), self.config.batch_size, donate=True)
 
-    def compile_eval_step(self) -> jax.stages.Compiled:
-        """`step.eval_step` for `eval_batch_size` images: (variables, batch) -> sums."""
+    def compile_eval_step(self, num_examples: int) -> jax.stages.Compiled:
+        """`step.eval_step` for the batches of a split of `num_examples`: (variables, batch) ->
+        sums."""
         step = partial(
             eval_step,
             model=self.model,
@@ -90,7 +91,7 @@ class Program:
             gather=self._gather,
         )
         variables = self.state_shapes().eval_variables()
-        return self._compile(step, variables, self.eval_batch_size, donate=False)
+        return self._compile(step, variables, self.eval_batch_size(num_examples), donate=False)
 
     def _gather(self, params: Any) -> Any:
         return sharding.gather_params(params, self.mesh)

@@ -24,13 +24,13 @@ from imagenet_jax.workdir import checkpoints_of
 def evaluate_split(
     program: Program, eval_step: Callable[..., Any], variables: Any, split: Split
 ) -> dict[str, Any]:
-    """Runs the compiled `eval_step` over a whole split.
+    """Runs `eval_step`, compiled for a split of this size, over a whole split.
 
     Returns:
       split, num_examples, correct_top1, correct_top5 (exact counts), top1, top5 (0 to 1),
       loss (mean cross-entropy) and unreadable (images that could not be decoded).
     """
-    batch_size = program.eval_batch_size
+    batch_size = program.eval_batch_size(split.num_examples)
     host_batches = split.eval_batches(local_rows(program.mesh, batch_size), batch_size)
     results = []
     with Feed(host_batches, program.mesh) as feed:
@@ -76,7 +76,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path, *, which: str) ->
     if restored is None:
         raise CheckpointError(f"no checkpoints in {folder}; train first")
     state, record = restored
-    eval_step = program.compile_eval_step()
+    eval_step = program.compile_eval_step(split.num_examples)
     return {
         "model": config.model.name,
         "dataset": config.data.name,
@@ -105,7 +105,8 @@ def evaluate_classifier(classifier: Classifier) -> dict[str, Any]:
     program = make_program(config, mesh, num_classes=len(classifier.class_names))
     variables = {"batch_stats": {}, **classifier.variables}
     variables = jax.device_put(variables, replicated(mesh))
-    result = evaluate_split(program, program.compile_eval_step(), variables, split)
+    eval_step = program.compile_eval_step(split.num_examples)
+    result = evaluate_split(program, eval_step, variables, split)
     summary = {"model": classifier.name, "dataset": config.data.name, "eval": result}
     if classifier.weights:
         summary["reported_top1"] = classifier.weights.top1

@@ -9,10 +9,11 @@ import numpy as np
 
 from imagenet_jax import augment
 from imagenet_jax.classifier import Classifier
+from imagenet_jax.data.order import even_batch
 from imagenet_jax.errors import DataError
 from imagenet_jax.writers import replace_figure
 
-_BATCH = 32
+_MOST = 32  # photos at once
 
 
 def predict(classifier: Classifier, photos: Sequence[str], top: int = 5) -> dict[str, Any]:
@@ -37,12 +38,13 @@ def predict(classifier: Classifier, photos: Sequence[str], top: int = 5) -> dict
         inputs = augment.eval_image({"image": images}, config.augment)
         return jax.nn.softmax(model.apply(variables, inputs, train=False))
 
-    predictions = []
-    for start in range(0, len(photos), _BATCH):
-        part = photos[start : start + _BATCH]
-        images = np.stack([read_photo(path, config) for path in part])
-        found = np.asarray(probabilities(classifier.variables, images))
-        for path, row in zip(part, found, strict=True):
+    predictions, size = [], even_batch(len(photos), _MOST)
+    for start in range(0, len(photos), size):
+        part = photos[start : start + size]
+        images = [read_photo(path, config) for path in part]
+        images += [images[-1]] * (size - len(images))  # a shorter last batch is not compiled again
+        found = np.asarray(probabilities(classifier.variables, np.stack(images)))
+        for path, row in zip(part, found[: len(part)], strict=True):
             order = np.argsort(-row, kind="stable")[:top]
             classes = [
                 {

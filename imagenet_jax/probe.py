@@ -10,6 +10,7 @@ from flax.linen.module import InterceptorContext
 from imagenet_jax import augment
 from imagenet_jax.classifier import Classifier
 from imagenet_jax.data import Split, check_classes, open_split
+from imagenet_jax.data.order import even_batch
 from imagenet_jax.weights.head import head_path
 
 SHOTS = (1, 2, 5, 10)
@@ -92,7 +93,7 @@ def features(classifier: Classifier, split: Split) -> tuple[np.ndarray, np.ndarr
             model.apply(variables, inputs, train=False)
         return seen[0].reshape(len(images), -1)
 
-    size = config.eval.batch_size
+    size = even_batch(split.num_examples, config.eval.batch_size)
     found, labels = [], []
     for batch in split.eval_batches(np.arange(size), size):
         out = np.asarray(before_head(classifier.variables, batch["image"]))

@@ -1,13 +1,13 @@
 """From a config to the compiled programs that training, evaluation and studies share."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import ml_collections
 import optax
 from jax.sharding import Mesh
@@ -15,11 +15,13 @@ from jax.sharding import Mesh
 from imagenet_jax import parallel, sharding
 from imagenet_jax.checks import check_fields
 from imagenet_jax.config import model_options, validate_batch
+from imagenet_jax.data.order import even_batch
 from imagenet_jax.durations import steps_of
 from imagenet_jax.errors import ConfigError
+from imagenet_jax.initial import Traced, agreed, initial_values, trace
 from imagenet_jax.models import create_model
 from imagenet_jax.optim import Schedule, make_optimizer, make_schedule
-from imagenet_jax.state import TrainState, init_state
+from imagenet_jax.state import TrainState, init_state, init_variables, replaced
 from imagenet_jax.step import eval_step, train_step
 from imagenet_jax.tuning import Tuning, decay_by_layer, make_tuning
 
@@ -47,20 +49,23 @@ class Program:
             total_steps=self.total_steps,
         )
 
-    @property
-    def eval_batch_size(self) -> int:
-        """eval.batch_size rounded up to a multiple of its parts; padding fills the rest."""
+    def eval_batch_size(self, num_examples: int) -> int:
+        """The batch in which a split of `num_examples` is evaluated, see `order.even_batch`."""
         shards = sharding.batch_shards(self.mesh)
-        return -(-self.config.eval.batch_size // shards) * shards
+        return even_batch(num_examples, self.config.eval.batch_size, shards)
 
     def init_state(self, start: dict[str, Any] | None = None) -> TrainState:
         """A fresh state on the devices, with the variables `start` where it has any."""
-        shardings = jax.tree.map(lambda leaf: leaf.sharding, self.state_shapes())
-        return jax.jit(self._init, out_shardings=shardings)(start)
+        key = jax.random.key(self.config.seed)
+        size = self.config.data.image_size
+        variables = initial_values(traced_variables(self.model, size), key)
+        variables = replaced(variables, start or {})
+        values = initial_values(self._traced_state, key, variables)
+        return sharding.place(agreed(values), self.state_shapes())
 
     def state_shapes(self) -> TrainState:
         """Shapes, dtypes and shardings of the state, without computing it."""
-        return sharding.shard_shapes(jax.eval_shape(self._init), self.mesh)
+        return self._shapes
 
     def compile_train_step(self) -> jax.stages.Compiled:
         """`step.train_step` for the global batch: (state, batch) -> (state, sums); the state is
@@ -75,8 +80,9 @@ class Program:
         )
         return self._compile(step, self.state_shapes(), self.config.batch_size, donate=True)
 
-    def compile_eval_step(self) -> jax.stages.Compiled:
-        """`step.eval_step` for `eval_batch_size` images: (variables, batch) -> sums."""
+    def compile_eval_step(self, num_examples: int) -> jax.stages.Compiled:
+        """`step.eval_step` for the batches of a split of `num_examples`: (variables, batch) ->
+        sums."""
         step = partial(
             eval_step,
             model=self.model,
@@ -85,21 +91,26 @@ class Program:
             gather=self._gather,
         )
         variables = self.state_shapes().eval_variables()
-        return self._compile(step, variables, self.eval_batch_size, donate=False)
+        return self._compile(step, variables, self.eval_batch_size(num_examples), donate=False)
 
     def _gather(self, params: Any) -> Any:
         return sharding.gather_params(params, self.mesh)
 
-    def _init(self, start: dict[str, Any] | None = None) -> TrainState:
-        return init_state(
-            self.model,
-            self.optimizer,
-            seed=self.config.seed,
-            image_size=self.config.data.image_size,
+    # Cached, as tracing a model takes seconds and many ask for the shapes.
+    @functools.cached_property
+    def _shapes(self) -> TrainState:
+        return sharding.shard_shapes(self._traced_state[1], self.mesh)
+
+    @functools.cached_property
+    def _traced_state(self) -> Traced:
+        _, variables = traced_variables(self.model, self.config.data.image_size)
+        init = partial(
+            init_state,
+            optimizer=self.optimizer,
             ema=self.config.ema_decay > 0,
             tuning=self.tuning,
-            start=start,
         )
+        return trace(init, jax.random.key(0), variables)
 
     def _compile(
         self, step: Callable[..., Any], first: Any, batch_size: int, *, donate: bool
@@ -140,6 +151,13 @@ def check_config(config: ml_collections.ConfigDict, mesh: Mesh, *, training: boo
         )
 
 
+@functools.lru_cache(maxsize=8)
+def traced_variables(model: nn.Module, image_size: int) -> Traced:
+    """`state.init_variables` of a model, traced: its program, and the shapes and dtypes."""
+    init = partial(init_variables, model=model, image_size=image_size)
+    return trace(init, jax.random.key(0))
+
+
 def check_sharding(config: ml_collections.ConfigDict, model: nn.Module, mesh: Mesh) -> None:
     """Raises ConfigError if config.sharding asks for what the partitioner or model cannot do."""
     axes = (sharding.FSDP_AXIS, sharding.TENSOR_AXIS)
@@ -150,10 +168,7 @@ def check_sharding(config: ml_collections.ConfigDict, model: nn.Module, mesh: Me
             f"config.sharding = {config.sharding!r} needs config.partitioner = 'jit'; "
             f"{config.partitioner} keeps the whole state on every device"
         )
-    size = config.data.image_size
-    image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-    init = partial(model.init, train=False)
-    params = jax.eval_shape(init, jax.random.key(0), image)["params"]
+    params = traced_variables(model, config.data.image_size)[1]["params"]
     heads = getattr(model, "heads", None)
     sharding.check_tensor_parallel(params, mesh, config.model.name, heads)
 

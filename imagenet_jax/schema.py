@@ -291,7 +291,7 @@ SCHEMA: dict[str, Field] = {
     ),
     "schedule.factor": _number(0.1, "step: the factor", 0, 1),
     "schedule.end": _number(0.0, "cosine, linear: last rate as a share of the peak", 0, 1),
-    "eval.batch_size": _number(256, "images per evaluation step, over all devices", 1),
+    "eval.batch_size": _number(256, "most images per evaluation step, over all devices", 1),
     "eval.every": _duration("1 epochs", "evaluation during training", empty=True),
     "eval.patience": _number(
         0, "stop after so many evaluations without a better top1; 0: never", 0

@@ -143,6 +143,24 @@ def shard_shapes(tree: Any, mesh: Mesh) -> Any:
     return jax.tree_util.tree_map_with_path(place, tree)
 
 
+def place(tree: Any, shapes: Any) -> Any:
+    """Arrays on the devices of a mesh, from the same NumPy arrays in every process.
+
+    Args:
+      tree: of NumPy arrays; each device gets its part of them only.
+      shapes: as of `shard_shapes`.
+    """
+
+    def put(array: np.ndarray, shape: jax.ShapeDtypeStruct) -> jax.Array:
+        indices = shape.sharding.addressable_devices_indices_map(shape.shape)
+        # Copies: a state is donated, and a device that is the CPU keeps what it is given.
+        parts = [np.array(array[index]) for index in indices.values()]
+        parts = jax.device_put(parts, list(indices))
+        return jax.make_array_from_single_device_arrays(shape.shape, shape.sharding, parts)
+
+    return jax.tree.map(put, tree, shapes)
+
+
 def bytes_per_device(tree: Any) -> int:
     """Bytes that each device holds of arrays, or of shapes with their shardings."""
     return sum(

@@ -40,37 +40,43 @@ class TrainState:
         return self.ema or {"params": self.params, "batch_stats": self.batch_stats}
 
 
-def init_state(
-    model: nn.Module,
-    optimizer: optax.GradientTransformation,
-    *,
-    seed: int,
-    image_size: int,
-    ema: bool,
-    tuning: Tuning = WHOLE,
-    start: dict[str, Any] | None = None,
-) -> TrainState:
-    """A fresh state. Pure; compile it with the sharding it should have.
+def init_variables(key: jax.Array, *, model: nn.Module, image_size: int) -> dict[str, Any]:
+    """Random params and first batch_stats of a model. Pure.
 
     Args:
-      model, optimizer: of the run.
-      seed: decides on the random parameters, and on augmentation and dropout later.
+      key: of the run.
+      model: of the run.
       image_size: height and width in pixels.
+    """
+    image = jnp.zeros((1, image_size, image_size, 3), jnp.float32)
+    variables = model.init(jax.random.split(key)[0], image, train=False)
+    return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
+
+
+def init_state(
+    key: jax.Array,
+    variables: dict[str, Any],
+    *,
+    optimizer: optax.GradientTransformation,
+    ema: bool,
+    tuning: Tuning = WHOLE,
+) -> TrainState:
+    """A fresh state. Pure.
+
+    Args:
+      key: of the run; augmentation and dropout get their own from it.
+      variables: params and batch_stats, those of `init_variables` or others.
+      optimizer: of the run.
       ema: keep averaged weights.
       tuning: which parameters the optimizer has a state for.
-      start: params and batch_stats that take the place of the random ones; may lack some.
     """
-    init_key, rng = jax.random.split(jax.random.key(seed))
-    image = jnp.zeros((1, image_size, image_size, 3), jnp.float32)
-    variables = model.init(init_key, image, train=False)
-    params = _replaced(variables["params"], (start or {}).get("params", {}))
-    batch_stats = _replaced(variables.get("batch_stats", {}), (start or {}).get("batch_stats", {}))
-    params = tuning.add_lora(params, jax.random.fold_in(init_key, 1))
-    average = {"params": params, "batch_stats": batch_stats}
+    init_key, rng = jax.random.split(key)
+    params = tuning.add_lora(variables["params"], jax.random.fold_in(init_key, 1))
+    average = {"params": params, "batch_stats": variables["batch_stats"]}
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
-        batch_stats=batch_stats,
+        batch_stats=variables["batch_stats"],
         opt_state=optimizer.init(tuning.split(params)[0]),
         # A copy: the donated state may not hold the same buffer twice.
         ema=jax.tree.map(jnp.copy, average) if ema else None,
@@ -78,11 +84,11 @@ def init_state(
     )
 
 
-def _replaced(tree: Any, new: Any) -> Any:
-    """`tree` with the leaves of `new` in place of its own."""
+def replaced(tree: Any, new: Any) -> Any:
+    """A tree of NumPy arrays with those of `new`, which may lack some, in place of its own."""
     if not isinstance(tree, Mapping):
-        return jnp.asarray(new, tree.dtype)
-    return {k: _replaced(v, new[k]) if k in new else v for k, v in tree.items()}
+        return np.asarray(new, tree.dtype)
+    return {k: replaced(v, new[k]) if k in new else v for k, v in tree.items()}
 
 
 def state_sha256(state: TrainState) -> str:

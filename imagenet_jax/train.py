@@ -216,7 +216,7 @@ class Run:
         if self.last_eval and self.last_eval[0] == self.step:
             return self.last_eval[1]
         with self.clock.paused():
-            self.eval_step = self.eval_step or self.program.compile_eval_step()
+            self.eval_step = self.eval_step or self._compile_eval_step()
             variables = self.state.eval_variables()
             try:
                 result = evaluate_split(self.program, self.eval_step, variables, self.eval_split)
@@ -298,10 +298,13 @@ class Run:
         self.clock.tick(training=False)
         start = time.perf_counter()
         train_step = self.program.compile_train_step()
-        self.eval_step = self.program.compile_eval_step()
+        self.eval_step = self._compile_eval_step()
         self.checkpoints.compile(self.program.state_shapes(), train_step)
         self.clock.compile_seconds = time.perf_counter() - start
         return train_step
+
+    def _compile_eval_step(self) -> jax.stages.Compiled:
+        return self.program.compile_eval_step(self.eval_split.num_examples)
 
     def _epochs(self) -> float:
         return self.step * self.config.batch_size / self.train_split.num_examples

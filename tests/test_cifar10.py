@@ -33,6 +33,7 @@ def test_counts_are_the_same_integers_for_every_batch_size_and_device_count(test
         program = make_program(config, mesh, num_classes=10, num_examples=50000)
         checkpoints = Checkpoints(tmp_path / "checkpoints", keep=2)
         state, _ = checkpoints.restore(program.state_shapes())
-        found = evaluate_split(program, program.compile_eval_step(), state.eval_variables(), split)
+        eval_step = program.compile_eval_step(split.num_examples)
+        found = evaluate_split(program, eval_step, state.eval_variables(), split)
         for name in ("num_examples", "correct_top1", "correct_top5"):
             assert found[name] == expected[name], (devices, batch_size)

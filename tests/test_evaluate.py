@@ -7,7 +7,7 @@ from PIL import Image
 
 from imagenet_jax import augment
 from imagenet_jax.classifier import Classifier
-from imagenet_jax.data import open_split
+from imagenet_jax.data import Split, open_split
 from imagenet_jax.data.catalog import evaluation_split
 from imagenet_jax.data.imagenet import NAMES, SYNSETS
 from imagenet_jax.errors import CheckpointError, DataError
@@ -17,11 +17,24 @@ from imagenet_jax.train import train
 from imagenet_jax.weights.pretrained import pretrained_config
 
 
-def test_every_batch_size_counts_the_same(tiny_config, tmp_path):
+def test_every_batch_size_counts_the_same(tiny_config, tmp_path, monkeypatch):
+    sizes, eval_batches = [], Split.eval_batches
+
+    def recorded(split, rows, batch_size):
+        for batch in eval_batches(split, rows, batch_size):
+            sizes.append(len(batch["mask"]))
+            yield batch
+
+    monkeypatch.setattr(Split, "eval_batches", recorded)
+    tiny_config.eval.every = ""
     trained = train(tiny_config, tmp_path)["eval"]
-    for batch_size in (1, 7, 30, 64):
+    assert sizes == [16, 16]
+    # Of 30 examples on 8 devices; the last is one batch, cut to what is there.
+    for batch_size, expected in ((1, [8] * 4), (7, [8] * 4), (24, [16, 16]), (64, [32])):
+        sizes.clear()
         tiny_config.eval.batch_size = batch_size
         found = evaluate(tiny_config, tmp_path, which="latest")["eval"]
+        assert sizes == expected
         for name in ("num_examples", "correct_top1", "correct_top5"):
             assert found[name] == trained[name]
         assert found["loss"] == pytest.approx(trained["loss"], rel=1e-5)

@@ -86,6 +86,6 @@ def test_compiler_options_that_xla_refuses(option, message):
 def test_both_steps_are_compiled_with_the_options_of_the_config(tiny_config):
     tiny_config.compiler_options = ("xla_cpu_nonsense=1",)
     program = make_program(tiny_config, make_mesh(), num_classes=10, num_examples=40)
-    for compile_step in (program.compile_train_step, program.compile_eval_step):
+    for compile_step in (program.compile_train_step, lambda: program.compile_eval_step(30)):
         with pytest.raises(ConfigError, match="xla_cpu_nonsense"):
             compile_step()

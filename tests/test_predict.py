@@ -42,6 +42,16 @@ def test_a_trained_run_predicts_its_own_classes(photos, tmp_path, capsys):
     assert [found["class_name"] for found in first] == ["bright", "dark"]
     for photo in result["predictions"]:
         assert sum(found["probability"] for found in photo["classes"]) == pytest.approx(1)
+    # One more than fits at once: two even batches, and a row to fill the second up.
+    many = sorted(map(str, photos.rglob("*.png"))) + asked[:1]
+    assert launch.main(["predict", *many, f"--workdir={workdir}", f"--json={out}"]) == 0
+    again = json.loads(out.read_text())["predictions"]
+    assert [photo["path"] for photo in again] == many
+    for photo in result["predictions"]:
+        (same, *_) = (other for other in again if other["path"] == photo["path"])
+        for one, other in zip(photo["classes"], same["classes"], strict=True):
+            assert one["class_name"] == other["class_name"]
+            assert one["probability"] == pytest.approx(other["probability"], abs=1e-5)
     printed = capsys.readouterr().out
     assert "3.png" in printed and "bright" in printed
     with Image.open(workdir / "predictions.png") as picture:

@@ -36,6 +36,24 @@ def permutation(seed: int, epoch: int, num_examples: int) -> np.ndarray:
     return np.argsort(raw, kind="stable")
 
 
+def even_batch(num_examples: int, most: int, multiple: int = 1) -> int:
+    """The batch size for as few batches as `most` needs, and as little padding in the last one.
+
+    One size for all batches, so that one compiled program serves them.
+
+    Args:
+      num_examples: to be cut into batches.
+      most: the largest size; it is rounded up to a multiple as well.
+      multiple: of which the size is one.
+    """
+
+    def rounded(size: int) -> int:
+        return -(-size // multiple) * multiple
+
+    batches = -(-num_examples // rounded(most))
+    return rounded(-(-max(num_examples, 1) // max(batches, 1)))
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainOrder:
     """An endless stream of epochs, each in its own order, cut into global batches.

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from imagenet_jax.data.order import EvalOrder, TrainOrder, permutation
+from imagenet_jax.data.order import EvalOrder, TrainOrder, even_batch, permutation
 
 # (examples, batch size); some are primes
 SIZES = [(7, 3), (10, 4), (97, 10), (12, 4), (5, 8), (1, 3), (1009, 64), (7919, 96)]
@@ -132,3 +132,32 @@ def test_a_part_of_the_rows_is_filled_up_with_padding():
     assert last.index.tolist() == [*rows.index[3:], -1] and last.mask.tolist() == [1, 1, 0]
     assert not beyond.mask.any() and (beyond.index == -1).all() and not beyond.epoch.any()
     assert [a.dtype for a in last] == [a.dtype for a in rows]
+
+
+@pytest.mark.parametrize(
+    ("n", "most", "multiple", "size"),
+    [
+        (100, 256, 1, 100),  # all at once, and nothing more
+        (100, 256, 8, 104),
+        (300, 256, 1, 150),  # two, and not one and a sixth
+        (50_000, 1024, 8, 1024),
+        (10_000, 250, 1, 250),
+        (30, 7, 8, 8),  # each device gets one at least
+        (1, 256, 8, 8),
+        (0, 256, 1, 1),
+    ],
+)
+def test_batches_are_as_even_as_can_be(n, most, multiple, size):
+    assert even_batch(n, most, multiple) == size
+
+
+@pytest.mark.parametrize("multiple", [1, 8])
+def test_even_batches_are_no_more_and_no_larger(multiple):
+    for n in range(1, 200):
+        for most in (1, 7, 16, 64):
+            allowed = -(-most // multiple) * multiple
+            size = even_batch(n, most, multiple)
+            assert size <= allowed and size % multiple == 0
+            batches = -(-n // size)
+            assert batches == -(-n // allowed)
+            assert batches * size - n < batches * multiple

@@ -15,11 +15,13 @@ from imagenet_jax.program import make_program
 from imagenet_jax.sharding import make_mesh
 from imagenet_jax.state import state_sha256
 
+BOTH_WAYS = ["copy on the devices", "wait for the host"]
+
 
 @pytest.fixture
-def program(tiny_config):
-    tiny_config.ema_decay = 0.9
-    return make_program(tiny_config, make_mesh(), num_classes=10, num_examples=40)
+def program(loop_config):
+    loop_config.ema_decay = 0.9
+    return make_program(loop_config, make_mesh(), num_classes=10, num_examples=40)
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ def state(program):
     return program.init_state()
 
 
-@pytest.fixture(params=["copy on the devices", "wait for the host"])
+@pytest.fixture(params=BOTH_WAYS[:1])
 def checkpoints(tmp_path, program, request, monkeypatch):
     if request.param == "wait for the host":
         device = type("Device", (), {"memory_stats": lambda self: {"bytes_limit": 0}})
@@ -64,6 +66,7 @@ def data_files(directory):
     return sorted(files, key=lambda f: -f.stat().st_size)
 
 
+@pytest.mark.parametrize("checkpoints", BOTH_WAYS, indirect=True)
 def test_restored_state_and_record_are_the_saved_ones(checkpoints, program, state):
     hashes = save(checkpoints, state, [3])
     restored, record = checkpoints.restore(program.state_shapes())
@@ -79,6 +82,7 @@ def test_without_checkpoints_there_is_nothing_to_restore(checkpoints, program):
     assert checkpoints.restore(program.state_shapes()) is None
 
 
+@pytest.mark.parametrize("checkpoints", BOTH_WAYS, indirect=True)
 def test_the_latest_and_the_best_are_kept(checkpoints, program, state):
     hashes = save(checkpoints, state, range(1, 6), {1: 0.1, 2: 0.9, 3: 0.3, 4: 0.5, 5: 0.4})
     assert sorted(checkpoints.steps()) == [2, 4, 5]
@@ -151,18 +155,19 @@ def test_if_all_are_damaged_the_error_says_why(tmp_path, program, state):
     assert (tmp_path / "1").is_dir()
 
 
-def test_checkpoint_of_another_model_names_the_arrays(checkpoints, state, tiny_config):
+def test_checkpoint_of_another_model_names_the_arrays(checkpoints, state, loop_config):
     save(checkpoints, state, [1])
-    tiny_config.ema_decay = 0.9
-    wider = make_program(tiny_config, make_mesh(), num_classes=12, num_examples=40)
+    loop_config.ema_decay = 0.9
+    wider = make_program(loop_config, make_mesh(), num_classes=12, num_examples=40)
     with pytest.raises(CheckpointError, match=r"params/fc/bias is \(10,\), expected \(12,\)"):
         checkpoints.restore(wider.state_shapes())
-    tiny_config.model.name = "resnet20"
-    deeper = make_program(tiny_config, make_mesh(), num_classes=10, num_examples=40)
+    loop_config.model.name = "resnet20"
+    deeper = make_program(loop_config, make_mesh(), num_classes=10, num_examples=40)
     with pytest.raises(CheckpointError, match=r"missing params/layer1.1/conv1/kernel"):
         checkpoints.restore(deeper.state_shapes())
 
 
+@pytest.mark.parametrize("checkpoints", BOTH_WAYS, indirect=True)
 def test_state_that_is_not_finite_is_not_saved(checkpoints, program, state):
     hashes = save(checkpoints, state, [1])
     bad = state.replace(params=jax.tree.map(lambda p: p * np.nan, state.params))
@@ -223,6 +228,7 @@ def test_training_goes_on_while_orbax_takes_a_copy(tmp_path, program, state, mon
     checkpoints.close()
 
 
+@pytest.mark.parametrize("checkpoints", BOTH_WAYS, indirect=True)
 def test_saves_ask_the_preemption_service_nothing(checkpoints, state, monkeypatch):
     """The loop does, at each step; a thread would turn back the count of steps."""
     asked = []

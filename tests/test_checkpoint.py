@@ -1,3 +1,4 @@
+import json
 import shutil
 import threading
 
@@ -135,6 +136,19 @@ def test_damaged_newest_is_passed_over_with_a_warning(tmp_path, program, state, 
     assert save(checkpoints, state, [2]) == {2: hashes[2]}
     assert (tmp_path / "2.damaged").is_dir()
     checkpoints.close()
+
+
+def test_another_state_than_was_written_is_damaged(checkpoints, program, state, caplog, tmp_path):
+    """Also where every file is whole, and Orbax content."""
+    hashes = save(checkpoints, state, [1, 2])
+    (file,) = (
+        f for f in (tmp_path / "2/record").rglob("*") if f.is_file() and "checksum" in f.read_text()
+    )
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps({**record, "checksum": record["checksum"] ^ 1}))
+    restored, _ = checkpoints.restore(program.state_shapes())
+    assert state_sha256(restored) == hashes[1]
+    assert "of the state" in caplog.text and "written" in caplog.text
 
 
 def test_reading_alone_renames_nothing(tmp_path, program, state):

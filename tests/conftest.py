@@ -25,6 +25,13 @@ import pytest
 from imagenet_jax.config import base_config
 from imagenet_jax.models.table import MODELS
 
+# What takes longest goes first, so that at the end no worker waits for another.
+_FIRST = ("test_processes", "test_sweep", "test_watchdog", "test_step", "test_sharding")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in _FIRST)
+
 
 def make_tiny_config() -> ml_collections.ConfigDict:
     """A ResNet-8 of width 8 on 40 fake images of 8x8 pixels, 16 a batch, 20 steps, float32."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from test_launch import ROOT, TINY
-from test_step import curve
+from test_step import EXHAUSTIVE, curve
 
 import launch
 from imagenet_jax.config import from_json
@@ -67,7 +67,7 @@ def start_job(arguments, *, devices, last=(), last_environment=None):
 
 
 @pytest.mark.xdist_group("two_processes")
-@pytest.mark.parametrize("partitioner", ["jit", pytest.param("shard_map", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("partitioner", ["jit", pytest.param("shard_map", marks=EXHAUSTIVE)])
 def test_two_processes_of_four_devices_give_the_numbers_of_one_device(tmp_path, partitioner):
     arguments = [*LONG, f"--workdir={tmp_path}", f"--config.partitioner={partitioner}"]
     for process in start_job(arguments, devices=4):
@@ -83,9 +83,7 @@ def test_two_processes_of_four_devices_give_the_numbers_of_one_device(tmp_path, 
         assert together["eval"][key] == evaluated[key]
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=EXHAUSTIVE)])
 def test_signal_to_one_of_two_processes_saves_and_stops_both(tmp_path, number):
     arguments = [*LONG, "--config.duration=5000 steps", f"--workdir={tmp_path}"]
     job = start_job(arguments, devices=1)

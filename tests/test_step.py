@@ -14,6 +14,7 @@ from imagenet_jax.program import make_program
 from imagenet_jax.sharding import make_mesh
 from imagenet_jax.state import state_sha256
 
+EXHAUSTIVE = (pytest.mark.slow, pytest.mark.exhaustive)
 ONE_BLOCK_VIT = functools.partial(MODELS["vit_s16"], depth=1)
 
 
@@ -94,8 +95,8 @@ def test_accumulated_gradient_is_that_of_the_whole_batch(loop_config, partitione
     [
         ("pair", "jit"),
         ("batch", "shard_map"),
-        pytest.param("pair", "shard_map", marks=pytest.mark.slow),
-        pytest.param("batch", "jit", marks=pytest.mark.slow),
+        pytest.param("pair", "shard_map", marks=EXHAUSTIVE),
+        pytest.param("batch", "jit", marks=EXHAUSTIVE),
     ],
 )
 def test_augmentation_does_not_depend_on_devices_and_micro_batches(
@@ -185,7 +186,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(loop_config):
 @pytest.mark.xdist_group("dropout")
 @pytest.mark.parametrize(
     "partitioner",
-    ["jit", *(pytest.param(other, marks=pytest.mark.slow) for other in ("shard_map", "pmap"))],
+    ["jit", *(pytest.param(other, marks=EXHAUSTIVE) for other in ("shard_map", "pmap"))],
 )
 def test_dropout_does_not_depend_on_the_devices(loop_config, partitioner, monkeypatch):
     monkeypatch.setitem(MODELS, "vit_s16", ONE_BLOCK_VIT)

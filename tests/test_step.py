@@ -1,6 +1,7 @@
 """The compiled step on 8 virtual devices: what it computes must not depend on how it is spread."""
 
 import functools
+import itertools
 
 import jax
 import numpy as np
@@ -58,8 +59,14 @@ def largest_difference(one, other):
 
 
 @pytest.mark.xdist_group("eight_devices")
-@pytest.mark.parametrize("partitioner", ["jit", "shard_map", "pmap"])
-@pytest.mark.parametrize("bn_group_size", [0, 2])
+@pytest.mark.parametrize(
+    ("bn_group_size", "partitioner"),
+    [
+        *itertools.product((2, 0), ("jit", "shard_map")),
+        (2, "pmap"),
+        pytest.param(0, "pmap", marks=EXHAUSTIVE),
+    ],
+)
 def test_eight_devices_give_the_numbers_of_one(loop_config, partitioner, bn_group_size):
     loop_config.model.bn_group_size = bn_group_size
     alone, alone_state = curve(loop_config, devices=1)
@@ -72,7 +79,9 @@ def test_eight_devices_give_the_numbers_of_one(loop_config, partitioner, bn_grou
 
 
 @pytest.mark.xdist_group("accumulated")
-@pytest.mark.parametrize("partitioner", ["jit", "shard_map", "pmap"])
+@pytest.mark.parametrize(
+    "partitioner", ["jit", "shard_map", pytest.param("pmap", marks=EXHAUSTIVE)]
+)
 def test_accumulated_gradient_is_that_of_the_whole_batch(loop_config, partitioner):
     # Two images at a time on a device: every norm group holds the same images either way.
     loop_config.batch_size, loop_config.model.bn_group_size = 32, 1

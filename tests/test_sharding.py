@@ -184,3 +184,8 @@ def test_what_cannot_be_spread_is_refused(tiny_config, field, value, sharding_te
     tiny_config.sharding = sharding_text
     with pytest.raises(ConfigError, match=message):
         check_config(tiny_config, sharding.make_mesh(sharding_text))
+
+
+def test_heads_that_the_devices_divide_are_spread(vit_config):
+    vit_config.sharding = "tensor_parallel=2"
+    check_config(vit_config, sharding.make_mesh(vit_config.sharding))  # six heads: no error

@@ -170,9 +170,14 @@ def test_positions_are_resampled_as_in_timm():
 
 
 def random_variables(model, size):
+    """With scales and variances of about one, so that an image makes a difference."""
     rng = np.random.default_rng(0)
-    shapes = variable_shapes(model, size)
-    return jax.tree.map(lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(np.float32), shapes)
+
+    def draw(path, leaf):
+        array = rng.normal(0, 0.1, leaf.shape).astype(np.float32)
+        return 1 + np.abs(array) if path[-1].key in ("scale", "var") else array
+
+    return jax.tree_util.tree_map_with_path(draw, variable_shapes(model, size))
 
 
 def test_another_size_other_classes_and_grey_images():
@@ -185,6 +190,7 @@ def test_another_size_other_classes_and_grey_images():
     source = random_variables(model, 8)
     grey = np.random.default_rng(1).normal(size=(2, 8, 8, 1)).astype(np.float32)
     expected = model.apply(source, grey.repeat(3, -1), train=False)
+    assert np.abs(expected[0] - expected[1]).max() > 0.1
     for channels in (1, 6):
         adapted = adapt(source, model, 8, new_head=False, channels=channels)
         found = model.apply(adapted, grey.repeat(channels, -1), train=False)

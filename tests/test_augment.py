@@ -1,3 +1,5 @@
+import importlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -82,3 +84,30 @@ def test_nothing_is_changed_where_nothing_is_asked_for(images):
     np.testing.assert_array_equal(image, augment.eval_image(batch, config))
     np.testing.assert_array_equal(targets.label, np.arange(64))
     assert targets.other is None and targets.weight is None
+
+
+def test_whatever_is_drawn_has_a_key_of_its_own(images, monkeypatch):
+    """Keys shared by two augmentations, as of shift and flip, would tie one to the other."""
+    drawn = []
+
+    def note(keys):
+        drawn.append(np.asarray(jax.random.key_data(keys)))
+        return keys
+
+    def augmentation(image, keys, *options):
+        note(keys)
+        return image
+
+    for name in ("random_translate", "random_flip", "random_erasing"):
+        monkeypatch.setattr(augment, name, augmentation)
+    monkeypatch.setattr(augment.color, "random_color", augmentation)
+    mixing = importlib.import_module("imagenet_jax.augment.mix")  # hidden by its function
+    fold_in = mixing.fold_in
+    monkeypatch.setattr(mixing, "fold_in", lambda keys, data: note(fold_in(keys, data)))
+    config = base_config().augment
+    config.update(pad=1, flip=True, brightness=0.1, erase=0.5, mixup=0.2)
+    batch = {"image": images[:4], "index": np.arange(4, dtype=np.int32)}
+    batch |= {"label": np.arange(4), "mask": np.ones(4, bool), "epoch": np.ones(4, np.int32)}
+    augment.train_inputs(batch, jax.random.key(0), 0, config)
+    keys = [tuple(key) for part in drawn for key in part]
+    assert len(drawn) == 5 and len(keys) == 4 * 4 + 2 == len(set(keys))

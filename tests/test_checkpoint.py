@@ -1,3 +1,4 @@
+import json
 import shutil
 import threading
 
@@ -15,9 +16,12 @@ from imagenet_jax.program import make_program
 from imagenet_jax.sharding import make_mesh
 from imagenet_jax.state import state_sha256
 
+BOTH_WAYS = ["copy on the devices", "wait for the host"]
+
 
 @pytest.fixture
 def program(tiny_config):
+    """Not smaller: Orbax would leave the files of arrays empty, and there was nothing to damage."""
     tiny_config.ema_decay = 0.9
     return make_program(tiny_config, make_mesh(), num_classes=10, num_examples=40)
 
@@ -27,7 +31,7 @@ def state(program):
     return program.init_state()
 
 
-@pytest.fixture(params=["copy on the devices", "wait for the host"])
+@pytest.fixture(params=BOTH_WAYS[:1])
 def checkpoints(tmp_path, program, request, monkeypatch):
     if request.param == "wait for the host":
         device = type("Device", (), {"memory_stats": lambda self: {"bytes_limit": 0}})
@@ -64,6 +68,7 @@ def data_files(directory):
     return sorted(files, key=lambda f: -f.stat().st_size)
 
 
+@pytest.mark.parametrize("checkpoints", BOTH_WAYS, indirect=True)
 def test_restored_state_and_record_are_the_saved_ones(checkpoints, program, state):
     hashes = save(checkpoints, state, [3])
     restored, record = checkpoints.restore(program.state_shapes())
@@ -79,6 +84,7 @@ def test_without_checkpoints_there_is_nothing_to_restore(checkpoints, program):
     assert checkpoints.restore(program.state_shapes()) is None
 
 
+@pytest.mark.parametrize("checkpoints", BOTH_WAYS, indirect=True)
 def test_the_latest_and_the_best_are_kept(checkpoints, program, state):
     hashes = save(checkpoints, state, range(1, 6), {1: 0.1, 2: 0.9, 3: 0.3, 4: 0.5, 5: 0.4})
     assert sorted(checkpoints.steps()) == [2, 4, 5]
@@ -133,6 +139,19 @@ def test_damaged_newest_is_passed_over_with_a_warning(tmp_path, program, state, 
     checkpoints.close()
 
 
+def test_another_state_than_was_written_is_damaged(checkpoints, program, state, caplog, tmp_path):
+    """Also where every file is whole, and Orbax content."""
+    hashes = save(checkpoints, state, [1, 2])
+    (file,) = (
+        f for f in (tmp_path / "2/record").rglob("*") if f.is_file() and "checksum" in f.read_text()
+    )
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps({**record, "checksum": record["checksum"] ^ 1}))
+    restored, _ = checkpoints.restore(program.state_shapes())
+    assert state_sha256(restored) == hashes[1]
+    assert "of the state" in caplog.text and "written" in caplog.text
+
+
 def test_reading_alone_renames_nothing(tmp_path, program, state):
     checkpoints = Checkpoints(tmp_path, keep=2)
     save(checkpoints, state, [1, 2])
@@ -163,6 +182,7 @@ def test_checkpoint_of_another_model_names_the_arrays(checkpoints, state, tiny_c
         checkpoints.restore(deeper.state_shapes())
 
 
+@pytest.mark.parametrize("checkpoints", BOTH_WAYS, indirect=True)
 def test_state_that_is_not_finite_is_not_saved(checkpoints, program, state):
     hashes = save(checkpoints, state, [1])
     bad = state.replace(params=jax.tree.map(lambda p: p * np.nan, state.params))
@@ -223,6 +243,7 @@ def test_training_goes_on_while_orbax_takes_a_copy(tmp_path, program, state, mon
     checkpoints.close()
 
 
+@pytest.mark.parametrize("checkpoints", BOTH_WAYS, indirect=True)
 def test_saves_ask_the_preemption_service_nothing(checkpoints, state, monkeypatch):
     """The loop does, at each step; a thread would turn back the count of steps."""
     asked = []

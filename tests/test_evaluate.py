@@ -1,4 +1,4 @@
-import itertools
+import json
 
 import jax
 import numpy as np
@@ -13,11 +13,23 @@ from imagenet_jax.data.imagenet import NAMES, SYNSETS
 from imagenet_jax.errors import CheckpointError, DataError
 from imagenet_jax.evaluate import evaluate, evaluate_classifier
 from imagenet_jax.models import create_model
-from imagenet_jax.train import train
+from imagenet_jax.models.cost import variable_shapes
 from imagenet_jax.weights.pretrained import pretrained_config
 
 
-def test_every_batch_size_counts_the_same(tiny_config, tmp_path, monkeypatch):
+@pytest.fixture
+def trained_eval(finished_run, loop_config):
+    """What the finished run said of itself; `loop_config` is its config."""
+    return json.loads((finished_run / "summary.json").read_text())["eval"]
+
+
+# Of 30 examples on 8 devices: batches of even size, and no larger ones than examples need.
+@pytest.mark.parametrize(
+    ("batch_size", "expected"), [(1, [8] * 4), (7, [8] * 4), (24, [16] * 2), (64, [32])]
+)
+def test_every_batch_size_counts_the_same(
+    loop_config, finished_run, trained_eval, monkeypatch, batch_size, expected
+):
     sizes, eval_batches = [], Split.eval_batches
 
     def recorded(split, rows, batch_size):
@@ -26,52 +38,46 @@ def test_every_batch_size_counts_the_same(tiny_config, tmp_path, monkeypatch):
             yield batch
 
     monkeypatch.setattr(Split, "eval_batches", recorded)
-    tiny_config.eval.every = ""
-    trained = train(tiny_config, tmp_path)["eval"]
-    assert sizes == [16, 16]
-    # Of 30 examples on 8 devices; the last is one batch, cut to what is there.
-    for batch_size, expected in ((1, [8] * 4), (7, [8] * 4), (24, [16, 16]), (64, [32])):
-        sizes.clear()
-        tiny_config.eval.batch_size = batch_size
-        found = evaluate(tiny_config, tmp_path, which="latest")["eval"]
-        assert sizes == expected
-        for name in ("num_examples", "correct_top1", "correct_top5"):
-            assert found[name] == trained[name]
-        assert found["loss"] == pytest.approx(trained["loss"], rel=1e-5)
+    loop_config.eval.batch_size = batch_size
+    found = evaluate(loop_config, finished_run, which="latest")["eval"]
+    assert sizes == expected
+    for name in ("num_examples", "correct_top1", "correct_top5"):
+        assert found[name] == trained_eval[name]
+    assert found["loss"] == pytest.approx(trained_eval["loss"], rel=1e-5)
 
 
-def test_partitioners_count_the_same(tiny_config, tmp_path):
-    trained = train(tiny_config, tmp_path)["eval"]
-    for partitioner, batch_size in itertools.product(("shard_map", "pmap"), (7, 16)):
-        tiny_config.partitioner, tiny_config.eval.batch_size = partitioner, batch_size
-        found = evaluate(tiny_config, tmp_path, which="latest")["eval"]
-        assert found["correct_top1"] == trained["correct_top1"]
+@pytest.mark.parametrize(("partitioner", "batch_size"), [("shard_map", 7), ("pmap", 16)])
+def test_partitioners_count_the_same(
+    loop_config, finished_run, trained_eval, partitioner, batch_size
+):
+    loop_config.partitioner, loop_config.eval.batch_size = partitioner, batch_size
+    found = evaluate(loop_config, finished_run, which="latest")["eval"]
+    assert found["correct_top1"] == trained_eval["correct_top1"]
 
 
-def test_evaluation_needs_neither_training_data_nor_its_batch_size(tiny_config, tmp_path):
-    trained = train(tiny_config, tmp_path)["eval"]
-    tiny_config.batch_size, tiny_config.data.fake_train_examples = 3, 1
-    found = evaluate(tiny_config, tmp_path, which="latest")["eval"]
-    assert found["correct_top1"] == trained["correct_top1"]
+def test_evaluation_needs_neither_training_data_nor_its_batch_size(
+    loop_config, finished_run, trained_eval
+):
+    loop_config.batch_size, loop_config.data.fake_train_examples = 3, 1
+    found = evaluate(loop_config, finished_run, which="latest")["eval"]
+    assert found["correct_top1"] == trained_eval["correct_top1"]
 
 
-def test_other_classes_than_those_trained_on_are_refused(tiny_config, tmp_path):
-    train(tiny_config, tmp_path)
-    tiny_config.data.fake_classes = 11
+def test_other_classes_than_those_trained_on_are_refused(loop_config, finished_run):
+    loop_config.data.fake_classes = 11
     with pytest.raises(CheckpointError, match="trained on other classes"):
-        evaluate(tiny_config, tmp_path, which="latest")
+        evaluate(loop_config, finished_run, which="latest")
 
 
-def test_workdir_without_a_run_is_refused(tiny_config, tmp_path):
+def test_workdir_without_a_run_is_refused(loop_config, tmp_path):
     with pytest.raises(CheckpointError, match="no checkpoints in"):
-        evaluate(tiny_config, tmp_path, which="latest")
+        evaluate(loop_config, tmp_path, which="latest")
 
 
-def test_one_step_can_be_asked_for(tiny_config, tmp_path):
-    train(tiny_config, tmp_path)
-    assert evaluate(tiny_config, tmp_path, which="15")["step"] == 15
+def test_one_step_can_be_asked_for(loop_config, finished_run):
+    assert evaluate(loop_config, finished_run, which="15")["step"] == 15
     with pytest.raises(CheckpointError, match="expected latest, best or one of the steps"):
-        evaluate(tiny_config, tmp_path, which="first")
+        evaluate(loop_config, finished_run, which="first")
 
 
 def write_photos(folder, names):
@@ -89,8 +95,10 @@ def imagenet_classifier():
     config = pretrained_config("lenet")
     config.data.image_size, config.data.eval_crop, config.eval.batch_size = 32, "none", 8
     model = create_model("lenet", num_classes=1000)
-    image = np.zeros((1, 32, 32, 3), np.float32)
-    variables = jax.jit(lambda: model.init(jax.random.key(0), image, train=False))()
+    rng = np.random.default_rng(0)
+    variables = jax.tree.map(
+        lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(np.float32), variable_shapes(model, 32)
+    )
     return Classifier("random LeNet", model, variables, SYNSETS, NAMES, config)
 
 

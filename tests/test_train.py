@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import jax
@@ -56,60 +57,77 @@ class StopAt:
         return NoWriter(), [lambda step: self.action() if step == self.step else None]
 
 
-def test_a_run_leaves_everything_in_its_workdir(tiny_config, tmp_path):
-    summary = train(tiny_config, tmp_path)
+def test_a_run_leaves_everything_in_its_workdir(finished_run, loop_config):
+    summary = json.loads((finished_run / "summary.json").read_text())
     assert summary.keys() >= SUMMARY_KEYS
-    assert json.loads((tmp_path / "summary.json").read_text()) == summary
     assert summary["step"] == 20
     assert summary["epochs"] == 20 * 16 / 40
     assert summary["num_devices"] == 8
     assert summary["eval"]["num_examples"] == 30
     assert 0 <= summary["input_wait_fraction"] <= 1
-    assert from_json((tmp_path / "config.json").read_text()) == tiny_config
-    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
-    lines = read_lines(tmp_path)
+    assert from_json((finished_run / "config.json").read_text()) == loop_config
+    assert (finished_run / "curves.png").read_bytes().startswith(b"\x89PNG")
+    lines = read_lines(finished_run)
     assert [line["step"] for line in lines if "train/loss" in line] == [5, 10, 15, 20]
     assert [line["step"] for line in lines if "eval/top1" in line] == [10, 20]
-    leftovers = [path.name for path in tmp_path.iterdir() if "partial" in path.name]
+    leftovers = [path.name for path in finished_run.iterdir() if "partial" in path.name]
     assert leftovers == []
 
 
-def test_finished_run_started_again_only_evaluates(tiny_config, tmp_path):
-    first = train(tiny_config, tmp_path)
-    before = (tmp_path / "metrics.jsonl").read_text()
-    again = train(tiny_config, tmp_path)
+def test_finished_run_started_again_only_evaluates(loop_config, trained):
+    workdir = trained()
+    first = json.loads((workdir / "summary.json").read_text())
+    before = (workdir / "metrics.jsonl").read_text()
+    again = train(loop_config, workdir)
+    assert json.loads((workdir / "summary.json").read_text()) == again
     assert again["eval"] == first["eval"]
     assert again["state_sha256"] == first["state_sha256"]
     assert again["images_per_second"] == pytest.approx(first["images_per_second"], rel=0.2)
-    assert (tmp_path / "metrics.jsonl").read_text() == before
+    assert (workdir / "metrics.jsonl").read_text() == before
 
 
-def test_interrupted_run_ends_with_the_bits_of_an_undisturbed_one(tiny_config, tmp_path):
-    """SIGTERM twice, at steps without a scheduled checkpoint."""
-    whole = train(tiny_config, tmp_path / "whole")
-    workdir = tmp_path / "stopped"
-    for step in (7, 13):
-        interrupt = StopAt(step, lambda: os.kill(os.getpid(), signal.SIGTERM))
-        assert train(tiny_config, workdir, tracking=[interrupt]) is None
-        assert (workdir / "checkpoints" / str(step)).is_dir()
-        assert not (workdir / "summary.json").exists()
-    resumed = train(tiny_config, workdir)
+def test_interrupted_run_ends_with_the_bits_of_an_undisturbed_one(
+    loop_config, finished_run, tmp_path, capsys
+):
+    """SIGTERM and Ctrl-C, at steps without a scheduled checkpoint."""
+    whole = json.loads((finished_run / "summary.json").read_text())
+    for step, number in ((7, signal.SIGTERM), (13, signal.SIGINT)):
+        interrupt = StopAt(step, lambda number=number: os.kill(os.getpid(), number))
+        assert train(loop_config, tmp_path, tracking=[interrupt]) is None
+        assert "the same command line continues" in capsys.readouterr().out
+        assert (tmp_path / "checkpoints" / str(step)).is_dir()
+        assert not (tmp_path / "summary.json").exists()
+    resumed = train(loop_config, tmp_path)
     assert resumed["state_sha256"] == whole["state_sha256"]
     assert resumed["eval"] == whole["eval"]
-    steps = [line["step"] for line in read_lines(workdir) if "train/loss" in line]
+    steps = [line["step"] for line in read_lines(tmp_path) if "train/loss" in line]
     assert steps == [5, 7, 10, 13, 15, 20]
 
 
-def test_resuming_from_an_older_checkpoint_drops_the_lines_that_are_redone(tiny_config, tmp_path):
-    train(tiny_config, tmp_path)
-    (tmp_path / "checkpoints" / "20").rename(tmp_path / "gone")
-    train(tiny_config, tmp_path)
-    steps = [line["step"] for line in read_lines(tmp_path) if "train/loss" in line]
+def test_a_clock_that_jumps_changes_nothing(loop_config, finished_run, tmp_path, monkeypatch):
+    """The wall clock goes back by three days while training, and forward by five."""
+    clock, days = time.time, [0]
+    monkeypatch.setattr(time, "time", lambda: clock() + 86400 * days[-1])
+    jumps = [StopAt(step, lambda jump=jump: days.append(jump)) for step, jump in ((4, -3), (12, 2))]
+    # The clocks of Orbax's own time limits jump too, so nothing is written meanwhile.
+    loop_config.hang_timeout, loop_config.checkpoint.every = 60, "100 percent"
+    found = train(loop_config, tmp_path, tracking=jumps)
+    whole = json.loads((finished_run / "summary.json").read_text())
+    assert days == [0, -3, 2]
+    assert found["state_sha256"] == whole["state_sha256"]
+    assert 0 < found["wall_seconds"] < 600
+
+
+def test_resuming_from_an_older_checkpoint_drops_the_lines_that_are_redone(loop_config, trained):
+    workdir = trained()
+    (workdir / "checkpoints" / "20").rename(workdir / "gone")
+    train(loop_config, workdir)
+    steps = [line["step"] for line in read_lines(workdir) if "train/loss" in line]
     assert steps == [5, 10, 15, 20]
 
 
 def test_steps_are_compiled_once_and_nothing_after_the_first_log_and_checkpoint(
-    tiny_config, tmp_path
+    loop_config, tmp_path
 ):
     """Counts what JAX itself reports."""
     compiled = []
@@ -119,64 +137,62 @@ def test_steps_are_compiled_once_and_nothing_after_the_first_log_and_checkpoint(
             compiled.append(fun_name)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
-    train(tiny_config, tmp_path, tracking=[StopAt(6, lambda: compiled.append("step 6"))])
+    train(loop_config, tmp_path, tracking=[StopAt(6, lambda: compiled.append("step 6"))])
     assert sum("train_step" in name for name in compiled) == 1
     assert sum("eval_step" in name for name in compiled) == 1
     assert compiled[compiled.index("step 6") + 1 :] == []
 
 
-def test_changed_config_is_refused_with_the_fields_and_allowed_by_the_flag(tiny_config, tmp_path):
-    tiny_config.duration = "5 steps"
-    train(tiny_config, tmp_path)
-    tiny_config.duration = "10 steps"
-    tiny_config.optim.learning_rate = 0.05
+def test_changed_config_is_refused_with_the_fields_and_allowed_by_the_flag(loop_config, trained):
+    workdir = trained()
+    loop_config.duration = "22 steps"
+    loop_config.optim.learning_rate = 0.05
     with pytest.raises(CheckpointError) as error:
-        train(tiny_config, tmp_path)
-    assert "duration: '5 steps' -> '10 steps'" in str(error.value)
+        train(loop_config, workdir)
+    assert "duration: '20 steps' -> '22 steps'" in str(error.value)
     assert "optim.learning_rate: 0.1 -> 0.05" in str(error.value)
     assert "--allow_config_change" in str(error.value)
-    assert train(tiny_config, tmp_path, allow_config_change=True)["step"] == 10
+    assert train(loop_config, workdir, allow_config_change=True)["step"] == 22
 
 
-def test_record_with_a_field_that_is_gone_is_no_damage(tiny_config, tmp_path, monkeypatch):
-    train(tiny_config, tmp_path)
-
+def test_record_with_a_field_that_is_gone_is_no_damage(loop_config, trained, monkeypatch):
     def from_dict(values):
         raise ConfigError("config has no field 'old'")
 
     monkeypatch.setattr("imagenet_jax.train.from_dict", from_dict)
     with pytest.raises(ConfigError, match="no field 'old'"):
-        train(tiny_config, tmp_path)
+        train(loop_config, trained())
 
 
-def test_divergence_stops_and_keeps_the_last_good_checkpoint(tiny_config, tmp_path):
-    tiny_config.duration = "5 steps"
-    good = train(tiny_config, tmp_path)
-    tiny_config.duration = "40 steps"
-    tiny_config.optim.learning_rate = 1e30
-    with pytest.raises(DivergenceError, match=r"last good checkpoint is step 5|not finite at step"):
-        train(tiny_config, tmp_path, allow_config_change=True)
-    tiny_config.duration, tiny_config.optim.learning_rate = "5 steps", 0.1
-    assert train(tiny_config, tmp_path)["state_sha256"] == good["state_sha256"]
+def test_divergence_stops_and_keeps_the_last_good_checkpoint(loop_config, trained):
+    workdir = trained()
+    good = json.loads((workdir / "summary.json").read_text())
+    loop_config.duration, loop_config.optim.learning_rate = "60 steps", 1e30
+    with pytest.raises(
+        DivergenceError, match=r"last good checkpoint is step 20|not finite at step"
+    ):
+        train(loop_config, workdir, allow_config_change=True)
+    loop_config.duration, loop_config.optim.learning_rate = "20 steps", 0.1
+    assert train(loop_config, workdir)["state_sha256"] == good["state_sha256"]
 
 
-def test_workdir_that_is_a_file_is_refused(tiny_config, tmp_path):
+def test_workdir_that_is_a_file_is_refused(loop_config, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"--workdir=.*file cannot be written to"):
-        train(tiny_config, tmp_path / "file")
+        train(loop_config, tmp_path / "file")
 
 
-def test_splits_with_other_classes_are_refused(tiny_config, tmp_path, monkeypatch):
+def test_splits_with_other_classes_are_refused(loop_config, tmp_path, monkeypatch):
     def open_split(config, train):
         source = catalog.FakeSource(30, 10 if train else 9, 8)
         return catalog.Split(config, source, train)
 
     monkeypatch.setattr("imagenet_jax.train.open_split", open_split)
     with pytest.raises(DataError, match="10 classes and validation has 9"):
-        train(tiny_config, tmp_path)
+        train(loop_config, tmp_path)
 
 
-def test_error_of_the_input_thread_reaches_the_loop(tiny_config, tmp_path, monkeypatch):
+def test_error_of_the_input_thread_reaches_the_loop(loop_config, tmp_path, monkeypatch):
     def broken(self, rows, start, stop):
         yield from list(original(self, rows, start, stop))[:3]
         raise DataError("photo.jpg is broken")
@@ -184,32 +200,31 @@ def test_error_of_the_input_thread_reaches_the_loop(tiny_config, tmp_path, monke
     original = catalog.Split.train_batches
     monkeypatch.setattr(catalog.Split, "train_batches", broken)
     with pytest.raises(DataError, match=r"photo\.jpg is broken"):
-        train(tiny_config, tmp_path)
+        train(loop_config, tmp_path)
     assert [t.name for t in threading.enumerate() if t.name == "feed"] == []
 
 
-def test_clu_writes_tensorboard_files_progress_and_a_profile(tiny_config, tmp_path):
-    tiny_config.log.tensorboard, tiny_config.log.profile_steps = True, 2
-    train(tiny_config, tmp_path, tracking=[clu_tracking])
+def test_clu_writes_tensorboard_files_progress_and_a_profile(loop_config, tmp_path):
+    loop_config.log.tensorboard, loop_config.log.profile_steps = True, 2
+    train(loop_config, tmp_path, tracking=[clu_tracking])
     assert list(tmp_path.glob("events.out.tfevents.*"))
     assert list(tmp_path.glob("plugins/profile/*/*.xplane.pb"))
 
 
-def test_error_in_an_evaluation_does_not_cost_the_training(tiny_config, tmp_path, monkeypatch):
+def test_error_in_an_evaluation_does_not_cost_the_training(loop_config, tmp_path, monkeypatch):
     def broken(self, rows, batch_size):
         raise DataError("photo is broken")
 
-    tiny_config.checkpoint.every = "20 steps"
+    loop_config.checkpoint.every = "20 steps"
     with monkeypatch.context() as patch, pytest.raises(DataError, match="photo is broken"):
         patch.setattr(catalog.Split, "eval_batches", broken)
-        train(tiny_config, tmp_path)
+        train(loop_config, tmp_path)
     assert (tmp_path / "checkpoints" / "10").is_dir()
-    assert train(tiny_config, tmp_path)["step"] == 20
+    assert train(loop_config, tmp_path)["step"] == 20
 
 
-def test_changed_data_set_is_refused(tiny_config, tmp_path, monkeypatch):
+def test_changed_data_set_is_refused(loop_config, trained, monkeypatch):
     """As when a photo was added to a folder between two starts."""
-    train(tiny_config, tmp_path)
     real = catalog.open_split
 
     def open_split(config, train):
@@ -219,13 +234,13 @@ def test_changed_data_set_is_refused(tiny_config, tmp_path, monkeypatch):
 
     monkeypatch.setattr("imagenet_jax.train.open_split", open_split)
     with pytest.raises(CheckpointError, match=r"num_examples: 40 -> 41"):
-        train(tiny_config, tmp_path)
+        train(loop_config, trained())
 
 
-def test_transfer_guard_catches_a_host_array_in_the_loop(tiny_config, tmp_path, monkeypatch):
+def test_transfer_guard_catches_a_host_array_in_the_loop(loop_config, tmp_path, monkeypatch):
     monkeypatch.setattr(feed, "put_batch", lambda batch, mesh: dict(batch))
     with pytest.raises(Exception, match=r"[Dd]isallowed host-to-device transfer"):
-        train(tiny_config, tmp_path)
+        train(loop_config, tmp_path)
 
 
 def test_training_imports_no_tensorflow_and_no_sklearn(tmp_path):

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ from imagenet_jax.errors import CheckpointError, ConfigError, WeightsError
 from imagenet_jax.finetune import starting_variables
 from imagenet_jax.models import create_model
 from imagenet_jax.models.cost import variable_shapes
+from imagenet_jax.models.table import MODELS
 from imagenet_jax.program import make_program
 from imagenet_jax.sharding import make_mesh
 from imagenet_jax.train import train
@@ -40,7 +43,9 @@ def changed(before, after):
 
 
 @pytest.fixture
-def vit_config(tiny_config):
+def vit_config(tiny_config, monkeypatch):
+    """A ViT of four blocks."""
+    monkeypatch.setitem(MODELS, "vit_ti16", functools.partial(MODELS["vit_ti16"], depth=4))
     tiny_config.model.name, tiny_config.model.width, tiny_config.model.stem = "vit_ti16", 0, ""
     tiny_config.data.image_size = 32
     return tiny_config
@@ -165,9 +170,14 @@ def test_positions_are_resampled_as_in_timm():
 
 
 def random_variables(model, size):
+    """With scales and variances of about one, so that an image makes a difference."""
     rng = np.random.default_rng(0)
-    shapes = variable_shapes(model, size)
-    return jax.tree.map(lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(np.float32), shapes)
+
+    def draw(path, leaf):
+        array = rng.normal(0, 0.1, leaf.shape).astype(np.float32)
+        return 1 + np.abs(array) if path[-1].key in ("scale", "var") else array
+
+    return jax.tree_util.tree_map_with_path(draw, variable_shapes(model, size))
 
 
 def test_another_size_other_classes_and_grey_images():
@@ -180,6 +190,7 @@ def test_another_size_other_classes_and_grey_images():
     source = random_variables(model, 8)
     grey = np.random.default_rng(1).normal(size=(2, 8, 8, 1)).astype(np.float32)
     expected = model.apply(source, grey.repeat(3, -1), train=False)
+    assert np.abs(expected[0] - expected[1]).max() > 0.1
     for channels in (1, 6):
         adapted = adapt(source, model, 8, new_head=False, channels=channels)
         found = model.apply(adapted, grey.repeat(channels, -1), train=False)
@@ -249,24 +260,24 @@ def test_weights_that_cannot_be_are_named(tiny_config, weights, error, message):
         starting_variables(program, ("a",) * 10)
 
 
-def test_training_stops_when_it_gets_no_better(tiny_config, tmp_path):
-    tiny_config.optim.learning_rate = 0.0
-    tiny_config.duration, tiny_config.eval.every = "40 steps", "3 steps"
-    tiny_config.model.bn_momentum = 1.0
-    tiny_config.eval.patience, tiny_config.eval.report = 2, "best"
-    summary = train(tiny_config, tmp_path)
+def test_training_stops_when_it_gets_no_better(loop_config, tmp_path):
+    loop_config.optim.learning_rate = 0.0
+    loop_config.duration, loop_config.eval.every = "40 steps", "3 steps"
+    loop_config.model.bn_momentum = 1.0
+    loop_config.eval.patience, loop_config.eval.report = 2, "best"
+    summary = train(loop_config, tmp_path)
     assert summary["trained_steps"] == 9
-    again = train(tiny_config, tmp_path)
+    again = train(loop_config, tmp_path)
     assert (again["trained_steps"], again["step"]) == (9, summary["step"])
     assert again["state_sha256"] == summary["state_sha256"]
 
 
-def test_the_best_checkpoint_is_reported(tiny_config, tmp_path):
+def test_the_best_checkpoint_is_reported(loop_config, tmp_path):
     import json
 
-    tiny_config.eval.every, tiny_config.checkpoint.every = "2 steps", "20 steps"
-    tiny_config.eval.report, tiny_config.optim.learning_rate = "best", 0.3
-    summary = train(tiny_config, tmp_path)
+    loop_config.eval.every, loop_config.checkpoint.every = "2 steps", "20 steps"
+    loop_config.eval.report, loop_config.optim.learning_rate = "best", 0.3
+    summary = train(loop_config, tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     found = {line["step"]: line["eval/top1"] for line in lines if "eval/top1" in line}
     assert summary["eval"]["top1"] == max(found.values()) == found[summary["step"]]

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
+from one_process import main
 
 HERE = Path(__file__).parent
 STARTS = (0, 1001)
@@ -26,7 +28,7 @@ def run(folder, count, out):
         processes.append(
             subprocess.Popen(
                 [*command, f"{out}{count}_{number}.npz", *map(str, STARTS)],
-                env=environment | (job if count > 1 else {}),
+                env=environment | job,
                 stderr=subprocess.PIPE,
             )
         )
@@ -36,14 +38,16 @@ def run(folder, count, out):
     return [np.load(f"{out}{count}_{number}.npz") for number in range(count)]
 
 
-def test_one_two_and_four_processes_load_the_same_global_batches(noise_folder, tmp_path):
-    (one,) = run(noise_folder, 1, tmp_path / "rows")
+@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_processes_load_the_global_batches_of_one(noise_folder, tmp_path, count):
+    """Of this one, which has the rows of eight devices."""
+    main(str(noise_folder), f"{tmp_path}/one.npz", *map(str, STARTS))
+    one = np.load(tmp_path / "one.npz")
     assert one["rows"].tolist() == list(range(8))
     assert all(one[f"train {start} image"].any() for start in STARTS)
-    for count in (2, 4):
-        parts = run(noise_folder, count, tmp_path / "rows")
-        order = np.concatenate([part["rows"] for part in parts])
-        assert order.tolist() == list(range(8))
-        for name in one.files:
-            together = np.concatenate([part[name] for part in parts])
-            np.testing.assert_array_equal(together, one[name], err_msg=name)
+    parts = run(noise_folder, count, tmp_path / "rows")
+    order = np.concatenate([part["rows"] for part in parts])
+    assert order.tolist() == list(range(8))
+    for name in one.files:
+        together = np.concatenate([part[name] for part in parts])
+        np.testing.assert_array_equal(together, one[name], err_msg=name)

@@ -20,6 +20,15 @@ def digits_dir(tmp_path_factory):
     return tmp_path_factory.mktemp("digits")
 
 
+@pytest.fixture(scope="module")
+def tfrecord_dir(tmp_path_factory):
+    """The digits in the other format."""
+    folder = tmp_path_factory.mktemp("tfrecord")
+    Digits(data_dir=str(folder), file_format="tfrecord").download_and_prepare()
+    assert list(folder.glob("digits/*/*.tfrecord*"))
+    return folder
+
+
 @pytest.fixture
 def digits_config(digits_dir):
     config = base_config()
@@ -101,19 +110,17 @@ def test_the_data_directory_can_come_from_the_environment(digits_config, tmp_pat
 
 
 @pytest.mark.parametrize("split", ["train", "train[10%:50%]", "test"])
-def test_tfrecord_files_give_the_examples_of_array_record_files(digits_config, tmp_path, split):
+def test_tfrecord_files_give_the_examples_of_array_record_files(digits_config, tfrecord_dir, split):
     digits_config.data.eval_split = split
     images, labels = every_example(digits_config, train=False)
-    Digits(data_dir=str(tmp_path), file_format="tfrecord").download_and_prepare()
-    assert list(tmp_path.glob("digits/*/*.tfrecord*"))
-    digits_config.data.dir = str(tmp_path)
+    digits_config.data.dir = str(tfrecord_dir)
     some_images, some_labels = every_example(digits_config, train=False)
     np.testing.assert_array_equal(some_images, images)
     np.testing.assert_array_equal(some_labels, labels)
 
 
 def test_training_batches_of_tfrecord_files_are_those_of_array_record_files(
-    digits_config, tmp_path
+    digits_config, tfrecord_dir
 ):
     def batches():
         split = open_split(digits_config, train=True)
@@ -121,8 +128,7 @@ def test_training_batches_of_tfrecord_files_are_those_of_array_record_files(
 
     digits_config.batch_size = 64
     expected = batches()
-    Digits(data_dir=str(tmp_path), file_format="tfrecord").download_and_prepare()
-    digits_config.data.dir = str(tmp_path)
+    digits_config.data.dir = str(tfrecord_dir)
     for batch, other in zip(batches(), expected, strict=True):
         for name in other:
             np.testing.assert_array_equal(batch[name], other[name])

@@ -20,7 +20,7 @@ from imagenet_jax.weights.torch_layout import export_arrays, import_arrays
 # The oracle is exact at any level of optimisation, and this one compiles in a third of the time.
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 # Convolutions in float64 run 6 to 31 times as long at level 0 (EfficientNet-B0, ResNeXt-50).
-LOOPS = QUICK | {"xla_backend_optimization_level": 1}
+LOOPS = QUICK | {"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": True}
 SIZES = {"alexnet": 96, "inception_v3": 128, "bit_r152x2": 128, "bit_r152x4": 128}
 # Where the loss's gradient and the running statistics are compared too, and the size for it.
 TRAINED = {name: 64 for name in FAMILIES if FACTS[name].reference} | {

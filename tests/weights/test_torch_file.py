@@ -4,6 +4,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from torch_files import FOLDER, expected
 
 from imagenet_jax.errors import WeightsError
 from imagenet_jax.weights.torch_file import read_torch_file
@@ -66,6 +67,44 @@ def test_what_is_no_state_dict_is_refused(save):
         read_torch_file(save({"epoch": 3, "w": torch.ones(1)}))
     with pytest.raises(WeightsError, match=r"wants to call torch\.nn\.modules"):
         read_torch_file(save(torch.nn.Linear(2, 2)))
+
+
+@pytest.mark.parametrize("kind", ["zip", "legacy"])
+def test_files_that_torch_wrote_are_read_without_it(kind):
+    found = read_torch_file(FOLDER / f"tensors_{kind}.pth")
+    arrays = expected()
+    assert found.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert found[name].dtype == ("bfloat16" if name == "half" else array.dtype), name
+        np.testing.assert_array_equal(found[name].astype(array.dtype), array, err_msg=name)
+    module = read_torch_file(FOLDER / f"module_{kind}.pth")
+    layers = {"0": ("weight", "bias"), "1": ("weight", "bias", "running_mean", "running_var")}
+    names = [f"{layer}.{name}" for layer in layers for name in layers[layer]]
+    assert [*module] == [*names, "1.num_batches_tracked"]
+    assert [float(array.max()) for array in module.values()] == [0, 1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("kind", ["zip", "legacy"])
+def test_files_that_torch_wrote_of_something_else_are_refused(kind, tmp_path):
+    with pytest.raises(WeightsError, match=r"not only tensors: epoch"):
+        read_torch_file(FOLDER / f"numbers_{kind}.pth")
+    with pytest.raises(WeightsError, match=r"wants to call torch\.nn\.modules"):
+        read_torch_file(FOLDER / f"code_{kind}.pth")
+    whole, cut = (FOLDER / f"tensors_{kind}.pth").read_bytes(), tmp_path / "w.pth"
+    for size in (0, 10, 100, len(whole) // 2, len(whole) - 100):
+        cut.write_bytes(whole[:size])
+        with pytest.raises(WeightsError, match=r"w\.pth"):
+            read_torch_file(cut)
+
+
+def test_a_tensor_of_torchs_file_that_reaches_out_of_its_storage_is_refused(tmp_path):
+    cut = tmp_path / "cut.pth"
+    with zipfile.ZipFile(FOLDER / "tensors_zip.pth") as whole, zipfile.ZipFile(cut, "w") as archive:
+        for name in whole.namelist():
+            data = whole.read(name)
+            archive.writestr(name, data[:8] if name.endswith("data/0") else data)
+    with pytest.raises(WeightsError, match=r"shape \(4, 6\) reaches over the end of its storage"):
+        read_torch_file(cut)
 
 
 class Evil:

@@ -73,6 +73,8 @@ def _cpu_form(
             return partial(_pointwise, strides=strides)
         if np.prod(sides) <= 16 and any(np.less([*sides, *shape[1:3]], [*window, *window])):
             return partial(_by_pixel, strides=strides, pads=pads)
+        if 32 < kernel[3] <= 64 and shape[0] % 4 == 0 and shape[0] * np.prod(sides) > 4096:
+            return partial(_by_quarters, strides=strides, pads=pads)
         return None
     if groups == shape[3] == kernel[3]:
         return partial(depthwise, strides=strides, pads=pads)
@@ -81,6 +83,14 @@ def _cpu_form(
 
 def _pointwise(x: jax.Array, kernel: jax.Array, *, strides: tuple[int, int]) -> jax.Array:
     return matmul(x[:, :: strides[0], :: strides[1]], kernel[0, 0])
+
+
+def _by_quarters(
+    x: jax.Array, kernel: jax.Array, *, strides: tuple[int, int], pads: Pads
+) -> jax.Array:
+    """Four convolutions of a part of the batch: one of so few channels runs on a single core."""
+    parts = jnp.split(x, 4)
+    return jnp.concatenate([_convolve(part, kernel, strides, pads) for part in parts])
 
 
 def _by_pixel(
@@ -114,21 +124,22 @@ def _by_pixel(
 def _by_group(
     x: jax.Array, kernel: jax.Array, *, strides: tuple[int, int], pads: Pads, groups: int
 ) -> jax.Array:
-    """One convolution after the other, each of as many groups as make 64 channels."""
+    """One convolution after the other, each of as many groups as are best done at once.
+
+    More groups cost more products with zeros, fewer of them more convolutions.
+    """
     inner, count = kernel.shape[2], groups
-    joined = max(n for n in range(1, count + 1) if count % n == 0 and n * inner <= max(64, inner))
+    most = max(inner, 16 if x.shape[1] * x.shape[2] > 90**2 else 64)
+    joined = max(n for n in range(1, count + 1) if count % n == 0 and n * inner <= most)
     parts, outer = count // joined, kernel.shape[3] // count
     # A block of the diagonal for each group: zero where one group's channels meet another's.
     blocks = kernel.reshape(*kernel.shape[:2], inner, parts, joined, outer)
     diagonal = jnp.einsum("klcpgd,gh->klhcpgd", blocks, jnp.eye(joined, dtype=kernel.dtype))
     diagonal = diagonal.reshape(*kernel.shape[:2], joined * inner, parts, joined * outer)
-    convolve = partial(
-        jax.lax.conv_general_dilated,
-        window_strides=strides,
-        padding=pads,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
-    inputs = jnp.split(x, parts, -1)
-    return jnp.concatenate(
-        [convolve(part, diagonal[..., number, :]) for number, part in enumerate(inputs)], -1
-    )
+    pieces = zip(jnp.split(x, parts, -1), jnp.moveaxis(diagonal, 4, 0), strict=True)
+    return jnp.concatenate([_convolve(*piece, strides, pads) for piece in pieces], -1)
+
+
+def _convolve(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads) -> jax.Array:
+    numbers = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=numbers)

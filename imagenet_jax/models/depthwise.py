@@ -35,7 +35,7 @@ def _of_kernel(
     **_: Any,
 ) -> jax.Array:
     """Gradient of the kernel: all sums over the pixels of an image in one loop over them."""
-    dy = dy.astype(wide(dy.dtype))
+    dy = jax.lax.optimization_barrier(dy.astype(wide(dy.dtype)))
     terms = tuple(part * dy for _, part in _shifted(x, kernel_shape, strides, pads))
     zeros = (jnp.zeros((), dy.dtype),) * len(terms)
     totals = jax.lax.reduce(terms, zeros, partial(jax.tree.map, jnp.add), (1, 2))
@@ -68,7 +68,7 @@ def _of_x(
         )
     ]
     kernel = kernel.astype(wide(dy.dtype))
-    padded = jax.lax.pad(dy, dy.dtype.type(0), [(0, 0, 0), *edges, (0, 0, 0)])
+    padded = _padded(dy, edges)
     origin = [begin + edge[0] for begin, edge in zip(first, edges, strict=True)]
 
     def of_phase(row: int, column: int) -> jax.Array:
@@ -95,12 +95,18 @@ def _shifted(
         (side + sum(pad) - size) // stride + 1
         for side, pad, size, stride in zip(x.shape[1:3], pads, window, strides, strict=False)
     )
-    x = jax.lax.pad(x, x.dtype.type(0), [(0, 0, 0), *((*pad, 0) for pad in pads), (0, 0, 0)])
+    x = _padded(x, [(*pad, 0) for pad in pads])
     down, right = strides
     for i in range(window[0]):
         for j in range(window[1]):
             ends = i + (rows - 1) * down + 1, j + (columns - 1) * right + 1
             yield (i, j), x[:, i : ends[0] : down, j : ends[1] : right]
+
+
+def _padded(x: jax.Array, edges: Sequence[tuple[int, int, int]]) -> jax.Array:
+    """x with zeros around, stored: else what it is computed from would be, for each shift."""
+    zero = x.dtype.type(0)
+    return jax.lax.optimization_barrier(jax.lax.pad(x, zero, [(0, 0, 0), *edges, (0, 0, 0)]))
 
 
 def interleaved(of_phase: Any, strides: Sequence[int]) -> jax.Array:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from imagenet_jax.models.dtypes import wide
-from imagenet_jax.models.platforms import CPU, GPU, choose
+from imagenet_jax.models.platforms import CPU, GPU, choose, stored
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
@@ -101,7 +101,7 @@ def _backward(
     lines = [jnp.stack([of_phase(row, column) for column in phases], 3) for row in phases]
     whole = jnp.stack(lines, 2).reshape(shape[0], stride * sides[0], stride * sides[1], shape[3])
     (top, _), (left, _) = pads
-    return (whole[:, top : top + shape[1], left : left + shape[2]],)
+    return (stored(CPU, whole[:, top : top + shape[1], left : left + shape[2]]),)
 
 
 gathered.defvjp(_forward, _backward)

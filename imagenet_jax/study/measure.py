@@ -40,7 +40,7 @@ def measure(
       peak_bytes: most memory in use of the first device so far, where the backend tells;
       input_wait_fraction, images_per_second_per_chip_with_input: on `split`.
     """
-    state, batch = program.init_state(), _noise(program)
+    state, batch = program.init_state(), noise_batch(program)
 
     def step() -> tuple[TrainState, Any]:
         nonlocal state
@@ -123,7 +123,7 @@ def _with_input(
     }
 
 
-def _noise(program: Program) -> dict[str, jax.Array]:
+def noise_batch(program: Program) -> dict[str, jax.Array]:
     """A batch that looks like one of the data set's."""
     config, random = program.config, np.random.default_rng(0)
     rows = parallel.local_rows(program.mesh, config.batch_size)

@@ -136,7 +136,7 @@ def _by_group(
     blocks = kernel.reshape(*kernel.shape[:2], inner, parts, joined, outer)
     diagonal = jnp.einsum("klcpgd,gh->klhcpgd", blocks, jnp.eye(joined, dtype=kernel.dtype))
     diagonal = diagonal.reshape(*kernel.shape[:2], joined * inner, parts, joined * outer)
-    pieces = zip(jnp.split(x, parts, -1), jnp.moveaxis(diagonal, 4, 0), strict=True)
+    pieces = zip(jnp.split(x, parts, -1), jnp.moveaxis(diagonal, 3, 0), strict=True)
     return jnp.concatenate([_convolve(*piece, strides, pads) for piece in pieces], -1)
 
 

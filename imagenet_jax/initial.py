@@ -120,7 +120,8 @@ def _stepwise(key: Expression, keys: dict[Expression, Any]) -> Any:
         else:
             inputs = [_stepwise(part, keys) for part in key.inputs]
             params = tuple(sorted(key.params.items()))
-            keys[key] = _equation(key.primitive, params)(*inputs)
+            found = _equation(key.primitive, params)(*inputs)
+            keys[key] = found[key.result] if key.primitive.multiple_results else found
     return keys[key]
 
 

@@ -57,6 +57,12 @@ def make_tiny_config() -> ml_collections.ConfigDict:
     return config
 
 
+@pytest.fixture(scope="session")
+def make_config() -> Callable[[], ml_collections.ConfigDict]:
+    """`tiny_config` for fixtures that several tests share."""
+    return make_tiny_config
+
+
 @pytest.fixture
 def tiny_config() -> ml_collections.ConfigDict:
     return make_tiny_config()

@@ -4,7 +4,7 @@ import functools
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -57,12 +57,6 @@ def make_tiny_config() -> ml_collections.ConfigDict:
     return config
 
 
-@pytest.fixture(scope="session")
-def make_config() -> Callable[[], ml_collections.ConfigDict]:
-    """`tiny_config` for fixtures that several tests share."""
-    return make_tiny_config
-
-
 @pytest.fixture
 def tiny_config() -> ml_collections.ConfigDict:
     return make_tiny_config()
@@ -70,6 +64,16 @@ def tiny_config() -> ml_collections.ConfigDict:
 
 # Half the time to trace, to compile and to read back.
 ONE_BLOCK = functools.partial(MODELS["resnet8"], stage_sizes=(1,))
+
+
+@pytest.fixture(scope="module")
+def wide_config() -> Iterator[ml_collections.ConfigDict]:
+    """One block again, but of arrays that fill a file each; for fixtures of a module."""
+    config = make_tiny_config()
+    config.model.width = 64
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setitem(MODELS, "resnet8", ONE_BLOCK)
+        yield config
 
 
 @pytest.fixture

@@ -20,11 +20,10 @@ BOTH_WAYS = ["copy on the devices", "wait for the host"]
 
 
 @pytest.fixture(scope="module")
-def program(make_config):
-    """Not smaller: Orbax would leave the files of arrays empty, and there was nothing to damage."""
-    config = make_config()
-    config.ema_decay = 0.9
-    return make_program(config, make_mesh(), num_classes=10, num_examples=40)
+def program(wide_config):
+    """Not narrower: Orbax would put small arrays elsewhere, and there was no file to damage."""
+    wide_config.ema_decay = 0.9
+    return make_program(wide_config, make_mesh(), num_classes=10, num_examples=40)
 
 
 @pytest.fixture(scope="module")
@@ -182,14 +181,14 @@ def test_if_all_are_damaged_the_error_says_why(tmp_path, program, state):
     assert (tmp_path / "1").is_dir()
 
 
-def test_checkpoint_of_another_model_names_the_arrays(checkpoints, state, tiny_config):
+def test_checkpoint_of_another_model_names_the_arrays(checkpoints, state, wide_config):
     save(checkpoints, state, [1])
-    tiny_config.ema_decay = 0.9
-    wider = make_program(tiny_config, make_mesh(), num_classes=12, num_examples=40)
+    wider = make_program(wide_config, make_mesh(), num_classes=12, num_examples=40)
     with pytest.raises(CheckpointError, match=r"params/fc/bias is \(10,\), expected \(12,\)"):
         checkpoints.restore(wider.state_shapes())
-    tiny_config.model.name = "resnet20"
-    deeper = make_program(tiny_config, make_mesh(), num_classes=10, num_examples=40)
+    config = wide_config.copy_and_resolve_references()
+    config.model.name = "resnet20"
+    deeper = make_program(config, make_mesh(), num_classes=10, num_examples=40)
     with pytest.raises(CheckpointError, match=r"missing params/layer1.1/conv1/kernel"):
         checkpoints.restore(deeper.state_shapes())
 

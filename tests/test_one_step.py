@@ -12,7 +12,7 @@ import scipy.special
 
 from imagenet_jax import augment
 from imagenet_jax.config import base_config
-from imagenet_jax.state import init_state
+from imagenet_jax.state import init_state, init_variables
 from imagenet_jax.step import eval_step, train_step
 
 RATE, WEIGHT = 0.5, 0.3
@@ -57,7 +57,9 @@ def batch():
 def start(model, rate=RATE):
     """A step without its config, and the state before it."""
     optimizer = optax.sgd(rate)
-    state = init_state(model, optimizer, seed=0, image_size=2, ema=True)
+    key = jax.random.key(0)
+    variables = init_variables(key, model=model, image_size=2)
+    state = init_state(key, variables, optimizer=optimizer, ema=True)
     return partial(train_step, model=model, optimizer=optimizer), state
 
 

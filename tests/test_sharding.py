@@ -132,7 +132,7 @@ def test_a_block_of_a_cut_transformer_sums_twice_over_the_devices(vit_config):
     """After the attention and after the MLP, in the program; a wrong cut gives the same numbers."""
     vit_config.sharding = "tensor_parallel=2"
     mesh = sharding.make_mesh(vit_config.sharding, jax.devices()[:2])
-    program = make_program(vit_config, mesh, num_classes=10).compile_eval_step().as_text()
+    program = make_program(vit_config, mesh, num_classes=10).compile_eval_step(30).as_text()
     moves = re.findall(r" (all-\w+|reduce-scatter|collective-permute)(?:-start)?\(", program)
     blocks = 2
     assert moves.count("all-reduce") == 2 * blocks

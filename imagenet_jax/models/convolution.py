@@ -68,6 +68,8 @@ def _cpu_form(
         (side + sum(pad) - size) // stride + 1
         for side, pad, size, stride in zip(shape[1:3], pads, window, strides, strict=True)
     ]
+    if min(sides) < 1:  # no pixel left
+        return None
     if groups == 1:
         if tuple(window) == (1, 1) and not np.any(pads):
             return partial(_pointwise, strides=strides)

@@ -120,14 +120,14 @@ def test_a_trial_that_fails_is_shown_and_the_others_count(tmp_path, capsys):
 
 
 def test_an_interrupted_sweep_goes_on_with_the_trial_it_left(tmp_path):
-    flags = [*SHORT, f"--workdir={tmp_path}", "--grid", "seed=1,2", "--config.duration=200 steps"]
+    flags = [*SHORT, f"--workdir={tmp_path}", "--grid", "seed=1,2", "--config.duration=100 steps"]
     command = [sys.executable, str(ROOT / "launch.py"), "sweep", *flags]
-    command += ["--config.log.every=1 steps", "--config.eval.every=100 steps"]
+    command += ["--config.log.every=1 steps", "--config.eval.every=50 steps"]
     first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + 120
     while not [*tmp_path.glob("trials/*/metrics.jsonl")] and time.monotonic() < deadline:
         time.sleep(0.1)
-    time.sleep(1)
+    time.sleep(0.1)
     first.send_signal(signal.SIGTERM)
     output = first.communicate(timeout=120)[0]
     assert first.returncode == STOPPED, output

@@ -13,10 +13,13 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUM_CPU_DEVICES"] = "8"
 # Programs that run for a moment need not be made fast: a ResNet-8's step compiles in 1.3 s of CPU
 # time instead of 4.4, and 20 of it take 0.7 s instead of 0.4; operations one by one cost half.
-_FLAGS = ["--xla_backend_optimization_level=0"]
-if importlib.metadata.version("jaxlib").split(".") < ["0", "11"]:  # later ones do not know it
-    _FLAGS.append("--xla_cpu_use_fusion_emitters=false")
-os.environ.setdefault("XLA_FLAGS", " ".join(_FLAGS))
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0"
+    # Later versions have no flag for it.
+    + " --xla_cpu_use_fusion_emitters=false"
+    * (int(importlib.metadata.version("jaxlib").split(".")[1]) < 11),
+)
 # Many tests compile the same small programs: workers and subprocesses share one cache a run.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="imagenet_jax-test-cache-")

@@ -144,11 +144,12 @@ class Peer:
 
 def serve(kind: str, case: str) -> None:
     """What the process of a peer does."""
+    answers, sys.stdout = sys.stdout, sys.stderr  # timm prints
     step = {"imagenet_jax": our_step, "PyTorch": torch_step}[kind](case)
     for _ in sys.stdin:
         start = time.perf_counter()
         step()
-        print(time.perf_counter() - start, flush=True)
+        print(time.perf_counter() - start, file=answers, flush=True)
 
 
 def compare(case: str, steps: int, devices: int) -> dict[str, list[float]]:

@@ -70,10 +70,9 @@ def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bo
     described = [name for name in args.scaling or args.topology if name]
     if described:
         check_described(partitioners, args.with_input)
-    for name in described:
-        check_topology(name)
-        if here:
-            check_compiler(name)
+    for check in (check_topology, check_compiler) if here else (check_topology,):
+        for name in described:
+            check(name)
     if args.with_input:
         check_source(config, here=here)
     if here:

@@ -87,21 +87,10 @@ def compile_step(
     """
     shardings = jax.tree.map(lambda leaf: leaf.sharding, first)
     results = replicated(mesh)
-    if partitioner == "jit":
-        spread = step
-        results = (shardings, results) if donate else results
-    elif partitioner == "shard_map":
-        spread = jax.shard_map(
-            partial(step, axis_name=DATA_AXIS),
-            mesh=mesh,
-            in_specs=(PartitionSpec(), PartitionSpec(DATA_AXIS)),
-            out_specs=PartitionSpec(),
-            check_vma=False,
-        )
-    else:
-        spread = _by_pmap(step, mesh)
+    if partitioner == "jit" and donate:
+        results = (shardings, results)
     compiled = jax.jit(
-        spread,
+        _spread(step, mesh, partitioner),
         in_shardings=(shardings, batch_sharding(mesh)),
         out_shardings=results,
         donate_argnums=(0,) if donate else (),
@@ -115,6 +104,21 @@ def compile_step(
         if re.search("No such compile option|While setting option|into flag", str(error)):
             raise ConfigError(f"config.compiler_options = {tuple(options)!r}: {error}") from error
         raise
+
+
+def _spread(step: Callable[..., Any], mesh: Mesh, partitioner: str) -> Callable[..., Any]:
+    """`step` over global arrays."""
+    if partitioner == "jit":
+        return step
+    if partitioner == "pmap":
+        return _by_pmap(step, mesh)
+    return jax.shard_map(
+        partial(step, axis_name=DATA_AXIS),
+        mesh=mesh,
+        in_specs=(PartitionSpec(), PartitionSpec(DATA_AXIS)),
+        out_specs=PartitionSpec(),
+        check_vma=False,
+    )
 
 
 def compiler_options(

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from imagenet_jax.models.bilinear import bilinear
 from imagenet_jax.models.dtypes import wide
+from imagenet_jax.models.interleaving import interleaved
 
 Pads = Sequence[tuple[int, int]]
 
@@ -107,20 +108,6 @@ def _padded(x: jax.Array, edges: Sequence[tuple[int, int, int]]) -> jax.Array:
     """x with zeros around, stored: else what it is computed from would be, for each shift."""
     zero = x.dtype.type(0)
     return jax.lax.optimization_barrier(jax.lax.pad(x, zero, [(0, 0, 0), *edges, (0, 0, 0)]))
-
-
-def interleaved(of_phase: Any, strides: Sequence[int]) -> jax.Array:
-    """[B, H, W, C] whose rows row::strides[0] and columns column::strides[1] are
-    of_phase(row, column), of one shape."""
-    if tuple(strides) == (1, 1):
-        return of_phase(0, 0)
-    down, right = strides
-    lines = [
-        jnp.stack([of_phase(row, column) for column in range(right)], 3) for row in range(down)
-    ]
-    whole = jnp.stack(lines, 2)
-    batch, rows, _, columns, _, channels = whole.shape
-    return whole.reshape(batch, rows * down, columns * right, channels)
 
 
 depthwise = bilinear("depthwise_convolution", _forward, _of_x, _of_kernel)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from imagenet_jax.models.dtypes import wide
+from imagenet_jax.models.interleaving import interleaved
 from imagenet_jax.models.platforms import CPU, GPU, choose, stored
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
@@ -97,9 +98,7 @@ def _backward(
                 total += jax.lax.pad(part, total.dtype.type(0), [(0, 0, 0), *edges, (0, 0, 0)])
         return total.astype(gradient.dtype)
 
-    phases = range(stride)
-    lines = [jnp.stack([of_phase(row, column) for column in phases], 3) for row in phases]
-    whole = jnp.stack(lines, 2).reshape(shape[0], stride * sides[0], stride * sides[1], shape[3])
+    whole = interleaved(of_phase, (stride, stride))
     (top, _), (left, _) = pads
     return (stored(CPU, whole[:, top : top + shape[1], left : left + shape[2]]),)
 

@@ -94,3 +94,11 @@ def test_both_steps_are_compiled_with_the_options_of_the_config(tiny_config):
     for compile_step in (program.compile_train_step, lambda: program.compile_eval_step(30)):
         with pytest.raises(ConfigError, match="xla_cpu_nonsense"):
             compile_step()
+
+
+def test_what_a_cpu_is_asked_to_store_is_stored():
+    """Else XLA computes it anew wherever it is used; this fails where XLA renames its pass."""
+    function = jax.jit(lambda x: jax.lax.optimization_barrier(2 * x) + 1).lower(jnp.ones(8))
+    options = parallel.compiler_options((), jax.devices()[0])
+    assert "opt-barrier(" in function.compile(compiler_options=options).as_text()
+    assert "opt-barrier(" not in function.compile().as_text()

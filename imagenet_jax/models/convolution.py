@@ -46,7 +46,8 @@ def convolution(
         **options,
     )
     dilations = (options.get(name) or () for name in ("lhs_dilation", "rhs_dilation"))
-    if any(max(dilation, default=1) > 1 for dilation in dilations):
+    own = any(options.get(name) is not None for name in ("precision", "preferred_element_type"))
+    if own or any(max(dilation, default=1) > 1 for dilation in dilations):
         return plain(x, kernel)
     if isinstance(padding, str):
         padding = jax.lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)

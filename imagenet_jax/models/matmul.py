@@ -20,7 +20,8 @@ def dot_general(
 ) -> jax.Array:
     """jax.lax.dot_general as a linear layer of Flax calls it."""
     plain = partial(jax.lax.dot_general, dimension_numbers=dimension_numbers, **options)
-    if dimension_numbers != (((x.ndim - 1,), (0,)), ((), ())):
+    own = any(option is not None for option in options.values())  # e.g. a precision
+    if own or dimension_numbers != (((x.ndim - 1,), (0,)), ((), ())):
         return plain(x, kernel)
     return choose(CPU, _on_cpu, plain, x, kernel)
 

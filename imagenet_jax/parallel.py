@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from imagenet_jax.errors import ConfigError
-from imagenet_jax.models.platforms import lowering_for, platform_of
+from imagenet_jax.models.platforms import GPU, choose, lowering_for, platform_of
 from imagenet_jax.schema import COMPILER_OPTION
 from imagenet_jax.sharding import DATA_AXIS, batch_sharding, batch_shards, replicated
 
@@ -151,12 +151,8 @@ def all_reduce(tree: Any, axis_name: str) -> Any:
     On GPUs as one vector for each dtype: XLA would reduce arrays of each layout apart, and join
     the others to vectors itself, with a copy kernel for each on the way back.
     """
-    return jax.lax.platform_dependent(
-        tree,
-        cuda=partial(all_reduce_vectors, axis_name=axis_name),
-        rocm=partial(all_reduce_vectors, axis_name=axis_name),
-        default=lambda tree: jax.lax.psum(tree, axis_name),
-    )
+    vectors = partial(all_reduce_vectors, axis_name=axis_name)
+    return choose(GPU, vectors, lambda tree: jax.lax.psum(tree, axis_name), tree)
 
 
 def all_reduce_vectors(tree: Any, axis_name: str) -> Any:

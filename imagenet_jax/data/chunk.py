@@ -128,6 +128,15 @@ def _empty(*shape: int) -> np.ndarray:
     return memory[begin : begin + math.prod(shape)].reshape(shape)
 
 
+# One function for all rows and pipelines: a graph of its own for each row takes half a second.
+@tf.function(
+    input_signature=[
+        tf.TensorSpec((), tf.string),
+        tf.TensorSpec(4, tf.int32),
+        tf.TensorSpec((), tf.int32),
+    ],
+    autograph=False,
+)
 def _decode_box(encoded: tf.Tensor, box: tf.Tensor, halvings: tf.Tensor) -> tf.Tensor:
     def at(ratio: int) -> tf.Tensor:
         return tf.io.decode_and_crop_jpeg(

@@ -30,6 +30,14 @@ def study(folder, topology, *arguments, config="resnet50"):
     return json.loads(report.read_text()), report.with_suffix(".hlo").read_text()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def own_flags():
+    """XLA's, of users: those of the tests ask for less, and libtpu does not know all of them."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.delenv("XLA_FLAGS", raising=False)
+        yield
+
+
 @pytest.fixture(scope="module")
 def tpu(tmp_path_factory):
     if importlib.util.find_spec("libtpu") is None:

@@ -16,6 +16,7 @@ from jax.extend import core
 
 from imagenet_jax.draws import draw_arrays, find_draw
 from imagenet_jax.expressions import Expression, evaluate, expressions
+from imagenet_jax.models.platforms import PLAIN, lowering_for
 
 Traced = tuple[core.ClosedJaxpr, Any]
 
@@ -27,7 +28,8 @@ def trace(function: Callable[..., Any], *args: Any) -> Traced:
       function: of trees of arrays.
       args: the arrays, or their shapes and dtypes.
     """
-    return jax.make_jaxpr(function, return_shape=True)(*args)
+    with lowering_for(PLAIN):  # no initial value depends on what a layer computes
+        return jax.make_jaxpr(function, return_shape=True)(*args)
 
 
 def initial_values(traced: Traced, *args: Any) -> Any:

@@ -1,6 +1,7 @@
 """Eight virtual CPU devices for every test, and configs small enough for two cores."""
 
 import functools
+import gc
 import importlib.metadata
 import os
 import shutil
@@ -41,6 +42,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.stem not in _FIRST)
 
 
+def pytest_collection_finish() -> None:
+    """What was imported stays: the garbage collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
 def make_tiny_config() -> ml_collections.ConfigDict:
     """A ResNet-8 of width 8 on 40 fake images of 8x8 pixels, 16 a batch, 20 steps, float32."""
     config = base_config()
@@ -75,19 +82,29 @@ ONE_BLOCK = functools.partial(MODELS["resnet8"], stage_sizes=(1,))
 
 
 @pytest.fixture(scope="module")
-def wide_config() -> Iterator[ml_collections.ConfigDict]:
-    """One block again, but of arrays that fill a file each; for fixtures of a module."""
-    config = make_tiny_config()
-    config.model.width = 64
+def module_config() -> Iterator[ml_collections.ConfigDict]:
+    """`loop_config` for fixtures of a module."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setitem(MODELS, "resnet8", ONE_BLOCK)
-        yield config
+        yield make_tiny_config()
+
+
+@pytest.fixture(scope="module")
+def wide_config(module_config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """That of arrays that fill a file each."""
+    module_config.model.width = 64
+    return module_config
 
 
 @pytest.fixture
-def loop_config(monkeypatch: pytest.MonkeyPatch) -> ml_collections.ConfigDict:
-    """`tiny_config` with one block of its three, where the depth of a network does not matter."""
+def one_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """resnet8 has one block of its three, where the depth of a network does not matter."""
     monkeypatch.setitem(MODELS, "resnet8", ONE_BLOCK)
+
+
+@pytest.fixture
+def loop_config(one_block: None) -> ml_collections.ConfigDict:
+    """`tiny_config` with one block."""
     return make_tiny_config()
 
 

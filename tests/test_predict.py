@@ -22,7 +22,7 @@ def photos(tmp_path):
     return tmp_path / "set"
 
 
-def test_a_trained_run_predicts_its_own_classes(photos, tmp_path, capsys):
+def test_a_trained_run_predicts_its_own_classes(photos, tmp_path, capsys, one_block):
     workdir = tmp_path / "run"
     fields = {
         **{"data.name": f"folder:{photos}", "data.eval_split": "train", "data.image_size": 8},

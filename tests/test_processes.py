@@ -69,14 +69,15 @@ def start_job(arguments, *, devices, last=(), last_environment=None):
 @pytest.mark.xdist_group("two_processes")
 @pytest.mark.parametrize("partitioner", ["jit", pytest.param("shard_map", marks=EXHAUSTIVE)])
 def test_two_processes_of_four_devices_give_the_numbers_of_one_device(tmp_path, partitioner):
-    arguments = [*LONG, f"--workdir={tmp_path}", f"--config.partitioner={partitioner}"]
+    arguments = [*LONG, "--config.duration=8 steps", f"--workdir={tmp_path}"]
+    arguments += [f"--config.partitioner={partitioner}"]
     for process in start_job(arguments, devices=4):
         finish(process)
     together = summary(tmp_path)
     assert (together["num_processes"], together["num_devices"]) == (2, 8)
     config = from_json((tmp_path / "config.json").read_text())
     config.partitioner = "jit"
-    alone, _ = curve(config, devices=1)
+    alone, _ = curve(config, devices=1, steps=8)
     np.testing.assert_allclose(losses(tmp_path), alone, atol=1e-4)
     evaluated = evaluate(config, tmp_path, which="latest")["eval"]
     for key in ("num_examples", "correct_top1", "correct_top5"):
@@ -134,7 +135,7 @@ def test_sigint_saves_and_exits_cleanly_and_the_same_command_continues(tmp_path)
     assert steps == list(range(1, len(steps) + 1))
 
 
-def test_write_that_fails_in_the_background_is_named_and_loses_nothing(tmp_path):
+def test_write_that_fails_in_the_background_is_named_and_loses_nothing(tmp_path, one_block):
     """The limit on file sizes lets metrics through, and no checkpoint."""
     arguments = [*LONG, "--config.checkpoint.every=10 steps", f"--workdir={tmp_path}"]
     limited = ["bash", "-c", 'ulimit -f 20; exec "$0" "$@"']

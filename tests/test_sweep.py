@@ -23,8 +23,10 @@ SHORT = [*TINY, "--config.duration=6 steps", "--config.eval.every=2 steps"]
 RUN = """
 import json, pathlib, sys
 flags = dict(flag.split("=", 1) for flag in sys.argv[2:] if "=" in flag)
-rate, seed = (float(flags["--config." + name]) for name in ("optim.learning_rate", "seed"))
-summary = {"eval": {"loss": 2 - rate + seed / 10}}
+if int(flags["--config.batch_size"]) > 16:
+    sys.exit("error: it does not divide")
+rate, seed = (float(flags.get(f"--config.{name}", 0)) for name in ("optim.learning_rate", "seed"))
+summary = {"eval": {"loss": 2 - rate + seed / 10, "top1": 0.5}}
 pathlib.Path(flags["--workdir"], "summary.json").write_text(json.dumps(summary))
 """
 
@@ -58,13 +60,18 @@ def test_a_grid_is_all_combinations():
         grid(parse_space(["seed=1..3"], base_config()))
 
 
-@pytest.mark.parametrize("trains", [False, pytest.param(True, marks=EXHAUSTIVE)])
-def test_a_grid_over_seeds_ranks_by_the_mean(tmp_path, capsys, monkeypatch, trains):
-    if not trains:
+@pytest.fixture(params=[False, pytest.param(True, marks=EXHAUSTIVE)])
+def trains(request, tmp_path, monkeypatch):
+    """Whether the runs are real ones."""
+    if not request.param:
         program = tmp_path.with_suffix(".py")
         program.write_text(f"#!{sys.executable} -S\n{RUN}")
         program.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(program))
+    return request.param
+
+
+def test_a_grid_over_seeds_ranks_by_the_mean(tmp_path, capsys, trains):
     flags = ["--grid", "optim.learning_rate=0.1,1e-9", "--seeds=0,1", "--metric=loss"]
     result = run_sweep(tmp_path, *flags)
     first, second = result["trials"]
@@ -111,7 +118,7 @@ def test_cross_validation_by_bayesian_search(tmp_path):
         assert sizes[0]["split"] == "train, fold 0 of 2"
 
 
-def test_a_trial_that_fails_is_shown_and_the_others_count(tmp_path, capsys):
+def test_a_trial_that_fails_is_shown_and_the_others_count(tmp_path, capsys, trains):
     result = run_sweep(tmp_path, "--grid", "batch_size=16,3000001", "--config.duration=1 epochs",
                        "--config.data.fake_train_examples=32")  # fmt: skip
     states = {trial["fields"]["batch_size"]: trial["state"] for trial in result["trials"]}
@@ -119,10 +126,11 @@ def test_a_trial_that_fails_is_shown_and_the_others_count(tmp_path, capsys):
     assert "does not divide" in capsys.readouterr().out
 
 
-def test_an_interrupted_sweep_goes_on_with_the_trial_it_left(tmp_path):
-    flags = [*SHORT, f"--workdir={tmp_path}", "--grid", "seed=1,2", "--config.duration=100 steps"]
+def test_an_interrupted_sweep_goes_on_with_the_trial_it_left(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")
+    flags = [*SHORT, f"--workdir={tmp_path}", "--grid", "seed=1,2", "--config.duration=60 steps"]
     command = [sys.executable, str(ROOT / "launch.py"), "sweep", *flags]
-    command += ["--config.log.every=1 steps", "--config.eval.every=50 steps"]
+    command += ["--config.log.every=1 steps", "--config.eval.every=60 steps"]
     first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + 120
     while not [*tmp_path.glob("trials/*/metrics.jsonl")] and time.monotonic() < deadline:

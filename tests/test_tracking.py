@@ -9,46 +9,51 @@ from imagenet_jax.errors import ConfigError
 from imagenet_jax.train import train
 
 
-def train_twice(config, workdir, monkeypatch):
-    """Half of a run, and the rest of it."""
-    config.duration = "10 steps"
-    monkeypatch.setattr("imagenet_jax.train.stop_requests", stop_at_five)
-    assert train(config, workdir, tracking=tracking.make_tracking(config)) is None
-    monkeypatch.undo()
-    assert train(config, workdir, tracking=tracking.make_tracking(config))["step"] == 10
-
-
-class stop_at_five:
+class stop_at_two:
     def __enter__(self):
-        return lambda step: step == 5
+        return lambda step: step == 2
 
     def __exit__(self, *unused):
         pass
 
 
-def test_mlflow_has_the_metrics_of_a_resumed_run(tiny_config, tmp_path, monkeypatch):
-    mlflow = pytest.importorskip("mlflow")
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    tiny_config.log.mlflow = "tiny"
-    train_twice(tiny_config, tmp_path, monkeypatch)
-    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
-    run = client.get_run((tmp_path / "mlflow_run_id").read_text())
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory, module_config):
+    """Of a run that both follow: half of it, and the rest of it in another go."""
+    for package in ("mlflow", "wandb"):
+        pytest.importorskip(package)
+    workdir, config = tmp_path_factory.mktemp("tracked"), module_config
+    config.log.mlflow = config.log.wandb = "tiny"
+    config.duration, config.log.every = "4 steps", "1 steps"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        for name, value in {"MODE": "offline", "SILENT": "true", "DATA_DIR": str(workdir)}.items():
+            monkeypatch.setenv(f"WANDB_{name}", value)
+        with monkeypatch.context() as inner:
+            inner.setattr("imagenet_jax.train.stop_requests", stop_at_two)
+            assert train(config, workdir, tracking=tracking.make_tracking(config)) is None
+        assert train(config, workdir, tracking=tracking.make_tracking(config))["step"] == 4
+    return workdir
+
+
+@pytest.mark.xdist_group("tracked")
+def test_mlflow_has_the_metrics_of_a_resumed_run(workdir):
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{workdir}/mlflow.db")
+    run = client.get_run((workdir / "mlflow_run_id").read_text())
     assert run.data.params["model.name"] == "resnet8" and run.info.status == "FINISHED"
     history = client.get_metric_history(run.info.run_id, "train/loss")
-    lines = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
+    lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
     expected = {line["step"]: line["train/loss"] for line in lines if "train/loss" in line}
     assert {metric.step: metric.value for metric in history} == expected
+    assert len(expected) == 4
 
 
-def test_wandb_has_one_run_for_a_resumed_one(tiny_config, tmp_path, monkeypatch):
-    pytest.importorskip("wandb")
-    for name, value in {"MODE": "offline", "SILENT": "true", "DATA_DIR": str(tmp_path)}.items():
-        monkeypatch.setenv(f"WANDB_{name}", value)
-    tiny_config.log.wandb = "tiny"
-    with monkeypatch.context() as inner:
-        train_twice(tiny_config, tmp_path, inner)
-    identity = (tmp_path / "wandb_run_id").read_text()
-    runs = sorted((tmp_path / "wandb").glob(f"offline-run-*-{identity}"))
+@pytest.mark.xdist_group("tracked")
+def test_wandb_has_one_run_for_a_resumed_one(workdir):
+    identity = (workdir / "wandb_run_id").read_text()
+    runs = sorted((workdir / "wandb").glob(f"offline-run-*-{identity}"))
     assert runs and all(list(run.glob("*.wandb")) for run in runs)
     stored = b"".join(file.read_bytes() for run in runs for file in run.glob("*.wandb"))
     assert b"train/loss" in stored and b"eval/top1" in stored and b"resnet8" in stored

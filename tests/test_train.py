@@ -252,9 +252,10 @@ assert not forbidden & set(sys.modules), "import"
 import launch
 arguments = ("--config=configs/fake_data.py --workdir={tmp_path} --config.model.name=resnet8 "
     "--config.model.stem=cifar --config.data.image_size=8 --config.batch_size=64 "
-    "--config.model.bn_group_size=8 --config.duration=2steps")
+    "--config.model.bn_group_size=8 --config.duration=2steps --config.model.dtype=float32")
 assert launch.main(arguments.split()) == 0
 assert not forbidden & set(sys.modules), "run"
 """
-    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "1"}
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, check=True)
     assert np.isfinite(json.loads((tmp_path / "summary.json").read_text())["eval"]["loss"])

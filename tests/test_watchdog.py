@@ -27,7 +27,7 @@ def photo_run(tmp_path):
     process = start(
         [
             *(*LONG, f"--workdir={tmp_path}/run", f"--config.data.name=folder:{tmp_path}/photos"),
-            *("--config.data.eval_split=train", "--config.hang_timeout=8"),
+            *("--config.data.eval_split=train", "--config.hang_timeout=4"),
             "--config.checkpoint.every=2 steps",
         ]
     )
@@ -42,7 +42,7 @@ def test_an_input_that_never_comes_is_named(tmp_path):
     os.replace(tmp_path / "pipe", photos[3])
     output = process.communicate(timeout=120)[0].decode()
     assert process.returncode == HUNG, output
-    assert "watchdog: process 0 hangs: 8 s without getting beyond the input of step" in output
+    assert "watchdog: process 0 hangs: 4 s without getting beyond the input of step" in output
     assert "train.py" in output and "files.py" in output  # where the threads stand
     assert any(path.name.isdigit() for path in (tmp_path / "run/checkpoints").iterdir())
 
@@ -60,7 +60,7 @@ def test_a_photo_that_vanishes_is_named_and_no_checkpoint_is_lost(tmp_path):
 
 
 def test_a_process_that_stands_still_is_named_by_the_other(tmp_path):
-    arguments = [*LONG, f"--workdir={tmp_path}", "--config.hang_timeout=10"]
+    arguments = [*LONG, f"--workdir={tmp_path}", "--config.hang_timeout=5"]
     job = start_job(arguments, devices=1)
     wait_for(tmp_path / "metrics.jsonl", job[0], lambda file: lines_of(file) > 3)
     job[1].send_signal(signal.SIGSTOP)
@@ -68,7 +68,7 @@ def test_a_process_that_stands_still_is_named_by_the_other(tmp_path):
     job[1].kill()
     job[1].communicate()
     assert job[0].returncode == HUNG, output
-    assert "watchdog: process 0 hangs: 10 s without getting beyond" in output
+    assert "watchdog: process 0 hangs: 5 s without getting beyond" in output
     assert "watchdog: process 1 last said: " in output
 
 

@@ -8,11 +8,14 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
+from imagenet_jax.models.platforms import PLAIN, lowering_for
+
 
 def variable_shapes(model: nn.Module, image_size: int, channels: int = 3) -> dict[str, Any]:
     """Shapes and dtypes of a model's variables for images of image_size x image_size."""
     image = jax.ShapeDtypeStruct((1, image_size, image_size, channels), jnp.float32)
-    return jax.eval_shape(lambda i: model.init(jax.random.key(0), i, train=False), image)
+    with lowering_for(PLAIN):
+        return jax.eval_shape(lambda i: model.init(jax.random.key(0), i, train=False), image)
 
 
 def count_params(variables: dict[str, Any]) -> int:
@@ -27,7 +30,8 @@ def count_macs(model: nn.Module, image_size: int, variables: dict[str, Any] | No
     """
     image = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
     variables = variables or variable_shapes(model, image_size)
-    program = jax.make_jaxpr(lambda v, i: model.apply(v, i, train=False))(variables, image)
+    with lowering_for(PLAIN):
+        program = jax.make_jaxpr(lambda v, i: model.apply(v, i, train=False))(variables, image)
     return _macs(program.jaxpr)
 
 
@@ -46,9 +50,6 @@ def _macs(program: core.Jaxpr) -> int:
             shape = equation.invars[0].aval.shape
             summed = math.prod(shape[axis] for axis in contracted)
             total += math.prod(equation.outvars[0].aval.shape) * summed
-        elif equation.primitive.name == "cond":
-            # By platform; all do the same work, the default is last and the plain form of it.
-            total += _macs(equation.params["branches"][-1].jaxpr)
         else:
             times = equation.params["length"] if equation.primitive.name == "scan" else 1
             for inner in _inner(equation.params):

@@ -9,6 +9,7 @@ CPU, GPU, TPU = ("cpu",), ("cuda", "rocm"), ("tpu",)
 
 # with lowering_for("tpu"): what is traced in it will only ever be lowered for that platform.
 lowering_for = jax.make_user_context(None)
+PLAIN = "none"  # lowering_for(PLAIN): for shapes and counts, of the form that has no platform
 
 
 def platform_of(device: jax.Device) -> str:

@@ -22,7 +22,7 @@ SMALL = (
 
 
 @pytest.fixture(scope="module")
-def result(tmp_path_factory):
+def result(tmp_path_factory, module_config):
     folder = tmp_path_factory.mktemp("study")
     arguments = (f"--workdir={folder}", f"--json={folder}/result.json", "--batch_per_device=2,4")
     options = "xla_cpu_multi_thread_eigen=true,xla_tpu_scoped_vmem_limit_kib=32768"
@@ -39,10 +39,10 @@ def test_report(result):
         assert facts["num_devices"] == 8 and facts["topology"] == "attached"
         assert facts["fits"] and facts["all_reduces"] >= 1
         # Gradients, metrics and running statistics cross the devices, activations do not.
-        parameters = 4 * 19_954
+        parameters = 4 * 1_506
         assert 0 < facts["collectives"]["all-reduce"]["bytes"] < 2 * parameters
         assert set(facts["collectives"]) == {"all-reduce"}
-        assert facts["aliased_outputs"] > 50
+        assert facts["aliased_outputs"] >= 2 * 11 + 6  # parameters, momenta, running statistics
         assert facts["compiler_options"] == {
             "xla_disable_hlo_passes": "cse_barrier_expander",  # what a CPU always gets
             "xla_cpu_multi_thread_eigen": True,
@@ -53,7 +53,7 @@ def test_report(result):
         assert measured["images_per_second_per_chip_with_input"] > 0
         assert facts["largest_batch_per_device"] > facts["batch_per_device"]
         assert {"forward", "backward", "optimizer", "input"} <= set(facts["phases"])
-        assert {"conv1", "bn1", "layer1.0", "layer3.0", "fc"} == set(facts["layers"]) - {"layer2.0"}
+        assert set(facts["layers"]) == {"conv1", "bn1", "layer1.0", "fc"}
     two, four = report["variants"]
     assert four["flops"] == pytest.approx(2 * two["flops"], rel=0.2)
     assert len(list((folder / "study").glob("*.png"))) == 4

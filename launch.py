@@ -15,9 +15,9 @@ import ml_collections
 
 from imagenet_jax.config import apply_overrides, flatten, validate
 from imagenet_jax.errors import CRASHED, FAILED, STOPPED, ConfigError, UserError
-from imagenet_jax.launchers import find_launcher
-from imagenet_jax.launchers.job import Job
-from imagenet_jax.process import (
+from imagenet_jax.hosts.launchers import find_launcher
+from imagenet_jax.hosts.launchers.job import Job
+from imagenet_jax.hosts.process import (
     code_sha256,
     is_first,
     is_one_of_many,
@@ -25,8 +25,8 @@ from imagenet_jax.process import (
     own_job,
     start_process,
 )
+from imagenet_jax.reports.writers import write_summary
 from imagenet_jax.verbs import VERBS
-from imagenet_jax.writers import write_summary
 
 
 def main(argv: Sequence[str]) -> int:
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
         start_process(job, args.start_timeout)
     config = make_config(args, here=True)
     if job is not None:
-        from imagenet_jax.coordination import check_same, versions  # they import JAX
+        from imagenet_jax.hosts.coordination import check_same, versions  # they import JAX
 
         facts = {f"config.{name}": value for name, value in flatten(config)}
         facts |= {"verb": args.verb, **versions(), "code": code_sha256()}
@@ -141,7 +141,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         description=f"{VERBS[verb].meaning}. Verbs, the first of which is the default:\n{verbs}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="--config.FIELD=VALUE sets a field of the config, e.g. --config.batch_size=64; "
-        "imagenet_jax/schema.py lists them",
+        "imagenet_jax/config/schema.py lists them",
         allow_abbrev=False,
     )
     parser.add_argument("--config", help="a config file; default: configs/quickstart.py")

@@ -30,8 +30,8 @@ from PIL import Image
 
 from imagenet_jax import augment
 from imagenet_jax.config import base_config
-from imagenet_jax.data import policies
-from imagenet_jax.data.image_ops import OPERATIONS
+from imagenet_jax.data.images import policies
+from imagenet_jax.data.images.image_ops import OPERATIONS
 
 SIZE, BATCH, CLOCK_HZ = 224, 128, 1.5e9
 STEP = {

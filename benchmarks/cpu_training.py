@@ -47,9 +47,9 @@ def our_step(case: str) -> Callable[[], Any]:
     import jax
 
     from imagenet_jax.config import base_config
-    from imagenet_jax.program import make_program
-    from imagenet_jax.sharding import make_mesh
+    from imagenet_jax.devices.sharding import make_mesh
     from imagenet_jax.study.measure import noise_batch
+    from imagenet_jax.training.program import make_program
 
     name, size, batch_size, adamw, _ = CASES[case]
     config = base_config()

@@ -111,7 +111,7 @@ def loop_config(one_block: None) -> ml_collections.ConfigDict:
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The working directory of a run of `loop_config`; for reading, `trained` is to change."""
-    from imagenet_jax.train import train
+    from imagenet_jax.training.loop import train
 
     workdir = tmp_path_factory.mktemp("finished") / "run"
     with pytest.MonkeyPatch.context() as monkeypatch:

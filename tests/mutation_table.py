@@ -3,16 +3,25 @@
 The first five were noticed by no test once.
 """
 
-CLOSED_FORM = "test_one_step.py::test_head_and_auxiliary_head_move_by_their_gradients"
-DROPOUT = "test_one_step.py::test_dropout_is_another_at_every_step_and_in_every_micro_batch"
-EVALUATION = "test_one_step.py::test_evaluation_is_of_the_running_statistics_and_without_smoothing"
-EIGHT = "test_step.py::test_eight_devices_give_the_numbers_of_one[2-shard_map]"
-OWN_KEY = "test_augment.py::test_whatever_is_drawn_has_a_key_of_its_own"
-PLACE = "test_augment.py::test_randomness_is_of_key_epoch_and_index_not_of_the_place_in_the_batch"
-SUMS_TWICE = "test_sharding.py::test_a_block_of_a_cut_transformer_sums_twice_over_the_devices"
-KEPT = "test_checkpoint.py::test_the_latest_and_the_best_are_kept"
-DAMAGED = "test_checkpoint.py::test_damaged_newest_is_passed_over_with_a_warning"
-INTERRUPTED = "test_train.py::test_interrupted_run_ends_with_the_bits_of_an_undisturbed_one"
+CLOSED_FORM = "training/test_one_step.py::test_head_and_auxiliary_head_move_by_their_gradients"
+DROPOUT = (
+    "training/test_one_step.py::test_dropout_is_another_at_every_step_and_in_every_micro_batch"
+)
+EVALUATION = (
+    "training/test_one_step.py::test_evaluation_is_of_the_running_statistics_and_without_smoothing"
+)
+EIGHT = "training/test_step.py::test_eight_devices_give_the_numbers_of_one[2-shard_map]"
+OWN_KEY = "augment/test_augment.py::test_whatever_is_drawn_has_a_key_of_its_own"
+PLACE = (
+    "augment/test_augment.py::"
+    "test_randomness_is_of_key_epoch_and_index_not_of_the_place_in_the_batch"
+)
+SUMS_TWICE = (
+    "devices/test_sharding.py::test_a_block_of_a_cut_transformer_sums_twice_over_the_devices"
+)
+KEPT = "training/test_checkpoint.py::test_the_latest_and_the_best_are_kept"
+DAMAGED = "training/test_checkpoint.py::test_damaged_newest_is_passed_over_with_a_warning"
+INTERRUPTED = "training/test_loop.py::test_interrupted_run_ends_with_the_bits_of_an_undisturbed_one"
 TORCH_FILES = "weights/test_torch_file.py::test_files_that_torch_wrote_are_read_without_it"
 
 BREAKS = (
@@ -25,28 +34,28 @@ BREAKS = (
     ),
     (
         "the same dropout at every step",
-        "step.py",
+        "training/step.py",
         "key = jax.random.fold_in(rng, state.step)",
         "key = rng",
         (DROPOUT,),
     ),
     (
         "no auxiliary loss",
-        "step.py",
+        "training/step.py",
         "loss += config.loss.auxiliary * extra",
         "extra *= config.loss.auxiliary",
         (CLOSED_FORM,),
     ),
     (
         "statistics are not averaged",
-        "step.py",
+        "training/step.py",
         'new = {"params": params, "batch_stats": batch_stats}',
         'new = {"params": params, "batch_stats": state.ema["batch_stats"]}',
         (CLOSED_FORM,),
     ),
     (
         "fc2 is cut along its outputs",
-        "sharding.py",
+        "devices/sharding.py",
         r'(r"mlp\w*/fc2/kernel$", 0)',
         r'(r"mlp\w*/fc2/kernel$", 1)',
         (SUMS_TWICE,),
@@ -54,80 +63,82 @@ BREAKS = (
     # The step.
     (
         "the same dropout in every micro-batch",
-        "step.py",
+        "training/step.py",
         "keys = jax.random.split(key, config.accumulate)",
         "keys = jnp.stack([key] * config.accumulate)",
         (DROPOUT,),
     ),
     (
         "a mean over the micro-batch",
-        "step.py",
+        "training/step.py",
         'jnp.where(part["mask"], loss, 0).sum() / count, (batch_stats, sums)',
         'jnp.where(part["mask"], loss, 0).sum() / part["mask"].sum(), (batch_stats, sums)',
-        ("test_step.py::test_accumulated_gradient_is_that_of_the_whole_batch[jit]",),
+        ("training/test_step.py::test_accumulated_gradient_is_that_of_the_whole_batch[jit]",),
     ),
     (
         "a mean over the device's share",
-        "step.py",
+        "training/step.py",
         'count = jnp.maximum(over_devices(batch["mask"].sum()), 1)',
         'count = jnp.maximum(batch["mask"].sum(), 1)',
         (EIGHT,),
     ),
     (
         "statistics are summed over devices",
-        "step.py",
+        "training/step.py",
         "lambda x: x / jax.lax.axis_size(axis_name), batch_stats",
         "lambda x: x, batch_stats",
         (EIGHT,),
     ),
     (
         "the average's decay starts elsewhere",
-        "step.py",
+        "training/step.py",
         "(1.0 + state.step) / (10.0 + state.step)",
         "(1.0 + state.step) / (1.0 + state.step)",
         (CLOSED_FORM,),
     ),
     (
         "labels are not smoothed",
-        "step.py",
+        "training/step.py",
         "smoothing = config.loss.label_smoothing",
         "smoothing = 0.0",
         (CLOSED_FORM,),
     ),
     (
         "evaluation smooths labels",
-        "step.py",
+        "training/step.py",
         'loss = losses.cross_entropy(logits, batch["label"])',
         'loss = losses.cross_entropy(logits, batch["label"], config.loss.label_smoothing)',
         (EVALUATION,),
     ),
     (
         "a frozen backbone's statistics move",
-        "step.py",
+        "training/step.py",
         "train=tuning.trains_backbone",
         "train=True",
-        ("test_tuning.py::test_a_frozen_backbone_is_really_frozen",),
+        ("training/test_tuning.py::test_a_frozen_backbone_is_really_frozen",),
     ),
     (
         "micro-batches part the pairs",
-        "step.py",
+        "training/step.py",
         "2 if augment.is_mixing(config.augment) else 1",
         "1",
-        ("test_step.py::test_augmentation_does_not_depend_on_devices_and_micro_batches[pair-jit]",),
+        (
+            "training/test_step.py::test_augmentation_does_not_depend_on_devices_and_micro_batches[pair-jit]",
+        ),
     ),
     (
         "the state is copied",
-        "parallel.py",
+        "devices/parallel.py",
         "donate_argnums=(0,) if donate else ()",
         "donate_argnums=()",
-        ("test_step.py::test_the_state_is_donated",),
+        ("training/test_step.py::test_the_state_is_donated",),
     ),
     (
         "a vector of all dtypes is cut at the wrong ends",
-        "parallel.py",
+        "devices/parallel.py",
         "parts = jnp.split(jax.lax.psum(vector, axis_name), ends[:-1])",
         "parts = jnp.split(jax.lax.psum(vector, axis_name), len(ends))",
-        ("test_parallel.py::test_all_reduce_sums_every_leaf",),
+        ("devices/test_parallel.py::test_all_reduce_sums_every_leaf",),
     ),
     # Augmentation.
     (
@@ -135,14 +146,14 @@ BREAKS = (
         "augment/geometry.py",
         "image[:, :, ::-1]",
         "image[:, ::-1]",
-        ("test_augment.py::test_flip_mirrors_about_half_and_leaves_the_rest",),
+        ("augment/test_augment.py::test_flip_mirrors_about_half_and_leaves_the_rest",),
     ),
     (
         "the largest shift is never drawn",
         "augment/geometry.py",
         "jax.random.randint(key, (2,), 0, 2 * pad + 1)",
         "jax.random.randint(key, (2,), 0, 2 * pad)",
-        ("test_augment.py::test_translate_shows_every_shifted_window_of_the_padded_image",),
+        ("augment/test_augment.py::test_translate_shows_every_shifted_window_of_the_padded_image",),
     ),
     (
         "every epoch is augmented alike",
@@ -163,7 +174,7 @@ BREAKS = (
         "augment/color.py",
         "(1 / (255 * std)) - mean / std",
         "(1 / (255 * std)) - mean",
-        ("test_augment.py::test_normalize_equals_numpy",),
+        ("augment/test_augment.py::test_normalize_equals_numpy",),
     ),
     (
         "one of two instead of three",
@@ -233,186 +244,188 @@ BREAKS = (
     ),
     (
         "training on what was held out",
-        "data/folds.py",
+        "data/sources/folds.py",
         "order[~held_out if train else held_out]",
         "order[held_out]",
-        ("data/test_folds.py",),
+        ("data/sources/test_folds.py",),
     ),
     (
         "the crop is off the middle",
-        "data/preprocess.py",
+        "data/images/preprocess.py",
         "top, left = round((height - size) / 2), round((width - size) / 2)",
         "top, left = round((height - size) / 2), round((width - size) / 4)",
-        ("data/test_preprocess.py::test_without_antialias_the_short_side_is_resized_as_well",),
+        (
+            "data/images/test_preprocess.py::test_without_antialias_the_short_side_is_resized_as_well",
+        ),
     ),
     (
         "evaluation from a smaller JPEG",
-        "data/preprocess.py",
+        "data/images/preprocess.py",
         "if self.train and self.data.draft and",
         "if self.data.draft and",
-        ("data/test_preprocess.py::test_evaluation_is_never_decoded_at_a_fraction",),
+        ("data/images/test_preprocess.py::test_evaluation_is_never_decoded_at_a_fraction",),
     ),
     # Losses and metrics.
     (
         "a sum over classes for a mean",
-        "losses.py",
+        "tasks/losses.py",
         "jax.nn.logsumexp(logits, axis=-1) - logits.mean(-1)",
         "jax.nn.logsumexp(logits, axis=-1) - logits.sum(-1)",
-        ("test_losses.py",),
+        ("tasks/test_losses.py",),
     ),
     (
         "the weights of a mix change places",
-        "losses.py",
+        "tasks/losses.py",
         "targets.weight * loss + (1 - targets.weight) * other",
         "(1 - targets.weight) * loss + targets.weight * other",
         ("augment/test_mix.py::test_the_loss_is_the_cross_entropy_of_the_soft_target",),
     ),
     (
         "top 6 for top 5",
-        "metrics.py",
+        "tasks/metrics.py",
         "(mask & (rank < 5))",
         "(mask & (rank <= 5))",
-        ("test_metrics.py::test_counts_equal_scikit_learn",),
+        ("tasks/test_metrics.py::test_counts_equal_scikit_learn",),
     ),
     (
         "NaN is correct",
-        "metrics.py",
+        "tasks/metrics.py",
         "~(logits <= own)",
         "(logits > own)",
-        ("test_metrics.py::test_nan_is_never_correct",),
+        ("tasks/test_metrics.py::test_nan_is_never_correct",),
     ),
     (
         "a masked NaN spreads",
-        "metrics.py",
+        "tasks/metrics.py",
         '"loss": jnp.where(mask, loss, 0).sum(),',
         '"loss": (mask * loss).sum(),',
-        ("test_metrics.py::test_masked_nan_loss_does_not_spread",),
+        ("tasks/test_metrics.py::test_masked_nan_loss_does_not_spread",),
     ),
     (
         "padding counts",
-        "metrics.py",
+        "tasks/metrics.py",
         '"count": mask.sum(dtype=jnp.int32),',
         '"count": jnp.int32(len(mask)),',
-        ("test_metrics.py::test_masked_examples_do_not_count",),
+        ("tasks/test_metrics.py::test_masked_examples_do_not_count",),
     ),
     # Schedules and optimizers.
     (
         "biases decay",
-        "optim.py",
+        "training/optim.py",
         "param.ndim > 1",
         "param.ndim > 0",
-        ("test_optim.py::test_sgd_is_torchs_formula_with_decay_on_kernels_only",),
+        ("training/test_optim.py::test_sgd_is_torchs_formula_with_decay_on_kernels_only",),
     ),
     (
         "the end is no share of the peak",
-        "optim.py",
+        "training/optim.py",
         "optax.linear_schedule(peak, peak * schedule.end, rest)",
         "optax.linear_schedule(peak, schedule.end, rest)",
-        ("test_optim.py::test_linear_down_to_the_end_share",),
+        ("training/test_optim.py::test_linear_down_to_the_end_share",),
     ),
     (
         "drops are counted from the warmup's end",
-        "optim.py",
+        "training/optim.py",
         "drops = {steps(d) - warmup: schedule.factor",
         "drops = {steps(d): schedule.factor",
-        ("test_optim.py::test_step_drops_are_counted_from_the_start_of_the_run",),
+        ("training/test_optim.py::test_step_drops_are_counted_from_the_start_of_the_run",),
     ),
     (
         "the update is clipped, not the gradient",
-        "optim.py",
+        "training/optim.py",
         "return optax.chain(clip, update)",
         "return optax.chain(update, clip)",
-        ("test_optim.py::test_clip_norm_bounds_the_first_update",),
+        ("training/test_optim.py::test_clip_norm_bounds_the_first_update",),
     ),
     # Sharding.
     (
         "slices get no part of the batch",
-        "sharding.py",
+        "devices/sharding.py",
         "sizes[DATA_AXIS] *= slices",
         "sizes[DATA_AXIS] *= 1",
-        ("test_sharding.py::test_mesh_shape",),
+        ("devices/test_sharding.py::test_mesh_shape",),
     ),
     (
         "along fsdp all see the same images",
-        "sharding.py",
+        "devices/sharding.py",
         "if axis != TENSOR_AXIS",
         "if axis == DATA_AXIS",
-        ("test_sharding.py::test_the_batch_is_spread_over_all_but_the_axis_tensor",),
+        ("devices/test_sharding.py::test_the_batch_is_spread_over_all_but_the_axis_tensor",),
     ),
     (
         "heads that could be spread are refused",
-        "sharding.py",
+        "devices/sharding.py",
         "if heads and heads % size:",
         "if heads and size % heads:",
-        ("test_sharding.py::test_heads_that_the_devices_divide_are_spread",),
+        ("devices/test_sharding.py::test_heads_that_the_devices_divide_are_spread",),
     ),
     (
         "heads that do not divide pass",
-        "sharding.py",
+        "devices/sharding.py",
         "if heads and heads % size:",
         "if heads and heads < size:",
-        ("test_sharding.py::test_what_cannot_be_spread_is_refused",),
+        ("devices/test_sharding.py::test_what_cannot_be_spread_is_refused",),
     ),
     (
         "small arrays are spread too",
-        "sharding.py",
+        "devices/sharding.py",
         "math.prod(shape) >= _SMALLEST_SHARDED",
         "math.prod(shape) <= _SMALLEST_SHARDED",
-        ("test_sharding.py::test_a_device_holds_its_share_of_the_state",),
+        ("devices/test_sharding.py::test_a_device_holds_its_share_of_the_state",),
     ),
     # Checkpoints.
     (
         "a NaN is saved",
-        "checkpoint.py",
+        "training/checkpoint.py",
         "if not finite:",
         "if finite is None:",
-        ("test_checkpoint.py::test_state_that_is_not_finite_is_not_saved",),
+        ("training/test_checkpoint.py::test_state_that_is_not_finite_is_not_saved",),
     ),
     (
         "what was read is not checked",
-        "checkpoint.py",
+        "training/checkpoint.py",
         'return "" if found == written else',
         'return "" if found is not None else',
-        ("test_checkpoint.py::test_another_state_than_was_written_is_damaged",),
+        ("training/test_checkpoint.py::test_another_state_than_was_written_is_damaged",),
     ),
     (
         "the oldest is taken first",
-        "checkpoint.py",
+        "training/checkpoint.py",
         "steps = sorted(self._manager.all_steps(), reverse=True)",
         "steps = sorted(self._manager.all_steps())",
         (KEPT,),
     ),
     (
         "the best is the latest",
-        "checkpoint.py",
+        "training/checkpoint.py",
         "[best, *(step for step in steps if step != best)]",
         "steps",
         (KEPT,),
     ),
     (
         "the best is not kept",
-        "checkpoint_manager.py",
+        "training/checkpoint_manager.py",
         "AnyPreservationPolicy([LatestN(keep), best])",
         "AnyPreservationPolicy([LatestN(keep)])",
         (KEPT,),
     ),
     (
         "Orbax gets what is donated",
-        "checkpoint.py",
+        "training/checkpoint.py",
         "copy = self._copy(state)",
         "copy = state",
-        ("test_checkpoint.py::test_training_goes_on_while_orbax_takes_a_copy",),
+        ("training/test_checkpoint.py::test_training_goes_on_while_orbax_takes_a_copy",),
     ),
     (
         "damaged ones stay in the way",
-        "checkpoint.py",
+        "training/checkpoint.py",
         "if set_aside_damaged:",
         "if not set_aside_damaged:",
         (f"{DAMAGED}[cut_short]",),
     ),
     (
         "a run begins its data again",
-        "train.py",
+        "training/loop.py",
         "self.train_split.train_batches(rows, self.step, total)",
         "self.train_split.train_batches(rows, 0, total)",
         (INTERRUPTED,),
@@ -451,35 +464,37 @@ BREAKS = (
         "weights/adapt.py",
         "return array.sum(2, keepdims=True)",
         "return array.mean(2, keepdims=True)",
-        ("test_tuning.py::test_another_size_other_classes_and_grey_images",),
+        ("training/test_tuning.py::test_another_size_other_classes_and_grey_images",),
     ),
     # Evaluation.
     (
         "the batch is rounded down",
-        "program.py",
+        "training/program.py",
         "-(-self.config.eval.batch_size // shards) * shards",
         "self.config.eval.batch_size // shards * shards",
-        ("test_evaluate.py::test_every_batch_size_counts_the_same[7]",),
+        ("inference/test_evaluate.py::test_every_batch_size_counts_the_same[7]",),
     ),
     (
         "devices count apart",
-        "step.py",
+        "training/step.py",
         "return jax.lax.psum(sums, axis_name) if axis_name else sums",
         "return sums",
-        ("test_evaluate.py::test_partitioners_count_the_same[shard_map-7]",),
+        ("inference/test_evaluate.py::test_partitioners_count_the_same[shard_map-7]",),
     ),
     (
         "the average is not evaluated",
-        "state.py",
+        "training/state.py",
         'return self.ema or {"params"',
         'return {"params"',
-        ("test_step.py::test_ema_is_the_running_average_of_the_parameters",),
+        ("training/test_step.py::test_ema_is_the_running_average_of_the_parameters",),
     ),
     (
         "classes by their number",
-        "evaluate.py",
+        "training/evaluate.py",
         "split.label_map = imagenet_labels(split.source.class_names)",
         "imagenet_labels(split.source.class_names)",
-        ("test_evaluate.py::test_a_part_of_imagenet_in_another_order_is_evaluated[synset]",),
+        (
+            "inference/test_evaluate.py::test_a_part_of_imagenet_in_another_order_is_evaluated[synset]",
+        ),
     ),
 )

@@ -5,13 +5,13 @@ import itertools
 import jax
 import pytest
 
-from imagenet_jax.checkpoint import Checkpoints
 from imagenet_jax.config import load_config
 from imagenet_jax.data import open_split
-from imagenet_jax.evaluate import evaluate_split
-from imagenet_jax.program import make_program
-from imagenet_jax.sharding import make_mesh
-from imagenet_jax.train import train
+from imagenet_jax.devices.sharding import make_mesh
+from imagenet_jax.training.checkpoint import Checkpoints
+from imagenet_jax.training.evaluate import evaluate_split
+from imagenet_jax.training.loop import train
+from imagenet_jax.training.program import make_program
 
 
 @pytest.mark.slow

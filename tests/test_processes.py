@@ -19,7 +19,7 @@ from test_step import EXHAUSTIVE, curve
 import launch
 from imagenet_jax.config import from_json
 from imagenet_jax.errors import STOPPED
-from imagenet_jax.evaluate import evaluate
+from imagenet_jax.inference.evaluate import evaluate
 
 LONG = [*TINY, "--config.duration=20 steps", "--config.log.every=1 steps"]
 

@@ -3,7 +3,7 @@
 Here is what is the same arithmetic for every image: XLA fuses it into a few passes over the
 batch, 1 to 8 us an image on a TPU v5e by its estimate, 28 us for the blur, of 555 us that
 ResNet-50 trains on it (benchmarks/augmentations.py). Policies, of which an image gets one
-operation in fourteen, are the host's: see `data.policies`.
+operation in fourteen, are the host's: see `data.images.policies`.
 Each image's randomness is a function of (key, epoch, index): the same on any device, in any
 batch, and after any restart.
 """

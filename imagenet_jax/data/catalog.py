@@ -9,12 +9,12 @@ import ml_collections
 import numpy as np
 from jax.experimental import multihost_utils
 
-from imagenet_jax.data.fake import FakeSource
-from imagenet_jax.data.files import file_splits, open_files
-from imagenet_jax.data.folds import fold_of
 from imagenet_jax.data.names import FILES, check_data
 from imagenet_jax.data.order import EvalOrder, Order, TrainOrder
-from imagenet_jax.data.source import ArraySource, EncodedSource
+from imagenet_jax.data.sources.fake import FakeSource
+from imagenet_jax.data.sources.files import file_splits, open_files
+from imagenet_jax.data.sources.folds import fold_of
+from imagenet_jax.data.sources.source import ArraySource, EncodedSource
 from imagenet_jax.errors import DataError
 
 if TYPE_CHECKING:  # it imports TensorFlow
@@ -74,7 +74,7 @@ class Split:
 
     def _batches(self, order: Order, start: int, stop: int) -> Iterator[dict]:
         if self.config.data.cache and not hasattr(self.source, "arrays"):
-            from imagenet_jax.data.memory import decode_all
+            from imagenet_jax.data.sources.memory import decode_all
 
             self.source = decode_all(self.pipeline())
         if hasattr(self.source, "arrays"):
@@ -83,8 +83,8 @@ class Split:
 
     def pipeline(self) -> "Pipeline":
         """The host pipeline of a split whose images are encoded."""
+        from imagenet_jax.data.images.preprocess import Preprocess
         from imagenet_jax.data.pipeline import Pipeline
-        from imagenet_jax.data.preprocess import Preprocess
 
         config = self.config
         fill = np.round(255 * np.array(config.augment.mean)).clip(0, 255).astype(np.uint8)
@@ -118,7 +118,7 @@ def _open(config: ml_collections.ConfigDict, train: bool) -> Split:
     if kind in FILES and path:
         return Split(config, open_files(kind, path, split), train)
     if kind == "tfrecord" and path:
-        from imagenet_jax.data.tfrecord_folder import open_tfrecord_folder
+        from imagenet_jax.data.sources.tfrecord_folder import open_tfrecord_folder
 
         return Split(config, open_tfrecord_folder(path, split), train)
     return Split(config, _open_records(data, split), train)
@@ -138,13 +138,13 @@ def evaluation_split(name: str, data_dir: str = "") -> str:
     if kind in FILES and path:
         splits = file_splits(kind, path)
     elif kind == "tfrecord" and path:
-        from imagenet_jax.data.tfrecord_folder import tfrecord_splits
+        from imagenet_jax.data.sources.tfrecord_folder import tfrecord_splits
 
         splits = tfrecord_splits(path)
     elif name == "fake":
         splits = ["validation"]
     else:
-        from imagenet_jax.data import records
+        from imagenet_jax.data.sources import records
 
         splits = list(records.find_builder(name, records.resolved_dir(data_dir)).info.splits)
     found = [split for split in ("validation", "val", "test") if split in splits]
@@ -164,7 +164,7 @@ def check_classes(train_split: Split, eval_split: Split) -> None:
 
 def _open_records(data: ml_collections.ConfigDict, split: str) -> EncodedSource:
     """Process 0 prepares what is missing while the others wait."""
-    from imagenet_jax.data import records
+    from imagenet_jax.data.sources import records
 
     try:
         if jax.process_index() == 0:

@@ -10,12 +10,12 @@ import math
 
 import numpy as np
 
-from imagenet_jax.data.decode import check_size, decode_image
 from imagenet_jax.data.host_tensorflow import tf
-from imagenet_jax.data.jpeg import Header, read_header
+from imagenet_jax.data.images.decode import check_size, decode_image
+from imagenet_jax.data.images.jpeg import Header, read_header
+from imagenet_jax.data.images.preprocess import Preprocess
 from imagenet_jax.data.order import Rows
-from imagenet_jax.data.preprocess import Preprocess
-from imagenet_jax.data.source import EncodedSource
+from imagenet_jax.data.sources.source import EncodedSource
 
 READ = {
     "encoded": tf.TensorSpec((None,), tf.string),  # plain JPEGs; empty: nothing to decode

@@ -20,9 +20,9 @@ from absl import logging
 
 from imagenet_jax.data.chunk import FINISH, READ, ChunkMaker
 from imagenet_jax.data.host_tensorflow import tf
+from imagenet_jax.data.images.preprocess import Preprocess
 from imagenet_jax.data.order import Order, Rows
-from imagenet_jax.data.preprocess import Preprocess
-from imagenet_jax.data.source import EncodedSource
+from imagenet_jax.data.sources.source import EncodedSource
 from imagenet_jax.errors import DataError
 
 CHUNK = 32  # rows at most: they share the cost of the calls into Python

@@ -11,9 +11,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from imagenet_jax.models.convolution import convolution
-from imagenet_jax.models.dtypes import wide
-from imagenet_jax.models.layers import Layers, add_shortcut, global_avg_pool, kaiming
+from imagenet_jax.models.layers.convolution import convolution
+from imagenet_jax.models.layers.dtypes import wide
+from imagenet_jax.models.layers.layers import Layers, add_shortcut, global_avg_pool, kaiming
 
 
 class StdConv(nn.Module):

@@ -10,8 +10,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from imagenet_jax.models.dtypes import wide
-from imagenet_jax.models.layers import (
+from imagenet_jax.models.layers.dtypes import wide
+from imagenet_jax.models.layers.layers import (
     Layers,
     add_shortcut,
     global_avg_pool,

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
-from imagenet_jax.models.platforms import PLAIN, lowering_for
+from imagenet_jax.models.layers.platforms import PLAIN, lowering_for
 
 
 def variable_shapes(model: nn.Module, image_size: int, channels: int = 3) -> dict[str, Any]:

@@ -7,13 +7,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from imagenet_jax.models.layers import (
+from imagenet_jax.models.layers.layers import (
     Layers,
     adaptive_avg_pool,
     flatten_as_torch,
     global_avg_pool,
 )
-from imagenet_jax.models.max_pool import max_pool
+from imagenet_jax.models.layers.max_pool import max_pool
 
 _init = nn.initializers.normal(0.01)
 # {name: channels of the branches: 1x1, (1x1, 3x3), (1x1, 3x3), pooled 1x1}

@@ -6,8 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from imagenet_jax.models.layers import Layers, avg_pool, global_avg_pool
-from imagenet_jax.models.max_pool import max_pool
+from imagenet_jax.models.layers.layers import Layers, avg_pool, global_avg_pool
+from imagenet_jax.models.layers.max_pool import max_pool
 
 _init = nn.initializers.truncated_normal(0.1)
 _ROW, _COLUMN = (1, 7), (7, 1)

@@ -3,8 +3,8 @@
 import flax.linen as nn
 import jax
 
-from imagenet_jax.models.layers import Layers, adaptive_avg_pool, flatten_as_torch
-from imagenet_jax.models.max_pool import max_pool
+from imagenet_jax.models.layers.layers import Layers, adaptive_avg_pool, flatten_as_torch
+from imagenet_jax.models.layers.max_pool import max_pool
 
 _init = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 

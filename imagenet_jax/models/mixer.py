@@ -5,8 +5,8 @@ from functools import partial
 import flax.linen as nn
 import jax
 
-from imagenet_jax.models.dtypes import wide
-from imagenet_jax.models.layers import Layers, add_shortcut, linear_rates
+from imagenet_jax.models.layers.dtypes import wide
+from imagenet_jax.models.layers.layers import Layers, add_shortcut, linear_rates
 from imagenet_jax.models.vit import Mlp
 
 

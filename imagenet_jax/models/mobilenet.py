@@ -10,7 +10,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 
-from imagenet_jax.models.layers import (
+from imagenet_jax.models.layers.layers import (
     Layers,
     SqueezeExcite,
     add_shortcut,

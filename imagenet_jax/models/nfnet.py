@@ -11,8 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from imagenet_jax.models.convolution import convolution
-from imagenet_jax.models.layers import (
+from imagenet_jax.models.layers.convolution import convolution
+from imagenet_jax.models.layers.layers import (
     Layers,
     SqueezeExcite,
     add_shortcut,

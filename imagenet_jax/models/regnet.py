@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from imagenet_jax.models.layers import (
+from imagenet_jax.models.layers.layers import (
     Layers,
     SqueezeExcite,
     add_shortcut,

@@ -11,10 +11,10 @@ from functools import partial
 import flax.linen as nn
 import jax
 
-from imagenet_jax.models.layers import Layers, global_avg_pool
-from imagenet_jax.models.max_pool import max_pool
-from imagenet_jax.models.platforms import relu
-from imagenet_jax.models.pointwise import Product, add
+from imagenet_jax.models.layers.layers import Layers, global_avg_pool
+from imagenet_jax.models.layers.max_pool import max_pool
+from imagenet_jax.models.layers.platforms import relu
+from imagenet_jax.models.layers.pointwise import Product, add
 
 
 class BasicBlock(nn.Module):

@@ -7,8 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from imagenet_jax.models.layers import Layers, global_avg_pool
-from imagenet_jax.models.max_pool import max_pool
+from imagenet_jax.models.layers.layers import Layers, global_avg_pool
+from imagenet_jax.models.layers.max_pool import max_pool
 
 _init = nn.initializers.variance_scaling(2.0, "fan_in", "uniform")  # kaiming_uniform_
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from imagenet_jax.models.layers import (
+from imagenet_jax.models.layers.layers import (
     Layers,
     add_shortcut,
     global_avg_pool,

@@ -7,7 +7,7 @@ from typing import Any
 import flax.linen as nn
 
 from imagenet_jax.models.facts import FACTS, LAYER_OPTIONS, Facts, check_model
-from imagenet_jax.models.layers import Layers
+from imagenet_jax.models.layers.layers import Layers
 
 
 def _find(facts: Facts) -> Callable[..., nn.Module]:

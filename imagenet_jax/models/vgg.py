@@ -6,8 +6,8 @@ from functools import partial
 import flax.linen as nn
 import jax
 
-from imagenet_jax.models.layers import Layers, adaptive_avg_pool, flatten_as_torch
-from imagenet_jax.models.max_pool import max_pool
+from imagenet_jax.models.layers.layers import Layers, adaptive_avg_pool, flatten_as_torch
+from imagenet_jax.models.layers.max_pool import max_pool
 
 
 class VGG(nn.Module):

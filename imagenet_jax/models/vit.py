@@ -12,11 +12,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from imagenet_jax.models.attention import attention, has_flash_attention
-from imagenet_jax.models.dtypes import wide
-from imagenet_jax.models.image_conv import image_conv
-from imagenet_jax.models.layers import Layers, add_shortcut, linear_rates, normal_02
-from imagenet_jax.models.platforms import CPU, choose
+from imagenet_jax.models.layers.attention import attention, has_flash_attention
+from imagenet_jax.models.layers.dtypes import wide
+from imagenet_jax.models.layers.image_conv import image_conv
+from imagenet_jax.models.layers.layers import Layers, add_shortcut, linear_rates, normal_02
+from imagenet_jax.models.layers.platforms import CPU, choose
 
 Params = dict[str, jax.Array]
 

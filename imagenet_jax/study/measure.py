@@ -8,12 +8,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from imagenet_jax import parallel
-from imagenet_jax.clock import Clock
 from imagenet_jax.data import Split
-from imagenet_jax.feed import Feed
-from imagenet_jax.program import Program
-from imagenet_jax.state import TrainState
+from imagenet_jax.devices import parallel
+from imagenet_jax.training.clock import Clock
+from imagenet_jax.training.feed import Feed
+from imagenet_jax.training.program import Program
+from imagenet_jax.training.state import TrainState
 
 WARM_UP, LEAST_STEPS, SECONDS = 3, 10, 2.0
 # XLA's CPU devices take 32 programs each; where one has to wait for a place while others are in

@@ -8,10 +8,10 @@ from typing import Any
 
 import jax
 
-from imagenet_jax.parallel import peak_bytes
-from imagenet_jax.program import Program
-from imagenet_jax.sharding import bytes_per_device
+from imagenet_jax.devices.parallel import peak_bytes
+from imagenet_jax.devices.sharding import bytes_per_device
 from imagenet_jax.study.topology import Hardware
+from imagenet_jax.training.program import Program
 
 
 @dataclasses.dataclass(frozen=True)

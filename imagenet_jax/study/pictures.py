@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from imagenet_jax.reports.writers import replace_figure
 from imagenet_jax.study.chips import Chip
 from imagenet_jax.study.operations import PHASES, Operation
-from imagenet_jax.writers import replace_figure
 
 
 def _figure(width: float, height: float) -> tuple[Any, Any, Any]:

@@ -9,13 +9,13 @@ from typing import Any
 import jax
 import ml_collections
 
+from imagenet_jax.reports.writers import write_summary
 from imagenet_jax.study.chips import Chip
 from imagenet_jax.study.described import check_described
 from imagenet_jax.study.operations import Operation
 from imagenet_jax.study.pictures import plot_layers, plot_roofline, plot_scaling
 from imagenet_jax.study.topology import find_hardware
 from imagenet_jax.study.variant import Variant, jax_versions, study_variant
-from imagenet_jax.writers import write_summary
 
 TOP = 15
 

@@ -7,8 +7,8 @@ import jax
 from jax.experimental import topologies
 from jax.sharding import Mesh
 
+from imagenet_jax.devices.sharding import make_mesh
 from imagenet_jax.errors import UserError
-from imagenet_jax.sharding import make_mesh
 from imagenet_jax.study.chips import CHIPS, Chip
 from imagenet_jax.study.described import EXAMPLES, GPUS, check_compiler, check_topology
 from imagenet_jax.study.local import local_chip

@@ -12,10 +12,9 @@ import ml_collections
 
 from imagenet_jax.config import batch_unit
 from imagenet_jax.data import Split, open_split
+from imagenet_jax.devices.parallel import compiler_options
+from imagenet_jax.devices.sharding import make_mesh
 from imagenet_jax.models.cost import count_macs
-from imagenet_jax.parallel import compiler_options
-from imagenet_jax.program import Program, check_config, make_program
-from imagenet_jax.sharding import make_mesh
 from imagenet_jax.study.chips import collective_seconds
 from imagenet_jax.study.hlo import Module, read_hlo, shape_bytes
 from imagenet_jax.study.measure import measure
@@ -28,6 +27,7 @@ from imagenet_jax.study.operations import (
     list_operations,
 )
 from imagenet_jax.study.topology import Hardware
+from imagenet_jax.training.program import Program, check_config, make_program
 
 # Classes and training examples of data sets that need not be opened to be studied.
 _SIZES = {"digits": (10, 1437), "cifar10": (10, 50_000), "cifar100": (100, 50_000)}

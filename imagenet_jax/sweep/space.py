@@ -8,9 +8,9 @@ from typing import Any
 import ml_collections
 
 from imagenet_jax.config import apply_overrides, validate
+from imagenet_jax.config.schema import SCHEMA
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.models.facts import check_model
-from imagenet_jax.schema import SCHEMA
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,9 +26,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from imagenet_jax.config import flatten
 from imagenet_jax.errors import ConfigError, UserError
+from imagenet_jax.reports.writers import replace_figure, write_summary
 from imagenet_jax.sweep.space import Choices, Range, Space, grid, parse_space
 from imagenet_jax.sweep.trial import TrialRuns
-from imagenet_jax.writers import replace_figure, write_summary
 
 _POLL_SECONDS = 0.5
 

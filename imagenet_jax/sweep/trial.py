@@ -10,7 +10,7 @@ from pathlib import Path
 import optuna
 
 from imagenet_jax.errors import STOPPED
-from imagenet_jax.writers import read_metrics
+from imagenet_jax.reports.writers import read_metrics
 
 
 class TrialRuns:

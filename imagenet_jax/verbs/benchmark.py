@@ -5,9 +5,9 @@ from typing import Any
 
 import ml_collections
 
-from imagenet_jax.checks import check_fields, check_source
+from imagenet_jax.reports.workdir import check_writable
+from imagenet_jax.training.checks import check_fields, check_source
 from imagenet_jax.verbs.verb import Verb
-from imagenet_jax.workdir import check_writable
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +25,7 @@ def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bo
 
 
 def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[str, Any]:
-    from imagenet_jax.benchmark import benchmark_input, plot_input
+    from imagenet_jax.study.input import benchmark_input, plot_input
 
     result = benchmark_input(config, args.seconds)
     args.workdir.mkdir(parents=True, exist_ok=True)
@@ -34,7 +34,7 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
 
 
 def _text(result: dict[str, Any]) -> str:
-    from imagenet_jax.benchmark import input_table
+    from imagenet_jax.study.input import input_table
 
     return input_table(result)
 

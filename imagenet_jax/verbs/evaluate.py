@@ -5,7 +5,7 @@ from typing import Any
 
 import ml_collections
 
-from imagenet_jax.checks import check_fields, check_source
+from imagenet_jax.training.checks import check_fields, check_source
 from imagenet_jax.verbs.model_flags import add_weights_flags, check_weights, find_classifier, load
 from imagenet_jax.verbs.verb import Verb
 
@@ -39,8 +39,8 @@ def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bo
 
 
 def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[str, Any]:
-    from imagenet_jax.evaluate import evaluate, evaluate_classifier
-    from imagenet_jax.probe import probe
+    from imagenet_jax.inference.evaluate import evaluate, evaluate_classifier
+    from imagenet_jax.inference.probe import probe
 
     if args.model and not args.split and "data.eval_split" not in args.overrides:
         from imagenet_jax.data.catalog import evaluation_split
@@ -53,8 +53,8 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
 
 
 def _text(result: dict[str, Any]) -> str:
-    from imagenet_jax.probe import probe_text
-    from imagenet_jax.report import summary_table
+    from imagenet_jax.inference.probe import probe_text
+    from imagenet_jax.reports.report import summary_table
 
     return probe_text(result) if "linear_probe" in result else summary_table(result)
 

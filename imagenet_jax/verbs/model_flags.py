@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import ml_collections
 
 from imagenet_jax.errors import ConfigError
+from imagenet_jax.reports.workdir import check_which, checkpoints_of, saved_config
 from imagenet_jax.verbs.verb import config_file
 from imagenet_jax.weights.pretrained import check_file, find_pretrained, pretrained_config
-from imagenet_jax.workdir import check_which, checkpoints_of, saved_config
 
 if TYPE_CHECKING:  # it imports JAX
-    from imagenet_jax.classifier import Classifier
+    from imagenet_jax.inference.classifier import Classifier
 
 
 def add_weights_flags(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +54,7 @@ def check_weights(args: argparse.Namespace, here: bool) -> None:
 
 def find_classifier(args: argparse.Namespace, config: ml_collections.ConfigDict) -> "Classifier":
     """The model with its variables. Raises UserError, see `classifier`."""
-    from imagenet_jax.classifier import pretrained_classifier, trained_classifier
+    from imagenet_jax.inference.classifier import pretrained_classifier, trained_classifier
 
     if args.model:
         return pretrained_classifier(args.model, config, args.weights)

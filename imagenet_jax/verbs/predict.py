@@ -6,8 +6,8 @@ from typing import Any
 
 import ml_collections
 
-from imagenet_jax.checks import check_fields
 from imagenet_jax.errors import DataError
+from imagenet_jax.training.checks import check_fields
 from imagenet_jax.verbs.model_flags import add_weights_flags, check_weights, find_classifier, load
 from imagenet_jax.verbs.verb import Verb
 
@@ -32,7 +32,7 @@ def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bo
 
 
 def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[str, Any]:
-    from imagenet_jax.predict import draw_predictions, predict
+    from imagenet_jax.inference.predict import draw_predictions, predict
 
     result = predict(find_classifier(args, config), args.photos)
     picture = Path(args.picture) if args.picture else args.workdir / "predictions.png"
@@ -41,7 +41,7 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
 
 
 def _text(result: dict[str, Any]) -> str:
-    from imagenet_jax.predict import predictions_table
+    from imagenet_jax.inference.predict import predictions_table
 
     return predictions_table(result)
 

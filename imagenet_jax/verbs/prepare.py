@@ -6,9 +6,9 @@ from typing import Any
 
 import ml_collections
 
-from imagenet_jax.checks import check_source
 from imagenet_jax.data.names import check_files, check_preparation
 from imagenet_jax.errors import ConfigError
+from imagenet_jax.training.checks import check_source
 from imagenet_jax.verbs.verb import Verb
 
 
@@ -62,11 +62,11 @@ def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bo
 
 def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[str, Any]:
     if args.preview:
-        from imagenet_jax.preview import preview
+        from imagenet_jax.reports.preview import preview
 
         return preview(config, Path(args.preview))
-    from imagenet_jax.data.prepare import prepare
-    from imagenet_jax.data.shards import Encoding
+    from imagenet_jax.data.preparation.prepare import prepare
+    from imagenet_jax.data.preparation.shards import Encoding
 
     return prepare(
         args.dataset,
@@ -82,10 +82,10 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
 
 def _text(report: dict[str, Any]) -> str:
     if "rows" in report:
-        from imagenet_jax.preview import preview_text
+        from imagenet_jax.reports.preview import preview_text
 
         return preview_text(report)
-    from imagenet_jax.data.verification import report_text
+    from imagenet_jax.data.preparation.verification import report_text
 
     return report_text(report)
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import ml_collections
 
-from imagenet_jax.checks import check_fields, check_source
+from imagenet_jax.reports.workdir import check_writable
 from imagenet_jax.study.compare import compare_reports, read_report
 from imagenet_jax.study.described import check_compiler, check_described, check_topology
 from imagenet_jax.study.text import study_text
+from imagenet_jax.training.checks import check_fields, check_source
 from imagenet_jax.verbs.verb import Verb, whole_numbers
-from imagenet_jax.workdir import check_writable
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:

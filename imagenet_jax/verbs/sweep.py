@@ -8,10 +8,10 @@ from typing import Any
 import ml_collections
 
 from imagenet_jax.errors import ConfigError
-from imagenet_jax.launchers import find_launcher
+from imagenet_jax.hosts.launchers import find_launcher
+from imagenet_jax.reports.workdir import check_writable
 from imagenet_jax.sweep.space import grid, parse_space
 from imagenet_jax.verbs.verb import Verb, whole_numbers
-from imagenet_jax.workdir import check_writable
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:

@@ -5,9 +5,9 @@ from typing import Any
 
 import ml_collections
 
-from imagenet_jax.checks import check_fields, check_training
+from imagenet_jax.reports.workdir import check_writable
+from imagenet_jax.training.checks import check_fields, check_training
 from imagenet_jax.verbs.verb import Verb
-from imagenet_jax.workdir import check_writable
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
@@ -26,8 +26,8 @@ def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bo
 
 
 def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[str, Any] | None:
-    from imagenet_jax.tracking import make_tracking
-    from imagenet_jax.train import train
+    from imagenet_jax.reports.tracking import make_tracking
+    from imagenet_jax.training.loop import train
 
     return train(
         config,
@@ -38,7 +38,7 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
 
 
 def _text(result: dict[str, Any]) -> str:
-    from imagenet_jax.report import summary_table
+    from imagenet_jax.reports.report import summary_table
 
     return summary_table(result)
 

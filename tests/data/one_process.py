@@ -11,8 +11,8 @@ import numpy as np
 
 from imagenet_jax.config import base_config
 from imagenet_jax.data import open_split
-from imagenet_jax.parallel import local_rows
-from imagenet_jax.sharding import make_mesh
+from imagenet_jax.devices.parallel import local_rows
+from imagenet_jax.devices.sharding import make_mesh
 
 STEPS = 3
 

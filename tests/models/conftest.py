@@ -2,7 +2,7 @@
 
 import pytest
 
-from imagenet_jax.models.platforms import lowering_for
+from imagenet_jax.models.layers.platforms import lowering_for
 
 
 @pytest.fixture(params=["cpu", "cuda", "tpu"])

@@ -14,7 +14,7 @@ from test_table import FAMILIES
 from imagenet_jax.models import create_model
 from imagenet_jax.models.cost import variable_shapes
 from imagenet_jax.models.facts import FACTS
-from imagenet_jax.models.platforms import lowering_for
+from imagenet_jax.models.layers.platforms import lowering_for
 from imagenet_jax.weights.other_names import from_timm_efficientnet
 from imagenet_jax.weights.torch_layout import export_arrays, import_arrays
 

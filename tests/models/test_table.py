@@ -9,7 +9,7 @@ from imagenet_jax.errors import ConfigError
 from imagenet_jax.models import create_model
 from imagenet_jax.models.cost import count_macs, count_params, variable_shapes
 from imagenet_jax.models.facts import FACTS, LAYER_OPTIONS
-from imagenet_jax.models.layers import Layers
+from imagenet_jax.models.layers.layers import Layers
 from imagenet_jax.models.table import MODELS
 
 SMALL = {"lenet": 10, "resnet8": 10, "resnet20": 10}  # classes of those that are not ImageNet's

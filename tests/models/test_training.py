@@ -28,7 +28,7 @@ from imagenet_jax.models import (
     vgg,
     vit,
 )
-from imagenet_jax.models.layers import Layers
+from imagenet_jax.models.layers.layers import Layers
 
 # As small as the family allows; images of 32 pixels unless it says else.
 SMALL = {

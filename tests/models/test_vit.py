@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from imagenet_jax.models import vit
-from imagenet_jax.models.attention import has_flash_attention
+from imagenet_jax.models.layers.attention import has_flash_attention
 
 
 @pytest.mark.parametrize("platform", ["cuda"], indirect=True)

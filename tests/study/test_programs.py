@@ -166,8 +166,8 @@ TWO_SLICES = """
 import collections, json, re
 from jax.experimental import topologies
 from imagenet_jax.config import base_config
-from imagenet_jax.program import make_program
-from imagenet_jax.sharding import make_mesh
+from imagenet_jax.training.program import make_program
+from imagenet_jax.devices.sharding import make_mesh
 from imagenet_jax.study.topology import find_hardware
 
 find_hardware("v5e:2x2")

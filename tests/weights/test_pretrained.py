@@ -8,11 +8,11 @@ import pytest
 from oracles import reference_model, torchvision
 from PIL import Image
 
-from imagenet_jax.classifier import pretrained_classifier
 from imagenet_jax.config import validate
-from imagenet_jax.data.imagenet import SYNSETS
+from imagenet_jax.data.sources.imagenet import SYNSETS
 from imagenet_jax.errors import ConfigError, WeightsError
-from imagenet_jax.evaluate import evaluate_classifier
+from imagenet_jax.inference.classifier import pretrained_classifier
+from imagenet_jax.inference.evaluate import evaluate_classifier
 from imagenet_jax.models import MODELS, create_model
 from imagenet_jax.models.cost import variable_shapes
 from imagenet_jax.weights.load import LAYOUTS, load_file

@@ -1,0 +1,240 @@
+"""Configs: made from the schema, changed by files and flags, and checked.
+
+A config is an `ml_collections.ConfigDict` made by `base_config()`, changed by a file in
+`configs/` and by `--config.FIELD=VALUE`, and checked by `validate` before anything starts.
+"""
+
+import difflib
+import importlib.util
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from imagenet_jax.config.axes import parse_sharding
+from imagenet_jax.config.schema import SCHEMA, Field
+from imagenet_jax.errors import ConfigError
+
+
+def base_config() -> ml_collections.ConfigDict:
+    """A locked config that holds the default of every field."""
+    config = ml_collections.ConfigDict()
+    for name, field in SCHEMA.items():
+        section = name.rpartition(".")[0]
+        if section and section not in config:
+            config[section] = ml_collections.ConfigDict()
+        _set(config, name, field.default)
+    return config.lock()
+
+
+def load_config(path: str | Path) -> ml_collections.ConfigDict:
+    """Runs `get_config()` of a Python file, or `get_config("ARGUMENT")` for FILE.py:ARGUMENT.
+
+    Raises:
+      ConfigError: if the file does not give a config.
+    """
+    text, colon, argument = str(path).partition(".py:")
+    path = Path(f"{text}.py" if colon else path)
+    if path.suffix != ".py" or not path.is_file():
+        known = sorted(str(p) for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
+        hint = f"; there are {', '.join(known)}" if known else ""
+        raise ConfigError(f"config file {path} is no Python file{hint}")
+    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        return module.get_config(argument) if colon else module.get_config()
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"config file {path}: {type(error).__name__}: {error}") from error
+
+
+def apply_overrides(config: ml_collections.ConfigDict, overrides: Mapping[str, str]) -> None:
+    """Sets fields from command-line strings, e.g. {"optim.learning_rate": "0.1"}.
+
+    Raises:
+      ConfigError: for a field that does not exist or a value of another type.
+    """
+    for name, text in overrides.items():
+        field = _field(name)
+        try:
+            value = _parse(text, field.default)
+        except ValueError:
+            kind = (
+                "true or false" if isinstance(field.default, bool) else type(field.default).__name__
+            )
+            raise ConfigError(
+                f"--config.{name}={text} cannot be read; expected {kind}"
+                + (f", {field.allowed}" if field.allowed else "")
+                + f": {field.meaning}"
+            ) from None
+        _set(config, name, value)
+
+
+def validate(config: ml_collections.ConfigDict) -> None:
+    """Raises ConfigError for an unknown or missing field, or an impossible value."""
+    values = dict(flatten(config))
+    for name, value in values.items():
+        field = _field(name)
+        kind = type(field.default)
+        good_type = isinstance(value, (int, float) if kind is float else kind)
+        if isinstance(value, bool) and kind is not bool:
+            good_type = False
+        if not good_type:
+            raise ConfigError(
+                f"config.{name} = {value!r} is of type {type(value).__name__}; "
+                f"expected {kind.__name__}: {field.meaning}"
+            )
+        try:
+            possible = field.test(value)
+        except TypeError:
+            possible = False
+        if not possible:
+            raise ConfigError(
+                f"config.{name} = {value!r} is not possible; "
+                f"expected {field.allowed}: {field.meaning}"
+            )
+    parse_sharding(values["sharding"])
+    if values["log.profile_steps"] and not values["log.tensorboard"]:
+        raise ConfigError("config.log.profile_steps needs config.log.tensorboard = True")
+    if values["data.folds"] and values["data.fold"] >= values["data.folds"]:
+        raise ConfigError(
+            f"config.data.fold = {values['data.fold']} is none of 0 to "
+            f"{values['data.folds'] - 1} (data.folds)"
+        )
+    if values["batch_size"] % values["data.repeats"]:
+        raise ConfigError(
+            f"config.batch_size = {values['batch_size']} does not divide by config.data.repeats = "
+            f"{values['data.repeats']}"
+        )
+    if 0 < values["data.eval_resize"] < values["data.image_size"]:
+        raise ConfigError(
+            f"config.data.eval_resize = {values['data.eval_resize']} is smaller than the crop of "
+            f"config.data.image_size = {values['data.image_size']}"
+        )
+    if values["data.policy"] == "augmix" and not 1 <= values["data.policy_magnitude"] <= 10:
+        raise ConfigError(
+            f"config.data.policy_magnitude = {values['data.policy_magnitude']} is no severity of "
+            "augmix; expected 1 to 10, 3 in the paper"
+        )
+    missing = [name for name in SCHEMA if name not in values]
+    if missing:
+        raise ConfigError(f"config lacks the fields {', '.join(missing)}; start from base_config()")
+
+
+def _mixes(config: ml_collections.ConfigDict) -> bool:
+    return bool(config.augment.mixup or config.augment.cutmix)
+
+
+def batch_unit(config: ml_collections.ConfigDict) -> int:
+    """Images by which a device's batch divides: whole micro-batches and whole norm groups."""
+    pair = 2 if _mixes(config) else 1
+    return config.accumulate * math.lcm(max(config.model.bn_group_size, 1), pair)
+
+
+def validate_batch(config: ml_collections.ConfigDict, num_devices: int) -> None:
+    """Raises ConfigError unless every device gets whole micro-batches and whole norm groups."""
+    mixing, unit = _mixes(config), batch_unit(config)
+    if config.batch_size % (num_devices * unit) == 0:
+        return
+    parts = f"{num_devices} devices"
+    if config.accumulate > 1:
+        parts += f" x {config.accumulate} micro-batches (accumulate)"
+    if config.model.bn_group_size > 1:
+        parts += f" x groups of {config.model.bn_group_size} images (model.bn_group_size)"
+    if mixing:
+        parts += " x pairs of images (augment.mixup, augment.cutmix)"
+    step = num_devices * unit
+    below = config.batch_size // step * step
+    nearest = f"{below} or {below + step}" if below else f"{step}"
+    counts = [n for n in range(1, 4097) if config.batch_size % (n * unit) == 0]
+    fits = f"device counts {', '.join(map(str, counts))}" if counts else "no device count"
+    raise ConfigError(
+        f"config.batch_size = {config.batch_size} does not divide by {parts}; "
+        f"the nearest batch_size that does is {nearest}. With this one, {fits} would do"
+    )
+
+
+def model_options(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """The fields of config.model that are set; what has its default is the model's own."""
+    return {
+        field: value
+        for field, value in config.model.items()
+        if field == "bn_group_size"
+        or (field != "name" and value != SCHEMA[f"model.{field}"].default)
+    }
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields (dotted name, value) in order, lists as tuples."""
+    for key, value in config.items():
+        if isinstance(value, Mapping | ml_collections.ConfigDict):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", tuple(value) if isinstance(value, list) else value
+
+
+def to_json(config: ml_collections.ConfigDict) -> str:
+    """The config as JSON text."""
+    return json.dumps(config.to_dict(), indent=2) + "\n"
+
+
+def from_json(text: str) -> ml_collections.ConfigDict:
+    """The config that `to_json` wrote; fields that were added since get their defaults."""
+    return from_dict(json.loads(text))
+
+
+def from_dict(values: Mapping[str, Any]) -> ml_collections.ConfigDict:
+    """The config with these values; fields that are not among them get their defaults."""
+    config = base_config()
+    for name, value in flatten(values):
+        _field(name)
+        _set(config, name, value)
+    return config
+
+
+def differences(
+    old: Mapping[str, Any], new: Mapping[str, Any], ignore: Sequence[str] = ()
+) -> list[str]:
+    """One line for each field whose value differs, 'NAME: OLD -> NEW'."""
+    before, after = dict(flatten(old)), dict(flatten(new))
+    names = [name for name in dict.fromkeys((*before, *after)) if name not in ignore]
+    return [
+        f"{name}: {before.get(name, '(absent)')!r} -> {after.get(name, '(absent)')!r}"
+        for name in names
+        if before.get(name, ...) != after.get(name, ...)
+    ]
+
+
+def _set(config: ml_collections.ConfigDict, name: str, value: Any) -> None:
+    section, _, key = name.rpartition(".")
+    (config[section] if section else config)[key] = value
+
+
+def _field(name: str) -> Field:
+    if name not in SCHEMA:
+        by_last_part = {known.rpartition(".")[2]: known for known in SCHEMA}
+        near = difflib.get_close_matches(name, SCHEMA, n=1) or [
+            by_last_part[part]
+            for part in difflib.get_close_matches(name.rpartition(".")[2], by_last_part, n=1)
+        ]
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"config has no field {name!r}{hint}")
+    return SCHEMA[name]
+
+
+def _parse(text: str, default: Any) -> Any:
+    """`text` as a value of the type of `default`; raises ValueError."""
+    if isinstance(default, bool):
+        if text.lower() not in ("true", "false"):
+            raise ValueError(text)
+        return text.lower() == "true"
+    if isinstance(default, tuple):
+        items = [item.strip(" '\"") for item in text.strip("()[] ").split(",")]
+        kind = type(default[0]) if default else str
+        return tuple(kind(item) for item in items if item)
+    return type(default)(text)

@@ -1,0 +1,113 @@
+"""What is cut out of an image and how it is resized: the host's part of preprocessing."""
+
+import dataclasses
+import math
+
+import cv2
+import ml_collections
+import numpy as np
+from PIL import Image
+
+from imagenet_jax.data.images import boxes, policies
+
+cv2.setNumThreads(1)  # the pipeline runs images in parallel, OpenCV need not
+
+OPENCV = {
+    "nearest": cv2.INTER_NEAREST_EXACT,
+    "bilinear": cv2.INTER_LINEAR,
+    "bicubic": cv2.INTER_CUBIC,
+    "area": cv2.INTER_AREA,
+    "lanczos": cv2.INTER_LANCZOS4,
+}
+PILLOW = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "area": Image.Resampling.BOX,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocess:
+    """Preprocessing of a split, from config.data; training or evaluation.
+
+    Rules (data.train_crop, data.eval_crop), S being data.image_size:
+      random_resized_crop: a random box (see `boxes.random_resized_crop`), resized to S x S.
+      center_crop: a square of data.eval_crop_fraction of the short side, resized to S x S,
+        as TensorFlow's EfficientNet does it.
+      resize_center_crop: the short side is resized to data.eval_resize, then S x S is cut
+        out of the middle, as torchvision and timm do it.
+      resize: the whole image is squeezed to S x S (timm's "squash").
+      none: the image has S x S pixels already.
+    """
+
+    data: ml_collections.ConfigDict
+    seed: int
+    train: bool
+
+    @property
+    def rule(self) -> str:
+        return self.data.train_crop if self.train else self.data.eval_crop
+
+    def boxes(self, shape: np.ndarray, index: np.ndarray, epoch: np.ndarray) -> np.ndarray:
+        """The part of each image that `finish` needs, int32 [k, 4].
+
+        Args:
+          shape: heights and widths int [k, 2].
+          index, epoch: int [k]; with the seed they decide on the random boxes.
+        """
+        data = self.data
+        if self.rule == "random_resized_crop":
+            uniform = boxes.uniforms(self.seed, epoch, index, 40)
+            return boxes.random_resized_crop(shape, uniform, data.crop_area, data.crop_ratio)
+        if self.rule == "center_crop":
+            return boxes.center_square(shape, data.eval_crop_fraction)
+        return boxes.whole(shape)
+
+    def halvings(self, box: np.ndarray) -> np.ndarray:
+        """How often, 0 to 3 times, to halve a JPEG's boxes [k, 4] in decoding them; int32 [k]."""
+        count = np.zeros(len(box), np.int32)
+        if self.train and self.data.draft and self.rule in ("random_resized_crop", "center_crop"):
+            for times in (1, 2, 3):
+                count[box[:, 2:].min(1) >= 2**times * self.data.image_size] = times
+        return count
+
+    def finish(self, pixels: np.ndarray, out: np.ndarray, index: int, epoch: int) -> None:
+        """Resizes the box uint8 [h, w, 3] into `out`, uint8 [S, S, 3], and augments it there.
+
+        Raises:
+          ValueError: if the rule is none and the image is of another size.
+        """
+        self._fit(pixels, out)
+        if self.train and policies.is_on(self.data):
+            out[:] = policies.augment(out, self.data, self.seed, epoch, index)
+
+    def _fit(self, pixels: np.ndarray, out: np.ndarray) -> None:
+        size = self.data.image_size
+        height, width = pixels.shape[:2]
+        if self.rule == "none" and (height, width) != (size, size):
+            raise ValueError(
+                f"it has {height} x {width} pixels, not data.image_size = {size}; set a crop"
+            )
+        if self.rule != "resize_center_crop":
+            return self._resize(pixels, out)
+        short = self.data.eval_resize or math.floor(size / self.data.eval_crop_fraction)
+        long = int(short * max(height, width) / min(height, width))
+        height, width = (short, long) if height <= width else (long, short)
+        resized = np.empty((height, width, 3), np.uint8)
+        self._resize(pixels, resized)
+        top, left = round((height - size) / 2), round((width - size) / 2)
+        out[:] = resized[top : top + size, left : left + size]
+
+    def _resize(self, pixels: np.ndarray, out: np.ndarray) -> None:
+        """Pillow filters before it shrinks (antialias), OpenCV does not and is faster."""
+        height, width = out.shape[:2]
+        if pixels.shape == out.shape:
+            out[:] = pixels
+        elif self.data.resize_antialias:
+            method = PILLOW[self.data.resize_method]
+            out[:] = np.asarray(Image.fromarray(pixels).resize((width, height), method))
+        else:
+            method = OPENCV[self.data.resize_method]
+            cv2.resize(pixels, (width, height), dst=out, interpolation=method)

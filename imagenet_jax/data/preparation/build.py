@@ -1,0 +1,256 @@
+"""Writes a data set shard by shard, with several processes.
+
+A shard gets its name when it is complete, the data set when all shards are. So a run that was
+killed goes on with the shards that are missing, and nobody reads half a data set.
+"""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import signal
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from os import sched_getaffinity
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from tqdm import tqdm
+
+from imagenet_jax.data.names import FILES
+from imagenet_jax.data.order import permutation
+from imagenet_jax.data.preparation.shards import (
+    Encoding,
+    Fact,
+    Shard,
+    check_example,
+    do_shard,
+    facts_path,
+    open_source,
+)
+from imagenet_jax.data.sources.files import DEFAULT_SPLIT, file_splits
+from imagenet_jax.data.sources.tfrecord_folder import tfrecord_splits
+from imagenet_jax.errors import DataError
+
+VERSION = "1.0.0"
+_SHARD_BYTES = 128 * 2**20
+_SHARD_EXAMPLES = 500  # at least, where the data set is small
+_SAMPLE = 200  # examples that the need of disk is estimated from
+_RECORD_BYTES = 150  # of a record beside the image
+
+Facts = dict[str, list[Fact]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Build:
+    """A data set to be written.
+
+    Attributes:
+      spec: folder:, zip:, csv: or tfrecord:PATH, or the name of a prepared TFDS data set.
+      splits: of a TFDS data set; () for those that the files have.
+      data_dir: where TFDS data sets are kept.
+      name: of the new data set.
+      file_format: "array_record" or "tfrecord".
+      encoding: how images are stored.
+      eval_fraction: share of the images of files without splits that become "validation".
+    """
+
+    spec: str
+    splits: tuple[str, ...]
+    data_dir: str
+    name: str
+    file_format: str
+    encoding: Encoding
+    eval_fraction: float
+
+    @property
+    def path(self) -> Path:
+        return Path(self.data_dir) / self.name / VERSION
+
+    @property
+    def staging(self) -> Path:
+        return self.path.with_name(f"incomplete.{VERSION}")
+
+
+def run_build(build: Build, workers: int) -> Facts:
+    """Writes what is missing of a data set, up to its last renaming, see `publish`.
+
+    Returns:
+      What is known of the examples of each split, unreadable ones included.
+
+    Raises:
+      DataError: if the disk is too small, or a split has no readable image.
+    """
+    examples = split_examples(build)
+    need = {split: _bytes_needed(build, split, index) for split, index in examples.items()}
+    shards = {name: _shards(build, name, index, need[name]) for name, index in examples.items()}
+    everything = [shard for of_split in shards.values() for shard in of_split]
+    plan, plan_file = _plan(build, everything), build.staging / "plan.json"
+    if build.staging.exists() and (not plan_file.exists() or plan_file.read_text() != plan):
+        print(f"{build.staging} holds parts of something else and is removed")
+        shutil.rmtree(build.staging)
+    todo = [shard for shard in everything if not facts_path(shard.path).exists()]
+    check_disk(sum(need.values()) * len(todo) / len(everything), Path(build.data_dir))
+    build.staging.mkdir(parents=True, exist_ok=True)
+    plan_file.write_text(plan)
+    if len(todo) < len(everything):
+        print(f"going on: {len(everything) - len(todo)} of {len(everything)} shards are there")
+    run_shards(todo, workers, "writing")
+    facts = {name: _facts(of_split) for name, of_split in shards.items()}
+    for split, of_split in facts.items():
+        if all(fact.error for fact in of_split):
+            raise DataError(f"{build.spec}: split {split} has no readable image")
+    return facts
+
+
+def publish(build: Build, facts: Facts, class_names: tuple[str, ...], description: str) -> None:
+    """Writes TFDS's metadata and gives the finished data set its name."""
+    split_infos = []
+    for split, of_split in facts.items():
+        files = sorted(build.staging.glob(f"{build.name}-{split}.*.facts.json"))
+        lengths = [sum(not f.error for f in _read_facts(file)) for file in files]
+        size = sum(fact.size for fact in of_split)
+        split_infos.append(tfds.core.SplitInfo(name=split, shard_lengths=lengths, num_bytes=size))
+    tfds.folder_dataset.write_metadata(
+        data_dir=build.staging,
+        features=build.encoding.features(class_names),
+        split_infos=split_infos,
+        version=VERSION,
+        check_data=False,
+        description=description,
+    )
+    for file in build.staging.glob("*.facts.json"):
+        file.unlink()
+    (build.staging / "plan.json").unlink()
+    build.staging.rename(build.path)
+
+
+def split_examples(build: Build) -> dict[str, np.ndarray]:
+    """The numbers of the examples of each split of the new data set, in random order."""
+    kind, _, path = build.spec.partition(":")
+    splits = build.splits or tuple(
+        tfrecord_splits(path) if kind == "tfrecord" else file_splits(kind, path)
+    )
+    if not splits:
+        raise DataError(f"{build.spec}: no images in SPLIT/CLASS/IMAGE or CLASS/IMAGE")
+    if build.eval_fraction and splits != (DEFAULT_SPLIT,):
+        has = ", ".join(splits)
+        raise DataError(f"--eval_fraction: {build.spec} has splits already: {has}")
+    examples = {}
+    for split in splits:
+        source = source_of(build, split)
+        order = permutation(0, 0, len(source))
+        held_out = np.zeros(len(source), bool)
+        if build.eval_fraction:
+            # By name, so that an image keeps its split when others are added.
+            hashes = [hashlib.sha1(source.name(i).encode()).digest() for i in order]
+            share = [int.from_bytes(digest[:8], "big") / 2**64 for digest in hashes]
+            held_out = np.array(share) < build.eval_fraction
+            examples["validation"] = order[held_out]
+        examples[split] = order[~held_out]
+    for split, index in examples.items():
+        if not len(index):
+            raise DataError(
+                f"--eval_fraction={build.eval_fraction:g} of {build.spec} leaves the split {split} "
+                "without images"
+            )
+    return examples
+
+
+def check_disk(need: float, folder: Path) -> None:
+    """Says what is needed and free; raises DataError where it does not fit."""
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    print(f"needs about {need / 1e9:,.3f} GB in {folder}; {free / 1e9:,.3f} GB are free")
+    if need > 0.98 * free:
+        raise DataError(
+            f"{folder}: {need / 1e9:,.3f} GB are needed and {free / 1e9:,.3f} GB are free; make "
+            "room, give another --dir, or store less with --resize"
+        )
+
+
+def run_shards(shards: Sequence[Shard], workers: int, what: str) -> list[list[Fact]]:
+    """Does the shards, in this process or several, with a progress bar; facts in their order."""
+    workers = min(workers or len(sched_getaffinity(0)), len(shards))
+    total = sum(len(shard.index) for shard in shards)
+    seconds = 0.5 if sys.stderr.isatty() else 10
+    with tqdm(total=total, unit=" images", desc=what, mininterval=seconds, smoothing=0) as bar:
+        if workers <= 1:
+            results = []
+            for shard in shards:
+                results.append(do_shard(shard))
+                bar.update(len(shard.index))
+            return results
+        pool = ProcessPoolExecutor(workers, get_context("spawn"), _ignore_interrupts)
+        try:
+            futures = [pool.submit(do_shard, shard) for shard in shards]
+            size_of = dict(zip(futures, map(lambda s: len(s.index), shards), strict=True))
+            for future in as_completed(futures):
+                future.result()
+                bar.update(size_of[future])
+            return [future.result() for future in futures]
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _plan(build: Build, shards: Sequence[Shard]) -> str:
+    """What a shard depends on; parts that were made from another plan do not fit."""
+    names = hashlib.sha1()
+    if build.spec.partition(":")[0] in FILES:  # they may have changed since, as records do not
+        for shard in shards:
+            source = open_source(shard.spec, shard.data_dir, shard.split)
+            for index in shard.index:
+                names.update(source.name(index).encode() + b"\0")
+    files = [Path(shard.path).name for shard in shards]
+    return json.dumps([dataclasses.asdict(build), files, names.hexdigest()])
+
+
+def _ignore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that shows the bar
+
+
+def _shards(build: Build, split: str, index: np.ndarray, size: float) -> list[Shard]:
+    """A split in shards of about 128 MB, or in some more if it is small."""
+    count = max(-(-int(size) // _SHARD_BYTES), min(16, -(-len(index) // _SHARD_EXAMPLES)))
+    stem = f"{build.staging}/{build.name}-{split}.{build.file_format}"
+    return [
+        Shard(
+            build.spec,
+            build.data_dir,
+            _source_split(build, split),
+            part,
+            build.encoding,
+            f"{stem}-{number:05d}-of-{count:05d}",
+        )
+        for number, part in enumerate(np.array_split(index, count))
+    ]
+
+
+def source_of(build: Build, split: str) -> Any:
+    """Where the examples of a split of the new data set come from."""
+    return open_source(build.spec, build.data_dir, _source_split(build, split))
+
+
+def _source_split(build: Build, split: str) -> str:
+    return DEFAULT_SPLIT if build.eval_fraction else split
+
+
+def _bytes_needed(build: Build, split: str, index: np.ndarray) -> float:
+    """An upper estimate from a sample: its mean and two standard errors."""
+    source = source_of(build, split)
+    sample = index[:_SAMPLE]
+    sizes = np.array([len(check_example(source, int(i), build.encoding)[1]) for i in sample])
+    error = sizes.std() / len(sizes) ** 0.5 if len(sample) < len(index) else 0.0
+    return len(index) * (sizes.mean() + 2 * error + _RECORD_BYTES)
+
+
+def _facts(shards: Sequence[Shard]) -> list[Fact]:
+    return [fact for shard in shards for fact in _read_facts(facts_path(shard.path))]
+
+
+def _read_facts(path: Path) -> list[Fact]:
+    return [Fact(*values) for values in json.loads(path.read_text())]

@@ -1,0 +1,170 @@
+"""One shard of a data set: read its images, check them, store them again; in any process."""
+
+import dataclasses
+import functools
+import hashlib
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow_datasets as tfds
+from array_record.python import array_record_module
+from PIL import Image
+
+from imagenet_jax.data.host_tensorflow import tf
+from imagenet_jax.data.images.decode import decode_image
+from imagenet_jax.data.sources import records
+from imagenet_jax.data.sources.files import open_files
+from imagenet_jax.data.sources.tfrecord_folder import open_tfrecord_folder
+
+MAX_PIXELS = 2**27
+_READ = 32  # images read at a time
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoding:
+    """How images are stored.
+
+    Attributes:
+      short_side: pixels that a longer short side is shrunk to, by Pillow's antialiased bicubic
+        resize; 0: the files are stored as they are.
+      kind: "jpeg", or "raw": binary PPM, 8 bits RGB.
+      quality: of the JPEG (4:2:0), 1 to 95.
+    """
+
+    short_side: int = 0
+    kind: str = "jpeg"
+    quality: int = 90
+
+    def features(self, class_names: tuple[str, ...]) -> tfds.features.FeaturesDict:
+        """TFDS's features of the data set."""
+        as_stored = self.short_side and self.kind == "raw"
+        return tfds.features.FeaturesDict(
+            {
+                # TensorFlow does not know PPM: TFDS hands on the file's bytes.
+                "image": tfds.features.Text() if as_stored else tfds.features.Image(),
+                "label": tfds.features.ClassLabel(names=list(class_names)),
+                "file_name": tfds.features.Text(),
+            }
+        )
+
+    def stored(self, encoded: bytes, pixels: np.ndarray) -> bytes:
+        """What is stored of a file with these (upright) pixels uint8 [H, W, 3]."""
+        if not self.short_side:
+            return encoded
+        image = Image.fromarray(pixels)
+        scale = self.short_side / min(image.size)
+        if scale < 1:
+            size = [max(self.short_side, round(side * scale)) for side in image.size]
+            image = image.resize(size, Image.Resampling.BICUBIC)
+        if self.kind == "raw":
+            return b"P6\n%d %d\n255\n" % image.size + image.tobytes()
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=self.quality)
+        return file.getvalue()
+
+
+AS_THEY_ARE = Encoding()
+
+
+class Shard(NamedTuple):
+    """A task: store the examples `index` of a split of `spec` in the file `path`."""
+
+    spec: str  # folder:, zip:, csv: or tfrecord:PATH, or the name of a TFDS data set
+    data_dir: str  # of the TFDS data set
+    split: str
+    index: np.ndarray
+    encoding: Encoding
+    path: str | None  # its suffix names the format; None: the examples are only checked
+
+
+class Fact(NamedTuple):
+    """What is known of an example after it was read."""
+
+    name: str
+    label: int
+    width: int  # pixels, of the upright image before it was resized
+    height: int
+    sha1: str  # of the file; two examples with the same are duplicates
+    size: int  # bytes stored
+    error: str  # why it cannot be read; "" for those that are stored
+
+
+def facts_path(shard_path: str | Path) -> Path:
+    """Where the facts of a finished shard are kept until the data set is complete."""
+    return Path(f"{shard_path}.facts.json")
+
+
+def do_shard(shard: Shard) -> list[Fact]:
+    """Checks the examples of a shard and stores those that can be read.
+
+    The file, and then its facts, get their names when they are complete.
+    """
+    source = open_source(shard.spec, shard.data_dir, shard.split)
+    features = shard.encoding.features(source.class_names)
+    partial = f"{shard.path}.partial"
+    writer = _writer(partial, shard.path) if shard.path else None
+    facts = []
+    for start in range(0, len(shard.index), _READ):
+        for index in shard.index[start : start + _READ]:
+            fact, stored = check_example(source, int(index), shard.encoding)
+            facts.append(fact)
+            if writer and not fact.error:
+                example = {"image": stored, "label": fact.label, "file_name": fact.name}
+                if isinstance(features["image"], tfds.features.Image):
+                    example["image"] = io.BytesIO(stored)
+                writer.write(features.serialize_example(features.encode_example(example)))
+    if writer:
+        writer.close()
+        replace_synced(partial, shard.path)
+        text = json.dumps([tuple(fact) for fact in facts])
+        partial = f"{facts_path(shard.path)}.partial"
+        Path(partial).write_text(text)
+        replace_synced(partial, facts_path(shard.path))
+    return facts
+
+
+def check_example(source: Any, index: int, encoding: Encoding) -> tuple[Fact, bytes]:
+    """Reads an example and gives what is known of it and what is to be stored."""
+    name, label, encoded = "", 0, b""
+    try:
+        name = source.describe(index)
+        name = source.name(index)
+        (encoded,), (label,) = source.read(np.array([index]))
+        if not 0 <= label < len(source.class_names):
+            raise ValueError(f"label {label} is none of 0 to {len(source.class_names) - 1}")
+        pixels = decode_image(encoded, exif_orientation=True, max_pixels=MAX_PIXELS)
+    except Exception as error:  # of Pillow, TensorFlow, protobuf, array_record, ...
+        return Fact(name, int(label), 0, 0, "", 0, str(error) or type(error).__name__), b""
+    height, width = pixels.shape[:2]
+    stored = encoding.stored(encoded, pixels)
+    sha1 = hashlib.sha1(encoded).hexdigest()
+    return Fact(name, int(label), width, height, sha1, len(stored), ""), stored
+
+
+@functools.lru_cache(maxsize=8)
+def open_source(spec: str, data_dir: str, split: str) -> Any:
+    """The source of a split of files, of other TFRecords or of a prepared TFDS data set."""
+    kind, _, path = spec.partition(":")
+    if kind == "tfrecord":
+        return open_tfrecord_folder(path, split)
+    if path:
+        return open_files(kind, path, split)
+    return records.split_source(records.find_builder(spec, data_dir), split)
+
+
+def _writer(partial: str, path: str) -> Any:
+    if ".tfrecord-" in path:
+        return tf.io.TFRecordWriter(partial)
+    # One record a group has random access; JPEGs do not shrink, and raw pixels must be fast.
+    return array_record_module.ArrayRecordWriter(partial, "group_size:1,uncompressed")
+
+
+def replace_synced(partial: str | Path, path: str | Path) -> None:
+    """Gives a file its name once it is on the disk."""
+    with open(partial, "rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(partial, path)

@@ -1,0 +1,122 @@
+"""What is in a data set: images per class, unreadable ones, duplicates, sizes."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imagenet_jax.data.preparation.shards import Fact
+
+_SHOWN = 5  # names of a kind that the text shows; the report has all
+
+
+def report_of(facts: Mapping[str, Sequence[Fact]], class_names: Sequence[str]) -> dict[str, Any]:
+    """The facts of the splits of a data set, summed up.
+
+    Returns:
+      num_classes;
+      splits: {name: {num_examples, num_bytes, unreadable: ["NAME: reason"],
+        images_per_class: {class: count}, without unreadable ones}};
+      duplicates: lists of "SPLIT/NAME" of files with the same bytes, and
+        duplicates_across_splits, how many of the lists have more than one split;
+      image_sizes: {width, height, short_side: {min, median, max}} in pixels.
+    """
+    splits, same, sizes = {}, defaultdict(list), []
+    for split, of_split in facts.items():
+        good = [fact for fact in of_split if not fact.error]
+        counts = np.bincount([fact.label for fact in good], minlength=len(class_names))
+        splits[split] = {
+            "num_examples": len(good),
+            "num_bytes": sum(fact.size for fact in good),
+            "unreadable": sorted(f"{f.name}: {f.error}" for f in of_split if f.error),
+            "images_per_class": dict(zip(class_names, counts.tolist(), strict=True)),
+        }
+        for fact in good:
+            same[fact.sha1].append((split, fact.name))
+            sizes.append((fact.width, fact.height, min(fact.width, fact.height)))
+    duplicates = sorted(sorted(group) for group in same.values() if len(group) > 1)
+    columns = zip(("width", "height", "short_side"), np.array(sizes).reshape(-1, 3).T, strict=True)
+    return {
+        "num_classes": len(class_names),
+        "splits": splits,
+        "duplicates": [[f"{split}/{name}" for split, name in group] for group in duplicates],
+        "duplicates_across_splits": sum(
+            len({split for split, _ in group}) > 1 for group in duplicates
+        ),
+        "image_sizes": {
+            name: {
+                "min": int(values.min()),
+                "median": float(np.median(values)),
+                "max": int(values.max()),
+            }
+            for name, values in columns
+            if len(values)
+        },
+    }
+
+
+def report_text(report: Mapping[str, Any]) -> str:
+    """The report for people."""
+    lines = [f"{report['name']} ({report['file_format']}) is in {report['path']}"]
+    for split, facts in report["splits"].items():
+        counts = facts["images_per_class"]
+        least, most = min(counts, key=counts.get), max(counts, key=counts.get)
+        lines += [
+            f"  {split}: {facts['num_examples']:,} images, {facts['num_bytes'] / 1e6:,.1f} MB",
+            f"    {report['num_classes']:,} classes of {counts[least]:,} ({least}) to "
+            f"{counts[most]:,} ({most}) images, median {np.median(list(counts.values())):,.0f}",
+            *_some("unreadable, left out", facts["unreadable"]),
+        ]
+    groups = [" = ".join(group) for group in report["duplicates"]]
+    lines += _some("files with the same content", groups)
+    if report["duplicates_across_splits"]:
+        lines.append(f"    {report['duplicates_across_splits']:,} of them are in several splits!")
+    if report["image_sizes"]:
+        sizes = report["image_sizes"]
+        lines.append(
+            "  pixels: "
+            + ", ".join(
+                f"{name.replace('_', ' ')} {s['min']:,} to {s['max']:,} (median {s['median']:,.0f})"
+                for name, s in sizes.items()
+            )
+        )
+    return "\n".join(lines)
+
+
+def _some(title: str, names: Sequence[str]) -> list[str]:
+    shown = [f"      {name}" for name in names[:_SHOWN]]
+    if len(names) > _SHOWN:
+        shown.append(f"      and {len(names) - _SHOWN:,} more in verification.json")
+    return [f"    {title}: {len(names):,}", *shown]
+
+
+def plot_sizes(facts: Mapping[str, Sequence[Fact]], title: str, path: Path) -> None:
+    """Width against height of all images, and the histogram of their short sides, as PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+    from matplotlib.colors import LogNorm
+
+    sizes = [(f.width, f.height) for of_split in facts.values() for f in of_split if not f.error]
+    width, height = np.array(sizes).reshape(-1, 2).T
+    figure, (plane, sides) = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
+    edge = max(float(np.quantile(np.maximum(width, height), 0.99)) * 1.1, 8)
+    bins = np.linspace(0, edge, 60)
+    clipped = np.minimum(width, edge), np.minimum(height, edge)  # the last bin holds the rest
+    *_, picture = plane.hist2d(*clipped, bins=[bins, bins], norm=LogNorm(), cmap="viridis")
+    plane.plot([0, edge], [0, edge], color="0.5", linewidth=0.8, linestyle=":")
+    plane.set(xlabel="width (pixels)", ylabel="height (pixels)", aspect="equal")
+    figure.colorbar(picture, ax=plane, label="images")
+    short = np.minimum(width, height)
+    sides.hist(np.minimum(short, edge), bins=bins, color="C0")
+    sides.axvline(np.median(short), color="C3", label=f"median {np.median(short):,.0f}")
+    sides.set(xlabel="short side (pixels)", ylabel="images")
+    sides.legend(frameon=False)
+    figure.suptitle(title)
+    partial = path.with_name(f".{path.name}.partial")
+    figure.savefig(partial, format="png", dpi=120)
+    plt.close(figure)
+    partial.replace(path)

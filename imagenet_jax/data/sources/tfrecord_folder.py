@@ -1,0 +1,93 @@
+"""ImageNet as TFRecords that TFDS did not write, the way it lies in many buckets.
+
+The layout is that of tensorflow/tpu's imagenet_to_gcs.py and of Inception's build_imagenet_data.py:
+DIR/train-00000-of-01024 or DIR/train/train-00000-of-01024, tf.train.Examples with image/encoded and
+image/class/label, which is 1 to 1000 in the order of the synsets; 0 stands for a background class.
+Other data sets in this layout (TF-Slim's) have DIR/labels.txt with the line NUMBER:NAME for each
+class, from 0 on.
+"""
+
+import re
+
+from imagenet_jax.data.host_tensorflow import tf
+from imagenet_jax.data.sources.example_proto import parse_example
+from imagenet_jax.data.sources.imagenet import SYNSETS
+from imagenet_jax.data.sources.records import FeatureNames, RecordSource
+from imagenet_jax.data.sources.tfrecord import TFRecords
+from imagenet_jax.errors import DataError
+
+_SHARD = re.compile(
+    r"(?:^|.*[_-])(?P<split>[^/_-]+)-(?P<shard>\d{5})-of-(?P<count>\d{5})(\.tfrecord)?"
+)
+
+
+def open_tfrecord_folder(path: str, split: str) -> RecordSource:
+    """A split of `tfrecord:DIR`.
+
+    Raises:
+      DataError: if the split is not there, lacks shards, or has other features.
+    """
+    shards = _shards(path)
+    if split not in shards:
+        splits = ", ".join(shards) or "none"
+        raise DataError(
+            f"data.name = 'tfrecord:{path}': no files {split}-?????-of-????? (splits found: "
+            f"{splits}). Set data.train_split and data.eval_split"
+        )
+    records = TFRecords([(file, 0, -1) for file in _complete(path, split, shards[split])])
+    names = _class_names(path)
+    features = FeatureNames(
+        "image/encoded", "image/class/label", "image/filename", 0 if names else 1
+    )
+    first = parse_example(records.get([0])[0]) if len(records) else {}
+    if features.image not in first or features.label not in first:
+        has = ", ".join(sorted(first)) or "no records"
+        raise DataError(
+            f"{path}, split {split} has {has}; {features.image} and {features.label} are needed"
+        )
+    return RecordSource(records, names or SYNSETS, f"{path}, split {split}", features)
+
+
+def tfrecord_splits(path: str) -> list[str]:
+    """The names of the splits of `tfrecord:DIR`."""
+    return list(_shards(path))
+
+
+def _shards(path: str) -> dict[str, dict[int, tuple[str, int]]]:
+    """{split: {number of the shard: (file, how many there must be)}}."""
+    files = [
+        file
+        for pattern in ("*-of-*", "*/*-of-*")
+        for file in tf.io.gfile.glob(f"{path.rstrip('/')}/{pattern}")
+    ]
+    shards: dict[str, dict[int, tuple[str, int]]] = {}
+    for file in sorted(files):
+        if match := _SHARD.fullmatch(file.rpartition("/")[2]):
+            found = shards.setdefault(match["split"], {})
+            found[int(match["shard"])] = (file, int(match["count"]))
+    return shards
+
+
+def _complete(path: str, split: str, shards: dict[int, tuple[str, int]]) -> list[str]:
+    """The files of a split in their order; all of them must be there."""
+    count = max(of for _, of in shards.values())
+    lacking = sorted(set(range(count)) - shards.keys())
+    if lacking:
+        raise DataError(
+            f"{path}: split {split} lacks {len(lacking)} of {count} files: "
+            f"{split}-{lacking[0]:05d}-of-{count:05d}"
+        )
+    return [shards[number][0] for number in sorted(shards)]
+
+
+def _class_names(path: str) -> tuple[str, ...]:
+    """The names of labels.txt; () without that file."""
+    file = f"{path.rstrip('/')}/labels.txt"
+    if not tf.io.gfile.exists(file):
+        return ()
+    with tf.io.gfile.GFile(file) as opened:
+        lines = [line.strip() for line in opened if line.strip()]
+    names = dict(line.split(":", 1) for line in lines if ":" in line)
+    if len(names) < len(lines) or names.keys() != {str(k) for k in range(len(names))}:
+        raise DataError(f"{file}: expected a line NUMBER:NAME for each class, from 0 on")
+    return tuple(names[str(k)] for k in range(len(names)))

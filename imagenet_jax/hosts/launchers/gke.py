@@ -1,0 +1,136 @@
+"""A JobSet manifest for TPU slices of Google Kubernetes Engine."""
+
+import dataclasses
+import math
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from imagenet_jax.errors import PERMANENT, ConfigError
+from imagenet_jax.hosts.launchers.job import MOUNT, Job, submit
+from imagenet_jax.hosts.launchers.options import option
+from imagenet_jax.reports.writers import replace_text
+
+
+@dataclasses.dataclass(frozen=True)
+class GkeOptions:
+    """--launcher=gke:image=IMAGE,bucket=BUCKET,accelerator=tpu-v5-lite-podslice,topology=4x4"""
+
+    image: str = option(meaning="container image made from this folder's Dockerfile")
+    bucket: str = option(meaning=f"Cloud Storage bucket, mounted at {MOUNT} for the workdir")
+    accelerator: str = option("tpu-v5-lite-podslice", meaning="the node pool's accelerator")
+    topology: str = option("4x4", meaning="chips of a slice")
+    chips_per_host: int = option(4, meaning="chips of a node of the pool")
+    slices: int = option(1, meaning="slices that train together")
+    service_account: str = option("default", meaning="may read and write the bucket")
+    namespace: str = option("default", meaning="of the cluster")
+
+
+def gke_manifest(job: Job, options: GkeOptions) -> dict[str, Any]:
+    """The JobSet: a job per slice, a pod per host.
+
+    After a failure all start again, but for exit statuses that only a person can mend.
+
+    Raises:
+      ConfigError: for a topology that is none, or no multiple of a host's chips.
+    """
+    if not re.fullmatch(r"\d+x\d+(x\d+)?", options.topology):
+        raise ConfigError(
+            f"--launcher=gke: topology={options.topology}; expected e.g. 4x4 or 2x2x4"
+        )
+    hosts, rest = divmod(math.prod(map(int, options.topology.split("x"))), options.chips_per_host)
+    if rest or not hosts:
+        raise ConfigError(
+            f"--launcher=gke: the chips of topology={options.topology} are no multiple of "
+            f"chips_per_host={options.chips_per_host}"
+        )
+    permanent = {"containerName": "train", "operator": "In", "values": list(PERMANENT)}
+    spec = {
+        "parallelism": hosts,
+        "completions": hosts,
+        "completionMode": "Indexed",
+        "backoffLimit": 0,
+        "podFailurePolicy": {"rules": [{"action": "FailJob", "onExitCodes": permanent}]},
+        "template": _pod(job, options),
+    }
+    return {
+        "apiVersion": "jobset.x-k8s.io/v1alpha2",
+        "kind": "JobSet",
+        "metadata": {
+            "name": job.name,
+            "namespace": options.namespace,
+            "annotations": {
+                "alpha.jobset.sigs.k8s.io/exclusive-topology": "cloud.google.com/gke-nodepool"
+            },
+        },
+        "spec": {
+            "failurePolicy": {
+                "maxRestarts": job.restarts,
+                "rules": [
+                    {
+                        "name": "permanent",
+                        "action": "FailJobSet",
+                        "onJobFailureReasons": ["PodFailurePolicy"],
+                    }
+                ],
+            },
+            "replicatedJobs": [
+                {"name": "slice", "replicas": options.slices, "template": {"spec": spec}}
+            ],
+        },
+    }
+
+
+def _pod(job: Job, options: GkeOptions) -> dict[str, Any]:
+    container = {
+        "name": "train",
+        "image": options.image,
+        "command": job.remote_command("python3"),
+        "ports": [{"containerPort": 8471}, {"containerPort": 8080}],
+        "resources": {"limits": {"google.com/tpu": str(options.chips_per_host)}},
+        "volumeMounts": [{"name": "bucket", "mountPath": str(MOUNT)}],
+    }
+    bucket = {"bucketName": options.bucket, "mountOptions": "implicit-dirs"}
+    return {
+        "metadata": {"annotations": {"gke-gcsfuse/volumes": "true"}},
+        "spec": {
+            "restartPolicy": "Never",
+            "terminationGracePeriodSeconds": 120,  # to save after SIGTERM
+            "serviceAccountName": options.service_account,
+            "nodeSelector": {
+                "cloud.google.com/gke-tpu-accelerator": options.accelerator,
+                "cloud.google.com/gke-tpu-topology": options.topology,
+            },
+            "containers": [container],
+            "volumes": [
+                {
+                    "name": "bucket",
+                    "csi": {"driver": "gcsfuse.csi.storage.gke.io", "volumeAttributes": bucket},
+                }
+            ],
+        },
+    }
+
+
+def launch_gke(job: Job, options: GkeOptions, *, dry_run: bool) -> int:
+    """Writes runs/NAME/jobset.yaml and applies it; `dry_run`: prints it instead.
+
+    Raises:
+      UserError: if there is no kubectl here, or it refuses the manifest.
+    """
+    text = yaml.safe_dump(gke_manifest(job, options), sort_keys=False)
+    path = Path("runs") / job.name / "jobset.yaml"
+    command = ["kubectl", "apply", "-f", str(path)]
+    follow = f"kubectl logs -f -n {options.namespace} -l jobset.sigs.k8s.io/jobset-name={job.name}"
+    after = f"# logs:   {follow}\n# delete: kubectl delete -f {path}"
+    if dry_run:
+        print(f"# {path}\n{text}\n# {shlex.join(command)}\n{after}")
+        return 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_text(path, text)
+    submit(command, path, hint="see the manifest with --dry_run, or apply it where kubectl is")
+    print(after)
+    return 0

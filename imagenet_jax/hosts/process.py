@@ -1,0 +1,156 @@
+"""The start of a process: joining the others of its job, and logging.
+
+JAX is imported by `start_process` and not with this file: what is wrong with a command line is
+said before that.
+"""
+
+import contextlib
+import hashlib
+import importlib.util
+import logging as pylogging
+import os
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from absl import flags, logging
+
+from imagenet_jax.errors import HUNG, ConfigError
+
+_VARIABLES = ("NUM_PROCESSES", "PROCESS_ID")
+
+
+def start_process(job: Mapping[str, Any] | None, timeout: int = 300) -> None:
+    """Joins the processes of a job and sets up logging, before anything else asks JAX.
+
+    Compiled programs are kept in $JAX_COMPILATION_CACHE_DIR, else in ~/.cache/imagenet_jax.
+
+    Args:
+      job: see `own_job`; None: this process works alone.
+      timeout: seconds to wait for the other processes; then it ends with `errors.HUNG`.
+    """
+    import jax
+
+    flags.FLAGS.mark_as_parsed()  # absl would announce that nobody parsed its flags
+    logging.use_absl_handler()
+    # A log file gets clu's lines of metrics; on a terminal the progress bar shows them.
+    logging.set_verbosity(logging.WARNING if sys.stderr.isatty() else logging.INFO)
+    logging.get_absl_handler().addFilter(_is_of_interest)
+    if not jax.config.jax_compilation_cache_dir:
+        cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        jax.config.update("jax_compilation_cache_dir", f"{cache}/imagenet_jax/compiled")
+    if job is not None:
+        with _start_limit(timeout):
+            jax.distributed.initialize(**job, initialization_timeout=timeout + 60)
+
+
+def is_one_of_many() -> bool:
+    """Whether this process has joined others."""
+    jax = sys.modules.get("jax")
+    return jax is not None and jax.distributed.is_initialized() and jax.process_count() > 1
+
+
+def is_first() -> bool:
+    """Whether this process is the one that shows results: process 0, or one that works alone."""
+    return not is_one_of_many() or sys.modules["jax"].process_index() == 0
+
+
+def is_runtime_error(error: BaseException) -> bool:
+    """Whether JAX's runtime raised it: a compiled program, or what processes tell each other."""
+    jax = sys.modules.get("jax")
+    return jax is not None and isinstance(error, jax.errors.JaxRuntimeError)
+
+
+@contextlib.contextmanager
+def _start_limit(seconds: int) -> Iterator[None]:
+    """Ends a process that waits longer for the others; JAX would abort it without a word of why."""
+
+    def end() -> None:
+        where = os.environ.get("JAX_COORDINATOR_ADDRESS", "the address that JAX detected")
+        print(
+            f"error: this process could not join its job within --start_timeout={seconds} seconds. "
+            f"The coordinator is process 0, at {where}: see that all processes run and that "
+            "every host can reach its port",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(HUNG)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def own_job() -> dict[str, Any] | None:
+    """The job of this process, see `find_job`. Raises as that does."""
+    return find_job(os.environ, on_tpu_vm=_on_tpu_vm())
+
+
+def find_job(environment: Mapping[str, str], *, on_tpu_vm: bool) -> dict[str, Any] | None:
+    """Arguments for jax.distributed.initialize, or None for a process on its own.
+
+    By JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID; else what JAX detects:
+    Slurm's steps, Open MPI, other MPIs through mpi4py, TPU VMs, jobs of Kubernetes.
+
+    Args:
+      environment: the environment variables.
+      on_tpu_vm: whether this is a host of a TPU slice.
+
+    Raises:
+      ConfigError: if something is missing.
+    """
+    if "JAX_COORDINATOR_ADDRESS" in environment:
+        try:
+            count, number = (int(environment[f"JAX_{name}"]) for name in _VARIABLES)
+        except (KeyError, ValueError) as error:
+            raise ConfigError(
+                "JAX_COORDINATOR_ADDRESS is set; set JAX_NUM_PROCESSES and JAX_PROCESS_ID to "
+                f"whole numbers as well ({error})"
+            ) from error
+        return {"num_processes": count, "process_id": number}
+    if int(environment.get("SLURM_STEP_NUM_TASKS", "1")) > 1 or on_tpu_vm:
+        return {}
+    if int(environment.get("OMPI_COMM_WORLD_SIZE", environment.get("PMI_SIZE", "1"))) > 1:
+        if "OMPI_MCA_orte_hnp_uri" in environment:  # Open MPI up to 4
+            return {}
+        if importlib.util.find_spec("mpi4py"):
+            return {"cluster_detection_method": "mpi4py"}
+        raise ConfigError(
+            "MPI started this process with others, but not how to reach them: pip install "
+            "mpi4py, or set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID"
+        )
+    if "KUBERNETES_SERVICE_HOST" in environment and "JOB_COMPLETION_INDEX" in environment:
+        if importlib.util.find_spec("kubernetes"):
+            return {}
+        raise ConfigError(
+            "this pod is one of a Kubernetes job: pip install kubernetes, or set "
+            "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID"
+        )
+    return None
+
+
+def _on_tpu_vm() -> bool:
+    attached = Path("/dev/accel0").exists() or Path("/dev/vfio/0").exists()
+    return attached and importlib.util.find_spec("libtpu") is not None
+
+
+def code_sha256() -> str:
+    """Hash over the source files of the package, to find processes that run other code."""
+    folder = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(f"{path.relative_to(folder)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _is_of_interest(record: pylogging.LogRecord) -> bool:
+    """Whether to show a log record: orbax and TFDS would bury the others."""
+    if str(record.msg).startswith(("Requested `tracked_metric`", "Variant folder")):
+        return False  # at each checkpoint without an evaluation, at each data set to be prepared
+    return record.levelno > pylogging.INFO or "/clu/" in record.pathname

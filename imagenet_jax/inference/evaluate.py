@@ -1,0 +1,87 @@
+"""Evaluation of what is trained: a checkpoint of a run, or pretrained weights."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_collections
+
+from imagenet_jax.data import open_split
+from imagenet_jax.data.sources.imagenet import imagenet_labels
+from imagenet_jax.devices.sharding import make_mesh, replicated
+from imagenet_jax.errors import CheckpointError
+from imagenet_jax.inference.classifier import Classifier
+from imagenet_jax.reports.workdir import checkpoints_of
+from imagenet_jax.training.checkpoint import Checkpoints, Record
+from imagenet_jax.training.evaluate import evaluate_split
+from imagenet_jax.training.program import check_config, make_program
+
+
+def evaluate(config: ml_collections.ConfigDict, workdir: Path, *, which: str) -> dict[str, Any]:
+    """Evaluates a checkpoint of a working directory.
+
+    Args:
+      config: the config of the run; data and eval fields may differ.
+      workdir: the working directory of the run.
+      which: "latest", "best" or a step number.
+
+    Returns:
+      model, dataset, step and eval (see `evaluate_split`).
+
+    Raises:
+      CheckpointError: if there is no checkpoint, or only one of another model or other classes.
+    """
+    mesh = make_mesh(config.sharding)
+    check_config(config, mesh, training=False)
+    folder = checkpoints_of(workdir)
+    split = open_split(config, train=False)
+    program = make_program(config, mesh, num_classes=split.num_classes)
+    checkpoints = Checkpoints(folder, keep=config.checkpoint.keep, read_only=True)
+
+    def check(step: int, record: Record) -> None:
+        if record["data"]["class_names"] != list(split.source.class_names):
+            raise CheckpointError(
+                f"checkpoint {step} in {workdir} was trained on other classes than those of "
+                f"{config.data.name}, split {split.name}"
+            )
+
+    restored = checkpoints.restore(program.state_shapes(), which=which, check=check)
+    if restored is None:
+        raise CheckpointError(f"no checkpoints in {folder}; train first")
+    state, record = restored
+    eval_step = program.compile_eval_step(split.num_examples)
+    return {
+        "model": config.model.name,
+        "dataset": config.data.name,
+        "step": record["position"]["step"],
+        "eval": evaluate_split(program, eval_step, state.eval_variables(), split),
+    }
+
+
+def evaluate_classifier(classifier: Classifier) -> dict[str, Any]:
+    """Evaluates a classifier of ImageNet's classes on the data set of its config.
+
+    The data set's classes may be a part of ImageNet's, in any order, by synset or name.
+
+    Returns:
+      model, dataset, eval (see `evaluate_split`), and reported_top1, reported_top5 (percent),
+      what is published for named weights on ImageNet's validation set.
+
+    Raises:
+      DataError: for a class that is none of ImageNet's.
+    """
+    config = classifier.config
+    mesh = make_mesh(config.sharding)
+    check_config(config, mesh, training=False)
+    split = open_split(config, train=False)
+    split.label_map = imagenet_labels(split.source.class_names)
+    program = make_program(config, mesh, num_classes=len(classifier.class_names))
+    variables = {"batch_stats": {}, **classifier.variables}
+    variables = jax.device_put(variables, replicated(mesh))
+    eval_step = program.compile_eval_step(split.num_examples)
+    result = evaluate_split(program, eval_step, variables, split)
+    summary = {"model": classifier.name, "dataset": config.data.name, "eval": result}
+    if classifier.weights:
+        summary["reported_top1"] = classifier.weights.top1
+        summary["reported_top5"] = classifier.weights.top5
+    return summary

@@ -1,0 +1,114 @@
+"""How good a model's features are for another data set: linear probe and few-shot accuracy."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from flax.linen.module import InterceptorContext
+
+from imagenet_jax import augment
+from imagenet_jax.data import Split, check_classes, open_split
+from imagenet_jax.data.order import even_batch
+from imagenet_jax.inference.classifier import Classifier
+from imagenet_jax.weights.head import head_path
+
+SHOTS = (1, 2, 5, 10)
+_DRAWS = 5
+
+
+def probe(
+    classifier: Classifier, train_split: str, shots: tuple[int, ...] = SHOTS
+) -> dict[str, Any]:
+    """Logistic regression on the frozen features of the data set of the classifier's config.
+
+    Args:
+      classifier: see `classifier.Classifier`; its config.data names the data set.
+      train_split: the split that the regression learns from; the other is data.eval_split.
+      shots: numbers of training images per class; those that a class lacks are left out.
+
+    Returns:
+      model, dataset, features (their number), linear_probe with num_examples and top1 of all
+      training images, and few_shot, a list of shots, top1 (mean of five draws) and top1_std.
+
+    Raises:
+      DataError: if the splits have other classes.
+    """
+    # Here and not above: half of the time of all imports, which no other verb needs.
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    config = classifier.config.copy_and_resolve_references()
+    eval_split = open_split(config, train=False)
+    config.data.eval_split = train_split
+    train_part = open_split(config, train=False)
+    check_classes(train_part, eval_split)
+    x, y = features(classifier, train_part)
+    test_x, test_y = features(classifier, eval_split)
+
+    def accuracy(rows: np.ndarray) -> float:
+        scaled = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=500))
+        return float(scaled.fit(x[rows], y[rows]).score(test_x, test_y))
+
+    per_class = np.bincount(y, minlength=train_part.num_classes).min()
+    few_shot = []
+    for count in [count for count in shots if count <= per_class]:
+        found = [accuracy(_draw(y, count, seed)) for seed in range(_DRAWS)]
+        few_shot.append(
+            {"shots": count, "top1": float(np.mean(found)), "top1_std": float(np.std(found))}
+        )
+    return {
+        "model": classifier.name,
+        "dataset": config.data.name,
+        "features": x.shape[1],
+        "linear_probe": {"num_examples": len(test_y), "top1": accuracy(np.arange(len(y)))},
+        "few_shot": few_shot,
+    }
+
+
+def _draw(label: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """The rows of `count` random examples of each class."""
+    rng = np.random.default_rng(seed)
+    rows = [rng.permutation(np.flatnonzero(label == k))[:count] for k in np.unique(label)]
+    return np.concatenate(rows)
+
+
+def features(classifier: Classifier, split: Split) -> tuple[np.ndarray, np.ndarray]:
+    """What the last layer sees of each readable image, float32 [N, D], and labels int32 [N]."""
+    config, model = split.config, classifier.model
+    head = head_path(model, config.data.image_size)
+    seen: list[jax.Array] = []
+
+    def record(call: Any, args: Any, kwargs: Any, context: InterceptorContext) -> Any:
+        if context.module.path == head:
+            seen.append(args[0])
+        return call(*args, **kwargs)
+
+    @jax.jit
+    def before_head(variables: Any, images: jax.Array) -> jax.Array:
+        seen.clear()
+        with nn.intercept_methods(record):
+            inputs = augment.eval_image({"image": images}, config.augment)
+            model.apply(variables, inputs, train=False)
+        return seen[0].reshape(len(images), -1)
+
+    size = even_batch(split.num_examples, config.eval.batch_size)
+    found, labels = [], []
+    for batch in split.eval_batches(np.arange(size), size):
+        out = np.asarray(before_head(classifier.variables, batch["image"]))
+        found.append(out[batch["mask"]])
+        labels.append(batch["label"][batch["mask"]])
+    return np.concatenate(found), np.concatenate(labels)
+
+
+def probe_text(result: dict[str, Any]) -> str:
+    """A line for each number of training images."""
+    linear = result["linear_probe"]
+    lines = [f"{result['model']} on {result['dataset']}, {result['features']} features"]
+    lines += [
+        f"  {row['shots']:3} image(s) a class  top-1 {row['top1']:.2%} +- {row['top1_std']:.2%}"
+        for row in result["few_shot"]
+    ]
+    lines.append(f"  linear probe         top-1 {linear['top1']:.2%}  ({linear['num_examples']:,})")
+    return "\n".join(lines)

@@ -1,0 +1,150 @@
+"""Convolutions, on a CPU in forms that XLA compiles to fast code there.
+
+XLA's CPU compiler is good at products of matrices and at convolutions whose maps are larger than
+the kernel. A kernel of one pixel is a product, and so is each pixel of a small map; a depthwise
+kernel is a sum of shifted maps; small groups are joined and convolved one by one.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from imagenet_jax.models.layers.depthwise import Pads, depthwise
+from imagenet_jax.models.layers.matmul import matmul
+from imagenet_jax.models.layers.platforms import CPU, choose
+
+Form = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def convolution(
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: Sequence[int],
+    padding: str | Pads,
+    *,
+    feature_group_count: int = 1,
+    **options: Any,
+) -> jax.Array:
+    """jax.lax.conv_general_dilated of x [B, H, W, C] by kernel [K, L, C / groups, D].
+
+    Args:
+      x, kernel: of one dtype.
+      strides: of rows and columns.
+      padding: "SAME", "VALID" or (before, after) for rows and columns.
+      feature_group_count: groups of channels.
+      options: of conv_general_dilated, as Flax gives them.
+    """
+    plain = partial(
+        jax.lax.conv_general_dilated,
+        window_strides=strides,
+        padding=padding,
+        feature_group_count=feature_group_count,
+        **options,
+    )
+    dilations = (options.get(name) or () for name in ("lhs_dilation", "rhs_dilation"))
+    own = any(options.get(name) is not None for name in ("precision", "preferred_element_type"))
+    if own or any(max(dilation, default=1) > 1 for dilation in dilations):
+        return plain(x, kernel)
+    if isinstance(padding, str):
+        padding = jax.lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
+    pads = tuple(tuple(pad) for pad in padding)
+    form = _cpu_form(x.shape, kernel.shape, tuple(strides), pads, feature_group_count)
+    return choose(CPU, form, plain, x, kernel) if form else plain(x, kernel)
+
+
+def _cpu_form(
+    shape: Sequence[int],
+    kernel: Sequence[int],
+    strides: tuple[int, int],
+    pads: tuple[tuple[int, int], ...],
+    groups: int,
+) -> Form | None:
+    """What computes the result on a CPU; None: XLA's convolution."""
+    window = kernel[:2]
+    sides = [
+        (side + sum(pad) - size) // stride + 1
+        for side, pad, size, stride in zip(shape[1:3], pads, window, strides, strict=True)
+    ]
+    if min(sides) < 1:  # no pixel left
+        return None
+    if groups == 1:
+        if tuple(window) == (1, 1) and not np.any(pads):
+            return partial(_pointwise, strides=strides)
+        if np.prod(sides) <= 16 and any(np.less([*sides, *shape[1:3]], [*window, *window])):
+            return partial(_by_pixel, strides=strides, pads=pads)
+        if 32 < kernel[3] <= 64 and shape[0] % 4 == 0 and shape[0] * np.prod(sides) > 4096:
+            return partial(_by_quarters, strides=strides, pads=pads)
+        return None
+    if groups == shape[3] == kernel[3]:
+        return partial(depthwise, strides=strides, pads=pads)
+    return partial(_by_group, strides=strides, pads=pads, groups=groups)
+
+
+def _pointwise(x: jax.Array, kernel: jax.Array, *, strides: tuple[int, int]) -> jax.Array:
+    return matmul(x[:, :: strides[0], :: strides[1]], kernel[0, 0])
+
+
+def _by_quarters(
+    x: jax.Array, kernel: jax.Array, *, strides: tuple[int, int], pads: Pads
+) -> jax.Array:
+    """Four convolutions of every fourth image: one of so few channels runs on a single core."""
+    parts = x.reshape(-1, 4, *x.shape[1:])  # so that no image leaves its device
+    found = [_convolve(parts[:, number], kernel, strides, pads) for number in range(4)]
+    y = jnp.stack(found, 1)
+    return y.reshape(-1, *y.shape[2:])
+
+
+def _by_pixel(
+    x: jax.Array, kernel: jax.Array, *, strides: tuple[int, int], pads: Pads
+) -> jax.Array:
+    """Each pixel of the result as a product of what its window sees of x, less the padding."""
+
+    def spans(axis: int) -> list[tuple[slice, slice]]:
+        """Of x and of the kernel, for each row or column of the result."""
+        side, size = x.shape[axis + 1], kernel.shape[axis]
+        found = []
+        for start in range(-pads[axis][0], side + pads[axis][1] - size + 1, strides[axis]):
+            low, high = max(0, start), max(0, min(side, start + size))
+            found.append((slice(low, high), slice(low - start, high - start)))
+        return found
+
+    rows = [
+        jnp.stack(
+            [
+                x[:, of_x[0], of_x[1]].reshape(len(x), -1)
+                @ kernel[of_kernel[0], of_kernel[1]].reshape(-1, kernel.shape[3])
+                for of_x, of_kernel in (zip(row, column, strict=True) for column in spans(1))
+            ],
+            1,
+        )
+        for row in spans(0)
+    ]
+    return jnp.stack(rows, 1)
+
+
+def _by_group(
+    x: jax.Array, kernel: jax.Array, *, strides: tuple[int, int], pads: Pads, groups: int
+) -> jax.Array:
+    """One convolution after the other, each of as many groups as are best done at once.
+
+    More groups cost more products with zeros, fewer of them more convolutions.
+    """
+    inner, count = kernel.shape[2], groups
+    most = max(inner, 16 if x.shape[1] * x.shape[2] > 90**2 else 64)
+    joined = max(n for n in range(1, count + 1) if count % n == 0 and n * inner <= most)
+    parts, outer = count // joined, kernel.shape[3] // count
+    # A block of the diagonal for each group: zero where one group's channels meet another's.
+    blocks = kernel.reshape(*kernel.shape[:2], inner, parts, joined, outer)
+    diagonal = jnp.einsum("klcpgd,gh->klhcpgd", blocks, jnp.eye(joined, dtype=kernel.dtype))
+    diagonal = diagonal.reshape(*kernel.shape[:2], joined * inner, parts, joined * outer)
+    pieces = zip(jnp.split(x, parts, -1), jnp.moveaxis(diagonal, 3, 0), strict=True)
+    return jnp.concatenate([_convolve(*piece, strides, pads) for piece in pieces], -1)
+
+
+def _convolve(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads) -> jax.Array:
+    numbers = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=numbers)

@@ -1,0 +1,310 @@
+"""The layers that all models are made of, with the conventions of torch.
+
+A module is named as its counterpart in the reference implementation, dots included
+("layer1.0", "features.3"), so that a path joined by dots is the name of the torch parameter.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from imagenet_jax.models.layers.convolution import convolution
+from imagenet_jax.models.layers.dtypes import wide
+from imagenet_jax.models.layers.gelu import gelu
+from imagenet_jax.models.layers.image_conv import image_conv
+from imagenet_jax.models.layers.matmul import dot_general
+from imagenet_jax.models.layers.norm import BatchNorm, sign
+from imagenet_jax.models.layers.platforms import CPU, GPU, TPU, choose, stored
+from imagenet_jax.models.layers.pointwise import Product
+
+# torch's kaiming_normal_(mode="fan_out")
+kaiming = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+# torch's trunc_normal_(std=0.02), which cuts at 2, a hundred standard deviations: nowhere
+normal_02 = nn.initializers.normal(0.02)
+
+
+@dataclasses.dataclass(frozen=True)
+class Layers:
+    """Makes the layers of a model; its attributes are options of every model.
+
+    Attributes:
+      dtype: of the computation; parameters, statistics and logits are float32.
+      bn_group_size: see `norm.BatchNorm`.
+      bn_momentum: share of the old running statistics kept; None: the model's own.
+      bn_epsilon: added to the variance; None: the model's own.
+      axis_name: mapped axis over which the batch is spread under shard_map or pmap.
+      fused_norm: normalise in fewer passes over memory, where a layer can (`pointwise_norm`,
+        `norm_max_pool`); for batches that are one group on each device.
+      tanh_gelu: GELU by the tanh approximation, as JAX's own models have it; torch's have erf.
+      fast_variance: of LayerNorm, as E[x^2] - E[x]^2, as Flax has it; torch's is exact.
+      remat: compute the activations within a block again in the backward pass, not keep them.
+    """
+
+    dtype: Any = jnp.float32
+    bn_group_size: int = 0
+    bn_momentum: float | None = None
+    bn_epsilon: float | None = None
+    axis_name: str | None = None
+    fused_norm: bool = False
+    tanh_gelu: bool = False
+    fast_variance: bool = False
+    remat: bool = False
+
+    def own(self, *, bn_momentum: float = 0.9, bn_epsilon: float = 1e-5) -> "Layers":
+        """With the model's own values where none are given."""
+        return dataclasses.replace(
+            self,
+            bn_momentum=bn_momentum if self.bn_momentum is None else self.bn_momentum,
+            bn_epsilon=bn_epsilon if self.bn_epsilon is None else self.bn_epsilon,
+        )
+
+    def conv(
+        self,
+        features: int,
+        kernel: int | tuple[int, int] = 3,
+        stride: int = 1,
+        *,
+        name: str,
+        padding: int | str | tuple[int, int] | None = None,
+        groups: int = 1,
+        bias: bool = False,
+        init: Callable = kaiming,
+        **options: Any,
+    ) -> nn.Conv:
+        """A convolution; padded by (kernel - 1) // 2 on each side unless `padding` says else.
+
+        `options` go to flax's module.
+        """
+        size = (kernel, kernel) if isinstance(kernel, int) else kernel
+        if padding is None:
+            padding = tuple((side - 1) // 2 for side in size)
+        if isinstance(padding, int):
+            padding = (padding, padding)
+        return nn.Conv(
+            features,
+            size,
+            (stride, stride),
+            padding=padding if isinstance(padding, str) else [(pad, pad) for pad in padding],
+            feature_group_count=groups,
+            use_bias=bias,
+            dtype=self.dtype,
+            kernel_init=init,
+            name=name,
+            **{"conv_general_dilated": convolution, **options},
+        )
+
+    def norm(self, *, name: str, scale_init: Callable = nn.initializers.ones) -> BatchNorm:
+        """Batch normalisation."""
+        layers = self.own()
+        return BatchNorm(
+            group_size=self.bn_group_size,
+            momentum=layers.bn_momentum,
+            epsilon=layers.bn_epsilon,
+            dtype=self.dtype,
+            scale_init=scale_init,
+            axis_name=self.axis_name,
+            name=name,
+        )
+
+    def pointwise_norm(
+        self,
+        features: int,
+        x: jax.Array,
+        train: bool,
+        *,
+        conv: str,
+        norm: str,
+        stride: int = 1,
+        scale_init: Callable = nn.initializers.ones,
+        store: bool = False,
+    ) -> jax.Array | Product:
+        """The 1x1 convolution named `conv` of x [B, H, W, C] and the batch normalisation `norm`.
+
+        To be finished by `pointwise.add`. In training in one pass over memory, see `pointwise`, if
+        the result is wide and x is not. `store`: then with the pixels of x that the stride leaves
+        as an array of their own, on a TPU.
+        """
+        convolution = self.conv(features, 1, stride, name=conv)
+        normalise = self.norm(scale_init=scale_init, name=norm)
+        width = x.shape[-1]
+        narrow = width < 512 and features >= max(128, 2 * width)
+        if not (narrow and self.fused_norm and train) or convolution.is_initializing():
+            return normalise(convolution(x), train)
+        kernel = convolution.variables["params"]["kernel"][0, 0]
+        x = x[:, ::stride, ::stride]
+        return normalise(stored(TPU, x) if store else x, train, kernel=kernel)
+
+    def norm_max_pool(
+        self,
+        conv: Callable[..., nn.Conv],
+        x: jax.Array,
+        train: bool,
+        *,
+        norm: str,
+        max_pool: Callable,
+    ) -> jax.Array:
+        """max_pool(normalised conv()(x)) of images x; if `fused_norm`, normalised after it.
+
+        The kernel gets the signs of the scales, so that the largest values stay the largest.
+        `conv` is `Layers.conv` with its arguments bound, `norm` the name of the norm.
+        """
+        normalise = self.norm(name=norm)
+        if not self.fused_norm:
+            return max_pool(normalise(conv(conv_general_dilated=image_conv)(x), train))
+        params = normalise.variables.get("params")
+        signs = 1.0 if params is None else sign(params["scale"])
+
+        def signed(x: jax.Array, kernel: jax.Array, *args: Any, **options: Any) -> jax.Array:
+            kernel = kernel * jnp.asarray(signs, kernel.dtype)
+            return image_conv(x, kernel, *args, **options)
+
+        return normalise(conv(conv_general_dilated=signed)(x), train, max_pool=max_pool)
+
+    def dense(
+        self,
+        features: int,
+        *,
+        name: str,
+        bias: bool = True,
+        init: Callable = normal_02,
+        bias_init: Callable = nn.initializers.zeros,
+    ) -> nn.Dense:
+        """A linear layer."""
+        return nn.Dense(
+            features,
+            use_bias=bias,
+            dtype=self.dtype,
+            kernel_init=init,
+            bias_init=bias_init,
+            dot_general=dot_general,
+            name=name,
+        )
+
+    def head(self, classes: int, *, name: str, init: Callable = normal_02) -> nn.Dense:
+        """The linear layer that gives logits, in float32 at least."""
+        return nn.Dense(classes, dtype=wide(self.dtype), kernel_init=init, name=name)
+
+    def layer_norm(self, *, name: str, epsilon: float = 1e-6) -> nn.LayerNorm:
+        """Layer normalisation over the last axis, with statistics in float32."""
+        fast = self.fast_variance
+        return nn.LayerNorm(epsilon, dtype=self.dtype, use_fast_variance=fast, name=name)
+
+    def gelu(self, x: jax.Array) -> jax.Array:
+        """x times the normal distribution's share below x (Hendrycks & Gimpel 2016)."""
+        kind = {"approximate": self.tanh_gelu}
+        return choose(CPU + GPU, partial(gelu, **kind), partial(nn.gelu, **kind), x)
+
+    def dropout(self, rate: float) -> "Dropout":
+        """Dropout of single values."""
+        return Dropout(rate, axis_name=self.axis_name)
+
+    def drop_path(self, rate: float) -> "Dropout":
+        """Stochastic depth: the whole branch of an example at once (Huang et al. 2016)."""
+        return Dropout(rate, whole_example=True, axis_name=self.axis_name)
+
+    def block(self, module: type[nn.Module]) -> Callable[..., nn.Module]:
+        """A module called as block(x, train), rematerialised if asked."""
+        return nn.remat(module, static_argnums=(2,)) if self.remat else module
+
+
+def add_shortcut(x: jax.Array, branch: jax.Array) -> jax.Array:
+    """x + branch; a CPU stores it and its gradient, else XLA adds up all branches in each block."""
+    return stored(CPU, x + branch)
+
+
+class Dropout(nn.Module):
+    """Sets values to zero in training and scales the others up to keep the mean.
+
+    What is dropped is a function of the key and of the example's row in the global batch, so it
+    does not depend on the devices.
+
+    Attributes:
+      rate: probability of being dropped, 0 to 1; an array where it differs in a loop.
+      whole_example: drop all values of an example or none.
+      axis_name: mapped axis over which the batch is spread.
+    """
+
+    rate: float | jax.Array
+    whole_example: bool = False
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """x [B, ...]; in training the model needs rngs={"dropout": key}."""
+        if not train or (isinstance(self.rate, float | int) and not self.rate):
+            return x
+        rows = jnp.arange(x.shape[0])
+        if self.axis_name:
+            rows += x.shape[0] * jax.lax.axis_index(self.axis_name)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(self.make_rng("dropout"), rows)
+        shape = (1,) * (x.ndim - 1) if self.whole_example else x.shape[1:]
+        keep = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - self.rate, shape))(keys)
+        return jnp.where(keep, x / (1 - self.rate), 0).astype(x.dtype)
+
+
+def avg_pool(x: jax.Array, window: int, stride: int, padding: int = 0) -> jax.Array:
+    """torch's AvgPool2d of x [B, H, W, C]; padding counts as zeros."""
+    return nn.avg_pool(x, (window, window), (stride, stride), [(padding, padding)] * 2)
+
+
+def adaptive_avg_pool(x: jax.Array, size: int) -> jax.Array:
+    """torch's AdaptiveAvgPool2d of x [B, H, W, C] to [B, size, size, C]."""
+    for axis in (1, 2):
+        side = x.shape[axis]
+        if side != size:
+            weight = jnp.array([_bin(number, side, size) for number in range(size)], x.dtype)
+            x = jnp.moveaxis(jnp.tensordot(x, weight, (axis, 1)), -1, axis)
+    return x
+
+
+def _bin(number: int, side: int, size: int) -> list[float]:
+    """The weights of the values of one average."""
+    begin, end = number * side // size, -(-(number + 1) * side // size)
+    return [1 / (end - begin) if begin <= at < end else 0.0 for at in range(side)]
+
+
+def global_avg_pool(x: jax.Array) -> jax.Array:
+    """The mean [B, C] over the pixels of x [B, H, W, C], in float32 at least."""
+    return x.mean((1, 2), dtype=wide(x.dtype))
+
+
+def flatten_as_torch(x: jax.Array) -> jax.Array:
+    """x [B, H, W, C] to [B, C * H * W]: channels first, as a torch linear layer expects."""
+    return x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
+
+
+def divisible(channels: float, divisor: int = 8) -> int:
+    """The multiple of `divisor` next to `channels`, no less than 90 % of it (MobileNet)."""
+    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * channels else rounded
+
+
+def linear_rates(last: float, count: int) -> Sequence[float]:
+    """Rates of stochastic depth that rise from 0 to `last` over `count` blocks."""
+    return [last * number / max(count - 1, 1) for number in range(count)]
+
+
+class SqueezeExcite(nn.Module):
+    """Scales channels by a function of their means (Hu et al. 2018), as in torchvision.
+
+    Attributes:
+      squeezed: channels in between.
+      layers: see `Layers`.
+      act, gate: functions after the first and the second convolution.
+    """
+
+    squeezed: int
+    layers: Layers
+    act: Callable = nn.relu
+    gate: Callable = nn.sigmoid
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = x.mean((1, 2), keepdims=True)
+        y = self.act(self.layers.conv(self.squeezed, 1, bias=True, name="fc1")(y))
+        return x * self.gate(self.layers.conv(x.shape[-1], 1, bias=True, name="fc2")(y))

@@ -1,0 +1,70 @@
+"""What a run leaves behind and shows while it goes on."""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_collections
+
+from imagenet_jax.errors import UserError
+from imagenet_jax.reports.progress import Progress
+from imagenet_jax.reports.writers import MetricsFile, Tracking, Writer
+
+
+class Outputs:
+    """Everything that shows or keeps the course of a run; only process 0 has any."""
+
+    def __init__(
+        self,
+        workdir: Path,
+        start: int,
+        total: int,
+        config: ml_collections.ConfigDict,
+        tracking: Sequence[Tracking],
+    ):
+        """`start` of `total` steps are done; each `tracking` adds a writer and hooks."""
+        self._writers: list[Writer] = []
+        self._hooks: list[Callable[[int], Any]] = []
+        self._progress = None
+        if jax.process_index() != 0:
+            return
+        self._writers = [MetricsFile(workdir / "metrics.jsonl", resume_step=start)]
+        for track in tracking:
+            writer, hooks = track(config, workdir, start, total)
+            self._writers.append(writer)
+            self._hooks += hooks
+        self._progress = Progress(start=start, total=total, images_per_step=config.batch_size)
+
+    def __enter__(self) -> "Outputs":
+        return self
+
+    def step_done(self, step: int) -> None:
+        for hook in self._hooks:
+            hook(step)
+        if self._progress:
+            self._progress.step(step)
+
+    def write(self, step: int, scalars: dict[str, float]) -> None:
+        for writer in self._writers:
+            writer.write_scalars(step, scalars)
+        if self._progress:
+            self._progress.show(scalars)
+
+    def __exit__(self, *unused: object) -> None:
+        for writer in self._writers:
+            writer.flush()
+            writer.close()
+        if self._progress:
+            self._progress.close()
+
+
+def make_workdir(workdir: Path) -> None:
+    """Makes the working directory. Raises UserError if it cannot be made or written to."""
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=workdir):
+            pass
+    except OSError as error:
+        raise UserError(f"--workdir={workdir} cannot be written to: {error}") from error

@@ -1,0 +1,83 @@
+"""Moves batches to the devices ahead of the step that needs them."""
+
+import queue
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from imagenet_jax.devices.parallel import put_batch
+from imagenet_jax.training.clock import Clock
+
+_END = object()
+
+
+class Feed:
+    """Iterates over batches on the devices; a thread keeps up to `depth` of them ready."""
+
+    def __init__(
+        self,
+        host_batches: Iterator[Mapping[str, np.ndarray]],
+        mesh: Mesh,
+        clock: Clock | None = None,
+        depth: int = 2,
+    ):
+        """Starts the thread. `clock` is told how long the devices were idle for lack of input."""
+        self._batches = host_batches
+        self._mesh = mesh
+        self._clock = clock
+        self._queue: queue.Queue = queue.Queue(depth)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._fill, name="feed", daemon=True)
+        self._thread.start()
+
+    def next(self, running: Any = None) -> dict[str, jax.Array] | None:
+        """The next batch, or None at the end.
+
+        Args:
+          running: a result of the step that the devices are busy with; waiting counts as
+            waiting for input only from the moment it is finished.
+
+        Raises:
+          Exception: whatever the host pipeline raised.
+        """
+        if self._queue.empty():
+            jax.block_until_ready(running)
+            if self._clock:
+                with self._clock.input_wait():
+                    item = self._queue.get()
+            else:
+                item = self._queue.get()
+        else:
+            item = self._queue.get()
+        if isinstance(item, BaseException):
+            raise item
+        return None if item is _END else item
+
+    def close(self) -> None:
+        """Ends the thread, also in the middle of the data."""
+        self._closed.set()
+        while self._thread.is_alive():
+            try:
+                self._queue.get(timeout=0.05)
+            except queue.Empty:
+                continue
+
+    def __enter__(self) -> "Feed":
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self.close()
+
+    def _fill(self) -> None:
+        try:
+            for batch in self._batches:
+                if self._closed.is_set():
+                    return
+                self._queue.put(put_batch(batch, self._mesh))
+            self._queue.put(_END)
+        except BaseException as error:
+            self._queue.put(error)

@@ -1,0 +1,81 @@
+"""Optax schedules and optimizers by name."""
+
+from collections.abc import Callable
+
+import jax
+import ml_collections
+import optax
+
+from imagenet_jax.config.durations import steps_of
+from imagenet_jax.errors import ConfigError
+
+Schedule = Callable[[jax.Array | int], jax.Array]
+
+
+def make_schedule(
+    config: ml_collections.ConfigDict, *, total_steps: int, num_examples: int
+) -> Schedule:
+    """The learning rate as a function of the number of updates done.
+
+    Linear warmup from 0, then the course named by schedule.name: "cosine" and "linear" fall
+    to schedule.end times the peak at `total_steps`, "step" multiplies by schedule.factor at
+    each boundary, "constant" stays.
+
+    Raises:
+      ConfigError: if the warmup is longer than the run.
+    """
+    schedule, peak = config.schedule, config.optim.learning_rate
+
+    def steps(duration: str) -> int:
+        return steps_of(
+            duration,
+            batch_size=config.batch_size,
+            num_examples=num_examples,
+            total_steps=total_steps,
+        )
+
+    warmup = steps(schedule.warmup)
+    if warmup >= total_steps and warmup:
+        raise ConfigError(
+            f"config.schedule.warmup = {schedule.warmup!r} is {warmup} steps, the whole run "
+            f"(config.duration = {config.duration!r}) is {total_steps}; warm up for less"
+        )
+    rest = total_steps - warmup
+    if schedule.name == "cosine":
+        after = optax.cosine_decay_schedule(peak, rest, alpha=schedule.end)
+    elif schedule.name == "linear":
+        after = optax.linear_schedule(peak, peak * schedule.end, rest)
+    elif schedule.name == "step":
+        drops = {steps(d) - warmup: schedule.factor for d in schedule.boundaries}
+        after = optax.piecewise_constant_schedule(peak, drops)
+    else:
+        after = optax.constant_schedule(peak)
+    return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup])
+
+
+def make_optimizer(
+    optim: ml_collections.ConfigDict, schedule: Schedule
+) -> optax.GradientTransformation:
+    """SGD with momentum and L2 weight decay, or AdamW with decoupled weight decay."""
+    mask = None if optim.decay_norm_and_bias else decay_mask
+    clip = optax.clip_by_global_norm(optim.clip_norm) if optim.clip_norm else optax.identity()
+    if optim.name == "adamw":
+        update = optax.adamw(
+            schedule,
+            b1=optim.b1,
+            b2=optim.b2,
+            eps=optim.eps,
+            weight_decay=optim.weight_decay,
+            mask=mask,
+        )
+    else:
+        update = optax.chain(
+            optax.add_decayed_weights(optim.weight_decay, mask),
+            optax.sgd(schedule, optim.momentum or None, optim.nesterov),
+        )
+    return optax.chain(clip, update)
+
+
+def decay_mask(params: optax.Params) -> optax.Params:
+    """True for arrays with two axes or more: kernels, not norm scales and biases."""
+    return jax.tree.map(lambda param: param.ndim > 1, params)

@@ -1,0 +1,236 @@
+"""From a config to the compiled programs that training, evaluation and studies share."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import ml_collections
+import optax
+from jax.sharding import Mesh
+
+from imagenet_jax.config import model_options, validate_batch
+from imagenet_jax.config.durations import steps_of
+from imagenet_jax.data.order import even_batch
+from imagenet_jax.devices import parallel, sharding
+from imagenet_jax.errors import ConfigError
+from imagenet_jax.models import create_model
+from imagenet_jax.training.checks import check_fields
+from imagenet_jax.training.initial import Traced, agreed, initial_values, trace
+from imagenet_jax.training.optim import Schedule, make_optimizer, make_schedule
+from imagenet_jax.training.state import TrainState, init_state, init_variables, replaced
+from imagenet_jax.training.step import eval_step, train_step
+from imagenet_jax.training.tuning import Tuning, decay_by_layer, make_tuning
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """What a config means for a data set of known size on the devices of a mesh."""
+
+    config: ml_collections.ConfigDict
+    mesh: Mesh
+    model: nn.Module
+    optimizer: optax.GradientTransformation
+    tuning: Tuning
+    learning_rate: Schedule
+    num_examples: int
+    total_steps: int
+    platform: str | None = None
+
+    def steps(self, duration: str) -> int:
+        """A duration of this run in steps."""
+        return steps_of(
+            duration,
+            batch_size=self.config.batch_size,
+            num_examples=self.num_examples,
+            total_steps=self.total_steps,
+        )
+
+    def eval_batch_size(self, num_examples: int) -> int:
+        """The batch in which a split of `num_examples` is evaluated, see `order.even_batch`."""
+        shards = sharding.batch_shards(self.mesh)
+        return even_batch(num_examples, self.config.eval.batch_size, shards)
+
+    def init_state(self, start: dict[str, Any] | None = None) -> TrainState:
+        """A fresh state on the devices, with the variables `start` where it has any."""
+        key = jax.random.key(self.config.seed)
+        size = self.config.data.image_size
+        variables = initial_values(traced_variables(self.model, size), key)
+        variables = replaced(variables, start or {})
+        values = initial_values(self._traced_state, key, variables)
+        return sharding.place(agreed(values), self.state_shapes())
+
+    def state_shapes(self) -> TrainState:
+        """Shapes, dtypes and shardings of the state, without computing it."""
+        return self._shapes
+
+    def compile_train_step(self) -> jax.stages.Compiled:
+        """`step.train_step` for the global batch: (state, batch) -> (state, sums); the state is
+        donated."""
+        step = partial(
+            train_step,
+            model=self.model,
+            optimizer=self.optimizer,
+            config=self.config,
+            tuning=self.tuning,
+            gather=self._gather,
+        )
+        return self._compile(step, self.state_shapes(), self.config.batch_size, donate=True)
+
+    def compile_eval_step(self, num_examples: int) -> jax.stages.Compiled:
+        """`step.eval_step` for the batches of a split of `num_examples`: (variables, batch) ->
+        sums."""
+        step = partial(
+            eval_step,
+            model=self.model,
+            config=self.config,
+            tuning=self.tuning,
+            gather=self._gather,
+        )
+        variables = self.state_shapes().eval_variables()
+        return self._compile(step, variables, self.eval_batch_size(num_examples), donate=False)
+
+    def _gather(self, params: Any) -> Any:
+        return sharding.gather_params(params, self.mesh)
+
+    # Cached, as tracing a model takes seconds and many ask for the shapes.
+    @functools.cached_property
+    def _shapes(self) -> TrainState:
+        return sharding.shard_shapes(self._traced_state[1], self.mesh)
+
+    @functools.cached_property
+    def _traced_state(self) -> Traced:
+        _, variables = traced_variables(self.model, self.config.data.image_size)
+        init = partial(
+            init_state,
+            optimizer=self.optimizer,
+            ema=self.config.ema_decay > 0,
+            tuning=self.tuning,
+        )
+        return trace(init, jax.random.key(0), variables)
+
+    def _compile(
+        self, step: Callable[..., Any], first: Any, batch_size: int, *, donate: bool
+    ) -> jax.stages.Compiled:
+        return parallel.compile_step(
+            step,
+            first,
+            parallel.batch_shapes(batch_size, self.config.data.image_size),
+            mesh=self.mesh,
+            partitioner=self.config.partitioner,
+            donate=donate,
+            platform=self.platform,
+            options=self.config.compiler_options,
+        )
+
+
+def check_config(config: ml_collections.ConfigDict, mesh: Mesh, *, training: bool = True) -> None:
+    """Finds what is wrong with a config before data is opened or anything is compiled.
+
+    Args:
+      config: see `schema.SCHEMA`.
+      mesh: the devices.
+      training: whether batch_size has to divide by the devices.
+
+    Raises:
+      ConfigError: for a field, a value or a model that does not exist, or a batch that does
+        not divide by the devices.
+    """
+    check_fields(config)
+    if training:
+        validate_batch(config, sharding.batch_shards(mesh))
+    model = make_model(config, num_classes=1)
+    check_sharding(config, model, mesh)
+    if config.partitioner == "pmap" and jax.process_count() > 1:
+        raise ConfigError(
+            f"config.partitioner = 'pmap' works in one process, this job has "
+            f"{jax.process_count()}; use jit or shard_map"
+        )
+
+
+@functools.lru_cache(maxsize=8)
+def traced_variables(model: nn.Module, image_size: int) -> Traced:
+    """`state.init_variables` of a model, traced: its program, and the shapes and dtypes."""
+    init = partial(init_variables, model=model, image_size=image_size)
+    return trace(init, jax.random.key(0))
+
+
+def check_sharding(config: ml_collections.ConfigDict, model: nn.Module, mesh: Mesh) -> None:
+    """Raises ConfigError if config.sharding asks for what the partitioner or model cannot do."""
+    axes = (sharding.FSDP_AXIS, sharding.TENSOR_AXIS)
+    if all(mesh.shape.get(axis, 1) == 1 for axis in axes):
+        return
+    if config.partitioner != "jit":
+        raise ConfigError(
+            f"config.sharding = {config.sharding!r} needs config.partitioner = 'jit'; "
+            f"{config.partitioner} keeps the whole state on every device"
+        )
+    params = traced_variables(model, config.data.image_size)[1]["params"]
+    heads = getattr(model, "heads", None)
+    sharding.check_tensor_parallel(params, mesh, config.model.name, heads)
+
+
+def make_program(
+    config: ml_collections.ConfigDict,
+    mesh: Mesh,
+    *,
+    num_classes: int,
+    num_examples: int | None = None,
+    platform: str | None = None,
+) -> Program:
+    """Builds model, schedule and optimizer for a data set.
+
+    Args:
+      config: see `schema.SCHEMA`; checked by `check_config`.
+      mesh: the devices, see `sharding.make_mesh`.
+      num_classes: classes of the data set.
+      num_examples: training examples per epoch; None: only to evaluate.
+      platform: "tpu" or "cuda" if the devices are described and not attached.
+
+    Raises:
+      ConfigError: if the run or its warmup has no sensible length for this data set.
+    """
+    total_steps, schedule = 0, lambda step: 0.0
+    if num_examples is not None:
+        total_steps = steps_of(
+            config.duration, batch_size=config.batch_size, num_examples=num_examples
+        )
+        if total_steps < 1:
+            raise ConfigError(
+                f"config.duration = {config.duration!r} is less than one step of "
+                f"{config.batch_size} of {num_examples} examples"
+            )
+        schedule = make_schedule(config, total_steps=total_steps, num_examples=num_examples)
+    model = make_model(config, num_classes, devices=sharding.batch_shards(mesh))
+    tuning = make_tuning(config, model)
+    optimizer = make_optimizer(config.optim, schedule)
+    if tuning.mode == "layerwise":
+        scale = decay_by_layer(model, config.data.image_size, tuning.layer_decay)
+        optimizer = optax.chain(optimizer, scale)
+    return Program(
+        config=config,
+        mesh=mesh,
+        model=model,
+        optimizer=optimizer,
+        tuning=tuning,
+        learning_rate=jax.jit(schedule),
+        num_examples=num_examples or 0,
+        total_steps=total_steps,
+        platform=platform,
+    )
+
+
+def make_model(
+    config: ml_collections.ConfigDict, num_classes: int, *, devices: int = 1
+) -> nn.Module:
+    """The model that config.model describes; what has its default there is the model's own."""
+    options = model_options(config)
+    images = config.batch_size // (config.accumulate * devices)  # of one call on one device
+    one_group = config.model.bn_group_size in (0, images)
+    options |= {"dtype": config.model.dtype, "fused_norm": config.model.fused_norm and one_group}
+    if config.partitioner != "jit":
+        options["axis_name"] = sharding.DATA_AXIS
+    return create_model(config.model.name, num_classes=num_classes, **options)

@@ -1,0 +1,61 @@
+"""What a run has trained, read back from its working directory."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import ml_collections
+
+from imagenet_jax.config import from_dict
+from imagenet_jax.devices.sharding import make_mesh
+from imagenet_jax.errors import CheckpointError
+from imagenet_jax.reports.workdir import checkpoints_of
+from imagenet_jax.training.checkpoint import Checkpoints
+from imagenet_jax.training.program import make_program
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedRun:
+    """A model and its variables.
+
+    Attributes:
+      name: the working directory and the step.
+      model: a Linen module.
+      variables: its params and batch_stats; averaged where the run has averages, LoRA merged.
+      class_names: as the training set calls them.
+      config: of the run.
+    """
+
+    name: str
+    model: nn.Module
+    variables: dict[str, Any]
+    class_names: tuple[str, ...]
+    config: ml_collections.ConfigDict
+
+
+def trained_run(
+    workdir: Path, which: str, config: ml_collections.ConfigDict | None = None
+) -> TrainedRun:
+    """Reads a checkpoint of a run.
+
+    Args:
+      workdir: of the run.
+      which: "latest", "best" or a step number.
+      config: None: that of the checkpoint.
+
+    Raises:
+      CheckpointError: if there is no such checkpoint.
+    """
+    checkpoints = Checkpoints(checkpoints_of(workdir), keep=1, read_only=True)
+    record = checkpoints.record(which)
+    if record is None:
+        raise CheckpointError(f"no checkpoints in {workdir / 'checkpoints'}; train first")
+    config = config or from_dict(record["config"])
+    names = tuple(record["data"]["class_names"])
+    program = make_program(config, make_mesh(config.sharding), num_classes=len(names))
+    state, record = checkpoints.restore(program.state_shapes(), which=which)
+    variables = state.eval_variables()
+    variables = {**variables, "params": program.tuning.merge_lora(variables["params"])}
+    name = f"{workdir}, step {record['position']['step']}"
+    return TrainedRun(name, program.model, variables, names, config)

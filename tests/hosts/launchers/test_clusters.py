@@ -1,0 +1,206 @@
+"""Scripts and manifests for clusters: as they were, and as their own tools see them.
+
+After a wanted change: python tests/launchers/test_clusters.py writes the golden files anew.
+"""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import kubernetes.client
+import pytest
+import yaml
+
+import launch
+from imagenet_jax.errors import ConfigError
+from imagenet_jax.hosts.launchers import find_launcher
+from imagenet_jax.hosts.launchers.gke import GkeOptions, gke_manifest
+from imagenet_jax.hosts.launchers.job import Job
+from imagenet_jax.hosts.launchers.options import parse_options
+from imagenet_jax.hosts.launchers.slurm import SlurmOptions, slurm_script
+from imagenet_jax.hosts.launchers.tpu_vm import TpuVmOptions, tpu_vm_script
+
+GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "launchers"
+JOB = Job(
+    arguments=["train", "--config.duration=20 epochs", "--config.data.name=imagenet2012"],
+    config=Path("configs/resnet50.py"),
+    workdir=Path("/shared/runs/resnet50_v2"),
+    folder=Path("/home/me/imagenet jax"),
+    python="/home/me/venv/bin/python",
+    restarts=10,
+)
+REMOTE = Job(**vars(JOB) | {"workdir": Path("runs/resnet50_v2")})
+SLURM = "nodes=4,gpus_per_node=8,cpus_per_task=12,partition=gpu,setup=module load cuda"
+TPU_VM = "type=v5litepod-16,zone=us-west4-a,bucket=my-bucket,project=my-project,spot=true"
+GKE = "image=me/imagenet_jax:1,bucket=my-bucket,topology=4x8,slices=2,service_account=trainer"
+
+
+def texts():
+    """{name of the golden file: what is generated now}."""
+    manifest = gke_manifest(REMOTE, parse_options("gke", GKE, GkeOptions))
+    return {
+        "job.sbatch": slurm_script(JOB, parse_options("slurm", SLURM, SlurmOptions)),
+        "tpu-vm.sh": tpu_vm_script(REMOTE, parse_options("tpu-vm", TPU_VM, TpuVmOptions)),
+        "jobset.yaml": yaml.safe_dump(manifest, sort_keys=False),
+    }
+
+
+@pytest.mark.parametrize("name", ["job.sbatch", "tpu-vm.sh", "jobset.yaml"])
+def test_generated_files_are_the_golden_ones(name):
+    assert texts()[name] == (GOLDEN / name).read_text()
+
+
+@pytest.mark.parametrize("name", ["job.sbatch", "tpu-vm.sh"])
+def test_shellcheck_finds_nothing(name):
+    found = subprocess.run(
+        ["shellcheck", str(GOLDEN / name)], capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 0, found.stdout
+
+
+def test_sbatch_takes_the_script(tmp_path):
+    ping = shutil.which("scontrol") and subprocess.run(["scontrol", "ping"], capture_output=True)
+    if not ping or ping.returncode or b"UP" not in ping.stdout:
+        pytest.skip("no Slurm controller answers here")
+    options = SlurmOptions(nodes=1, gpus_per_node=0, time="00:10:00")
+    script = tmp_path / "job.sbatch"
+    script.write_text(slurm_script(JOB, options))
+    found = subprocess.run(["sbatch", "--test-only", script], capture_output=True, text=True)
+    assert found.returncode == 0 and "to start at" in found.stderr, found.stderr
+
+
+def test_the_manifest_is_of_kubernetes_types():
+    """Reading it into Kubernetes' own types and writing it out again loses nothing."""
+    (job,) = yaml.safe_load(texts()["jobset.yaml"])["spec"]["replicatedJobs"]
+    with kubernetes.client.ApiClient() as client:
+        read = client._ApiClient__deserialize(job["template"], "V1JobTemplateSpec")
+        assert client.sanitize_for_serialization(read) == job["template"]
+    assert read.spec.completions == read.spec.parallelism == 8  # 32 chips, 4 a host
+    assert read.spec.template.spec.containers[0].command[:3] == ["python3", "launch.py", "train"]
+
+
+@pytest.mark.parametrize(
+    ("launcher", "message"),
+    [
+        ("slurm:node=2", "no option 'node=2'; did you mean 'nodes'"),
+        ("slurm:nodes=two", "nodes=two; expected a whole number: hosts"),
+        ("tpu-vm:zone=a,bucket=b", "needs type"),
+        ("tpu-vm:type=v4-8,zone=a,bucket=b,spot=yes", "expected true or false"),
+        ("gke", "needs image, bucket"),
+        ("pbs", "there are local, the default; processes:NxD"),
+    ],
+)
+def test_wrong_options_are_refused(launcher, message):
+    with pytest.raises(ConfigError, match=message):
+        find_launcher(launcher)
+
+
+@pytest.mark.parametrize("topology", ["4", "3x1", "4by4"])
+def test_impossible_topologies_are_refused(topology):
+    with pytest.raises(ConfigError, match="topology"):
+        gke_manifest(REMOTE, GkeOptions(image="i", bucket="b", topology=topology))
+
+
+def test_a_dry_run_prints_everything_and_writes_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for launcher, words in {
+        "slurm:nodes=2": ("#SBATCH --nodes=2", "srun", "# sbatch "),
+        "tpu-vm:type=v4-32,zone=z,bucket=b": ("queued-resources create", "/tpu-vm.sh up"),
+        "gke:image=i,bucket=b": ("kind: JobSet", "# kubectl apply -f "),
+        "processes:2x2": ("JAX_PROCESS_ID=1", "launch.py"),
+    }.items():
+        flags = [f"--launcher={launcher}", "--dry_run", "--config.seed=7", "--workdir=runs/it"]
+        assert launch.main(["train", *flags]) == 0
+        printed = capsys.readouterr().out
+        for word in (*words, "--config.seed=7", "runs/it"):
+            assert word in printed, launcher
+        assert "--dry_run" not in printed and "--launcher" not in printed
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_config_that_the_machines_do_not_get_is_refused(tmp_path, capsys):
+    config = tmp_path / "mine.py"
+    config.write_text("from imagenet_jax.config import base_config as get_config\n")
+    flags = [f"--config={config}", "--launcher=gke:image=i,bucket=b", "--dry_run"]
+    assert launch.main(flags) == 1
+    assert f"--config={config} is not in" in capsys.readouterr().err
+
+
+GCLOUD = """#!/usr/bin/env bash
+# Tells of each call, answers from a list of states, and keeps what is copied.
+echo "$*" >> calls
+case "$*" in
+  *describe*) head -n 1 states; sed -i 1d states ;;
+  *'cat run.status'*) head -n 1 statuses; sed -i 1d statuses ;;
+  *scp*) cp "$5" "$6" copied/ ;;
+esac
+"""
+
+
+@pytest.fixture
+def cloud(tmp_path):
+    """A folder with the script, a gcloud that only plays it, and a sleep that does not."""
+    for name, text in {"gcloud": GCLOUD, "sleep": "#!/bin/sh\n"}.items():
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(text)
+        program.chmod(0o755)
+    (tmp_path / "copied").mkdir()
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "launch.py").touch()
+    job = Job(**vars(REMOTE) | {"folder": tmp_path / "code", "restarts": 2})
+    options = parse_options("tpu-vm", TPU_VM, TpuVmOptions)
+    (tmp_path / "tpu-vm.sh").write_text(tpu_vm_script(job, options))
+    return tmp_path
+
+
+def run_script(folder, *command):
+    environment = os.environ | {"PATH": f"{folder}/bin:{os.environ['PATH']}", "HOME": str(folder)}
+    return subprocess.run(
+        ["bash", *command], cwd=folder, env=environment, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_tpu_vm_script_replaces_a_tpu_that_was_preempted(cloud):
+    """Queued, active, preempted during the run, queued again, and then the run ends."""
+    states = ("PROVISIONING", "ACTIVE", "ACTIVE", "SUSPENDED", "ACTIVE", "ACTIVE")
+    (cloud / "states").write_text("\n".join(states) + "\n")
+    (cloud / "statuses").write_text("\n0\n")
+    done = run_script(cloud, "tpu-vm.sh", "up")
+    assert done.returncode == 0, done.stdout + done.stderr
+    kinds = ("create", "scp", "setsid", "cat run.status", "delete")
+    calls = [
+        next(kind for kind in kinds if kind in call)
+        for call in (cloud / "calls").read_text().splitlines()
+        if any(kind in call for kind in kinds)
+    ]
+    start = ["create", "scp", "setsid", "cat run.status"]
+    assert calls == [*start, "delete", *start, "delete"]
+    assert (cloud / "copied" / "code.tar.gz").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("statuses", "starts", "last"), [("75 0", 2, 0), ("137 134 70", 3, 70), ("1 0", 1, 1)]
+)
+def test_what_a_tpu_host_runs_starts_again_unless_it_is_of_no_use(cloud, statuses, starts, last):
+    (cloud / "states").write_text("ACTIVE\n")
+    assert run_script(cloud, "tpu-vm.sh", "install").returncode == 0
+    python = cloud / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    (cloud / "to_give").write_text(statuses.replace(" ", "\n") + "\n")
+    python.write_text(
+        '#!/bin/sh\necho "$@" >> ~/started\n'
+        "status=$(head -n 1 ~/to_give); sed -i 1d ~/to_give; exit $status\n"
+    )
+    python.chmod(0o755)
+    run_script(cloud, "copied/run.sh")
+    started = (cloud / "started").read_text().splitlines()
+    assert len(started) == starts
+    assert started[0].startswith("launch.py train --config=configs/resnet50.py")
+    assert int((cloud / "run.status").read_text()) == last
+
+
+if __name__ == "__main__":
+    for golden, text in texts().items():
+        (GOLDEN / golden).write_text(text)

@@ -1,0 +1,97 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import launch
+from imagenet_jax.data.sources.imagenet import NAMES, SYNSETS, imagenet_labels
+from imagenet_jax.errors import DataError
+from imagenet_jax.models.facts import FACTS
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Dark and bright noise of two classes."""
+    rng = np.random.default_rng(0)
+    for name, level in (("dark", 40), ("bright", 215)):
+        (tmp_path / "set" / "train" / name).mkdir(parents=True)
+        for k in range(16):
+            pixels = rng.normal(level, 15, (12, 10, 3)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "set" / "train" / name / f"{k}.png")
+    return tmp_path / "set"
+
+
+def test_a_trained_run_predicts_its_own_classes(photos, tmp_path, capsys, one_block):
+    workdir = tmp_path / "run"
+    fields = {
+        **{"data.name": f"folder:{photos}", "data.eval_split": "train", "data.image_size": 8},
+        **{"data.train_crop": "resize", "data.eval_crop": "resize", "model.bn_group_size": 2},
+        **{"model.name": "resnet8", "model.width": 4, "model.dtype": "float32"},
+        **{"batch_size": 16, "duration": "40 steps", "eval.every": "", "log.tensorboard": False},
+        "optim.learning_rate": 0.05,
+    }
+    flags = [f"--config.{name}={value}" for name, value in fields.items()]
+    assert launch.main(["train", f"--workdir={workdir}", *flags]) == 0
+    asked = [str(photos / "train/bright/3.png"), str(photos / "train/dark/5.png")]
+    out = tmp_path / "p.json"
+    assert launch.main(["predict", *asked, f"--workdir={workdir}", f"--json={out}"]) == 0
+    result = json.loads(out.read_text())
+    assert [photo["path"] for photo in result["predictions"]] == asked
+    first = [photo["classes"][0] for photo in result["predictions"]]
+    assert [found["class_name"] for found in first] == ["bright", "dark"]
+    for photo in result["predictions"]:
+        assert sum(found["probability"] for found in photo["classes"]) == pytest.approx(1)
+    # One more than fits at once: two even batches, and a row to fill the second up.
+    many = sorted(map(str, photos.rglob("*.png"))) + asked[:1]
+    assert launch.main(["predict", *many, f"--workdir={workdir}", f"--json={out}"]) == 0
+    again = json.loads(out.read_text())["predictions"]
+    assert [photo["path"] for photo in again] == many
+    for photo in result["predictions"]:
+        (same, *_) = (other for other in again if other["path"] == photo["path"])
+        for one, other in zip(photo["classes"], same["classes"], strict=True):
+            assert one["class_name"] == other["class_name"]
+            assert one["probability"] == pytest.approx(other["probability"], abs=1e-5)
+    printed = capsys.readouterr().out
+    assert "3.png" in printed and "bright" in printed
+    with Image.open(workdir / "predictions.png") as picture:
+        assert picture.width > 300
+
+
+@pytest.mark.parametrize(
+    ("photo", "message"), [("nothing.jpg", "nothing.jpg cannot be read"), ("", "no image")]
+)
+def test_what_is_no_photo_is_named(photo, message, tmp_path, capsys, monkeypatch):
+    text = tmp_path / "text.jpg"
+    text.write_text("hello")
+    monkeypatch.setattr("imagenet_jax.inference.classifier.pretrained_classifier", fake_classifier)
+    argv = ["predict", "--model=efficientnet_lite0", photo or str(text), f"--workdir={tmp_path}/w"]
+    assert launch.main(argv) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "w").exists()
+
+
+def fake_classifier(name, config, file):
+    from imagenet_jax.inference.classifier import Classifier
+
+    return Classifier(name, None, {}, SYNSETS, NAMES, config)
+
+
+def test_models_lists_what_matches(tmp_path, capsys):
+    out = tmp_path / "m.json"
+    assert launch.main(["models", "--filter=efficientnet_lite*", f"--json={out}"]) == 0
+    rows = json.loads(out.read_text())["models"]
+    assert [row["name"] for row in rows] == [f"efficientnet_lite{k}" for k in range(5)]
+    assert rows[0]["params"] == FACTS["efficientnet_lite0"].params == 4_652_008
+    assert rows[0]["weights"] == ["efficientnet_lite0.tf_in1k", "efficientnet_lite0.in1k"]
+    assert {"gmacs", "image_size", "top1", "source"} < rows[0].keys()
+    assert "efficientnet_lite4" in capsys.readouterr().out
+    assert launch.main(["models", "--filter=nothing"]) == 1
+    assert "no model matches" in capsys.readouterr().err
+
+
+def test_classes_are_known_by_synset_or_name():
+    names = ("n01440764", "Great White Shark", "great_white_shark", "tench, Tinca tinca")
+    np.testing.assert_array_equal(imagenet_labels(names), [0, 2, 2, 0])
+    with pytest.raises(DataError, match=r"1 of 2 classes are none of ImageNet's, e\.g\. unicorn"):
+        imagenet_labels(["tench", "unicorn"])

@@ -1,0 +1,67 @@
+"""Weights & Biases and MLflow, offline."""
+
+import json
+
+import pytest
+
+from imagenet_jax.errors import ConfigError
+from imagenet_jax.reports import tracking
+from imagenet_jax.training.loop import train
+
+
+class stop_at_two:
+    def __enter__(self):
+        return lambda step: step == 2
+
+    def __exit__(self, *unused):
+        pass
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory, module_config):
+    """Of a run that both follow: half of it, and the rest of it in another go."""
+    for package in ("mlflow", "wandb"):
+        pytest.importorskip(package)
+    workdir, config = tmp_path_factory.mktemp("tracked"), module_config
+    config.log.mlflow = config.log.wandb = "tiny"
+    config.duration, config.log.every = "4 steps", "1 steps"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        for name, value in {"MODE": "offline", "SILENT": "true", "DATA_DIR": str(workdir)}.items():
+            monkeypatch.setenv(f"WANDB_{name}", value)
+        with monkeypatch.context() as inner:
+            inner.setattr("imagenet_jax.training.loop.stop_requests", stop_at_two)
+            assert train(config, workdir, tracking=tracking.make_tracking(config)) is None
+        assert train(config, workdir, tracking=tracking.make_tracking(config))["step"] == 4
+    return workdir
+
+
+@pytest.mark.xdist_group("tracked")
+def test_mlflow_has_the_metrics_of_a_resumed_run(workdir):
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{workdir}/mlflow.db")
+    run = client.get_run((workdir / "mlflow_run_id").read_text())
+    assert run.data.params["model.name"] == "resnet8" and run.info.status == "FINISHED"
+    history = client.get_metric_history(run.info.run_id, "train/loss")
+    lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
+    expected = {line["step"]: line["train/loss"] for line in lines if "train/loss" in line}
+    assert {metric.step: metric.value for metric in history} == expected
+    assert len(expected) == 4
+
+
+@pytest.mark.xdist_group("tracked")
+def test_wandb_has_one_run_for_a_resumed_one(workdir):
+    identity = (workdir / "wandb_run_id").read_text()
+    runs = sorted((workdir / "wandb").glob(f"offline-run-*-{identity}"))
+    assert runs and all(list(run.glob("*.wandb")) for run in runs)
+    stored = b"".join(file.read_bytes() for run in runs for file in run.glob("*.wandb"))
+    assert b"train/loss" in stored and b"eval/top1" in stored and b"resnet8" in stored
+
+
+@pytest.mark.parametrize("name", ["wandb", "mlflow"])
+def test_a_missing_package_is_named(tiny_config, monkeypatch, name):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    tiny_config.log[name] = "project"
+    with pytest.raises(ConfigError, match=f"pip install {name}"):
+        tracking.make_tracking(tiny_config)

@@ -1,0 +1,45 @@
+"""The package imports in one direction: a wing knows those below it, and nothing above."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1] / "imagenet_jax"
+# From below to above. Files beside the wings are wings of their own.
+WINGS = (
+    *("errors", "lazy", "config", "augment", "models", "devices", "data", "weights", "reports"),
+    *("tasks", "hosts", "training", "inference", "study", "sweep", "verbs"),
+)
+
+
+def imported(file):
+    """The wings that a file asks for, also inside of functions."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        for name in names:
+            if name.startswith("imagenet_jax."):
+                yield name.split(".")[1]
+
+
+def test_nothing_imports_upward():
+    found = [
+        (str(file.relative_to(ROOT)), wing)
+        for file in sorted(ROOT.rglob("*.py"))
+        for wing in imported(file)
+        if file.parent != ROOT or file.stem != "__init__"
+        if WINGS.index(wing) > WINGS.index(file.relative_to(ROOT).parts[0].removesuffix(".py"))
+    ]
+    assert not found
+
+
+def test_every_name_of_a_face_is_there():
+    for face in ROOT.rglob("__init__.py"):
+        package = ".".join(("imagenet_jax", *face.parent.relative_to(ROOT).parts))
+        module = __import__(package, fromlist=["__all__"])
+        for name in getattr(module, "__all__", ()):
+            assert getattr(module, name) is not None, f"{package}.{name}"
+            assert not (face.parent / f"{name}.py").exists(), f"{package}.{name} hides a file"

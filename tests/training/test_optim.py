@@ -1,0 +1,97 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from imagenet_jax.config import base_config
+from imagenet_jax.errors import ConfigError
+from imagenet_jax.training.optim import make_optimizer, make_schedule
+
+
+def schedule(total=100, **fields):
+    """Learning rates of all steps; one epoch is 10 steps, the peak is 2."""
+    config = base_config()
+    config.batch_size, config.optim.learning_rate = 10, 2.0
+    config.schedule.update(fields)
+    made = make_schedule(config, total_steps=total, num_examples=100)
+    return np.array([made(step) for step in range(total + 1)])
+
+
+def test_warmup_rises_linearly_to_the_peak():
+    rates = schedule(name="constant", warmup="2 epochs")
+    np.testing.assert_allclose(rates[:20], np.arange(20) / 20 * 2, rtol=1e-6)
+    np.testing.assert_allclose(rates[20:], 2)
+
+
+def test_cosine_after_warmup():
+    rates = schedule(name="cosine", warmup="10 percent")
+    expected = 1 + np.cos(np.pi * (np.arange(10, 101) - 10) / 90)
+    np.testing.assert_allclose(rates[10:], expected, atol=1e-6)
+
+
+def test_linear_down_to_the_end_share():
+    rates = schedule(name="linear", end=0.25)
+    np.testing.assert_allclose(rates, np.linspace(2, 0.5, 101), rtol=1e-5)
+
+
+def test_step_drops_are_counted_from_the_start_of_the_run():
+    rates = schedule(name="step", warmup="1 epochs", boundaries=("3 epochs", "600 examples"))
+    np.testing.assert_allclose(rates[10:30], 2)
+    np.testing.assert_allclose(rates[31:60], 0.2, rtol=1e-6)
+    np.testing.assert_allclose(rates[61:], 0.02, rtol=1e-6)
+
+
+def test_warmup_longer_than_the_run_is_refused():
+    with pytest.raises(ConfigError, match="warmup = '10 epochs' is 100 steps"):
+        schedule(name="cosine", warmup="10 epochs")
+
+
+def run_optimizer(steps=5, **fields):
+    """Parameters after a few updates with the gradient 2 * p + 1, and the same in NumPy form."""
+    optim = base_config().optim
+    optim.update(fields)
+    params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
+    made = make_optimizer(optim, lambda step: 0.1)
+    state = made.init(params)
+    for _ in range(steps):
+        gradient = jax.tree.map(lambda p: 2 * p + 1, params)
+        updates, state = made.update(gradient, state, params)
+        params = jax.tree.map(jnp.add, params, updates)
+    return params
+
+
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_sgd_is_torchs_formula_with_decay_on_kernels_only(nesterov):
+    found = run_optimizer(name="sgd", momentum=0.9, nesterov=nesterov, weight_decay=0.1)
+    for name, decay in (("kernel", 0.1), ("bias", 0.0)):
+        p, buffer = 1.0, 0.0
+        for _ in range(5):  # torch.optim.SGD, dampening 0
+            gradient = 2 * p + 1 + decay * p
+            buffer = 0.9 * buffer + gradient
+            p -= 0.1 * (gradient + 0.9 * buffer if nesterov else buffer)
+        np.testing.assert_allclose(found[name], p, rtol=1e-5)
+
+
+def test_adamw_is_the_papers_formula_with_decay_on_kernels_only():
+    found = run_optimizer(name="adamw", b1=0.9, b2=0.99, eps=1e-8, weight_decay=0.1)
+    for name, decay in (("kernel", 0.1), ("bias", 0.0)):
+        p, m, v = 1.0, 0.0, 0.0
+        for step in range(1, 6):
+            gradient = 2 * p + 1
+            m, v = 0.9 * m + 0.1 * gradient, 0.99 * v + 0.01 * gradient**2
+            direction = (m / (1 - 0.9**step)) / (np.sqrt(v / (1 - 0.99**step)) + 1e-8)
+            p -= 0.1 * (direction + decay * p)
+        np.testing.assert_allclose(found[name], p, rtol=1e-5)
+
+
+def test_decay_of_norm_and_bias_if_asked():
+    decayed = run_optimizer(weight_decay=0.1, decay_norm_and_bias=True)
+    np.testing.assert_allclose(decayed["bias"], decayed["kernel"][0])
+    plain = run_optimizer(weight_decay=0.1, decay_norm_and_bias=False)
+    assert not np.allclose(plain["bias"], plain["kernel"][0])
+
+
+def test_clip_norm_bounds_the_first_update():
+    found = run_optimizer(1, name="sgd", momentum=0.0, weight_decay=0.0, clip_norm=0.5)
+    moved = np.concatenate([np.ravel(1 - found[name]) for name in found])
+    np.testing.assert_allclose(np.linalg.norm(moved), 0.1 * 0.5, rtol=1e-5)

@@ -49,6 +49,7 @@ def our_step(case: str) -> Callable[[], Any]:
     from imagenet_jax.config import base_config
     from imagenet_jax.devices.sharding import make_mesh
     from imagenet_jax.study.measure import noise_batch
+    from imagenet_jax.tasks.classification import Classification
     from imagenet_jax.training.program import make_program
 
     name, size, batch_size, adamw, _ = CASES[case]
@@ -56,7 +57,8 @@ def our_step(case: str) -> Callable[[], Any]:
     config.model.update(name=name, dtype="float32", bn_group_size=0)
     config.data.update(name="fake", image_size=size)
     config.batch_size, config.optim.name = batch_size, "adamw" if adamw else "sgd"
-    program = make_program(config, make_mesh(), num_classes=_classes(name), num_examples=100_000)
+    task = Classification.of_size(config, _classes(name))
+    program = make_program(task, make_mesh(), num_examples=100_000)
     train_step, batch, state = program.compile_train_step(), noise_batch(program), None
 
     def step() -> None:

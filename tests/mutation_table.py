@@ -41,9 +41,9 @@ BREAKS = (
     ),
     (
         "no auxiliary loss",
-        "training/step.py",
-        "loss += config.loss.auxiliary * extra",
-        "extra *= config.loss.auxiliary",
+        "tasks/classification.py",
+        "Term(self.config.loss.auxiliary, over",
+        "Term(0.0, over",
         (CLOSED_FORM,),
     ),
     (
@@ -64,22 +64,22 @@ BREAKS = (
     (
         "the same dropout in every micro-batch",
         "training/step.py",
-        "keys = jax.random.split(key, config.accumulate)",
-        "keys = jnp.stack([key] * config.accumulate)",
+        "jax.random.split(key, count)",
+        "jnp.stack([key] * count)",
         (DROPOUT,),
     ),
     (
         "a mean over the micro-batch",
         "training/step.py",
-        'jnp.where(part["mask"], loss, 0).sum() / count, (batch_stats, sums)',
-        'jnp.where(part["mask"], loss, 0).sum() / part["mask"].sum(), (batch_stats, sums)',
+        "jnp.where(mask, weighted, 0).sum() / denominators[terms[name].over]",
+        "jnp.where(mask, weighted, 0).sum() / mask.sum()",
         ("training/test_step.py::test_accumulated_gradient_is_that_of_the_whole_batch[jit]",),
     ),
     (
         "a mean over the device's share",
         "training/step.py",
-        'count = jnp.maximum(over_devices(batch["mask"].sum()), 1)',
-        'count = jnp.maximum(batch["mask"].sum(), 1)',
+        "denominators = over_devices(task.denominators(batch))",
+        "denominators = task.denominators(batch)",
         (EIGHT,),
     ),
     (
@@ -98,16 +98,16 @@ BREAKS = (
     ),
     (
         "labels are not smoothed",
-        "training/step.py",
-        "smoothing = config.loss.label_smoothing",
+        "tasks/classification.py",
+        "smoothing = self.config.loss.label_smoothing",
         "smoothing = 0.0",
         (CLOSED_FORM,),
     ),
     (
         "evaluation smooths labels",
-        "training/step.py",
-        'loss = losses.cross_entropy(logits, batch["label"])',
-        'loss = losses.cross_entropy(logits, batch["label"], config.loss.label_smoothing)',
+        "tasks/classification.py",
+        "loss = cross_entropy(predictions, targets.label)",
+        "loss = cross_entropy(predictions, targets.label, self.config.loss.label_smoothing)",
         (EVALUATION,),
     ),
     (
@@ -119,8 +119,8 @@ BREAKS = (
     ),
     (
         "micro-batches part the pairs",
-        "training/step.py",
-        "2 if augment.is_mixing(config.augment) else 1",
+        "tasks/classification.py",
+        "2 if augment.is_mixing(self.config.augment) else 1",
         "1",
         (
             "training/test_step.py::test_augmentation_does_not_depend_on_devices_and_micro_batches[pair-jit]",

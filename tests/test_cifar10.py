@@ -8,6 +8,7 @@ import pytest
 from imagenet_jax.config import load_config
 from imagenet_jax.data import open_split
 from imagenet_jax.devices.sharding import make_mesh
+from imagenet_jax.tasks.classification import Classification
 from imagenet_jax.training.checkpoint import Checkpoints
 from imagenet_jax.training.evaluate import evaluate_split
 from imagenet_jax.training.loop import train
@@ -30,7 +31,7 @@ def test_counts_are_the_same_integers_for_every_batch_size_and_device_count(test
     for devices, batch_size in itertools.product((1, 2, 8), (7, 64, 256, 1000)):
         config.eval.batch_size = batch_size
         mesh = make_mesh(devices=jax.devices()[:devices])
-        program = make_program(config, mesh, num_classes=10, num_examples=50000)
+        program = make_program(Classification.of_size(config, 10), mesh, num_examples=50000)
         checkpoints = Checkpoints(tmp_path / "checkpoints", keep=2)
         state, _ = checkpoints.restore(program.state_shapes())
         eval_step = program.compile_eval_step(split.num_examples)

@@ -1,7 +1,10 @@
 """The package imports in one direction: a wing knows those below it, and nothing above."""
 
 import ast
+import re
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1] / "imagenet_jax"
 # From below to above. Files beside the wings are wings of their own.
@@ -34,6 +37,26 @@ def test_nothing_imports_upward():
         if WINGS.index(wing) > WINGS.index(file.relative_to(ROOT).parts[0].removesuffix(".py"))
     ]
     assert not found
+
+
+# What stands behind `tasks.task.Task`: all that differs between tasks.
+SHARED = (
+    *("training/step.py", "training/loop.py", "training/program.py", "training/feed.py"),
+    *("training/evaluate.py", "training/checkpoint.py", "training/checkpoint_manager.py"),
+    *("training/state.py", "training/clock.py", "devices", "study"),
+)
+WORDS = r"\b(labels?|class(es)?|num_classes|class_names|top1|top5|logits)\b"
+# Python's own, matplotlib's, and XLA's names of dimensions.
+OTHER = r"^ *class |@dataclass|@classmethod|label=|dim_labels"
+
+
+@pytest.mark.parametrize("place", SHARED)
+def test_what_all_tasks_share_knows_none_of_them(place):
+    path = ROOT / place
+    for file in [path] if path.suffix else path.rglob("*.py"):
+        for number, line in enumerate(file.read_text().splitlines(), 1):
+            if not re.search(OTHER, line):
+                assert not re.search(WORDS, line), f"{file}:{number}: {line}"
 
 
 def test_every_name_of_a_face_is_there():

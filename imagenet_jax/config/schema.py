@@ -47,6 +47,9 @@ _PART = r"(data_parallel|fsdp|tensor_parallel)(=[1-9]\d*)?"
 CROPS = ("center_crop", "resize_center_crop", "resize", "none")
 
 SCHEMA: dict[str, Field] = {
+    "task": Field(
+        "classification", "what is learnt", "the name of a file in tasks/", str.isidentifier
+    ),
     "seed": _number(0, "seed of initialisation, order and augmentation", 0, 2**31 - 1),
     "batch_size": _number(256, "images per optimizer update, over all devices", 1),
     "duration": Field(

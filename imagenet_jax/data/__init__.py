@@ -3,7 +3,7 @@ and only where a data set needs it: `fake` works without."""
 
 from imagenet_jax.lazy import lazy_names
 
-__all__ = ["Split", "check_classes", "open_split"]
+__all__ = ["Split", "check_splits", "open_split"]
 
 # The names of data sets are checked without JAX, which takes a second to import.
 __getattr__ = lazy_names(__name__, dict.fromkeys(__all__, "catalog"))

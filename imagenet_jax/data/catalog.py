@@ -153,7 +153,7 @@ def evaluation_split(name: str, data_dir: str = "") -> str:
     return (found or splits or ["validation"])[0]
 
 
-def check_classes(train_split: Split, eval_split: Split) -> None:
+def check_splits(train_split: Split, eval_split: Split) -> None:
     """Raises DataError if a label would not mean the same in both splits."""
     if train_split.source.class_names != eval_split.source.class_names:
         raise DataError(

@@ -8,6 +8,16 @@ import ml_collections
 from imagenet_jax.errors import ConfigError, DataError
 
 FILES = ("folder", "zip", "csv")
+# Classes and training examples of data sets that need not be opened to be studied.
+_SIZES = {"digits": (10, 1437), "cifar10": (10, 50_000), "cifar100": (100, 50_000)}
+_IMAGENET = (1000, 1_281_167)
+
+
+def known_size(data: ml_collections.ConfigDict) -> tuple[int, int]:
+    """Classes and training examples of a data set, unopened; those of ImageNet if not known."""
+    if data.name == "fake":
+        return data.fake_classes, data.fake_train_examples
+    return _SIZES.get(data.name, _IMAGENET)
 
 
 def check_data(data: ml_collections.ConfigDict) -> None:

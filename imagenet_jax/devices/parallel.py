@@ -41,12 +41,14 @@ def put_batch(host_batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax
     return {name: put(rows) for name, rows in host_batch.items()}
 
 
-def batch_shapes(batch_size: int, image_size: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes and dtypes of a global batch on the devices."""
+def batch_shapes(
+    batch_size: int, image_size: int, fields: Mapping[str, Any]
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and dtypes of a global batch on the devices; `fields` are those of a task."""
     struct = jax.ShapeDtypeStruct
     return {
         "image": struct((batch_size, image_size, image_size, 3), np.uint8),
-        "label": struct((batch_size,), np.int32),
+        **{name: struct((batch_size, *f.shape), f.dtype) for name, f in fields.items()},
         "mask": struct((batch_size,), np.bool_),
         "index": struct((batch_size,), np.int32),
         "epoch": struct((batch_size,), np.int32),

@@ -9,7 +9,7 @@ import ml_collections
 
 from imagenet_jax.data.sources.imagenet import NAMES, SYNSETS
 from imagenet_jax.errors import WeightsError
-from imagenet_jax.training.program import make_model
+from imagenet_jax.tasks.classification import make_model
 from imagenet_jax.training.trained import trained_run
 from imagenet_jax.weights.load import load_file, load_pretrained
 from imagenet_jax.weights.pretrained import Pretrained, find_pretrained
@@ -83,5 +83,6 @@ def trained_classifier(
       CheckpointError: if there is no such checkpoint.
     """
     run = trained_run(workdir, which, config)
-    titles = tuple(NAMES[SYNSETS.index(n)] if n in SYNSETS else n for n in run.class_names)
-    return Classifier(run.name, run.model, run.variables, run.class_names, titles, run.config)
+    names = run.task.class_names
+    titles = tuple(NAMES[SYNSETS.index(n)] if n in SYNSETS else n for n in names)
+    return Classifier(run.name, run.model, run.variables, names, titles, run.task.config)

@@ -12,6 +12,8 @@ from imagenet_jax.devices.sharding import make_mesh, replicated
 from imagenet_jax.errors import CheckpointError
 from imagenet_jax.inference.classifier import Classifier
 from imagenet_jax.reports.workdir import checkpoints_of
+from imagenet_jax.tasks.classification import Classification
+from imagenet_jax.tasks.table import make_task
 from imagenet_jax.training.checkpoint import Checkpoints, Record
 from imagenet_jax.training.evaluate import evaluate_split
 from imagenet_jax.training.program import check_config, make_program
@@ -26,7 +28,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path, *, which: str) ->
       which: "latest", "best" or a step number.
 
     Returns:
-      model, dataset, step and eval (see `evaluate_split`).
+      task, model, dataset, step and eval (see `evaluate_split`).
 
     Raises:
       CheckpointError: if there is no checkpoint, or only one of another model or other classes.
@@ -35,11 +37,12 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path, *, which: str) ->
     check_config(config, mesh, training=False)
     folder = checkpoints_of(workdir)
     split = open_split(config, train=False)
-    program = make_program(config, mesh, num_classes=split.num_classes)
+    task = make_task(config, split)
+    program = make_program(task, mesh)
     checkpoints = Checkpoints(folder, keep=config.checkpoint.keep, read_only=True)
 
     def check(step: int, record: Record) -> None:
-        if record["data"]["class_names"] != list(split.source.class_names):
+        if any(record["data"][name] != value for name, value in task.facts().items()):
             raise CheckpointError(
                 f"checkpoint {step} in {workdir} was trained on other classes than those of "
                 f"{config.data.name}, split {split.name}"
@@ -51,6 +54,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path, *, which: str) ->
     state, record = restored
     eval_step = program.compile_eval_step(split.num_examples)
     return {
+        "task": config.task,
         "model": config.model.name,
         "dataset": config.data.name,
         "step": record["position"]["step"],
@@ -64,7 +68,7 @@ def evaluate_classifier(classifier: Classifier) -> dict[str, Any]:
     The data set's classes may be a part of ImageNet's, in any order, by synset or name.
 
     Returns:
-      model, dataset, eval (see `evaluate_split`), and reported_top1, reported_top5 (percent),
+      task, model, dataset, eval (see `evaluate_split`), and reported_top1, reported_top5 (percent),
       what is published for named weights on ImageNet's validation set.
 
     Raises:
@@ -75,12 +79,13 @@ def evaluate_classifier(classifier: Classifier) -> dict[str, Any]:
     check_config(config, mesh, training=False)
     split = open_split(config, train=False)
     split.label_map = imagenet_labels(split.source.class_names)
-    program = make_program(config, mesh, num_classes=len(classifier.class_names))
+    program = make_program(Classification(config, classifier.class_names), mesh)
     variables = {"batch_stats": {}, **classifier.variables}
     variables = jax.device_put(variables, replicated(mesh))
     eval_step = program.compile_eval_step(split.num_examples)
     result = evaluate_split(program, eval_step, variables, split)
-    summary = {"model": classifier.name, "dataset": config.data.name, "eval": result}
+    summary = {"task": config.task, "model": classifier.name, "dataset": config.data.name}
+    summary["eval"] = result
     if classifier.weights:
         summary["reported_top1"] = classifier.weights.top1
         summary["reported_top5"] = classifier.weights.top5

@@ -8,7 +8,7 @@ import numpy as np
 from flax.linen.module import InterceptorContext
 
 from imagenet_jax import augment
-from imagenet_jax.data import Split, check_classes, open_split
+from imagenet_jax.data import Split, check_splits, open_split
 from imagenet_jax.data.order import even_batch
 from imagenet_jax.inference.classifier import Classifier
 from imagenet_jax.weights.head import head_path
@@ -43,7 +43,7 @@ def probe(
     eval_split = open_split(config, train=False)
     config.data.eval_split = train_split
     train_part = open_split(config, train=False)
-    check_classes(train_part, eval_split)
+    check_splits(train_part, eval_split)
     x, y = features(classifier, train_part)
     test_x, test_y = features(classifier, eval_split)
 

@@ -1,7 +1,7 @@
 """What a run leaves behind and shows while it goes on."""
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,12 @@ class Outputs:
         total: int,
         config: ml_collections.ConfigDict,
         tracking: Sequence[Tracking],
+        formats: Mapping[str, str],
     ):
-        """`start` of `total` steps are done; each `tracking` adds a writer and hooks."""
+        """`start` of `total` steps are done; each `tracking` adds a writer and hooks.
+
+        `formats` are those of the metrics that the progress line shows.
+        """
         self._writers: list[Writer] = []
         self._hooks: list[Callable[[int], Any]] = []
         self._progress = None
@@ -35,7 +39,9 @@ class Outputs:
             writer, hooks = track(config, workdir, start, total)
             self._writers.append(writer)
             self._hooks += hooks
-        self._progress = Progress(start=start, total=total, images_per_step=config.batch_size)
+        self._progress = Progress(
+            start=start, total=total, images_per_step=config.batch_size, formats=formats
+        )
 
     def __enter__(self) -> "Outputs":
         return self

@@ -7,19 +7,14 @@ from collections.abc import Mapping
 import tqdm
 
 LINE_EVERY_SECONDS = 10.0
-SHOWN = {
-    "images_per_second": "{:,.0f} images/s",
-    "train/loss": "loss {:.4f}",
-    "train/top1": "top1 {:.2%}",
-    "eval/top1": "eval top1 {:.2%}",
-}
 
 
 class Progress:
     """Shows steps done, time left, and the speed and metrics of the latest log."""
 
-    def __init__(self, *, start: int, total: int, images_per_step: int):
-        """`start` of `total` steps are done already."""
+    def __init__(self, *, start: int, total: int, images_per_step: int, formats: Mapping[str, str]):
+        """`start` of `total` steps are done already; `formats` of what is shown, by its name."""
+        self._formats = {"images_per_second": "{:,.0f} images/s", **formats}
         self._start, self._total, self._images = start, total, images_per_step
         self._began = self._last_line = time.monotonic()
         self._metrics: dict[str, float] = {}
@@ -51,13 +46,16 @@ class Progress:
             )
 
     def show(self, scalars: Mapping[str, float]) -> None:
-        """Shows speed, loss and accuracy beside the bar, or on the next line."""
-        self._metrics.update({name: value for name, value in scalars.items() if name in SHOWN})
+        """Shows speed and metrics beside the bar, or on the next line."""
+        self._metrics.update(
+            {name: value for name, value in scalars.items() if name in self._formats}
+        )
         if self._bar is not None:
             self._bar.set_postfix_str(self._text(), refresh=False)
 
     def _text(self) -> str:
-        return "  ".join(SHOWN[name].format(value) for name, value in self._metrics.items())
+        formats = self._formats
+        return "  ".join(formats[name].format(value) for name, value in self._metrics.items())
 
     def note(self, text: str) -> None:
         """A line of its own, above the bar."""

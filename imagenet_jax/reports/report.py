@@ -10,6 +10,7 @@ import ml_collections
 def run_facts(config: ml_collections.ConfigDict) -> dict[str, Any]:
     """What a summary says of model, data and devices."""
     return {
+        "task": config.task,
         "model": config.model.name,
         "dataset": config.data.name,
         "device_kind": jax.devices()[0].device_kind,
@@ -18,17 +19,14 @@ def run_facts(config: ml_collections.ConfigDict) -> dict[str, Any]:
     }
 
 
-def summary_table(summary: Mapping[str, Any]) -> str:
-    """The facts of a summary, a line each, with units."""
+def summary_table(summary: Mapping[str, Any], metrics: Mapping[str, str]) -> str:
+    """The facts of a summary, a line each, with units; `metrics` are the lines of its task."""
     result = summary["eval"]
-    count = result["num_examples"]
     rows = {
         "model": summary["model"],
         "dataset": f"{summary['dataset']}, split {result['split']}",
         **({"step": f"{summary['step']:,}"} if "step" in summary else {}),
-        "top-1": f"{result['top1']:.2%}  ({result['correct_top1']:,} of {count:,})",
-        "top-5": f"{result['top5']:.2%}  ({result['correct_top5']:,} of {count:,})",
-        "loss": f"{result['loss']:.4f}",
+        **metrics,
     }
     if result["unreadable"]:
         rows["unreadable images"] = f"{result['unreadable']:,}"

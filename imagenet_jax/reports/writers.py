@@ -88,8 +88,8 @@ def replace_figure(path: Path, figure: Any) -> None:
     partial.replace(path)
 
 
-def plot_curves(workdir: Path) -> None:
-    """Draws loss, top1 and learning rate of WORKDIR/metrics.jsonl into WORKDIR/curves.png."""
+def plot_curves(workdir: Path, metric: str) -> None:
+    """Draws loss, a metric and learning rate of WORKDIR/metrics.jsonl into WORKDIR/curves.png."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -99,7 +99,7 @@ def plot_curves(workdir: Path) -> None:
     figure, axes = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
     panels = [
         ("loss", ("train/loss", "eval/loss")),
-        ("top1", ("train/top1", "eval/top1")),
+        (metric, (f"train/{metric}", f"eval/{metric}")),
         ("learning rate", ("learning_rate",)),
     ]
     for axis, (name, keys) in zip(axes, panels, strict=True):

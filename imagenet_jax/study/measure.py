@@ -135,7 +135,10 @@ def noise_batch(program: Program) -> dict[str, jax.Array]:
     return parallel.put_batch(
         {
             "image": random.integers(0, 256, (len(rows), side, side, 3), np.uint8),
-            "label": np.zeros(len(rows), np.int32),
+            **{
+                name: np.full((len(rows), *field.shape), field.padding, field.dtype)
+                for name, field in program.task.fields().items()
+            },
             "mask": np.ones(len(rows), np.bool_),
             "index": rows.astype(np.int32),
             "epoch": np.zeros(len(rows), np.int32),

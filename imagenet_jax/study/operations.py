@@ -105,15 +105,15 @@ def _kind(opcode: str, instruction: Instruction, inner: list[Instruction]) -> st
 def flops_of(module: Module, instruction: Instruction) -> float:
     """Two for each multiply-add of a convolution or a product; none with padding."""
     operands = [module.shapes.get(name, "") for name in instruction.operands]
-    labels = re.search(r"dim_labels=(\w+)_(\w+)->(\w+)", instruction.rest)
-    if labels and len(operands) > 1:
+    dimensions = re.search(r"dim_labels=(\w+)_(\w+)->(\w+)", instruction.rest)
+    if dimensions and len(operands) > 1:
         # cuDNN names the arrays of both gradients as in the forward pass.
         image, kernel, output = operands[0], operands[1], instruction.shape
         if "convBackwardFilter" in instruction.rest:
             kernel, output = instruction.shape, operands[1]
         elif "convBackwardInput" in instruction.rest:
             image, output = instruction.shape, operands[0]
-        return 2.0 * _multiply_adds(instruction.rest, labels.groups(), image, kernel, output)
+        return 2.0 * _multiply_adds(instruction.rest, dimensions.groups(), image, kernel, output)
     dims = re.search(r'lhs_contracting_dim(?:ension)?s"?[=:][{\[]"?([\d",]*)', instruction.rest)
     if dims and operands and (instruction.opcode == "dot" or "gemm" in instruction.rest):
         sides = sides_of(operands[0])
@@ -123,20 +123,20 @@ def flops_of(module: Module, instruction: Instruction) -> float:
 
 
 def _multiply_adds(
-    attributes: str, labels: tuple[str, ...], image: str, kernel: str, output: str
+    attributes: str, dimensions: tuple[str, ...], image: str, kernel: str, output: str
 ) -> int:
     """Of a convolution: over pairs of an output and a place of the kernel that meet the image."""
     image_sides, kernel_sides, output_sides = map(sides_of, (image, kernel, output))
     window = re.search(r"window=\{([^}]*)\}", attributes)
     fields = dict(field.split("=") for field in window[1].split()) if window else {}
-    count = output_sides[labels[2].index("b")] * output_sides[labels[2].index("f")]
-    count *= kernel_sides[labels[1].index("i")]
-    for axis in range(len(labels[0]) - 2):
+    count = output_sides[dimensions[2].index("b")] * output_sides[dimensions[2].index("f")]
+    count *= kernel_sides[dimensions[1].index("i")]
+    for axis in range(len(dimensions[0]) - 2):
         numbers = {name: value.split("x")[axis] for name, value in fields.items()}
         count *= _meetings(
-            image_sides[labels[0].index(str(axis))],
-            kernel_sides[labels[1].index(str(axis))],
-            output_sides[labels[2].index(str(axis))],
+            image_sides[dimensions[0].index(str(axis))],
+            kernel_sides[dimensions[1].index(str(axis))],
+            output_sides[dimensions[2].index(str(axis))],
             int(numbers.get("stride", 1)),
             int(numbers.get("pad", "0_0").split("_")[0]),
             int(numbers.get("lhs_dilate", 1)),

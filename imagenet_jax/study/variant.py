@@ -12,6 +12,7 @@ import ml_collections
 
 from imagenet_jax.config import batch_unit
 from imagenet_jax.data import Split, open_split
+from imagenet_jax.data.names import known_size
 from imagenet_jax.devices.parallel import compiler_options
 from imagenet_jax.devices.sharding import make_mesh
 from imagenet_jax.models.cost import count_macs
@@ -27,11 +28,9 @@ from imagenet_jax.study.operations import (
     list_operations,
 )
 from imagenet_jax.study.topology import Hardware
+from imagenet_jax.tasks.table import make_task
 from imagenet_jax.training.program import Program, check_config, make_program
 
-# Classes and training examples of data sets that need not be opened to be studied.
-_SIZES = {"digits": (10, 1437), "cifar10": (10, 50_000), "cifar100": (100, 50_000)}
-_IMAGENET = (1000, 1_281_167)
 # What is reported of a step that compiles, besides its memory and how it was to be run.
 FIGURES = (
     *("argument_bytes", "temporary_bytes", "aliased_bytes", "generated_code_bytes"),
@@ -130,12 +129,7 @@ def _program(
     batch: int,
 ) -> Program:
     """What `train` would compile there, if need be without opening the data."""
-    if split:
-        classes, examples = split.num_classes, split.num_examples
-    elif config.data.name == "fake":
-        classes, examples = config.data.fake_classes, config.data.fake_train_examples
-    else:
-        classes, examples = _SIZES.get(config.data.name, _IMAGENET)
+    examples = split.num_examples if split else known_size(config.data)[1]
     mesh = make_mesh(config.sharding, list(hardware.mesh.devices.flat))
     batch_size = batch * hardware.mesh.size
     # As many steps as the run has: a warmup given in steps need not fit into fewer.
@@ -143,13 +137,8 @@ def _program(
     config = ml_collections.ConfigDict(config.to_dict())
     config.partitioner, config.batch_size = partitioner, batch_size
     check_config(config, mesh)
-    return make_program(
-        config,
-        mesh,
-        num_classes=classes,
-        num_examples=examples,
-        platform=hardware.platform,
-    )
+    task = make_task(config, split)
+    return make_program(task, mesh, num_examples=examples, platform=hardware.platform)
 
 
 def _costs(

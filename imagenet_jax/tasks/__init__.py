@@ -1,8 +1,14 @@
-"""What a run learns: its loss and its metrics."""
+"""What a run learns: one `Task` a file, with its fields of a batch, its loss and its metrics.
+
+`task` is the interface; `table` finds a task by its name in a config.
+"""
 
 from imagenet_jax.lazy import lazy_names
 
 _NAMES = {
+    "Classification": "classification",
+    "Task": "task",
+    "make_task": "table",
     "classification_sums": "metrics",
     "cross_entropy": "losses",
     "mixed_cross_entropy": "losses",

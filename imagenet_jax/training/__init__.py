@@ -11,7 +11,6 @@ _NAMES = {
     "TrainState": "state",
     "eval_step": "step",
     "evaluate_split": "evaluate",
-    "make_model": "program",
     "make_program": "program",
     "starting_variables": "finetune",
     "state_sha256": "state",

@@ -34,7 +34,7 @@ Record = dict[str, Any]
 
 
 class Checkpoints:
-    """The checkpoints of a working directory: the latest few and the best by top1."""
+    """The checkpoints of a working directory: the latest few and the best."""
 
     def __init__(self, directory: Path, *, keep: int, read_only: bool = False):
         """Opens or makes `directory`; `keep` latest checkpoints stay, beside the best.
@@ -63,14 +63,14 @@ class Checkpoints:
             copy = jax.jit(partial(jax.tree.map, jnp.copy), out_shardings=shardings)
             self._copy = copy.lower(shapes).compile()
 
-    def save(self, step: int, state: TrainState, record: Record, top1: float | None) -> None:
+    def save(self, step: int, state: TrainState, record: Record, score: float | None) -> None:
         """Starts to write a checkpoint; returns when the state may be donated.
 
         Args:
           step: updates done.
           state: the state.
           record: JSON-like facts to keep with it.
-          top1: evaluation accuracy 0 to 1 at this step, if there is one.
+          score: of the evaluation at this step, larger if better; None: there is none.
 
         Raises:
           CheckpointError: if the disk is too full, or if the previous save failed.
@@ -81,13 +81,13 @@ class Checkpoints:
         self._refuse_full_disk(state)
         checked = self._check(state)
         if self._copy is None:
-            self._write(step, state, checked, record, top1)
+            self._write(step, state, checked, record, score)
         else:
             copy = self._copy(state)
-            self._writing = self._thread.submit(self._write, step, copy, checked, record, top1)
+            self._writing = self._thread.submit(self._write, step, copy, checked, record, score)
 
     def _write(
-        self, step: int, state: TrainState, checked: Any, record: Record, top1: float | None
+        self, step: int, state: TrainState, checked: Any, record: Record, score: float | None
     ) -> None:
         """Gives Orbax the state, which copies it to the host, and writes it in a thread."""
         bits, finite = jax.device_get(checked)
@@ -101,7 +101,7 @@ class Checkpoints:
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record)
         )
-        metrics = None if top1 is None else {"top1": top1}
+        metrics = None if score is None else {"score": score}
         with self._named_errors():
             if not self._manager.save(step, args=args, metrics=metrics):
                 latest = self._manager.latest_step()

@@ -9,15 +9,15 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 
 
 class Manager(ocp.CheckpointManager):
-    """Keeps the latest checkpoints of a directory, and the best by the metric top1."""
+    """Keeps the latest checkpoints of a directory, and the one of the best score."""
 
     def __init__(self, directory: Path, *, keep: int, read_only: bool):
         """Makes `directory`, unless `read_only`; `keep` latest stay, beside the best."""
         if not read_only:
             directory.mkdir(parents=True, exist_ok=True)
-        best = BestN(get_metric_fn=_top1, n=1, keep_checkpoints_without_metrics=False)
+        best = BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False)
         options = ocp.CheckpointManagerOptions(
-            best_fn=_top1,
+            best_fn=_score,
             preservation_policy=AnyPreservationPolicy([LatestN(keep), best]),
             cleanup_tmp_directories=not read_only,
             read_only=read_only,
@@ -75,5 +75,7 @@ def _noting(handler: Any, failures: list[BaseException]) -> Any:
     return handler
 
 
-def _top1(metrics: dict[str, float]) -> float:
-    return metrics["top1"]
+def _score(metrics: dict[str, float]) -> float:
+    """There is one; checkpoints of before have it under the metric's name."""
+    (score,) = metrics.values()
+    return score

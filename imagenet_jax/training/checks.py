@@ -13,12 +13,14 @@ from imagenet_jax.errors import ConfigError
 from imagenet_jax.models.facts import FACTS, check_model
 from imagenet_jax.reports.tracking import make_tracking
 from imagenet_jax.reports.workdir import checkpoints_of
+from imagenet_jax.tasks.table import check_task
 from imagenet_jax.weights.pretrained import FILE_SUFFIXES, check_file, pretrained_start
 
 
 def check_fields(config: ml_collections.ConfigDict) -> None:
-    """Raises ConfigError for a field, value, model or option of a model that does not exist."""
+    """Raises ConfigError for a field, value, task, model or option that does not exist."""
     validate(config)
+    check_task(config.task)
     check_model(config.model.name, model_options(config))
     check_lora(config)
 

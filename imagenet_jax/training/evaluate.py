@@ -8,7 +8,6 @@ import jax
 from imagenet_jax.data import Split
 from imagenet_jax.devices.parallel import local_rows
 from imagenet_jax.hosts.watchdog import doing
-from imagenet_jax.tasks.metrics import summarize
 from imagenet_jax.training.feed import Feed
 from imagenet_jax.training.program import Program
 
@@ -19,8 +18,8 @@ def evaluate_split(
     """Runs `eval_step`, compiled for a split of this size, over a whole split.
 
     Returns:
-      split, num_examples, correct_top1, correct_top5 (exact counts), top1, top5 (0 to 1),
-      loss (mean cross-entropy) and unreadable (images that could not be decoded).
+      split, num_examples, the metrics of the task (see `Task.summarize`), and unreadable (images
+      that could not be decoded).
     """
     batch_size = program.eval_batch_size(split.num_examples)
     host_batches = split.eval_batches(local_rows(program.mesh, batch_size), batch_size)
@@ -31,6 +30,6 @@ def evaluate_split(
             results.append(eval_step(variables, batch))
             # No more than two steps in flight, or their batches would fill the memory.
             jax.block_until_ready(results[-3:-2])
-    summary = summarize(jax.device_get(results))
+    summary = program.task.summarize(jax.device_get(results))
     unreadable = split.num_examples - summary["num_examples"]
     return {"split": split.name, **summary, "unreadable": unreadable}

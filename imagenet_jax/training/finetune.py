@@ -16,7 +16,7 @@ from imagenet_jax.weights.load import load_file, load_pretrained
 from imagenet_jax.weights.pretrained import FILE_SUFFIXES, pretrained_start
 
 
-def starting_variables(program: Program, class_names: tuple[str, ...]) -> dict[str, Any] | None:
+def starting_variables(program: Program) -> dict[str, Any] | None:
     """The variables that config.finetune.weights names; None if it is "".
 
     The head is taken over where the classes are the same, and starts at zero otherwise.
@@ -31,7 +31,7 @@ def starting_variables(program: Program, class_names: tuple[str, ...]) -> dict[s
         return None
     if Path(name).is_dir():
         source = trained_run(Path(name), "best")
-        variables, classes = jax.device_get(source.variables), source.class_names
+        variables, classes = jax.device_get(source.variables), source.task.class_names
     elif Path(name).suffix in FILE_SUFFIXES:
         found, variables = load_file(Path(name), model_name)
         classes = SYNSETS if found.num_classes == len(SYNSETS) else ()
@@ -45,7 +45,7 @@ def starting_variables(program: Program, class_names: tuple[str, ...]) -> dict[s
         _, variables = load_pretrained(weights)
         classes = SYNSETS
     try:
-        new_head = classes != tuple(class_names)
+        new_head = classes != program.task.class_names
         return adapt(variables, program.model, config.data.image_size, new_head=new_head)
     except WeightsError as error:
         raise WeightsError(f"config.finetune.weights = {name!r}: {error}") from error

@@ -14,7 +14,7 @@ import tqdm
 from jax.experimental import multihost_utils
 
 from imagenet_jax.config import differences, from_dict, to_json
-from imagenet_jax.data import Split, check_classes, open_split
+from imagenet_jax.data import Split, check_splits, open_split
 from imagenet_jax.devices.parallel import local_rows
 from imagenet_jax.devices.sharding import make_mesh
 from imagenet_jax.errors import CheckpointError
@@ -23,7 +23,7 @@ from imagenet_jax.hosts.watchdog import doing, watchdog
 from imagenet_jax.reports.outputs import Outputs, make_workdir
 from imagenet_jax.reports.report import run_facts
 from imagenet_jax.reports.writers import Tracking, plot_curves, replace_text, write_summary
-from imagenet_jax.tasks.metrics import summarize
+from imagenet_jax.tasks.table import make_task
 from imagenet_jax.training.checkpoint import Checkpoints, Record
 from imagenet_jax.training.clock import Clock
 from imagenet_jax.training.evaluate import evaluate_split
@@ -61,13 +61,9 @@ def train(
     check_config(config, mesh)
     make_workdir(workdir)
     train_split, eval_split = open_split(config, train=True), open_split(config, train=False)
-    check_classes(train_split, eval_split)
-    program = make_program(
-        config,
-        mesh,
-        num_classes=train_split.num_classes,
-        num_examples=train_split.num_examples,
-    )
+    check_splits(train_split, eval_split)
+    task = make_task(config, train_split)
+    program = make_program(task, mesh, num_examples=train_split.num_examples)
     checkpoints = Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep)
     run = Run(program, workdir, train_split, eval_split, checkpoints)
     with contextlib.closing(checkpoints), watchdog(config.hang_timeout):
@@ -89,6 +85,7 @@ class Run:
         checkpoints: Checkpoints,
     ):
         self.program, self.config, self.workdir = program, program.config, workdir
+        self.task = program.task
         self.train_split, self.eval_split = train_split, eval_split
         self.checkpoints = checkpoints
         self.is_main = jax.process_index() == 0
@@ -98,7 +95,7 @@ class Run:
         self.eval_step: Callable[..., Any] | None = None
         self.pending: list[Any] = []  # sums of the steps since the last log, on the devices
         self.last_eval: tuple[int, dict[str, Any]] | None = None
-        self.best_top1, self.evaluations_since = -1.0, 0  # for config.eval.patience
+        self.best_score, self.evaluations_since = None, 0  # for config.eval.patience
 
     def resume(self, allow_config_change: bool) -> None:
         """Takes up the newest good checkpoint, or starts from scratch."""
@@ -122,14 +119,14 @@ class Run:
             self.state, record = restored
             self.clock = Clock(**record["clock"])
             self.step = record["position"]["step"]
-            self.best_top1, self.evaluations_since = record.get("patience", (-1.0, 0))
+            self.best_score, self.evaluations_since = record.get("patience", (None, 0))
             total = self.program.total_steps
             over = self.step >= total or self.out_of_patience
             state = "already finished" if over else "resumed"
             self._say(f"{state}: step {self.step} of {total} in {self.workdir}")
         else:
             doing("compiling", limited=False)
-            start = starting_variables(self.program, self.train_split.source.class_names)
+            start = starting_variables(self.program)
             self.state = self.program.init_state(start)
         multihost_utils.assert_equal(self.step, "processes see other checkpoints; share --workdir")
         if self.is_main:
@@ -150,7 +147,7 @@ class Run:
 
         with (
             stop_requests() as stop_requested,
-            Outputs(self.workdir, self.step, total, config, tracking) as out,
+            Outputs(self.workdir, self.step, total, config, tracking, self.task.formats) as out,
             Feed(host_batches, program.mesh, clock) as feed,
         ):
             clock.tick(training=False)
@@ -182,7 +179,10 @@ class Run:
                 if save or self.out_of_patience:
                     self.save()
                 if self.out_of_patience:
-                    self._say(f"no better top1 in {self.evaluations_since} evaluations: stopped")
+                    self._say(
+                        f"no better {self.task.best.metric} in {self.evaluations_since} "
+                        "evaluations: stopped"
+                    )
                     return True
                 if stop and step < total:
                     self.checkpoints.wait()
@@ -198,13 +198,12 @@ class Run:
                 step, rate = self.step - len(sums) + 1 + number, self.config.optim.learning_rate
                 raise self.checkpoints.diverged(step, part["loss"], rate)
         self.clock.tick(training=True)
-        means = summarize(sums)
+        means = self.task.summarize(sums)
         out.write(
             self.step,
             {
                 "epoch": self._epochs(),
-                "train/loss": means["loss"],
-                "train/top1": means["top1"],
+                **{f"train/{name}": means[name] for name in self.task.train_metrics},
                 "learning_rate": float(self.program.learning_rate(self.step - 1)),
                 "images_per_second": self.clock.images_per_second,
                 "input_wait_fraction": self.clock.input_wait_fraction,
@@ -225,12 +224,12 @@ class Run:
                     self.save()
                 raise
         self.last_eval = (self.step, result)
-        better = result["top1"] > self.best_top1
-        self.best_top1 = max(self.best_top1, result["top1"])
+        score = self.task.best.score(result)
+        better = self.best_score is None or score > self.best_score
+        self.best_score = score if better else self.best_score
         self.evaluations_since = 0 if better else self.evaluations_since + 1
         if out:
-            names = ("loss", "top1", "top5")
-            out.write(self.step, {f"eval/{name}": result[name] for name in names})
+            out.write(self.step, {f"eval/{name}": result[name] for name in self.task.eval_metrics})
         return result
 
     def save(self) -> None:
@@ -238,9 +237,9 @@ class Run:
         doing(f"the checkpoint of step {self.step}")
         jax.block_until_ready(self.state)
         with self.clock.paused(), self.clock.stall():
-            top1 = None
+            score = None
             if self.last_eval and self.last_eval[0] == self.step:
-                top1 = self.last_eval[1]["top1"]
+                score = self.task.best.score(self.last_eval[1])
             position = self.step * self.config.batch_size
             epoch, example = divmod(position, self.train_split.num_examples)
             record = {
@@ -248,9 +247,9 @@ class Run:
                 "position": {"step": self.step, "epoch": epoch, "example": example},
                 "clock": dataclasses.asdict(self.clock),
                 "data": self._data(),
-                "patience": [self.best_top1, self.evaluations_since],
+                "patience": [self.best_score, self.evaluations_since],
             }
-            self.checkpoints.save(self.step, self.state, record, top1)
+            self.checkpoints.save(self.step, self.state, record, score)
 
     def finish(self) -> dict[str, Any]:
         """Waits for the last checkpoint and writes summary.json and curves.png."""
@@ -274,19 +273,18 @@ class Run:
         }
         if self.is_main:
             write_summary(self.workdir / "summary.json", summary)
-            plot_curves(self.workdir)
+            plot_curves(self.workdir, self.task.best.metric)
             self._say(f"finished; everything is in {self.workdir}")
         return summary
 
     @property
     def out_of_patience(self) -> bool:
-        """Whether top1 has not become better for config.eval.patience evaluations."""
+        """Whether nothing has become better for config.eval.patience evaluations."""
         return 0 < self.config.eval.patience <= self.evaluations_since
 
     def _data(self) -> dict[str, Any]:
-        """What the order of the data and the meaning of the labels depend on."""
-        classes = list(self.train_split.source.class_names)
-        return {"num_examples": self.train_split.num_examples, "class_names": classes}
+        """What the order of the data and the meaning of the outputs depend on."""
+        return {"num_examples": self.train_split.num_examples, **self.task.facts()}
 
     def _say(self, text: str) -> None:
         if self.is_main:

@@ -12,12 +12,13 @@ import ml_collections
 import optax
 from jax.sharding import Mesh
 
-from imagenet_jax.config import model_options, validate_batch
+from imagenet_jax.config import validate_batch
 from imagenet_jax.config.durations import steps_of
 from imagenet_jax.data.order import even_batch
 from imagenet_jax.devices import parallel, sharding
 from imagenet_jax.errors import ConfigError
-from imagenet_jax.models import create_model
+from imagenet_jax.tasks.table import make_task
+from imagenet_jax.tasks.task import Task
 from imagenet_jax.training.checks import check_fields
 from imagenet_jax.training.initial import Traced, agreed, initial_values, trace
 from imagenet_jax.training.optim import Schedule, make_optimizer, make_schedule
@@ -30,7 +31,7 @@ from imagenet_jax.training.tuning import Tuning, decay_by_layer, make_tuning
 class Program:
     """What a config means for a data set of known size on the devices of a mesh."""
 
-    config: ml_collections.ConfigDict
+    task: Task
     mesh: Mesh
     model: nn.Module
     optimizer: optax.GradientTransformation
@@ -39,6 +40,10 @@ class Program:
     num_examples: int
     total_steps: int
     platform: str | None = None
+
+    @property
+    def config(self) -> ml_collections.ConfigDict:
+        return self.task.config
 
     def steps(self, duration: str) -> int:
         """A duration of this run in steps."""
@@ -72,9 +77,9 @@ class Program:
         donated."""
         step = partial(
             train_step,
+            task=self.task,
             model=self.model,
             optimizer=self.optimizer,
-            config=self.config,
             tuning=self.tuning,
             gather=self._gather,
         )
@@ -85,8 +90,8 @@ class Program:
         sums."""
         step = partial(
             eval_step,
+            task=self.task,
             model=self.model,
-            config=self.config,
             tuning=self.tuning,
             gather=self._gather,
         )
@@ -118,7 +123,7 @@ class Program:
         return parallel.compile_step(
             step,
             first,
-            parallel.batch_shapes(batch_size, self.config.data.image_size),
+            parallel.batch_shapes(batch_size, self.config.data.image_size, self.task.fields()),
             mesh=self.mesh,
             partitioner=self.config.partitioner,
             donate=donate,
@@ -142,8 +147,7 @@ def check_config(config: ml_collections.ConfigDict, mesh: Mesh, *, training: boo
     check_fields(config)
     if training:
         validate_batch(config, sharding.batch_shards(mesh))
-    model = make_model(config, num_classes=1)
-    check_sharding(config, model, mesh)
+    check_sharding(config, make_task(config).model(), mesh)
     if config.partitioner == "pmap" and jax.process_count() > 1:
         raise ConfigError(
             f"config.partitioner = 'pmap' works in one process, this job has "
@@ -174,25 +178,24 @@ def check_sharding(config: ml_collections.ConfigDict, model: nn.Module, mesh: Me
 
 
 def make_program(
-    config: ml_collections.ConfigDict,
+    task: Task,
     mesh: Mesh,
     *,
-    num_classes: int,
     num_examples: int | None = None,
     platform: str | None = None,
 ) -> Program:
     """Builds model, schedule and optimizer for a data set.
 
     Args:
-      config: see `schema.SCHEMA`; checked by `check_config`.
+      task: what is learnt, on a data set; its config is checked by `check_config`.
       mesh: the devices, see `sharding.make_mesh`.
-      num_classes: classes of the data set.
       num_examples: training examples per epoch; None: only to evaluate.
       platform: "tpu" or "cuda" if the devices are described and not attached.
 
     Raises:
       ConfigError: if the run or its warmup has no sensible length for this data set.
     """
+    config = task.config
     total_steps, schedule = 0, lambda step: 0.0
     if num_examples is not None:
         total_steps = steps_of(
@@ -204,14 +207,14 @@ def make_program(
                 f"{config.batch_size} of {num_examples} examples"
             )
         schedule = make_schedule(config, total_steps=total_steps, num_examples=num_examples)
-    model = make_model(config, num_classes, devices=sharding.batch_shards(mesh))
+    model = task.model(sharding.batch_shards(mesh))
     tuning = make_tuning(config, model)
     optimizer = make_optimizer(config.optim, schedule)
     if tuning.mode == "layerwise":
         scale = decay_by_layer(model, config.data.image_size, tuning.layer_decay)
         optimizer = optax.chain(optimizer, scale)
     return Program(
-        config=config,
+        task=task,
         mesh=mesh,
         model=model,
         optimizer=optimizer,
@@ -221,16 +224,3 @@ def make_program(
         total_steps=total_steps,
         platform=platform,
     )
-
-
-def make_model(
-    config: ml_collections.ConfigDict, num_classes: int, *, devices: int = 1
-) -> nn.Module:
-    """The model that config.model describes; what has its default there is the model's own."""
-    options = model_options(config)
-    images = config.batch_size // (config.accumulate * devices)  # of one call on one device
-    one_group = config.model.bn_group_size in (0, images)
-    options |= {"dtype": config.model.dtype, "fused_norm": config.model.fused_norm and one_group}
-    if config.partitioner != "jit":
-        options["axis_name"] = sharding.DATA_AXIS
-    return create_model(config.model.name, num_classes=num_classes, **options)

@@ -5,31 +5,29 @@ device's share of it (under shard_map and pmap); the numbers are the same.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import ml_collections
 import optax
 
-from imagenet_jax import augment
 from imagenet_jax.devices import parallel
-from imagenet_jax.tasks import losses, metrics
+from imagenet_jax.tasks.task import Outcome, Sums, Task
 from imagenet_jax.training.state import TrainState
 from imagenet_jax.training.tuning import WHOLE, Tuning
 
 Batch = dict[str, jax.Array]
-Sums = dict[str, jax.Array]
 
 
 def train_step(
     state: TrainState,
     batch: Batch,
     *,
+    task: Task,
     model: nn.Module,
     optimizer: optax.GradientTransformation,
-    config: ml_collections.ConfigDict,
     tuning: Tuning = WHOLE,
     gather: Callable[[Any], Any] = lambda params: params,
     axis_name: str | None = None,
@@ -38,39 +36,41 @@ def train_step(
 
     Args:
       state: the state; replicated, or spread as `sharding.shard_shapes` says.
-      batch: see `data.Split`; leading axis B, divisible by config.accumulate.
-      model, optimizer, config, tuning, gather: static; see `sharding.gather_params`.
+      batch: see `data.Split`; leading axis B, divisible by task.config.accumulate.
+      task, model, optimizer, tuning, gather: static; see `Task` and `sharding.gather_params`.
       axis_name: mapped axis over which the batch is spread, if this is a device's share.
 
     Returns:
-      The new state, and `metrics.classification_sums` over the global batch.
+      The new state, and `Task.sums` over the global batch.
     """
 
     def over_devices(tree: Any) -> Any:
         return parallel.all_reduce(tree, axis_name) if axis_name else tree
 
     rng = jax.random.wrap_key_data(state.rng)
-    count = jnp.maximum(over_devices(batch["mask"].sum()), 1)
+    denominators = over_devices(task.denominators(batch))
+    denominators = jax.tree.map(lambda total: jnp.maximum(total, 1), denominators)
     trained, frozen = tuning.split(state.params)
 
     def loss_fn(trained: Any, batch_stats: Any, part: Batch, key: jax.Array) -> tuple[Any, Any]:
         params = tuning.merge_lora(gather(tuning.join(trained, frozen)))
         with jax.named_scope("augment"):
-            image, targets = augment.train_inputs(part, rng, state.step, config.augment)
-        logits, auxiliary, batch_stats = _forward(
-            model, {"params": params, "batch_stats": batch_stats}, image, key, tuning
+            inputs, targets = task.inputs(part, rng, state.step, train=True)
+        apply = partial(
+            model.apply,
+            {"params": params, "batch_stats": batch_stats},
+            train=tuning.trains_backbone,
+            mutable=["batch_stats", "auxiliary"],
+            rngs={"dropout": key},
         )
-        smoothing = config.loss.label_smoothing
-        loss = losses.mixed_cross_entropy(logits, targets, smoothing)
-        sums = metrics.classification_sums(logits, targets.dominant(), loss, part["mask"])
-        for head in auxiliary:
-            extra = losses.mixed_cross_entropy(head, targets, smoothing)
-            loss += config.loss.auxiliary * extra
-        return jnp.where(part["mask"], loss, 0).sum() / count, (batch_stats, sums)
+        outcome = task.losses(apply, inputs, targets)
+        sums = task.sums(outcome, targets, part["mask"])
+        loss = _total(outcome, task, part["mask"], denominators)
+        return loss, (outcome.updated.get("batch_stats", {}), sums)
 
     key = jax.random.fold_in(rng, state.step)
     gradient, batch_stats, sums = _accumulated(
-        jax.grad(loss_fn, has_aux=True), trained, state.batch_stats, batch, key, config
+        jax.grad(loss_fn, has_aux=True), trained, state.batch_stats, batch, key, task
     )
     gradient, sums, batch_stats = over_devices((gradient, sums, batch_stats))
     if axis_name:
@@ -79,7 +79,7 @@ def train_step(
     with jax.named_scope("optimizer"):
         updates, opt_state = optimizer.update(gradient, state.opt_state, trained)
         params = tuning.join(optax.apply_updates(trained, updates), frozen)
-        ema = _averaged(state, params, batch_stats, config.ema_decay)
+        ema = _averaged(state, params, batch_stats, task.config.ema_decay)
     state = state.replace(
         step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state, ema=ema
     )
@@ -92,7 +92,7 @@ def _accumulated(
     batch_stats: Any,
     batch: Batch,
     key: jax.Array,
-    config: ml_collections.ConfigDict,
+    task: Task,
 ) -> tuple[Any, Any, Sums]:
     """Gradient and sums over the micro-batches, and the last running statistics."""
 
@@ -102,52 +102,52 @@ def _accumulated(
         gradient, sums = jax.tree.map(jnp.add, (gradient, sums), (part_gradient, part_sums))
         return (gradient, batch_stats, sums), None
 
-    carry = (jax.tree.map(jnp.zeros_like, trained), batch_stats, metrics.zero_sums())
-    if config.accumulate == 1:
+    carry = (jax.tree.map(jnp.zeros_like, trained), batch_stats, task.zero_sums())
+    count = task.config.accumulate
+    if count == 1:
         return add_part(carry, (batch, key))[0]
-    keys = jax.random.split(key, config.accumulate)
-    return jax.lax.scan(add_part, carry, (micro_batches(batch, config), keys))[0]
+    parts = micro_batches(batch, count, task.rows_together), jax.random.split(key, count)
+    return jax.lax.scan(add_part, carry, parts)[0]
 
 
-def _forward(
-    model: nn.Module, variables: dict[str, Any], image: jax.Array, key: jax.Array, tuning: Tuning
-) -> tuple[jax.Array, list[jax.Array], Any]:
-    """Logits, the logits of auxiliary heads, and the new running statistics, in training."""
-    logits, updated = model.apply(
-        variables,
-        image,
-        train=tuning.trains_backbone,
-        mutable=["batch_stats", "auxiliary"],
-        rngs={"dropout": key},
-    )
-    return logits, jax.tree.leaves(updated.get("auxiliary", {})), updated.get("batch_stats", {})
+def _total(
+    outcome: Outcome, task: Task, mask: jax.Array, denominators: dict[str, jax.Array]
+) -> jax.Array:
+    """This device's and micro-batch's share of the loss, [].
+
+    Numerators are weighted before they are added up: so their gradients round as one sum's.
+    """
+    terms, total = task.terms(), jnp.zeros(())
+    for name, numerator in outcome.numerators.items():
+        weighted = terms[name].weight * numerator
+        total += jnp.where(mask, weighted, 0).sum() / denominators[terms[name].over]
+    return total
 
 
 def eval_step(
     variables: dict[str, Any],
     batch: Batch,
     *,
+    task: Task,
     model: nn.Module,
-    config: ml_collections.ConfigDict,
     tuning: Tuning = WHOLE,
     gather: Callable[[Any], Any] = lambda params: params,
     axis_name: str | None = None,
 ) -> Sums:
-    """`metrics.classification_sums` of the global batch, with the plain cross-entropy."""
+    """`Task.evaluation_sums` of the global batch."""
     variables = {**variables, "params": tuning.merge_lora(gather(variables["params"]))}
-    logits = model.apply(variables, augment.eval_image(batch, config.augment), train=False)
-    loss = losses.cross_entropy(logits, batch["label"])
-    sums = metrics.classification_sums(logits, batch["label"], loss, batch["mask"])
+    inputs, targets = task.inputs(batch, None, None, train=False)
+    predictions = task.predict(partial(model.apply, variables, train=False), inputs)
+    sums = task.evaluation_sums(predictions, targets, batch["mask"])
     return jax.lax.psum(sums, axis_name) if axis_name else sums
 
 
-def micro_batches(batch: Batch, config: ml_collections.ConfigDict) -> Batch:
-    """[B, ...] to [config.accumulate, B / config.accumulate, ...].
+def micro_batches(batch: Batch, count: int, unit: int) -> Batch:
+    """[B, ...] to [count, B / count, ...].
 
-    Micro-batch k holds every accumulate-th row from k on (pair of rows, where images are
-    mixed), so that no row leaves its device.
+    Micro-batch k holds every count-th group of `unit` rows from group k on, so that no row leaves
+    its device, and rows that are mixed with each other stay together.
     """
-    count, unit = config.accumulate, 2 if augment.is_mixing(config.augment) else 1
 
     def split(array: jax.Array) -> jax.Array:
         parts = jnp.moveaxis(array.reshape(-1, count, unit, *array.shape[1:]), 1, 0)

@@ -11,6 +11,8 @@ from imagenet_jax.config import from_dict
 from imagenet_jax.devices.sharding import make_mesh
 from imagenet_jax.errors import CheckpointError
 from imagenet_jax.reports.workdir import checkpoints_of
+from imagenet_jax.tasks.table import find_task
+from imagenet_jax.tasks.task import Task
 from imagenet_jax.training.checkpoint import Checkpoints
 from imagenet_jax.training.program import make_program
 
@@ -23,15 +25,13 @@ class TrainedRun:
       name: the working directory and the step.
       model: a Linen module.
       variables: its params and batch_stats; averaged where the run has averages, LoRA merged.
-      class_names: as the training set calls them.
-      config: of the run.
+      task: what it has learnt.
     """
 
     name: str
     model: nn.Module
     variables: dict[str, Any]
-    class_names: tuple[str, ...]
-    config: ml_collections.ConfigDict
+    task: Task
 
 
 def trained_run(
@@ -52,10 +52,10 @@ def trained_run(
     if record is None:
         raise CheckpointError(f"no checkpoints in {workdir / 'checkpoints'}; train first")
     config = config or from_dict(record["config"])
-    names = tuple(record["data"]["class_names"])
-    program = make_program(config, make_mesh(config.sharding), num_classes=len(names))
+    task = find_task(config.task).of_facts(config, record["data"])
+    program = make_program(task, make_mesh(config.sharding))
     state, record = checkpoints.restore(program.state_shapes(), which=which)
     variables = state.eval_variables()
     variables = {**variables, "params": program.tuning.merge_lora(variables["params"])}
     name = f"{workdir}, step {record['position']['step']}"
-    return TrainedRun(name, program.model, variables, names, config)
+    return TrainedRun(name, program.model, variables, task)

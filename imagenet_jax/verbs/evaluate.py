@@ -55,8 +55,11 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
 def _text(result: dict[str, Any]) -> str:
     from imagenet_jax.inference.probe import probe_text
     from imagenet_jax.reports.report import summary_table
+    from imagenet_jax.tasks.table import find_task
 
-    return probe_text(result) if "linear_probe" in result else summary_table(result)
+    if "linear_probe" in result:
+        return probe_text(result)
+    return summary_table(result, find_task(result["task"]).rows(result["eval"]))
 
 
 EVALUATE = Verb(

@@ -39,8 +39,9 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
 
 def _text(result: dict[str, Any]) -> str:
     from imagenet_jax.reports.report import summary_table
+    from imagenet_jax.tasks.table import find_task
 
-    return summary_table(result)
+    return summary_table(result, find_task(result["task"]).rows(result["eval"]))
 
 
 TRAIN = Verb("train (or resume) and evaluate", _add_flags, _run, _text, check=_check)

@@ -12,6 +12,7 @@ from jax.sharding import PartitionSpec
 from imagenet_jax.devices import parallel
 from imagenet_jax.devices.sharding import DATA_AXIS, make_mesh, replicated
 from imagenet_jax.errors import ConfigError
+from imagenet_jax.tasks.classification import Classification
 from imagenet_jax.training.program import make_program
 
 
@@ -42,7 +43,7 @@ def compiled(*options):
     return parallel.compile_step(
         lambda first, batch: jnp.exp(first / 3 + 1).sum(),
         first,
-        parallel.batch_shapes(8, 2),
+        parallel.batch_shapes(8, 2, {}),
         mesh=mesh,
         partitioner="jit",
         donate=False,
@@ -90,7 +91,7 @@ def test_compiler_options_that_xla_refuses(option, message):
 
 def test_both_steps_are_compiled_with_the_options_of_the_config(tiny_config):
     tiny_config.compiler_options = ("xla_cpu_nonsense=1",)
-    program = make_program(tiny_config, make_mesh(), num_classes=10, num_examples=40)
+    program = make_program(Classification.of_size(tiny_config, 10), make_mesh(), num_examples=40)
     for compile_step in (program.compile_train_step, lambda: program.compile_eval_step(30)):
         with pytest.raises(ConfigError, match="xla_cpu_nonsense"):
             compile_step()

@@ -12,6 +12,7 @@ from test_step import EXHAUSTIVE, curve
 from imagenet_jax.devices import sharding
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.models.table import MODELS
+from imagenet_jax.tasks.classification import Classification
 from imagenet_jax.training.program import check_config, make_program
 
 
@@ -132,7 +133,9 @@ def test_a_block_of_a_cut_transformer_sums_twice_over_the_devices(vit_config):
     """After the attention and after the MLP, in the program; a wrong cut gives the same numbers."""
     vit_config.sharding = "tensor_parallel=2"
     mesh = sharding.make_mesh(vit_config.sharding, jax.devices()[:2])
-    program = make_program(vit_config, mesh, num_classes=10).compile_eval_step(30).as_text()
+    program = (
+        make_program(Classification.of_size(vit_config, 10), mesh).compile_eval_step(30).as_text()
+    )
     moves = re.findall(r" (all-\w+|reduce-scatter|collective-permute)(?:-start)?\(", program)
     blocks = 2
     assert moves.count("all-reduce") == 2 * blocks
@@ -142,7 +145,9 @@ def test_a_block_of_a_cut_transformer_sums_twice_over_the_devices(vit_config):
 
 def spread_program(config, text):
     config.sharding = text
-    return make_program(config, sharding.make_mesh(text), num_classes=10, num_examples=40)
+    return make_program(
+        Classification.of_size(config, 10), sharding.make_mesh(text), num_examples=40
+    )
 
 
 def test_a_device_holds_its_share_of_the_state(vit_config):

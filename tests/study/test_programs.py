@@ -166,6 +166,7 @@ TWO_SLICES = """
 import collections, json, re
 from jax.experimental import topologies
 from imagenet_jax.config import base_config
+from imagenet_jax.tasks.classification import Classification
 from imagenet_jax.training.program import make_program
 from imagenet_jax.devices.sharding import make_mesh
 from imagenet_jax.study.topology import find_hardware
@@ -177,7 +178,7 @@ config = base_config()
 config.model.name, config.model.width, config.model.scan = "vit_ti16", 192, True
 config.optim.name, config.sharding, config.model.bn_group_size = "adamw", "fsdp", 0
 config.batch_size, config.data.image_size = 32, 64
-program = make_program(config, mesh, num_classes=10, num_examples=320, platform="tpu")
+program = make_program(Classification.of_size(config, 10), mesh, num_examples=320, platform="tpu")
 compiled = program.compile_train_step()
 text = compiled.as_text()
 pattern = r" all-gather(?:-start)?\\(.*?replica_groups=\\{([{},\\d]+?)\\},?(?= |$)"

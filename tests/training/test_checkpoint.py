@@ -11,6 +11,7 @@ from jax.experimental import multihost_utils
 from imagenet_jax.devices.parallel import batch_shapes, put_batch
 from imagenet_jax.devices.sharding import make_mesh
 from imagenet_jax.errors import CheckpointError, DivergenceError
+from imagenet_jax.tasks.classification import Classification
 from imagenet_jax.training import checkpoint as checkpoint_module
 from imagenet_jax.training.checkpoint import Checkpoints
 from imagenet_jax.training.program import make_program
@@ -23,7 +24,7 @@ BOTH_WAYS = ["copy on the devices", "wait for the host"]
 def program(wide_config):
     """Not narrower: Orbax would put small arrays elsewhere, and there was no file to damage."""
     wide_config.ema_decay = 0.9
-    return make_program(wide_config, make_mesh(), num_classes=10, num_examples=40)
+    return make_program(Classification.of_size(wide_config, 10), make_mesh(), num_examples=40)
 
 
 @pytest.fixture(scope="module")
@@ -183,12 +184,12 @@ def test_if_all_are_damaged_the_error_says_why(tmp_path, program, state):
 
 def test_checkpoint_of_another_model_names_the_arrays(checkpoints, state, wide_config):
     save(checkpoints, state, [1])
-    wider = make_program(wide_config, make_mesh(), num_classes=12, num_examples=40)
+    wider = make_program(Classification.of_size(wide_config, 12), make_mesh(), num_examples=40)
     with pytest.raises(CheckpointError, match=r"params/fc/bias is \(10,\), expected \(12,\)"):
         checkpoints.restore(wider.state_shapes())
     config = wide_config.copy_and_resolve_references()
     config.model.name = "resnet20"
-    deeper = make_program(config, make_mesh(), num_classes=10, num_examples=40)
+    deeper = make_program(Classification.of_size(config, 10), make_mesh(), num_examples=40)
     with pytest.raises(CheckpointError, match=r"missing params/layer1.1/conv1/kernel"):
         checkpoints.restore(deeper.state_shapes())
 
@@ -240,7 +241,8 @@ def test_training_goes_on_while_orbax_takes_a_copy(
     checkpoints.compile(program.state_shapes(), train_step)
     saved = state_sha256(state)
     checkpoints.save(1, state, {}, None)
-    shapes = batch_shapes(program.config.batch_size, program.config.data.image_size)
+    config = program.config
+    shapes = batch_shapes(config.batch_size, config.data.image_size, program.task.fields())
     batch = {name: np.ones(shape.shape, shape.dtype) for name, shape in shapes.items()}
     batch = put_batch(batch, program.mesh)
     for _ in range(2):

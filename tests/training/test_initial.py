@@ -11,6 +11,7 @@ import pytest
 from imagenet_jax.devices.sharding import make_mesh
 from imagenet_jax.models import create_model
 from imagenet_jax.models.table import MODELS
+from imagenet_jax.tasks.classification import Classification
 from imagenet_jax.training import initial
 from imagenet_jax.training.program import make_program
 from imagenet_jax.training.state import init_state, init_variables
@@ -64,7 +65,9 @@ def test_a_state_has_the_bits_of_the_compiled_one_wherever_its_parts_are(tiny_co
     expected = None
     for sharding in ("data_parallel", "fsdp,tensor_parallel=2"):
         tiny_config.sharding = sharding
-        program = make_program(tiny_config, make_mesh(sharding), num_classes=10, num_examples=40)
+        program = make_program(
+            Classification.of_size(tiny_config, 10), make_mesh(sharding), num_examples=40
+        )
         if expected is None:
             expected = jax.jit(functools.partial(whole, program=program))(jax.random.key(0))
         state = program.init_state()

@@ -12,6 +12,7 @@ import scipy.special
 
 from imagenet_jax import augment
 from imagenet_jax.config import base_config
+from imagenet_jax.tasks.classification import Classification
 from imagenet_jax.training.state import init_state, init_variables
 from imagenet_jax.training.step import eval_step, train_step
 
@@ -55,7 +56,7 @@ def batch():
 
 
 def start(model, rate=RATE):
-    """A step without its config, and the state before it."""
+    """A step without its task, and the state before it."""
     optimizer = optax.sgd(rate)
     key = jax.random.key(0)
     variables = init_variables(key, model=model, image_size=2)
@@ -73,7 +74,7 @@ def normalized(batch, config):
 def test_head_and_auxiliary_head_move_by_their_gradients(config, batch):
     """And the averages of parameters and statistics by nine tenths of the way, see `_averaged`."""
     step, state = start(Network())
-    after, sums = jax.jit(partial(step, config=config))(state, batch)
+    after, sums = jax.jit(partial(step, task=Classification.of_size(config, 3)))(state, batch)
     x, mean, var = normalized(batch, config)
     real, target = batch["mask"], 0.9 * np.eye(3)[batch["label"]] + 0.1 / 3
     for layer, weight in (("fc", 1.0), ("aux", WEIGHT)):
@@ -104,7 +105,7 @@ def test_head_and_auxiliary_head_move_by_their_gradients(config, batch):
 def test_dropout_is_another_at_every_step_and_in_every_micro_batch(config, batch):
     """Nothing is learnt: what is dropped is all that changes the loss."""
     step, state = start(Network(dropout=0.5), rate=0.0)
-    compiled = jax.jit(partial(step, config=config))
+    compiled = jax.jit(partial(step, task=Classification.of_size(config, 3)))
     losses = [
         float(compiled(state.replace(step=jnp.int32(n)), batch)[1]["loss"]) for n in (0, 0, 1)
     ]
@@ -115,7 +116,9 @@ def test_dropout_is_another_at_every_step_and_in_every_micro_batch(config, batch
     twice = {name: array.repeat(2, 0) for name, array in pair.items()}
     alone = float(compiled(state, pair)[1]["loss"])
     config.accumulate = 2
-    both = float(jax.jit(partial(step, config=config))(state, twice)[1]["loss"])
+    both = float(
+        jax.jit(partial(step, task=Classification.of_size(config, 3)))(state, twice)[1]["loss"]
+    )
     assert both != pytest.approx(2 * alone, rel=1e-3)
 
 
@@ -125,7 +128,9 @@ def test_evaluation_is_of_the_running_statistics_and_without_smoothing(config, b
     _, state = start(model)
     variables = state.eval_variables()
     variables["batch_stats"]["bn"]["mean"] += 0.25
-    sums = jax.jit(partial(eval_step, model=model, config=config))(variables, batch)
+    sums = jax.jit(partial(eval_step, task=Classification.of_size(config, 3), model=model))(
+        variables, batch
+    )
     x = np.asarray(augment.eval_image(batch, config.augment), np.float64).reshape(4, -1)
     x = (x - 0.25) / np.sqrt(1 + 1e-5)
     logits = x @ np.asarray(state.params["fc"]["kernel"])

@@ -12,6 +12,7 @@ from imagenet_jax.data import open_split
 from imagenet_jax.devices import parallel
 from imagenet_jax.devices.sharding import make_mesh
 from imagenet_jax.models.table import MODELS
+from imagenet_jax.tasks.classification import Classification
 from imagenet_jax.training.program import make_program
 from imagenet_jax.training.state import state_sha256
 
@@ -30,7 +31,7 @@ def _compiled(config_json, make_model, devices):
     mesh = make_mesh(config.sharding, jax.devices()[:devices])
     split = open_split(config, train=True)
     program = make_program(
-        config, mesh, num_classes=split.num_classes, num_examples=split.num_examples
+        Classification.of_size(config, split.num_classes), mesh, num_examples=split.num_examples
     )
     return program, program.compile_train_step()
 
@@ -144,7 +145,7 @@ def test_masked_images_do_not_train(loop_config):
     for rows, masked in ((16, True), (8, False)):
         loop_config.batch_size = rows
         mesh = make_mesh()
-        program = make_program(loop_config, mesh, num_classes=10, num_examples=40)
+        program = make_program(Classification.of_size(loop_config, 10), mesh, num_examples=40)
         batch = next(split.train_batches(np.arange(rows), 0, 1))
         if masked:
             batch["mask"][8:] = False

@@ -12,6 +12,8 @@ from imagenet_jax.errors import CheckpointError, ConfigError, WeightsError
 from imagenet_jax.models import create_model
 from imagenet_jax.models.cost import variable_shapes
 from imagenet_jax.models.table import MODELS
+from imagenet_jax.tasks.classification import Classification
+from imagenet_jax.tasks.table import make_task
 from imagenet_jax.training.finetune import starting_variables
 from imagenet_jax.training.loop import train
 from imagenet_jax.training.program import make_program
@@ -26,7 +28,7 @@ def one_step(config):
     mesh = make_mesh()
     split = open_split(config, train=True)
     program = make_program(
-        config, mesh, num_classes=split.num_classes, num_examples=split.num_examples
+        Classification.of_size(config, split.num_classes), mesh, num_examples=split.num_examples
     )
     state = program.init_state()
     before = jax.device_get(state)
@@ -74,7 +76,7 @@ def test_lora_changes_little_and_starts_from_the_pretrained_model(vit_config):
     # lora_a has no gradient while lora_b is zero, and the new head is.
     assert blocks <= {("attn", name, m) for name in ("qkv", "proj") for m in ("lora_a", "lora_b")}
     assert {path for path in paths if path[0] == "head"} == {("head", "kernel"), ("head", "bias")}
-    program = make_program(vit_config, make_mesh(), num_classes=10)
+    program = make_program(Classification.of_size(vit_config, 10), make_mesh())
     merged = program.tuning.merge_lora(before.params)
     plain = variable_shapes(program.model, 32)["params"]
     assert jax.tree.structure(merged) == jax.tree.structure(plain)
@@ -89,7 +91,7 @@ def test_lora_changes_little_and_starts_from_the_pretrained_model(vit_config):
 def test_lora_is_for_transformers(tiny_config):
     tiny_config.finetune.mode = "lora"
     with pytest.raises(ConfigError, match=r"is for transformers.*'resnet8' has no attention"):
-        make_program(tiny_config, make_mesh(), num_classes=10)
+        make_program(Classification.of_size(tiny_config, 10), make_mesh())
 
 
 @pytest.mark.slow
@@ -208,12 +210,12 @@ def test_training_starts_from_a_file(tiny_config, tmp_path, classes):
     variables = random_variables(model, 8)
     write_safetensors(path, variables)
     tiny_config.finetune.weights = str(path)
-    program = make_program(tiny_config, make_mesh(), num_classes=10)
+    program = make_program(Classification.of_size(tiny_config, 10), make_mesh())
     with pytest.raises(WeightsError, match=r"w\.safetensors'.*conv1\.weight has the shape"):
-        starting_variables(program, ("a",) * 10)  # half as wide
+        starting_variables(program)  # half as wide
     tiny_config.model.width = 0
-    program = make_program(tiny_config, make_mesh(), num_classes=10)
-    state = jax.device_get(program.init_state(starting_variables(program, ("a",) * 10)))
+    program = make_program(Classification.of_size(tiny_config, 10), make_mesh())
+    state = jax.device_get(program.init_state(starting_variables(program)))
     for name in ("conv1", "layer2.0"):
         jax.tree.map(np.testing.assert_array_equal, state.params[name], variables["params"][name])
     # What the classes of a file mean is not known, so the head is new.
@@ -228,8 +230,8 @@ def test_training_starts_from_a_run_with_a_new_head(tiny_config, tmp_path):
     source = jax.device_get(trained_classifier(tmp_path / "first", "best").variables)
     tiny_config.finetune.weights = str(tmp_path / "first")
     tiny_config.data.fake_classes = 4
-    program = make_program(tiny_config, make_mesh(), num_classes=4)
-    start = starting_variables(program, ("0", "1", "2", "3"))
+    program = make_program(Classification.of_size(tiny_config, 4), make_mesh())
+    start = starting_variables(program)
     state = jax.device_get(program.init_state(start))
     assert state.params["fc"]["kernel"].shape == (32, 4)
     for name in ("conv1", "layer3.0"):
@@ -239,9 +241,8 @@ def test_training_starts_from_a_run_with_a_new_head(tiny_config, tmp_path):
     summary = train(tiny_config, tmp_path / "second")
     assert summary["eval"]["num_examples"] == 30
     tiny_config.data.fake_classes = 10
-    program = make_program(tiny_config, make_mesh(), num_classes=10)
-    names = open_split(tiny_config, train=True).source.class_names
-    same = starting_variables(program, names)["params"]["fc"]["kernel"]
+    task = make_task(tiny_config, open_split(tiny_config, train=True))
+    same = starting_variables(make_program(task, make_mesh()))["params"]["fc"]["kernel"]
     np.testing.assert_array_equal(same, source["params"]["fc"]["kernel"])
 
 
@@ -256,9 +257,9 @@ def test_training_starts_from_a_run_with_a_new_head(tiny_config, tmp_path):
 )
 def test_weights_that_cannot_be_are_named(tiny_config, weights, error, message):
     tiny_config.finetune.weights = weights
-    program = make_program(tiny_config, make_mesh(), num_classes=10)
+    program = make_program(Classification.of_size(tiny_config, 10), make_mesh())
     with pytest.raises(error, match=message):
-        starting_variables(program, ("a",) * 10)
+        starting_variables(program)
 
 
 def test_training_stops_when_it_gets_no_better(loop_config, tmp_path):
@@ -286,7 +287,7 @@ def test_the_best_checkpoint_is_reported(loop_config, tmp_path):
 
 def test_optimizers_keep_no_state_for_frozen_parameters(tiny_config):
     tiny_config.finetune.mode, tiny_config.optim.name = "head", "adamw"
-    program = make_program(tiny_config, make_mesh(), num_classes=10, num_examples=40)
+    program = make_program(Classification.of_size(tiny_config, 10), make_mesh(), num_examples=40)
     shapes = program.state_shapes()
     trained, _ = program.tuning.split(shapes.params)
     assert {leaf.shape for leaf in jax.tree.leaves(trained)} == {(32, 10), (10,)}

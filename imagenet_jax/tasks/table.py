@@ -1,0 +1,46 @@
+"""The tasks by their names in a config: each is a file beside this one that says TASK = its class.
+
+The names are known without JAX, which takes a second to import.
+"""
+
+import difflib
+import functools
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ml_collections
+
+from imagenet_jax.errors import ConfigError
+
+if TYPE_CHECKING:  # it imports JAX
+    from imagenet_jax.tasks.task import Task
+
+
+@functools.cache
+def task_names() -> tuple[str, ...]:
+    """All that config.task can be."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return tuple(file.stem for file in files if "\nTASK = " in file.read_text(encoding="utf-8"))
+
+
+def check_task(name: str) -> None:
+    """Raises ConfigError if there is no task of this name."""
+    if name not in task_names():
+        close = difflib.get_close_matches(name, task_names(), 1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ConfigError(
+            f"config.task = {name!r} does not exist; expected {', '.join(task_names())}{hint}"
+        )
+
+
+def find_task(name: str) -> "type[Task]":
+    """The class of a task. Raises ConfigError if there is none."""
+    check_task(name)
+    return importlib.import_module(f"imagenet_jax.tasks.{name}").TASK
+
+
+def make_task(config: ml_collections.ConfigDict, split: Any = None) -> "Task":
+    """The task of a config, on the data of a `data.Split` or on described ones."""
+    task = find_task(config.task)
+    return task.of_split(config, split) if split else task.described(config)

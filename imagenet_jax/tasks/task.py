@@ -1,0 +1,188 @@
+"""The interface behind which everything stands that differs between tasks.
+
+To add a task, write one file here with a subclass of `Task`, end it with TASK = that class, and
+name the file in a config: config.task. What a run does with it:
+
+1. `fields` says what a batch holds beside image, mask, index and epoch.
+2. `model` makes the network.
+3. In the compiled step `inputs` turns a batch into what the network takes and what it should
+   find, `losses` calls the network, and the loss that is trained is, over all terms,
+
+       sum of weight x numerators of the examples / denominator
+
+   with the numerators of this device's examples, and a denominator that is summed over all
+   devices and micro-batches before. So the gradient is the same however a batch is spread.
+4. `sums` are added up over steps, devices and batches; `summarize` makes metrics of them.
+5. Evaluation calls `predict` instead of `losses`, and `evaluation_sums`.
+"""
+
+import abc
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import flax.linen as nn
+import jax
+import ml_collections
+import numpy as np
+
+Batch = Mapping[str, jax.Array]
+Sums = dict[str, jax.Array]
+
+
+class Field(NamedTuple):
+    """What a batch holds of each example.
+
+    Attributes:
+      shape: of one example.
+      dtype: of NumPy.
+      padding: what stands in rows without an example.
+    """
+
+    shape: tuple[int, ...]
+    dtype: Any
+    padding: Any = 0
+
+
+class Term(NamedTuple):
+    """A term of the loss.
+
+    Attributes:
+      weight: what it counts.
+      over: the denominator by which the sum of its numerators is divided.
+    """
+
+    weight: float
+    over: str
+
+
+class Outcome(NamedTuple):
+    """What the network made of a batch in training.
+
+    Attributes:
+      numerators: {term: float32 [B]}; terms may be absent.
+      outputs: whatever `Task.sums` looks at.
+      updated: the collections that the network changed, "batch_stats" if it has any.
+    """
+
+    numerators: dict[str, jax.Array]
+    outputs: Any
+    updated: dict[str, Any]
+
+
+class Best(NamedTuple):
+    """The metric that patience and the best checkpoint look at, and which end of it is good."""
+
+    metric: str
+    higher: bool = True
+
+    def score(self, result: Mapping[str, float]) -> float:
+        """A number that is larger for a better result."""
+        return result[self.metric] if self.higher else -result[self.metric]
+
+
+@dataclasses.dataclass(frozen=True)
+class Task(abc.ABC):
+    """What a run learns. Static, like the model: no arrays.
+
+    Attributes:
+      config: of the run.
+    """
+
+    config: ml_collections.ConfigDict
+
+    @classmethod
+    @abc.abstractmethod
+    def of_split(cls, config: ml_collections.ConfigDict, split: Any) -> "Task":
+        """The task on the data of a `data.Split`."""
+
+    @classmethod
+    @abc.abstractmethod
+    def described(cls, config: ml_collections.ConfigDict) -> "Task":
+        """The task on data that need not be opened, to check a config or to study its step."""
+
+    @classmethod
+    @abc.abstractmethod
+    def of_facts(cls, config: ml_collections.ConfigDict, facts: Mapping[str, Any]) -> "Task":
+        """The task of a checkpoint, from what `facts` said when it was written."""
+
+    @abc.abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """What the meaning of an output depends on; kept in checkpoints, equal when resumed."""
+
+    @abc.abstractmethod
+    def fields(self) -> dict[str, Field]:
+        """What a batch holds beside image, mask, index and epoch."""
+
+    @abc.abstractmethod
+    def model(self, devices: int = 1) -> nn.Module:
+        """The network, for batches that are spread over so many devices."""
+
+    @property
+    def rows_together(self) -> int:
+        """How many neighbouring rows of a batch have to stay in one micro-batch."""
+        return 1
+
+    @abc.abstractmethod
+    def inputs(
+        self, batch: Batch, key: jax.Array | None, step: jax.Array | None, *, train: bool
+    ) -> tuple[Any, Any]:
+        """What the network takes, and what it should find; augmented in training.
+
+        Args:
+          batch: image uint8 [B, S, S, 3], mask, index, epoch and `fields`.
+          key: of the run; each example's is derived from it. None in evaluation.
+          step: number of the step, int32 []. None in evaluation.
+          train: whether to augment.
+        """
+
+    @abc.abstractmethod
+    def terms(self) -> dict[str, Term]:
+        """The terms of the loss."""
+
+    @abc.abstractmethod
+    def denominators(self, batch: Batch) -> dict[str, jax.Array]:
+        """{name: number []}, sums over the examples of a batch, from the data alone."""
+
+    @abc.abstractmethod
+    def losses(
+        self, apply: Callable[..., tuple[Any, dict[str, Any]]], inputs: Any, targets: Any
+    ) -> Outcome:
+        """Calls the network in training.
+
+        Args:
+          apply: inputs -> outputs and updated collections.
+          inputs, targets: see `inputs`.
+        """
+
+    @abc.abstractmethod
+    def zero_sums(self) -> Sums:
+        """The sums over no examples."""
+
+    @abc.abstractmethod
+    def sums(self, outcome: Outcome, targets: Any, mask: jax.Array) -> Sums:
+        """Sums over the examples with mask True; "loss" and "count" are among them."""
+
+    def predict(self, apply: Callable[..., Any], inputs: Any) -> Any:
+        """What evaluation looks at: the network's outputs, and whatever is made of them."""
+        return apply(inputs)
+
+    @abc.abstractmethod
+    def evaluation_sums(self, predictions: Any, targets: Any, mask: jax.Array) -> Sums:
+        """As `sums`, of what `predict` gives."""
+
+    @abc.abstractmethod
+    def summarize(self, sums: Iterable[Mapping[str, np.ndarray]]) -> dict[str, float | int]:
+        """Adds sums up on the host: num_examples and the metrics, loss among them."""
+
+    # What a run shows.
+    best: ClassVar[Best] = Best("loss", higher=False)
+    train_metrics: ClassVar[tuple[str, ...]] = ("loss",)
+    eval_metrics: ClassVar[tuple[str, ...]] = ("loss",)
+    # Of the metrics that the progress line has, {"train/NAME" or "eval/NAME": format}.
+    formats: ClassVar[Mapping[str, str]] = {"train/loss": "loss {:.4f}"}
+
+    @staticmethod
+    @abc.abstractmethod
+    def rows(result: Mapping[str, Any]) -> dict[str, str]:
+        """Lines of the table at the end of a verb, {what: value with unit}."""

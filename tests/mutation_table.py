@@ -469,10 +469,10 @@ BREAKS = (
     # Evaluation.
     (
         "the batch is rounded down",
-        "training/program.py",
-        "-(-self.config.eval.batch_size // shards) * shards",
-        "self.config.eval.batch_size // shards * shards",
-        ("inference/test_evaluate.py::test_every_batch_size_counts_the_same[7]",),
+        "data/order.py",
+        "return -(-size // multiple) * multiple",
+        "return size // multiple * multiple",
+        ("data/test_order.py::test_batches_are_as_even_as_can_be",),
     ),
     (
         "devices count apart",

@@ -490,7 +490,7 @@ BREAKS = (
     ),
     (
         "classes by their number",
-        "training/evaluate.py",
+        "inference/evaluate.py",
         "split.label_map = imagenet_labels(split.source.class_names)",
         "imagenet_labels(split.source.class_names)",
         (

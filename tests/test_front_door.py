@@ -66,6 +66,7 @@ WRONG = [
     ("--config.optim.name=adam", 1, "one of sgd, adamw"),
     ("--config.duration=90", 1, "as in '90 epochs'"),
     ("--config.sharding=fsdp,data_parallel", 1, "only one part can be without a number"),
+    ("--config.task=clasification", 1, "did you mean 'classification'"),
     ("--config.model.name=resnet5O", 1, "there is no model 'resnet5O'; did you mean 'resnet50'"),
     ("--config.model.pool=avg", 1, "model resnet20 has no option 'pool'"),
     ("--config.finetune.mode=lora", 1, "'resnet20' has no attention"),

@@ -43,7 +43,7 @@ def test_an_input_that_never_comes_is_named(tmp_path):
     output = process.communicate(timeout=120)[0].decode()
     assert process.returncode == HUNG, output
     assert "watchdog: process 0 hangs: 4 s without getting beyond the input of step" in output
-    assert "train.py" in output and "files.py" in output  # where the threads stand
+    assert "loop.py" in output and "files.py" in output  # where the threads stand
     assert any(path.name.isdigit() for path in (tmp_path / "run/checkpoints").iterdir())
 
 

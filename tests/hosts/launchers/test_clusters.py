@@ -1,6 +1,6 @@
 """Scripts and manifests for clusters: as they were, and as their own tools see them.
 
-After a wanted change: python tests/launchers/test_clusters.py writes the golden files anew.
+After a wanted change: python tests/hosts/launchers/test_clusters.py writes the golden files anew.
 """
 
 import os

@@ -3,12 +3,21 @@
 Exit statuses, after BSD's sysexits.h where it has one: starting again mends all but the first two.
 """
 
+import difflib
+from collections.abc import Iterable
+
 FAILED = 1  # a UserError: only a person can mend it
 USAGE = 2  # argparse's
 HUNG = 69  # the watchdog ended the process
 CRASHED = 70  # an error that nobody foresaw, or that another process caused
 STOPPED = 75  # a signal; the state is saved, the same command goes on
 PERMANENT = (FAILED, USAGE)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a message on a name that is not known: the one most like it, or nothing."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 class UserError(Exception):

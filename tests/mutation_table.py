@@ -123,7 +123,7 @@ BREAKS = (
         "2 if augment.is_mixing(self.config.augment) else 1",
         "1",
         (
-            "training/test_step.py::test_augmentation_does_not_depend_on_devices_and_micro_batches[pair-jit]",
+            "training/test_step.py::test_augmentation_does_not_depend_on_devices_and_micro_batches[pair-jit-2]",
         ),
     ),
     (

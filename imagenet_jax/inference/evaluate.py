@@ -42,7 +42,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path, *, which: str) ->
     checkpoints = Checkpoints(folder, keep=config.checkpoint.keep, read_only=True)
 
     def check(step: int, record: Record) -> None:
-        if any(record["data"][name] != value for name, value in task.facts().items()):
+        if any(record["data"].get(name) != value for name, value in task.facts().items()):
             raise CheckpointError(
                 f"checkpoint {step} in {workdir} was trained on other classes than those of "
                 f"{config.data.name}, split {split.name}"

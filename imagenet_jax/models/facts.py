@@ -5,11 +5,10 @@ The data is in models.csv, one line per model.
 
 import csv
 import dataclasses
-import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
-from imagenet_jax.errors import ConfigError
+from imagenet_jax.errors import ConfigError, did_you_mean
 
 # The attributes of `layers.Layers`, which every model takes.
 LAYER_OPTIONS = (
@@ -87,5 +86,4 @@ def check_model(name: str, options: Iterable[str] = ()) -> None:
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"
+    return did_you_mean(name, known) or f"; there are {', '.join(known)}"

@@ -3,7 +3,6 @@
 The names are known without JAX, which takes a second to import.
 """
 
-import difflib
 import functools
 import importlib
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import ml_collections
 
-from imagenet_jax.errors import ConfigError
+from imagenet_jax.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:  # it imports JAX
     from imagenet_jax.tasks.task import Task
@@ -27,10 +26,9 @@ def task_names() -> tuple[str, ...]:
 def check_task(name: str) -> None:
     """Raises ConfigError if there is no task of this name."""
     if name not in task_names():
-        close = difflib.get_close_matches(name, task_names(), 1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
         raise ConfigError(
-            f"config.task = {name!r} does not exist; expected {', '.join(task_names())}{hint}"
+            f"config.task = {name!r} does not exist; expected {', '.join(task_names())}"
+            + did_you_mean(name, task_names())
         )
 
 

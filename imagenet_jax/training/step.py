@@ -14,11 +14,9 @@ import jax.numpy as jnp
 import optax
 
 from imagenet_jax.devices import parallel
-from imagenet_jax.tasks.task import Outcome, Sums, Task
+from imagenet_jax.tasks.task import Batch, Outcome, Sums, Task
 from imagenet_jax.training.state import TrainState
 from imagenet_jax.training.tuning import WHOLE, Tuning
-
-Batch = dict[str, jax.Array]
 
 
 def train_step(
@@ -56,14 +54,8 @@ def train_step(
         params = tuning.merge_lora(gather(tuning.join(trained, frozen)))
         with jax.named_scope("augment"):
             inputs, targets = task.inputs(part, rng, state.step, train=True)
-        apply = partial(
-            model.apply,
-            {"params": params, "batch_stats": batch_stats},
-            train=tuning.trains_backbone,
-            mutable=["batch_stats", "auxiliary"],
-            rngs={"dropout": key},
-        )
-        outcome = task.losses(apply, inputs, targets)
+        variables = {"params": params, "batch_stats": batch_stats}
+        outcome = task.losses(partial(_apply, model, variables, key, tuning), inputs, targets)
         sums = task.sums(outcome, targets, part["mask"])
         loss = _total(outcome, task, part["mask"], denominators)
         return loss, (outcome.updated.get("batch_stats", {}), sums)
@@ -108,6 +100,19 @@ def _accumulated(
         return add_part(carry, (batch, key))[0]
     parts = micro_batches(batch, count, task.rows_together), jax.random.split(key, count)
     return jax.lax.scan(add_part, carry, parts)[0]
+
+
+def _apply(
+    model: nn.Module, variables: dict[str, Any], key: jax.Array, tuning: Tuning, inputs: Any
+) -> tuple[Any, dict[str, Any]]:
+    """Outputs of the network in training, and the collections that it updated."""
+    return model.apply(
+        variables,
+        inputs,
+        train=tuning.trains_backbone,
+        mutable=["batch_stats", "auxiliary"],
+        rngs={"dropout": key},
+    )
 
 
 def _total(

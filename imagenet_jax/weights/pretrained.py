@@ -2,13 +2,12 @@
 
 import csv
 import dataclasses
-import difflib
 from pathlib import Path
 
 import ml_collections
 
 from imagenet_jax.config import base_config
-from imagenet_jax.errors import ConfigError, WeightsError
+from imagenet_jax.errors import ConfigError, WeightsError, did_you_mean
 from imagenet_jax.models.facts import FACTS
 
 FILE_SUFFIXES = (".pth", ".pt", ".bin", ".safetensors", ".npz")
@@ -106,9 +105,7 @@ def find_pretrained(name: str) -> Pretrained:
             f"no pretrained weights of {model} are known; of {', '.join(have)} there are"
         )
     known = [*PRETRAINED, *{weights.model for weights in PRETRAINED.values()}]
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ConfigError(f"there is no model {model!r}{hint}")
+    raise ConfigError(f"there is no model {model!r}{did_you_mean(name, known)}")
 
 
 def pretrained_config(name: str) -> ml_collections.ConfigDict:

@@ -1,5 +1,6 @@
 """Processes of a job that do not fit together, and jobs that cannot be joined."""
 
+import hashlib
 import os
 import shutil
 import socket
@@ -9,7 +10,16 @@ from test_launch import ROOT, TINY
 from test_processes import start, start_job
 
 from imagenet_jax.errors import FAILED, HUNG, ConfigError
-from imagenet_jax.hosts.process import find_job
+from imagenet_jax.hosts.process import code_sha256, find_job
+
+
+def test_the_hash_of_the_code_is_of_the_whole_package():
+    """In all its wings: processes are compared by it."""
+    package, expected = ROOT / "imagenet_jax", hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        expected.update(f"{path.relative_to(package)}\n".encode() + path.read_bytes())
+    assert (package / "training/step.py").exists() and code_sha256() == expected.hexdigest()
+
 
 JOB = {
     "JAX_COORDINATOR_ADDRESS": "10.0.0.1:1234",

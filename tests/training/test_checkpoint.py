@@ -102,6 +102,12 @@ def test_the_latest_and_the_best_are_kept(checkpoints, program, state):
     assert sorted(checkpoints.steps()) == [2, 4, 5]
     best, _ = checkpoints.restore(program.state_shapes(), which="best")
     assert state_sha256(best) == hashes[2]
+    # Checkpoints of before have the score under the metric's name.
+    for file in checkpoints.directory.glob("*/metrics/metrics"):
+        file.write_text(json.dumps({"top1": json.loads(file.read_text())["score"]}))
+    before = Checkpoints(checkpoints.directory, keep=2, read_only=True)
+    best, _ = before.restore(program.state_shapes(), which="best")
+    assert state_sha256(best) == hashes[2]
     fourth, _ = checkpoints.restore(program.state_shapes(), which="4")
     assert state_sha256(fourth) == hashes[4]
     with pytest.raises(CheckpointError, match="latest, best or one of the steps 5, 4, 2"):

@@ -101,16 +101,18 @@ def test_accumulated_gradient_is_that_of_the_whole_batch(loop_config, partitione
 
 @pytest.mark.xdist_group("augmentation")
 @pytest.mark.parametrize(
-    ("mix_per", "partitioner"),
+    ("mix_per", "partitioner", "accumulate"),
     [
-        ("pair", "jit"),
-        ("batch", "shard_map"),
-        pytest.param("pair", "shard_map", marks=EXHAUSTIVE),
-        pytest.param("batch", "jit", marks=EXHAUSTIVE),
+        ("pair", "jit", 2),
+        ("batch", "shard_map", 2),
+        pytest.param("pair", "jit", 1, marks=pytest.mark.slow),
+        pytest.param("batch", "shard_map", 1, marks=pytest.mark.slow),
+        pytest.param("pair", "shard_map", 2, marks=EXHAUSTIVE),
+        pytest.param("batch", "jit", 2, marks=EXHAUSTIVE),
     ],
 )
 def test_augmentation_does_not_depend_on_devices_and_micro_batches(
-    loop_config, mix_per, partitioner
+    loop_config, mix_per, partitioner, accumulate
 ):
     loop_config.batch_size, loop_config.data.image_size = 32, 32
     loop_config.model.update(name="lenet", stem="", width=0, bn_group_size=0)
@@ -118,7 +120,7 @@ def test_augmentation_does_not_depend_on_devices_and_micro_batches(
     loop_config.augment.mix_per = mix_per
     loop_config.augment.erase, loop_config.augment.brightness = 0.5, 0.4
     plain, _ = curve(loop_config, devices=1, steps=5)
-    loop_config.partitioner, loop_config.accumulate = partitioner, 2
+    loop_config.partitioner, loop_config.accumulate = partitioner, accumulate
     parts, _ = curve(loop_config, steps=5)
     np.testing.assert_allclose(parts, plain, atol=1e-4)
 

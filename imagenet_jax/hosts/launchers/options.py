@@ -1,10 +1,9 @@
 """What stands behind a launcher's name: --launcher=slurm:nodes=2,time=24:00:00."""
 
 import dataclasses
-import difflib
 from typing import Any, TypeVar
 
-from imagenet_jax.errors import ConfigError
+from imagenet_jax.errors import ConfigError, did_you_mean
 
 Options = TypeVar("Options")
 
@@ -25,8 +24,7 @@ def parse_options(launcher: str, text: str, kind: type[Options]) -> Options:
     for part in filter(None, text.split(",")):
         name, equals, value = part.partition("=")
         if name not in fields or not equals:
-            near = difflib.get_close_matches(name, fields, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(name, fields)
             raise ConfigError(f"--launcher={launcher} has no option {part!r}{hint}\n{listed(kind)}")
         values[name] = _value(launcher, fields[name], value)
     missing = [f.name for f in fields.values() if f.default is dataclasses.MISSING]

@@ -31,7 +31,7 @@ class Repeated:
 
     def __init__(self, source):
         self._source = source
-        self.class_names = source.class_names
+        self.class_names, self.fields = source.class_names, source.fields
 
     def __len__(self) -> int:
         return EXAMPLES

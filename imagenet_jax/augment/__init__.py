@@ -25,8 +25,10 @@ def train_inputs(
     key: jax.Array,
     step: jax.Array,
     augment: ml_collections.ConfigDict,
-) -> tuple[jax.Array, Targets]:
-    """Augmented, normalised and mixed images float32 [B, H, W, 3], and what they show.
+) -> tuple[jax.Array, jax.Array | None]:
+    """Augmented, normalised and mixed images float32 [B, H, W, 3].
+
+    And the share float32 [B] that each has of itself, see `mix`; None if none are mixed.
 
     Args:
       batch: see `data.Split`.
@@ -36,7 +38,7 @@ def train_inputs(
     """
     image = train_image(batch, key, augment)
     if not is_mixing(augment):
-        return image, Targets(batch["label"])
+        return image, None
     return mix(image, batch, key, step, augment)
 
 

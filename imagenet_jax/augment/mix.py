@@ -18,8 +18,8 @@ class Targets(NamedTuple):
     """What images show: `weight` of `label` and 1 - weight of `other`.
 
     Attributes:
-      label: int32 [B].
-      other: the partner's label int32 [B]; None: images are not mixed.
+      label: of whatever kind, [B, ...].
+      other: the partner's label [B, ...]; None: images are not mixed.
       weight: float32 [B] in [0, 1]; None: images are not mixed.
     """
 
@@ -27,11 +27,20 @@ class Targets(NamedTuple):
     other: jax.Array | None = None
     weight: jax.Array | None = None
 
+    @classmethod
+    def of_pairs(cls, label: jax.Array, weight: jax.Array | None) -> "Targets":
+        """Those of images that `mix` has mixed; `weight` as it gives it."""
+        if weight is None:
+            return cls(label)
+        other = label.reshape(-1, 2, *label.shape[1:])[:, ::-1].reshape(label.shape)
+        return cls(label, other, weight)
+
     def dominant(self) -> jax.Array:
-        """The label that has at least half of the weight, int32 [B]."""
+        """The label that has at least half of the weight, [B, ...]."""
         if self.weight is None:
             return self.label
-        return jnp.where(self.weight >= 0.5, self.label, self.other)
+        own = self.weight.reshape(-1, *[1] * (self.label.ndim - 1)) >= 0.5
+        return jnp.where(own, self.label, self.other)
 
 
 def is_mixing(augment: ml_collections.ConfigDict) -> bool:
@@ -45,17 +54,20 @@ def mix(
     key: jax.Array,
     step: jax.Array,
     augment: ml_collections.ConfigDict,
-) -> tuple[jax.Array, Targets]:
+) -> tuple[jax.Array, jax.Array]:
     """Mixes pairs of images, as timm's Mixup does but with neighbours.
 
     Args:
       image: float32 [B, H, W, C], B even.
-      batch: label, mask, epoch and index of the images; rows with mask False stay as they are,
+      batch: mask, epoch and index of the images; rows with mask False stay as they are,
         and so do their partners.
       key: of the run.
       step: number of the step; with augment.mix_per = "batch" it decides for all pairs.
       augment: mixup and cutmix (alpha of Zhang et al. 2018 and Yun et al. 2019; 0: off),
         switch_prob (chance of CutMix where both are on), mix_prob (chance to mix at all).
+
+    Returns:
+      The images, and the share float32 [B] that each has of itself; the rest is its partner's.
     """
     pairs = image.reshape(-1, 2, *image.shape[1:])
     if augment.mix_per == "batch":
@@ -68,8 +80,7 @@ def mix(
     mixed, weight = jax.vmap(lambda pair, key: _mix_pair(pair, key, augment))(pairs, keys)
     mixed = jnp.where(whole[:, None, None, None, None], mixed, pairs)
     weight = jnp.repeat(jnp.where(whole, weight, 1.0), 2)
-    other = batch["label"].reshape(-1, 2)[:, ::-1].reshape(-1)
-    return mixed.reshape(image.shape), Targets(batch["label"], other, weight)
+    return mixed.reshape(image.shape), weight
 
 
 def _mix_pair(

@@ -266,9 +266,20 @@ SCHEMA: dict[str, Field] = {
     ),
     "finetune.lora_rank": _number(8, "lora: rank of the changes", 1),
     "finetune.lora_alpha": _number(16.0, "lora: scale of the changes times their rank", 0),
-    "loss.label_smoothing": _number(0.1, "share of the target spread over all classes", 0, 1),
+    "loss.label_smoothing": _number(
+        0.1, "share of the target spread over all classes; multilabel: that becomes one half", 0, 1
+    ),
     "loss.auxiliary": _number(
         0.3, "weight of the loss of each auxiliary head (GoogLeNet, Inception v3)", 0
+    ),
+    "loss.class_reduction": _choice(
+        "mean", ("mean", "sum"), "multilabel: the loss of an image over its classes"
+    ),
+    "loss.target_threshold": _number(
+        0.0,
+        "multilabel: labels of mixed images above it count as 1, others as 0; 0: as mixed",
+        0,
+        1,
     ),
     "optim.name": _choice("sgd", ("sgd", "adamw"), "the optimizer"),
     "optim.learning_rate": _number(0.1, "peak learning rate for this batch_size", 0),
@@ -297,13 +308,15 @@ SCHEMA: dict[str, Field] = {
     "eval.batch_size": _number(256, "most images per evaluation step, over all devices", 1),
     "eval.every": _duration("1 epochs", "evaluation during training", empty=True),
     "eval.patience": _number(
-        0, "stop after so many evaluations without a better top1; 0: never", 0
+        0, "stop after so many evaluations without a better result; 0: never", 0
     ),
     "eval.report": _choice(
-        "last", ("last", "best"), "which checkpoint the summary is of; best: by top1"
+        "last",
+        ("last", "best"),
+        "which checkpoint the summary is of; best: by top1, mAP, ... of the task",
     ),
     "checkpoint.every": _duration("1 epochs", "saving during training; the end is always saved"),
-    "checkpoint.keep": _number(2, "latest checkpoints kept, beside the best by top1", 1),
+    "checkpoint.keep": _number(2, "latest checkpoints kept, beside the best", 1),
     "hang_timeout": _number(
         1800.0, "seconds without a step, evaluation batch or checkpoint that end a run; 0: never", 0
     ),

@@ -1,7 +1,7 @@
 """From a config to batches: which data set, how its images are made ready, in which order."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import jax
@@ -11,6 +11,7 @@ from jax.experimental import multihost_utils
 
 from imagenet_jax.data.names import FILES, check_data
 from imagenet_jax.data.order import EvalOrder, Order, TrainOrder
+from imagenet_jax.data.sources.classes import ONE, class_field
 from imagenet_jax.data.sources.fake import FakeSource
 from imagenet_jax.data.sources.files import file_splits, open_files
 from imagenet_jax.data.sources.folds import fold_of
@@ -28,9 +29,9 @@ class Split:
     With data.cache the first call for batches decodes the whole split.
 
     A batch is a dict of NumPy arrays with the rows that this process holds:
-      image uint8 [b, S, S, 3] RGB; label int32 [b]; mask bool [b], False for padding and
-      for images that cannot be read; index int32 [b], the example's number in its split;
-      epoch int32 [b], how often the example came up before.
+      image uint8 [b, S, S, 3] RGB; the fields of the source, e.g. label int32 [b]; mask bool [b],
+      False for padding and for images that cannot be read; index int32 [b], the example's number
+      in its split; epoch int32 [b], how often the example came up before.
     `unreadable` names the images that were skipped so far, {index: "NAME: reason"};
     label_map int32 [K] gives the labels of evaluation batches for those of the source.
     """
@@ -92,8 +93,15 @@ class Split:
         return Pipeline(self.source, preprocess, fill, self.unreadable)
 
 
-def open_split(config: ml_collections.ConfigDict, train: bool) -> Split:
+def open_split(
+    config: ml_collections.ConfigDict, train: bool, reads: Sequence[str] = (ONE,)
+) -> Split:
     """Opens the training or the evaluation split that the config names.
+
+    Args:
+      config: see `schema.SCHEMA`.
+      train: which of the two.
+      reads: the fields of a batch that the task needs, see `tasks.Task.reads`.
 
     Raises:
       ConfigError: for a data.name of no known form.
@@ -102,26 +110,28 @@ def open_split(config: ml_collections.ConfigDict, train: bool) -> Split:
     data = config.data
     check_data(data)
     if data.folds:
-        whole = _open(config, True)
+        whole = _open(config, True, reads)
         return Split(config, fold_of(whole.source, data.fold, data.folds, train=train), train)
-    return _open(config, train)
+    return _open(config, train, reads)
 
 
-def _open(config: ml_collections.ConfigDict, train: bool) -> Split:
+def _open(config: ml_collections.ConfigDict, train: bool, reads: Sequence[str]) -> Split:
     """The whole split."""
     data = config.data
     split = data.train_split if train else data.eval_split
     kind, _, path = data.name.partition(":")
     if data.name == "fake":
         count = data.fake_train_examples if train else data.fake_eval_examples
-        return Split(config, FakeSource(count, data.fake_classes, data.image_size), train)
+        name = class_field(reads, data.fake_classes, "data.name = fake").name
+        source = FakeSource(count, data.fake_classes, data.image_size, reads=name)
+        return Split(config, source, train)
     if kind in FILES and path:
-        return Split(config, open_files(kind, path, split), train)
+        return Split(config, open_files(kind, path, split, reads), train)
     if kind == "tfrecord" and path:
         from imagenet_jax.data.sources.tfrecord_folder import open_tfrecord_folder
 
-        return Split(config, open_tfrecord_folder(path, split), train)
-    return Split(config, _open_records(data, split), train)
+        return Split(config, open_tfrecord_folder(path, split, reads), train)
+    return Split(config, _open_records(data, split, reads), train)
 
 
 def evaluation_split(name: str, data_dir: str = "") -> str:
@@ -162,24 +172,27 @@ def check_splits(train_split: Split, eval_split: Split) -> None:
         )
 
 
-def _open_records(data: ml_collections.ConfigDict, split: str) -> EncodedSource:
+def _open_records(
+    data: ml_collections.ConfigDict, split: str, reads: Sequence[str]
+) -> EncodedSource:
     """Process 0 prepares what is missing while the others wait."""
     from imagenet_jax.data.sources import records
 
     try:
         if jax.process_index() == 0:
-            source = records.open_records(data.name, data.dir, split)
+            source = records.open_records(data.name, data.dir, split, reads)
     finally:
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices(f"prepared {data.name} {split}")
     if jax.process_index() != 0:
-        source = records.open_records(data.name, data.dir, split)
+        source = records.open_records(data.name, data.dir, split, reads)
     return source
 
 
 def _array_batches(source: ArraySource, order: Order, start: int, stop: int) -> Iterator[dict]:
     for step in range(start, stop):
         index, epoch, mask = order(step)
-        image, label, readable = source.arrays(np.where(mask, index, 0))
-        label, mask = np.where(mask, label, 0), mask & readable
-        yield {"image": image, "label": label, "mask": mask, "index": index, "epoch": epoch}
+        image, values, readable = source.arrays(np.where(mask, index, 0))
+        for name, field in source.fields.items():
+            values[name][~mask] = field.padding
+        yield {"image": image, **values, "mask": mask & readable, "index": index, "epoch": epoch}

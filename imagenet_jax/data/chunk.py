@@ -7,6 +7,7 @@ nothing is decoded but the box; Pillow decodes all other files; OpenCV or Pillow
 import dataclasses
 import functools
 import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -22,7 +23,6 @@ READ = {
     "box": tf.TensorSpec((None, 4), tf.int32),  # in pixels of the halved image
     "halvings": tf.TensorSpec((None,), tf.int32),  # 0 to 3; -1: nothing to decode
     "ready": tf.TensorSpec((None, None, None, 3), tf.uint8),  # images of other files, in order
-    "label": tf.TensorSpec((None,), tf.int32),
     "mask": tf.TensorSpec((None,), tf.bool),
     "index": tf.TensorSpec((None,), tf.int32),
     "epoch": tf.TensorSpec((None,), tf.int32),
@@ -38,16 +38,24 @@ class ChunkMaker:
     source: EncodedSource
     preprocess: Preprocess
 
+    @functools.cached_property
+    def specs(self) -> dict[str, tf.TensorSpec]:
+        """What `read` gives: `READ` and the fields of the source."""
+        fields = {
+            name: tf.TensorSpec((None, *field.shape), tf.as_dtype(field.dtype))
+            for name, field in self.source.fields.items()
+        }
+        return {**READ, **fields}
+
     def read(self, rows: Rows) -> dict[str, np.ndarray]:
-        """Reads the files of k rows and decides what to cut out; arrays as in `READ`.
+        """Reads the files of k rows and decides what to cut out; arrays as in `specs`.
 
         Raises:
           Exception: of any kind, for a row that cannot be read.
         """
         mask, count = rows.mask, len(rows.index)
-        encoded, label = np.full(count, b"", object), np.zeros(count, np.int32)
-        files, label[mask] = self.source.read(rows.index[mask]) if mask.any() else ([], [])
-        self._check_labels(label)
+        encoded = np.full(count, b"", object)
+        files, values = self.source.read(rows.index[mask]) if mask.any() else ([], {})
         shape, pixels = np.ones((count, 2), np.int32), {}
         for row, file in zip(np.flatnonzero(mask).tolist(), files, strict=True):
             header = read_header(file)
@@ -66,8 +74,8 @@ class ChunkMaker:
             self.preprocess.finish(crop, image, int(rows.index[row]), int(rows.epoch[row]))
         halvings = np.where(encoded == b"", -1, self.preprocess.halvings(box)).astype(np.int32)
         box >>= np.maximum(halvings, 0)[:, None]
-        values = encoded, box, halvings, ready, label, mask, rows.index, rows.epoch
-        return dict(zip(READ, values, strict=True))
+        columns = encoded, box, halvings, ready, mask, rows.index, rows.epoch
+        return dict(zip(READ, columns, strict=True)) | self._fields(values, mask)
 
     def decode(self, chunk: dict[str, tf.Tensor]) -> list[tf.Tensor]:
         """The boxes of a chunk that `read` gave, k tensors uint8 [h, w, 3]; empty for others."""
@@ -114,11 +122,21 @@ class ChunkMaker:
             encoded, exif_orientation=data.exif_orientation, max_pixels=data.max_pixels
         )
 
-    def _check_labels(self, label: np.ndarray) -> None:
-        classes = len(self.source.class_names)
-        wrong = label[(label < 0) | (label >= classes)]
-        if wrong.size:
-            raise ValueError(f"label {wrong[0]} is none of 0 to {classes - 1}")
+    def _fields(
+        self, values: Mapping[str, Sequence[np.ndarray]], mask: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """The source's values of the rows with mask True, and padding."""
+        fields = {}
+        for name, field in self.source.fields.items():
+            fields[name] = array = field.filled(len(mask))
+            for row, value in zip(np.flatnonzero(mask), values.get(name, ()), strict=True):
+                if not field.shape:
+                    array[row] = value
+                    continue
+                if len(value) > field.shape[0]:
+                    raise ValueError(f"it has {len(value)} {name}, at most {field.shape[0]} fit")
+                array[row, : len(value)] = value
+        return fields
 
 
 def _empty(*shape: int) -> np.ndarray:

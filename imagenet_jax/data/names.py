@@ -9,7 +9,12 @@ from imagenet_jax.errors import ConfigError, DataError
 
 FILES = ("folder", "zip", "csv")
 # Classes and training examples of data sets that need not be opened to be studied.
-_SIZES = {"digits": (10, 1437), "cifar10": (10, 50_000), "cifar100": (100, 50_000)}
+_SIZES = {
+    "digits": (10, 1437),
+    "digit_pairs": (10, 2000),
+    "cifar10": (10, 50_000),
+    "cifar100": (100, 50_000),
+}
 _IMAGENET = (1000, 1_281_167)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from imagenet_jax.data.chunk import FINISH, READ, ChunkMaker
+from imagenet_jax.data.chunk import FINISH, ChunkMaker
 from imagenet_jax.data.host_tensorflow import tf
 from imagenet_jax.data.images.preprocess import Preprocess
 from imagenet_jax.data.order import Order, Rows
@@ -26,8 +26,6 @@ from imagenet_jax.data.sources.source import EncodedSource
 from imagenet_jax.errors import DataError
 
 CHUNK = 32  # rows at most: they share the cost of the calls into Python
-BATCH_KEYS = ("image", "label", "mask", "index", "epoch")
-
 Arrays = dict[str, np.ndarray]
 
 _FAILED = np.int64(-1)  # in place of the number of a chunk
@@ -61,6 +59,7 @@ class Pipeline:
 
     def __post_init__(self) -> None:
         self._maker = ChunkMaker(self.source, self.preprocess)
+        self._keys = ("image", *self.source.fields, "mask", "index", "epoch")
 
     def batches(self, order: Order, start: int, stop: int) -> Iterator[Arrays]:
         """The batches of the steps start <= step < stop; see `data.Split`.
@@ -91,7 +90,7 @@ class Pipeline:
         dataset = self._dataset(rows_of, start * count, stop * count, size).prefetch(ahead)
         chunks = self._in_order(dataset, rows_of, start * count, stop * count)
         for _ in range(start, stop):
-            yield _joined([next(chunks) for _ in range(count)], rows)
+            yield self._joined([next(chunks) for _ in range(count)], rows)
 
     def _dataset(
         self, rows_of: Callable[[int], Rows], start: int, stop: int, size: int
@@ -101,16 +100,17 @@ class Pipeline:
         A chunk comes with its number, or -1 if something in it failed, and then an end mark of
         no rows: a failure is known at once, though all later chunks should fail as well.
         """
+        specs = self._maker.specs
         workers = self.preprocess.data.workers or len(os.sched_getaffinity(0))
         pixels = self.preprocess.data.image_size
 
         def read(number: tf.Tensor) -> dict[str, tf.Tensor]:
-            types = [tf.int64, *(spec.dtype for spec in READ.values())]
+            types = [tf.int64, *(spec.dtype for spec in specs.values())]
             number, *values = tf.numpy_function(
                 lambda n: self._read(n, rows_of(n)), [number], types, False
             )
-            chunk = dict(zip(READ, values, strict=True))
-            for name, spec in READ.items():
+            chunk = dict(zip(specs, values, strict=True))
+            for name, spec in specs.items():
                 rows = None if name == "ready" else size
                 chunk[name] = tf.ensure_shape(chunk[name], (rows, *spec.shape[1:]))
             return {"number": tf.ensure_shape(number, ()), **chunk}
@@ -124,12 +124,13 @@ class Pipeline:
             all_ready = tf.equal(tf.shape(chunk["ready"])[0], size)
             image = tf.cond(all_ready, lambda: chunk["ready"], lambda: finish(chunk))
             chunk["image"] = tf.ensure_shape(image, (None, pixels, pixels, 3))
-            rows = {name: chunk[name] for name in BATCH_KEYS}
+            rows = {name: chunk[name] for name in self._keys}
             return {"number": chunk["number"], **rows}
 
         def with_end_mark(chunk: dict[str, tf.Tensor]) -> tf.data.Dataset:
             made = tf.data.Dataset.from_tensors(chunk).map(decode)
-            end = tf.data.Dataset.from_tensors({"number": _FAILED, **_no_rows(made.element_spec)})
+            specs = {name: made.element_spec[name] for name in self._keys}
+            end = tf.data.Dataset.from_tensors({"number": _FAILED, **_no_rows(specs)})
             return made.ignore_errors().concatenate(end)
 
         dataset = tf.data.Dataset.range(start, stop)
@@ -180,13 +181,13 @@ class Pipeline:
             self._note(failures)
         else:
             logging.warning("a chunk of the input failed and came when it was asked for again")
-        return _joined(parts, len(rows.index))
+        return self._joined(parts, len(rows.index))
 
     def _skipped(self, row: Rows) -> Arrays:
         size = self.preprocess.data.image_size
         return {
             "image": np.broadcast_to(self.fill, (1, size, size, 3)),
-            "label": np.zeros(1, np.int32),
+            **{name: field.filled(1) for name, field in self.source.fields.items()},
             "mask": np.zeros(1, bool),
             "index": row.index,
             "epoch": row.epoch,
@@ -209,6 +210,9 @@ class Pipeline:
                 f"{list(failures.values())[-1]}"
             )
 
+    def _joined(self, parts: list[Arrays], rows: int) -> Arrays:
+        return {key: np.concatenate([part[key] for part in parts])[:rows] for key in self._keys}
+
     def _describe(self, row: Rows) -> str:
         index = int(row.index[0])
         try:
@@ -219,11 +223,7 @@ class Pipeline:
 
 def _no_rows(specs: dict[str, tf.TensorSpec]) -> dict[str, tf.Tensor]:
     """Arrays like those of a batch, with no rows."""
-    return {key: tf.zeros((0, *specs[key].shape[1:]), specs[key].dtype) for key in BATCH_KEYS}
-
-
-def _joined(parts: list[Arrays], rows: int) -> Arrays:
-    return {key: np.concatenate([part[key] for part in parts])[:rows] for key in BATCH_KEYS}
+    return {key: tf.zeros((0, *spec.shape[1:]), spec.dtype) for key, spec in specs.items()}
 
 
 def _reason(error: Exception) -> str:

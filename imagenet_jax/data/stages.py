@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from imagenet_jax.data.chunk import FINISH, READ, ChunkMaker
+from imagenet_jax.data.chunk import FINISH, ChunkMaker
 from imagenet_jax.data.host_tensorflow import tf
 from imagenet_jax.data.order import Rows
 from imagenet_jax.data.pipeline import Pipeline
@@ -32,8 +32,9 @@ def stage_seconds(pipeline: Pipeline, chunks: Sequence[Rows]) -> dict[str, float
     preprocess = _Timed(pipeline.preprocess, clock, method="finish", stage="crop+resize+policy")
     maker = ChunkMaker(source, preprocess)
     size = len(chunks[0].index)
-    signature = {name: tf.TensorSpec((size, *s.shape[1:]), s.dtype) for name, s in READ.items()}
-    signature["ready"] = READ["ready"]
+    specs = maker.specs
+    signature = {name: tf.TensorSpec((size, *s.shape[1:]), s.dtype) for name, s in specs.items()}
+    signature["ready"] = specs["ready"]
     decode = tf.function(maker.decode, input_signature=[signature], autograph=False)
     for number, rows in enumerate(chunks):
         if number == 1:
@@ -42,7 +43,7 @@ def stage_seconds(pipeline: Pipeline, chunks: Sequence[Rows]) -> dict[str, float
             chunk = maker.read(rows)
             image = chunk["ready"]
             if len(image) < size:
-                tensors = {name: tf.constant(chunk[name], s.dtype) for name, s in READ.items()}
+                tensors = {name: tf.constant(chunk[name], s.dtype) for name, s in specs.items()}
                 crops = [crop.numpy() for crop in decode(tensors)]
                 image = maker.finish(*(chunk[name] for name in FINISH), *crops)
         with clock("batch"):

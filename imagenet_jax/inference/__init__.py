@@ -1,15 +1,15 @@
 """A trained model, ready to use: it predicts, is evaluated and probed.
 
-A `Classifier` comes from pretrained weights or from the working directory of a run.
+`pretrained_model` gives one of pretrained weights, `training.trained_model` that of a run.
 """
 
 from imagenet_jax.lazy import lazy_names
 
 _NAMES = {
-    "Classifier": "classifier",
-    "evaluate_classifier": "evaluate",
-    "pretrained_classifier": "classifier",
-    "trained_classifier": "classifier",
+    "evaluate_pretrained": "evaluate",
+    "evaluate_run": "evaluate",
+    "predict_photos": "predict",
+    "pretrained_model": "pretrained",
 }
 __all__ = list(_NAMES)
 __getattr__ = lazy_names(__name__, _NAMES)

@@ -6,20 +6,18 @@ from typing import Any
 import jax
 import ml_collections
 
-from imagenet_jax.data import open_split
 from imagenet_jax.data.sources.imagenet import imagenet_labels
 from imagenet_jax.devices.sharding import make_mesh, replicated
 from imagenet_jax.errors import CheckpointError
-from imagenet_jax.inference.classifier import Classifier
 from imagenet_jax.reports.workdir import checkpoints_of
-from imagenet_jax.tasks.classification import Classification
-from imagenet_jax.tasks.table import make_task
+from imagenet_jax.tasks.table import make_task, task_split
 from imagenet_jax.training.checkpoint import Checkpoints, Record
 from imagenet_jax.training.evaluate import evaluate_split
 from imagenet_jax.training.program import check_config, make_program
+from imagenet_jax.training.trained import TrainedModel
 
 
-def evaluate(config: ml_collections.ConfigDict, workdir: Path, *, which: str) -> dict[str, Any]:
+def evaluate_run(config: ml_collections.ConfigDict, workdir: Path, *, which: str) -> dict[str, Any]:
     """Evaluates a checkpoint of a working directory.
 
     Args:
@@ -36,7 +34,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path, *, which: str) ->
     mesh = make_mesh(config.sharding)
     check_config(config, mesh, training=False)
     folder = checkpoints_of(workdir)
-    split = open_split(config, train=False)
+    split = task_split(config, train=False)
     task = make_task(config, split)
     program = make_program(task, mesh)
     checkpoints = Checkpoints(folder, keep=config.checkpoint.keep, read_only=True)
@@ -62,7 +60,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path, *, which: str) ->
     }
 
 
-def evaluate_classifier(classifier: Classifier) -> dict[str, Any]:
+def evaluate_pretrained(trained: TrainedModel) -> dict[str, Any]:
     """Evaluates a classifier of ImageNet's classes on the data set of its config.
 
     The data set's classes may be a part of ImageNet's, in any order, by synset or name.
@@ -74,19 +72,19 @@ def evaluate_classifier(classifier: Classifier) -> dict[str, Any]:
     Raises:
       DataError: for a class that is none of ImageNet's.
     """
-    config = classifier.config
+    config = trained.config
     mesh = make_mesh(config.sharding)
     check_config(config, mesh, training=False)
-    split = open_split(config, train=False)
+    split = task_split(config, train=False)
     split.label_map = imagenet_labels(split.source.class_names)
-    program = make_program(Classification(config, classifier.class_names), mesh)
-    variables = {"batch_stats": {}, **classifier.variables}
+    program = make_program(trained.task, mesh)
+    variables = {"batch_stats": {}, **trained.variables}
     variables = jax.device_put(variables, replicated(mesh))
     eval_step = program.compile_eval_step(split.num_examples)
     result = evaluate_split(program, eval_step, variables, split)
-    summary = {"task": config.task, "model": classifier.name, "dataset": config.data.name}
+    summary = {"task": config.task, "model": trained.name, "dataset": config.data.name}
     summary["eval"] = result
-    if classifier.weights:
-        summary["reported_top1"] = classifier.weights.top1
-        summary["reported_top5"] = classifier.weights.top5
+    if trained.weights:
+        summary["reported_top1"] = trained.weights.top1
+        summary["reported_top5"] = trained.weights.top5
     return summary

@@ -1,63 +1,59 @@
-"""What is in a photo: the most probable classes of image files."""
+"""What is in photos, as the task of a trained model tells it."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from imagenet_jax import augment
 from imagenet_jax.data.order import even_batch
 from imagenet_jax.errors import DataError
-from imagenet_jax.inference.classifier import Classifier
 from imagenet_jax.reports.writers import replace_figure
+from imagenet_jax.tasks.table import find_task
+from imagenet_jax.training.trained import TrainedModel
 
 _MOST = 32  # photos at once
 
 
-def predict(classifier: Classifier, photos: Sequence[str], top: int = 5) -> dict[str, Any]:
-    """The `top` most probable classes of each photo.
+def predict_photos(trained: TrainedModel, photos: Sequence[str], top: int = 5) -> dict[str, Any]:
+    """What `Task.answer` tells of each photo.
 
     Args:
-      classifier: see `classifier.Classifier`.
+      trained: the model.
       photos: paths of image files.
-      top: how many classes to tell.
+      top: how many things to tell of a photo, the most probable first.
 
     Returns:
-      model, image_size and predictions, a list in the order of the photos of path and classes,
-      a list with the most probable first of label, class_name, title and probability (0 to 1).
+      task, model, image_size and predictions, a list in the order of the photos of path and what
+      the task tells: classes, with label, class_name, title and probability (0 to 1) each.
 
     Raises:
       DataError: for a file that is missing or no image.
     """
-    config, model = classifier.config, classifier.model
+    task, model, config = trained.task, trained.model, trained.config
 
     @jax.jit
-    def probabilities(variables: Any, images: jax.Array) -> jax.Array:
-        inputs = augment.eval_image({"image": images}, config.augment)
-        return jax.nn.softmax(model.apply(variables, inputs, train=False))
+    def outputs(variables: Any, images: jax.Array) -> Any:
+        apply = partial(model.apply, variables, train=False)
+        return task.predict(apply, task.image_inputs(images))
 
     predictions, size = [], even_batch(len(photos), _MOST)
     for start in range(0, len(photos), size):
         part = photos[start : start + size]
         images = [read_photo(path, config) for path in part]
         images += [images[-1]] * (size - len(images))  # a shorter last batch is not compiled again
-        found = np.asarray(probabilities(classifier.variables, np.stack(images)))
-        for path, row in zip(part, found[: len(part)], strict=True):
-            order = np.argsort(-row, kind="stable")[:top]
-            classes = [
-                {
-                    "label": int(label),
-                    "class_name": classifier.class_names[label],
-                    "title": classifier.titles[label],
-                    "probability": float(row[label]),
-                }
-                for label in order
-            ]
-            predictions.append({"path": str(path), "classes": classes})
-    size = config.data.image_size
-    return {"model": classifier.name, "image_size": size, "predictions": predictions}
+        found = jax.device_get(outputs(trained.variables, np.stack(images)))
+        for row, path in enumerate(part):
+            of_photo = jax.tree.map(lambda array, row=row: array[row], found)
+            predictions.append({"path": str(path), **task.answer(of_photo, top)})
+    return {
+        "task": config.task,
+        "model": trained.name,
+        "image_size": config.data.image_size,
+        "predictions": predictions,
+    }
 
 
 def read_photo(path: str, config: Any) -> np.ndarray:
@@ -88,54 +84,35 @@ def read_photo(path: str, config: Any) -> np.ndarray:
 
 
 def predictions_table(result: dict[str, Any]) -> str:
-    """The classes of each photo, a line each."""
+    """What was told of each photo, in lines."""
+    task = find_task(result["task"])
     lines = [f"{result['model']}, {result['image_size']} x {result['image_size']} pixels"]
     for photo in result["predictions"]:
-        lines += ["", photo["path"]]
-        for found in photo["classes"]:
-            bar = "#" * round(20 * found["probability"])
-            lines.append(f"  {found['probability']:6.1%}  {bar:20}  {found['title']}")
+        lines += ["", photo["path"], *(f"  {line}" for line in task.answer_lines(photo))]
     if "picture" in result:
         lines += ["", f"drawn in {result['picture']}"]
     return "\n".join(lines)
 
 
 def draw_predictions(result: dict[str, Any], path: Path, most: int = 24) -> None:
-    """Draws the first `most` photos with their classes into a PNG."""
+    """Draws the first `most` photos with what was told of them into a PNG."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
     from PIL import Image, ImageOps
 
-    shown = result["predictions"][:most]
+    task, shown = find_task(result["task"]), result["predictions"][:most]
     columns = min(4, len(shown))
     rows = -(-len(shown) // columns)
-    figure, axes = plt.subplots(
-        2 * rows,
-        columns,
-        figsize=(3.6 * columns, 4.4 * rows),
-        squeeze=False,
-        height_ratios=[3, 1.4] * rows,
-        layout="constrained",
-    )
-    for axis in axes.flat:
-        axis.set_axis_off()
-    for place, photo in enumerate(shown):
-        row, column = divmod(place, columns)
+    figure = plt.figure(figsize=(3.6 * columns, 4.4 * rows), layout="constrained")
+    places = figure.subfigures(rows, columns, squeeze=False).flat
+    for place, photo in zip(places, shown, strict=False):
         with Image.open(photo["path"]) as image:
             picture = ImageOps.exif_transpose(image).convert("RGB")
             picture.thumbnail((400, 400))
-        axes[2 * row, column].imshow(np.asarray(picture))
-        axes[2 * row, column].set_title(Path(photo["path"]).name[:40], fontsize=8)
-        bars = axes[2 * row + 1, column]
-        classes = photo["classes"][::-1]
-        values = [found["probability"] for found in classes]
-        bars.barh(range(len(classes)), values, color="tab:blue", alpha=0.4)
-        for height, found in enumerate(classes):
-            text = f"{found['title'][:34]}  {found['probability']:.1%}"
-            bars.text(0.01, height, text, va="center", fontsize=8)
-        bars.set_xlim(0, 1)
+        task.draw(place, picture, photo)
+        place.suptitle(Path(photo["path"]).name[:40], fontsize=8)
     figure.suptitle(result["model"], fontsize=10)
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_figure(path, figure)

@@ -7,10 +7,11 @@ import jax
 import numpy as np
 from flax.linen.module import InterceptorContext
 
-from imagenet_jax import augment
-from imagenet_jax.data import Split, check_splits, open_split
+from imagenet_jax.data import Split, check_splits
 from imagenet_jax.data.order import even_batch
-from imagenet_jax.inference.classifier import Classifier
+from imagenet_jax.errors import ConfigError
+from imagenet_jax.tasks.table import task_split
+from imagenet_jax.training.trained import TrainedModel
 from imagenet_jax.weights.head import head_path
 
 SHOTS = (1, 2, 5, 10)
@@ -18,12 +19,12 @@ _DRAWS = 5
 
 
 def probe(
-    classifier: Classifier, train_split: str, shots: tuple[int, ...] = SHOTS
+    trained: TrainedModel, train_split: str, shots: tuple[int, ...] = SHOTS
 ) -> dict[str, Any]:
-    """Logistic regression on the frozen features of the data set of the classifier's config.
+    """Logistic regression on the frozen features of the data set of the model's config.
 
     Args:
-      classifier: see `classifier.Classifier`; its config.data names the data set.
+      trained: the model; its config.data names the data set, which has one label for each image.
       train_split: the split that the regression learns from; the other is data.eval_split.
       shots: numbers of training images per class; those that a class lacks are left out.
 
@@ -33,19 +34,25 @@ def probe(
 
     Raises:
       DataError: if the splits have other classes.
+      ConfigError: for a task of several labels, or none.
     """
     # Here and not above: half of the time of all imports, which no other verb needs.
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    config = classifier.config.copy_and_resolve_references()
-    eval_split = open_split(config, train=False)
+    if trained.task.reads != ("label",):
+        raise ConfigError(
+            f"--probe learns the one label of each image, which config.task = "
+            f"{trained.config.task!r} does not have"
+        )
+    config = trained.config.copy_and_resolve_references()
+    eval_split = task_split(config, train=False)
     config.data.eval_split = train_split
-    train_part = open_split(config, train=False)
+    train_part = task_split(config, train=False)
     check_splits(train_part, eval_split)
-    x, y = features(classifier, train_part)
-    test_x, test_y = features(classifier, eval_split)
+    x, y = features(trained, train_part)
+    test_x, test_y = features(trained, eval_split)
 
     def accuracy(rows: np.ndarray) -> float:
         scaled = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=500))
@@ -59,7 +66,7 @@ def probe(
             {"shots": count, "top1": float(np.mean(found)), "top1_std": float(np.std(found))}
         )
     return {
-        "model": classifier.name,
+        "model": trained.name,
         "dataset": config.data.name,
         "features": x.shape[1],
         "linear_probe": {"num_examples": len(test_y), "top1": accuracy(np.arange(len(y)))},
@@ -74,9 +81,9 @@ def _draw(label: np.ndarray, count: int, seed: int) -> np.ndarray:
     return np.concatenate(rows)
 
 
-def features(classifier: Classifier, split: Split) -> tuple[np.ndarray, np.ndarray]:
+def features(trained: TrainedModel, split: Split) -> tuple[np.ndarray, np.ndarray]:
     """What the last layer sees of each readable image, float32 [N, D], and labels int32 [N]."""
-    config, model = split.config, classifier.model
+    config, model = split.config, trained.model
     head = head_path(model, config.data.image_size)
     seen: list[jax.Array] = []
 
@@ -89,14 +96,14 @@ def features(classifier: Classifier, split: Split) -> tuple[np.ndarray, np.ndarr
     def before_head(variables: Any, images: jax.Array) -> jax.Array:
         seen.clear()
         with nn.intercept_methods(record):
-            inputs = augment.eval_image({"image": images}, config.augment)
+            inputs = trained.task.image_inputs(images)
             model.apply(variables, inputs, train=False)
         return seen[0].reshape(len(images), -1)
 
     size = even_batch(split.num_examples, config.eval.batch_size)
     found, labels = [], []
     for batch in split.eval_batches(np.arange(size), size):
-        out = np.asarray(before_head(classifier.variables, batch["image"]))
+        out = np.asarray(before_head(trained.variables, batch["image"]))
         found.append(out[batch["mask"]])
         labels.append(batch["label"][batch["mask"]])
     return np.concatenate(found), np.concatenate(labels)

@@ -1,5 +1,6 @@
 """A contact sheet of every augmentation, on the images and with the code that training uses."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +49,13 @@ ROWS: dict[str, dict[str, str]] = {
 }
 
 
-def preview(config: ml_collections.ConfigDict, path: Path) -> dict[str, Any]:
+def preview(config: ml_collections.ConfigDict, path: Path, reads: Sequence[str]) -> dict[str, Any]:
     """Draws the first images of training under each augmentation, and under the config's own.
 
     Args:
       config: see `schema.SCHEMA`; its data set and preprocessing are used.
       path: of the PNG.
+      reads: as of `data.open_split`.
 
     Returns:
       path, dataset and rows (their names, from the top).
@@ -62,11 +64,11 @@ def preview(config: ml_collections.ConfigDict, path: Path) -> dict[str, Any]:
       DataError: see `data.open_split`.
     """
     plain = _plain(config)
-    rows = {"this config": _images(config)}
+    rows = {"this config": _images(config, reads)}
     for name, fields in ROWS.items():
         row = from_dict(plain.to_dict())
         apply_overrides(row, fields)
-        rows[name] = _images(row)
+        rows[name] = _images(row, reads)
     sheet = _sheet(rows)
     partial = path.with_name(f".{path.name}.partial")
     sheet.save(partial, "PNG")
@@ -93,11 +95,11 @@ def _plain(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     return plain
 
 
-def _images(config: ml_collections.ConfigDict) -> np.ndarray:
+def _images(config: ml_collections.ConfigDict, reads: Sequence[str]) -> np.ndarray:
     """The first training images as the model sees them, uint8 [COLUMNS, S, S, 3]."""
     config = from_dict(config.to_dict())
     config.batch_size, config.data.cache = COLUMNS * config.data.repeats, False
-    batches = open_split(config, train=True).train_batches(np.arange(COLUMNS), 0, 1)
+    batches = open_split(config, True, reads).train_batches(np.arange(COLUMNS), 0, 1)
     batch = next(batches)
     batches.close()
     key = jax.random.key(config.seed)

@@ -12,11 +12,12 @@ import ml_collections
 import numpy as np
 from jax.sharding import Mesh
 
-from imagenet_jax.data import Split, open_split
+from imagenet_jax.data import Split
 from imagenet_jax.data.order import Rows, TrainOrder
 from imagenet_jax.devices.parallel import local_rows, put_batch
 from imagenet_jax.devices.sharding import make_mesh
 from imagenet_jax.reports.writers import replace_figure
+from imagenet_jax.tasks.table import task_split
 from imagenet_jax.training.program import check_config
 
 REPEATS = 5
@@ -45,7 +46,7 @@ def benchmark_input(config: ml_collections.ConfigDict, seconds: float) -> dict[s
     """
     mesh = make_mesh(config.sharding)
     check_config(config, mesh)
-    split = open_split(config, train=True)
+    split = task_split(config, train=True)
     rows = local_rows(mesh, config.batch_size)
     speeds = [_speed(split, rows, mesh, 1000 * n, seconds / REPEATS) for n in range(REPEATS)]
     per_core = [speed["per_core_second"] for speed in speeds]

@@ -11,7 +11,7 @@ import jax
 import ml_collections
 
 from imagenet_jax.config import batch_unit
-from imagenet_jax.data import Split, open_split
+from imagenet_jax.data import Split
 from imagenet_jax.data.names import known_size
 from imagenet_jax.devices.parallel import compiler_options
 from imagenet_jax.devices.sharding import make_mesh
@@ -28,7 +28,7 @@ from imagenet_jax.study.operations import (
     list_operations,
 )
 from imagenet_jax.study.topology import Hardware
-from imagenet_jax.tasks.table import make_task
+from imagenet_jax.tasks.table import make_task, task_split
 from imagenet_jax.training.program import Program, check_config, make_program
 
 # What is reported of a step that compiles, besides its memory and how it was to be run.
@@ -84,7 +84,7 @@ def study_variant(
       ConfigError: for a config that `train` refuses.
       DataError: with_input, if the data set is not there.
     """
-    split = open_split(config, train=True) if with_input else None
+    split = task_split(config, train=True) if with_input else None
     make = partial(_program, config, hardware, partitioner, split)
     program = make(batch_per_device)
     facts = {

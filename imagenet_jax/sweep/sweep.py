@@ -22,6 +22,7 @@ from optuna.distributions import (
 )
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from imagenet_jax.config import flatten
@@ -29,6 +30,7 @@ from imagenet_jax.errors import ConfigError, UserError
 from imagenet_jax.reports.writers import replace_figure, write_summary
 from imagenet_jax.sweep.space import Choices, Range, Space, grid, parse_space
 from imagenet_jax.sweep.trial import TrialRuns
+from imagenet_jax.tasks.table import find_task
 
 _POLL_SECONDS = 0.5
 
@@ -44,8 +46,8 @@ class Sweep:
       parallel: trials at a time.
       seeds: each trial trains with all of them.
       folds: of a cross-validation; 0: the config's own splits.
-      metric: "top1", "top5" or "loss" of the evaluation; a trial's value is the mean over
-        seeds and folds.
+      metric: of the evaluation, see `Task.eval_metrics`; "": the task's own. A trial's value is
+        the mean over seeds and folds.
       prune: stop trials that stay behind the median of those before (Optuna's MedianPruner).
     """
 
@@ -55,7 +57,7 @@ class Sweep:
     parallel: int = 1
     seeds: tuple[int, ...] = ()
     folds: int = 0
-    metric: str = "top1"
+    metric: str = ""
     prune: bool = True
 
 
@@ -77,11 +79,19 @@ def sweep(
       method, metric, trials (a list, the best first) and best (the first of them).
 
     Raises:
-      ConfigError: for impossible values, or a workdir that holds another sweep.
+      ConfigError: for impossible values, a metric that the task does not have, or a workdir that
+        holds another sweep.
       UserError: if no trial gave a result.
     """
     space = parse_space(request.specs, config)
     combinations = grid(space) if request.method == "grid" else []
+    task = find_task(config.task)
+    request = dataclasses.replace(request, metric=request.metric or task.best)
+    if request.metric not in task.eval_metrics:
+        raise ConfigError(
+            f"--metric={request.metric} is no metric of config.task = {config.task!r}; expected "
+            + ", ".join(task.eval_metrics)
+        )
     workdir.mkdir(parents=True, exist_ok=True)
     study = _open_study(request, config, workdir)
     _take_up(study, combinations)
@@ -109,6 +119,7 @@ def sweep(
 
 def _open_study(request: Sweep, config: ml_collections.ConfigDict, workdir: Path) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    higher = find_task(config.task).eval_metrics[request.metric]
     backend = JournalFileBackend(str(workdir / "sweep.journal"))
     samplers = {
         "grid": optuna.samplers.RandomSampler,  # all of a grid is put into the queue
@@ -119,7 +130,7 @@ def _open_study(request: Sweep, config: ml_collections.ConfigDict, workdir: Path
         storage=JournalStorage(backend),
         study_name="sweep",
         load_if_exists=True,
-        direction="minimize" if request.metric == "loss" else "maximize",
+        direction="maximize" if higher else "minimize",
         sampler=samplers[request.method](seed=config.seed),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
     )
@@ -212,7 +223,7 @@ def _tell(study: optuna.Study, ended: TrialRuns, request: Sweep) -> None:
 
 
 def _report(study: optuna.Study, request: Sweep, workdir: Path) -> dict[str, Any]:
-    sign = 1 if request.metric == "loss" else -1
+    sign = 1 if study.direction == StudyDirection.MINIMIZE else -1
     trials = [
         {
             "number": trial.number,

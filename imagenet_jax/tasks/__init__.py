@@ -7,12 +7,16 @@ from imagenet_jax.lazy import lazy_names
 
 _NAMES = {
     "Classification": "classification",
+    "Meter": "task",
+    "Multilabel": "multilabel",
     "Task": "task",
     "make_task": "table",
+    "binary_cross_entropy": "losses",
     "classification_sums": "metrics",
     "cross_entropy": "losses",
     "mixed_cross_entropy": "losses",
     "summarize": "metrics",
+    "task_split": "table",
 }
 __all__ = list(_NAMES)
 __getattr__ = lazy_names(__name__, _NAMES)

@@ -1,6 +1,7 @@
 """Losses per example."""
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from imagenet_jax.augment import Targets
@@ -31,3 +32,28 @@ def mixed_cross_entropy(logits: jax.Array, targets: Targets, smoothing: float = 
         return loss
     other = cross_entropy(logits, targets.other, smoothing)
     return targets.weight * loss + (1 - targets.weight) * other
+
+
+def soft_labels(targets: Targets) -> jax.Array:
+    """What mixed images show of each class, float32 [B, K] in [0, 1], from labels [B, K]."""
+    label = targets.label.astype(jnp.float32)
+    if targets.weight is None:
+        return label
+    weight = targets.weight[:, None]
+    return weight * label + (1 - weight) * targets.other
+
+
+def binary_cross_entropy(
+    logits: jax.Array, target: jax.Array, reduction: str, smoothing: float = 0.0
+) -> jax.Array:
+    """Sigmoid cross-entropy float32 [B] over the classes.
+
+    Args:
+      logits: float32 [B, K].
+      target: float32 [B, K] in [0, 1].
+      reduction: "mean" over the classes (timm, torch) or their "sum" (big_vision).
+      smoothing: share of the target that becomes one half, 0 to 1 (Keras).
+    """
+    target = (1 - smoothing) * target + smoothing / 2
+    loss = optax.sigmoid_binary_cross_entropy(logits, target)
+    return loss.sum(-1) if reduction == "sum" else loss.mean(-1)

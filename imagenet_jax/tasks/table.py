@@ -13,6 +13,7 @@ import ml_collections
 from imagenet_jax.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:  # it imports JAX
+    from imagenet_jax.data import Split
     from imagenet_jax.tasks.task import Task
 
 
@@ -36,6 +37,13 @@ def find_task(name: str) -> "type[Task]":
     """The class of a task. Raises ConfigError if there is none."""
     check_task(name)
     return importlib.import_module(f"imagenet_jax.tasks.{name}").TASK
+
+
+def task_split(config: ml_collections.ConfigDict, train: bool) -> "Split":
+    """The training or the evaluation split, with what config.task reads; see `data.open_split`."""
+    from imagenet_jax.data import open_split
+
+    return open_split(config, train, find_task(config.task).reads)
 
 
 def make_task(config: ml_collections.ConfigDict, split: Any = None) -> "Task":

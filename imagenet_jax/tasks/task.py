@@ -13,35 +13,27 @@ name the file in a config: config.task. What a run does with it:
    with the numerators of this device's examples, and a denominator that is summed over all
    devices and micro-batches before. So the gradient is the same however a batch is spread.
 4. `sums` are added up over steps, devices and batches; `summarize` makes metrics of them.
-5. Evaluation calls `predict` instead of `losses`, and `evaluation_sums`.
+5. Evaluation calls `predict` instead of `losses`, and `evaluation_sums`. What sums cannot say, as
+   the average precision, a `meter` computes on the host from what `observe` gives of each example.
+6. `launch.py predict` shows photos by `predict`, `answer`, `answer_lines` and `draw`.
 """
 
 import abc
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import flax.linen as nn
 import jax
 import ml_collections
 import numpy as np
 
+from imagenet_jax import augment
+from imagenet_jax.data.sources.source import Field
+from imagenet_jax.errors import ConfigError
+
 Batch = Mapping[str, jax.Array]
 Sums = dict[str, jax.Array]
-
-
-class Field(NamedTuple):
-    """What a batch holds of each example.
-
-    Attributes:
-      shape: of one example.
-      dtype: of NumPy.
-      padding: what stands in rows without an example.
-    """
-
-    shape: tuple[int, ...]
-    dtype: Any
-    padding: Any = 0
 
 
 class Term(NamedTuple):
@@ -70,15 +62,17 @@ class Outcome(NamedTuple):
     updated: dict[str, Any]
 
 
-class Best(NamedTuple):
-    """The metric that patience and the best checkpoint look at, and which end of it is good."""
+class Meter(Protocol):
+    """Metrics of a whole split that are computed on the host.
 
-    metric: str
-    higher: bool = True
+    In each of several processes there is one, and each is given all examples of the split.
+    """
 
-    def score(self, result: Mapping[str, float]) -> float:
-        """A number that is larger for a better result."""
-        return result[self.metric] if self.higher else -result[self.metric]
+    def add(self, observed: Mapping[str, np.ndarray]) -> None:
+        """Takes what `Task.observe` gave, [n, ...] each, of further n examples."""
+
+    def metrics(self) -> dict[str, float | int]:
+        """The metrics of all examples."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +84,9 @@ class Task(abc.ABC):
     """
 
     config: ml_collections.ConfigDict
+
+    # The fields that the data set must have; sources know `data.sources.classes` by their names.
+    reads: ClassVar[tuple[str, ...]] = ("label",)
 
     @classmethod
     @abc.abstractmethod
@@ -163,6 +160,10 @@ class Task(abc.ABC):
     def sums(self, outcome: Outcome, targets: Any, mask: jax.Array) -> Sums:
         """Sums over the examples with mask True; "loss" and "count" are among them."""
 
+    def image_inputs(self, image: jax.Array) -> Any:
+        """What the network takes of images uint8 [B, S, S, 3] that are not augmented."""
+        return augment.eval_image({"image": image}, self.config.augment)
+
     def predict(self, apply: Callable[..., Any], inputs: Any) -> Any:
         """What evaluation looks at: the network's outputs, and whatever is made of them."""
         return apply(inputs)
@@ -175,14 +176,52 @@ class Task(abc.ABC):
     def summarize(self, sums: Iterable[Mapping[str, np.ndarray]]) -> dict[str, float | int]:
         """Adds sums up on the host: num_examples and the metrics, loss among them."""
 
-    # What a run shows.
-    best: ClassVar[Best] = Best("loss", higher=False)
+    def observe(self, predictions: Any, targets: Any) -> dict[str, jax.Array]:
+        """What `meter` is given, [B, ...] each; nothing where there is none."""
+        return {}
+
+    def meter(self) -> Meter | None:
+        """A new one for a split, or None."""
+        return None
+
+    # What a run shows: metrics of training; those of evaluation, and whether a higher one is
+    # better; that of them which patience, the best checkpoint and sweeps look at.
     train_metrics: ClassVar[tuple[str, ...]] = ("loss",)
-    eval_metrics: ClassVar[tuple[str, ...]] = ("loss",)
+    eval_metrics: ClassVar[Mapping[str, bool]] = {"loss": False}
+    best: ClassVar[str] = "loss"
     # Of the metrics that the progress line has, {"train/NAME" or "eval/NAME": format}.
     formats: ClassVar[Mapping[str, str]] = {"train/loss": "loss {:.4f}"}
+
+    @classmethod
+    def score(cls, result: Mapping[str, float]) -> float:
+        """A number that is larger for a better result of an evaluation."""
+        return result[cls.best] if cls.eval_metrics[cls.best] else -result[cls.best]
 
     @staticmethod
     @abc.abstractmethod
     def rows(result: Mapping[str, Any]) -> dict[str, str]:
         """Lines of the table at the end of a verb, {what: value with unit}."""
+
+    def answer(self, prediction: Any, top: int) -> dict[str, Any]:
+        """What JSON says of an image.
+
+        Args:
+          prediction: what `predict` gives, of one example, in NumPy.
+          top: how many things to tell, the best first.
+
+        Raises:
+          ConfigError: where there is nothing to be shown of a single image.
+        """
+        raise ConfigError(f"config.task = {self.config.task!r} tells nothing of a single image")
+
+    @staticmethod
+    def answer_lines(answer: Mapping[str, Any]) -> list[str]:
+        """What `answer` gave, as lines of text."""
+        return [str(answer)]
+
+    @staticmethod
+    def draw(figure: Any, picture: Any, answer: Mapping[str, Any]) -> None:
+        """Draws a photo (of Pillow) and what `answer` gave into a SubFigure of matplotlib."""
+        axes = figure.subplots()
+        axes.imshow(np.asarray(picture))
+        axes.set_axis_off()

@@ -16,7 +16,7 @@ _NAMES = {
     "state_sha256": "state",
     "train": "loop",
     "train_step": "step",
-    "trained_run": "trained",
+    "trained_model": "trained",
 }
 __all__ = list(_NAMES)
 __getattr__ = lazy_names(__name__, _NAMES)

@@ -1,5 +1,6 @@
 """Exact evaluation: every example once, whatever the batch size and the devices."""
 
+import collections
 from collections.abc import Callable
 from typing import Any
 
@@ -23,13 +24,26 @@ def evaluate_split(
     """
     batch_size = program.eval_batch_size(split.num_examples)
     host_batches = split.eval_batches(local_rows(program.mesh, batch_size), batch_size)
-    results = []
+    meter = program.task.meter()
+    results: list[Any] = []
+    running: collections.deque[Any] = collections.deque()
+
+    def take(sums: Any, observed: Any) -> None:
+        results.append(jax.device_get(sums))
+        if meter:
+            rows = jax.device_get(observed)
+            mask = rows.pop("mask")
+            meter.add({name: array[mask] for name, array in rows.items()})
+
     with Feed(host_batches, program.mesh) as feed:
         while (batch := feed.next()) is not None:
-            doing(f"evaluation, batch {len(results) + 1}")
-            results.append(eval_step(variables, batch))
+            doing(f"evaluation, batch {len(results) + len(running) + 1}")
+            running.append(eval_step(variables, batch))
             # No more than two steps in flight, or their batches would fill the memory.
-            jax.block_until_ready(results[-3:-2])
-    summary = program.task.summarize(jax.device_get(results))
+            if len(running) > 2:
+                take(*running.popleft())
+    while running:
+        take(*running.popleft())
+    summary = program.task.summarize(results) | (meter.metrics() if meter else {})
     unreadable = split.num_examples - summary["num_examples"]
     return {"split": split.name, **summary, "unreadable": unreadable}

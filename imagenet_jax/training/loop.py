@@ -14,7 +14,7 @@ import tqdm
 from jax.experimental import multihost_utils
 
 from imagenet_jax.config import differences, from_dict, to_json
-from imagenet_jax.data import Split, check_splits, open_split
+from imagenet_jax.data import Split, check_splits
 from imagenet_jax.devices.parallel import local_rows
 from imagenet_jax.devices.sharding import make_mesh
 from imagenet_jax.errors import CheckpointError
@@ -23,7 +23,7 @@ from imagenet_jax.hosts.watchdog import doing, watchdog
 from imagenet_jax.reports.outputs import Outputs, make_workdir
 from imagenet_jax.reports.report import run_facts
 from imagenet_jax.reports.writers import Tracking, plot_curves, replace_text, write_summary
-from imagenet_jax.tasks.table import make_task
+from imagenet_jax.tasks.table import make_task, task_split
 from imagenet_jax.training.checkpoint import Checkpoints, Record
 from imagenet_jax.training.clock import Clock
 from imagenet_jax.training.evaluate import evaluate_split
@@ -60,7 +60,7 @@ def train(
     mesh = make_mesh(config.sharding)
     check_config(config, mesh)
     make_workdir(workdir)
-    train_split, eval_split = open_split(config, train=True), open_split(config, train=False)
+    train_split, eval_split = task_split(config, train=True), task_split(config, train=False)
     check_splits(train_split, eval_split)
     task = make_task(config, train_split)
     program = make_program(task, mesh, num_examples=train_split.num_examples)
@@ -180,7 +180,7 @@ class Run:
                     self.save()
                 if self.out_of_patience:
                     self._say(
-                        f"no better {self.task.best.metric} in {self.evaluations_since} "
+                        f"no better {self.task.best} in {self.evaluations_since} "
                         "evaluations: stopped"
                     )
                     return True
@@ -224,7 +224,7 @@ class Run:
                     self.save()
                 raise
         self.last_eval = (self.step, result)
-        score = self.task.best.score(result)
+        score = self.task.score(result)
         better = self.best_score is None or score > self.best_score
         self.best_score = score if better else self.best_score
         self.evaluations_since = 0 if better else self.evaluations_since + 1
@@ -239,7 +239,7 @@ class Run:
         with self.clock.paused(), self.clock.stall():
             score = None
             if self.last_eval and self.last_eval[0] == self.step:
-                score = self.task.best.score(self.last_eval[1])
+                score = self.task.score(self.last_eval[1])
             position = self.step * self.config.batch_size
             epoch, example = divmod(position, self.train_split.num_examples)
             record = {
@@ -273,7 +273,7 @@ class Run:
         }
         if self.is_main:
             write_summary(self.workdir / "summary.json", summary)
-            plot_curves(self.workdir, self.task.best.metric)
+            plot_curves(self.workdir, self.task.best)
             self._say(f"finished; everything is in {self.workdir}")
         return summary
 

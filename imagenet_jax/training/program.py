@@ -87,7 +87,7 @@ class Program:
 
     def compile_eval_step(self, num_examples: int) -> jax.stages.Compiled:
         """`step.eval_step` for the batches of a split of `num_examples`: (variables, batch) ->
-        sums."""
+        (sums, observed)."""
         step = partial(
             eval_step,
             task=self.task,

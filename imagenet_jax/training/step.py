@@ -138,13 +138,20 @@ def eval_step(
     tuning: Tuning = WHOLE,
     gather: Callable[[Any], Any] = lambda params: params,
     axis_name: str | None = None,
-) -> Sums:
-    """`Task.evaluation_sums` of the global batch."""
+) -> tuple[Sums, Batch]:
+    """`Task.evaluation_sums` of the global batch, and what a `Task.meter` is given of it: what
+    `Task.observe` makes of each example, and mask."""
     variables = {**variables, "params": tuning.merge_lora(gather(variables["params"]))}
     inputs, targets = task.inputs(batch, None, None, train=False)
     predictions = task.predict(partial(model.apply, variables, train=False), inputs)
     sums = task.evaluation_sums(predictions, targets, batch["mask"])
-    return jax.lax.psum(sums, axis_name) if axis_name else sums
+    observed = task.observe(predictions, targets)
+    if observed:
+        observed["mask"] = batch["mask"]
+    if axis_name:
+        gather_rows = partial(jax.lax.all_gather, axis_name=axis_name, tiled=True)
+        sums, observed = jax.lax.psum(sums, axis_name), jax.tree.map(gather_rows, observed)
+    return sums, observed
 
 
 def micro_batches(batch: Batch, count: int, unit: int) -> Batch:

@@ -1,4 +1,4 @@
-"""What a run has trained, read back from its working directory."""
+"""A model that was trained: by a run, read back from its working directory, or by others."""
 
 import dataclasses
 from pathlib import Path
@@ -15,28 +15,35 @@ from imagenet_jax.tasks.table import find_task
 from imagenet_jax.tasks.task import Task
 from imagenet_jax.training.checkpoint import Checkpoints
 from imagenet_jax.training.program import make_program
+from imagenet_jax.weights.pretrained import Pretrained
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainedRun:
+class TrainedModel:
     """A model and its variables.
 
     Attributes:
-      name: the working directory and the step.
+      name: of the weights; or the working directory and the step.
       model: a Linen module.
-      variables: its params and batch_stats; averaged where the run has averages, LoRA merged.
-      task: what it has learnt.
+      variables: its params and batch_stats; of a run averaged where it has averages, LoRA merged.
+      task: what it has learnt; task.config says how images get to the model.
+      weights: what is known of named weights.
     """
 
     name: str
     model: nn.Module
     variables: dict[str, Any]
     task: Task
+    weights: Pretrained | None = None
+
+    @property
+    def config(self) -> ml_collections.ConfigDict:
+        return self.task.config
 
 
-def trained_run(
+def trained_model(
     workdir: Path, which: str, config: ml_collections.ConfigDict | None = None
-) -> TrainedRun:
+) -> TrainedModel:
     """Reads a checkpoint of a run.
 
     Args:
@@ -58,4 +65,4 @@ def trained_run(
     variables = state.eval_variables()
     variables = {**variables, "params": program.tuning.merge_lora(variables["params"])}
     name = f"{workdir}, step {record['position']['step']}"
-    return TrainedRun(name, program.model, variables, task)
+    return TrainedModel(name, program.model, variables, task)

@@ -6,7 +6,7 @@ from typing import Any
 import ml_collections
 
 from imagenet_jax.training.checks import check_fields, check_source
-from imagenet_jax.verbs.model_flags import add_weights_flags, check_weights, find_classifier, load
+from imagenet_jax.verbs.model_flags import add_weights_flags, check_weights, find_trained, load
 from imagenet_jax.verbs.verb import Verb
 
 
@@ -39,7 +39,7 @@ def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bo
 
 
 def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[str, Any]:
-    from imagenet_jax.inference.evaluate import evaluate, evaluate_classifier
+    from imagenet_jax.inference.evaluate import evaluate_pretrained, evaluate_run
     from imagenet_jax.inference.probe import probe
 
     if args.model and not args.split and "data.eval_split" not in args.overrides:
@@ -47,9 +47,9 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
 
         config.data.eval_split = evaluation_split(config.data.name, config.data.dir)
     if not args.model and not args.probe:
-        return evaluate(config, args.workdir, which=args.checkpoint)
-    classifier = find_classifier(args, config)
-    return probe(classifier, args.probe) if args.probe else evaluate_classifier(classifier)
+        return evaluate_run(config, args.workdir, which=args.checkpoint)
+    trained = find_trained(args, config)
+    return probe(trained, args.probe) if args.probe else evaluate_pretrained(trained)
 
 
 def _text(result: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from imagenet_jax.verbs.verb import config_file
 from imagenet_jax.weights.pretrained import check_file, find_pretrained, pretrained_config
 
 if TYPE_CHECKING:  # it imports JAX
-    from imagenet_jax.inference.classifier import Classifier
+    from imagenet_jax.training.trained import TrainedModel
 
 
 def add_weights_flags(parser: argparse.ArgumentParser) -> None:
@@ -52,10 +52,15 @@ def check_weights(args: argparse.Namespace, here: bool) -> None:
         check_which(checkpoints_of(args.workdir), args.checkpoint)
 
 
-def find_classifier(args: argparse.Namespace, config: ml_collections.ConfigDict) -> "Classifier":
-    """The model with its variables. Raises UserError, see `classifier`."""
-    from imagenet_jax.inference.classifier import pretrained_classifier, trained_classifier
+def find_trained(args: argparse.Namespace, config: ml_collections.ConfigDict) -> "TrainedModel":
+    """The model with its variables.
+
+    Raises:
+      UserError: see `pretrained_model` and `trained_model`.
+    """
+    from imagenet_jax.inference.pretrained import pretrained_model
+    from imagenet_jax.training.trained import trained_model
 
     if args.model:
-        return pretrained_classifier(args.model, config, args.weights)
-    return trained_classifier(args.workdir, args.checkpoint, config)
+        return pretrained_model(args.model, config, args.weights)
+    return trained_model(args.workdir, args.checkpoint, config)

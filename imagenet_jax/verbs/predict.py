@@ -8,7 +8,7 @@ import ml_collections
 
 from imagenet_jax.errors import DataError
 from imagenet_jax.training.checks import check_fields
-from imagenet_jax.verbs.model_flags import add_weights_flags, check_weights, find_classifier, load
+from imagenet_jax.verbs.model_flags import add_weights_flags, check_weights, find_trained, load
 from imagenet_jax.verbs.verb import Verb
 
 
@@ -32,9 +32,9 @@ def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bo
 
 
 def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[str, Any]:
-    from imagenet_jax.inference.predict import draw_predictions, predict
+    from imagenet_jax.inference.predict import draw_predictions, predict_photos
 
-    result = predict(find_classifier(args, config), args.photos)
+    result = predict_photos(find_trained(args, config), args.photos)
     picture = Path(args.picture) if args.picture else args.workdir / "predictions.png"
     draw_predictions(result, picture)
     return result | {"picture": str(picture)}
@@ -46,6 +46,4 @@ def _text(result: dict[str, Any]) -> str:
     return predictions_table(result)
 
 
-PREDICT = Verb(
-    "the most probable classes of photos", _add_flags, _run, _text, load=load, check=_check
-)
+PREDICT = Verb("what is in photos", _add_flags, _run, _text, load=load, check=_check)

@@ -8,6 +8,7 @@ import ml_collections
 
 from imagenet_jax.data.names import check_files, check_preparation
 from imagenet_jax.errors import ConfigError
+from imagenet_jax.tasks.table import check_task
 from imagenet_jax.training.checks import check_source
 from imagenet_jax.verbs.verb import Verb
 
@@ -40,6 +41,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         default=0.0,
         help="share held out as validation, of files without splits",
     )
+    add("--task", default="classification", help="multilabel: images have several labels")
     add("--workers", type=int, default=0, help="processes; default: one per CPU core")
     add("--preview", metavar="PNG", help="instead: draw the augmentations of --config's data")
     add("--manual_dir", default="", help="where archives are; default: DIR/downloads/manual")
@@ -56,15 +58,18 @@ def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bo
         )
     asked = (args.resize, args.encoding, args.quality, args.eval_fraction)
     check_preparation(args.dataset, args.name, *asked)
+    check_task(args.task)
     if here:
         check_files(args.dataset)
 
 
 def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[str, Any]:
+    from imagenet_jax.tasks.table import find_task
+
     if args.preview:
         from imagenet_jax.reports.preview import preview
 
-        return preview(config, Path(args.preview))
+        return preview(config, Path(args.preview), find_task(config.task).reads)
     from imagenet_jax.data.preparation.prepare import prepare
     from imagenet_jax.data.preparation.shards import Encoding
 
@@ -77,6 +82,7 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
         eval_fraction=args.eval_fraction,
         workers=args.workers,
         manual_dir=args.manual_dir,
+        reads=find_task(args.task).reads,
     )
 
 

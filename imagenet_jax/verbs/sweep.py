@@ -29,7 +29,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         help="e.g. 0,1,2: a trial's value is the mean over them",
     )
     add("--folds", type=int, default=0, help="cross-validate: the mean over so many folds")
-    add("--metric", choices=["top1", "top5", "loss"], default="top1", help="what decides")
+    add("--metric", default="", help="what decides, e.g. loss; default: top1, map, ... of the task")
     add("--no_pruning", action="store_true", help="train trials that stay behind to the end")
 
 

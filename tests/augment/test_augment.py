@@ -78,12 +78,9 @@ def test_nothing_is_changed_where_nothing_is_asked_for(images):
     config = base_config().augment
     config.flip = False
     batch = {"image": images, "index": np.arange(64), "epoch": np.zeros(64, np.int32)}
-    image, targets = augment.train_inputs(
-        {**batch, "label": np.arange(64)}, jax.random.key(0), 0, config
-    )
+    image, weight = augment.train_inputs(batch, jax.random.key(0), 0, config)
     np.testing.assert_array_equal(image, augment.eval_image(batch, config))
-    np.testing.assert_array_equal(targets.label, np.arange(64))
-    assert targets.other is None and targets.weight is None
+    assert weight is None
 
 
 def test_whatever_is_drawn_has_a_key_of_its_own(images, monkeypatch):
@@ -107,7 +104,7 @@ def test_whatever_is_drawn_has_a_key_of_its_own(images, monkeypatch):
     config = base_config().augment
     config.update(pad=1, flip=True, brightness=0.1, erase=0.5, mixup=0.2)
     batch = {"image": images[:4], "index": np.arange(4, dtype=np.int32)}
-    batch |= {"label": np.arange(4), "mask": np.ones(4, bool), "epoch": np.ones(4, np.int32)}
+    batch |= {"mask": np.ones(4, bool), "epoch": np.ones(4, np.int32)}
     augment.train_inputs(batch, jax.random.key(0), 0, config)
     keys = [tuple(key) for part in drawn for key in part]
     assert len(drawn) == 5 and len(keys) == 4 * 4 + 2 == len(set(keys))

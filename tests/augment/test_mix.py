@@ -21,7 +21,6 @@ def images():
 @pytest.fixture
 def batch():
     return {
-        "label": np.arange(COUNT, dtype=np.int32),
         "mask": np.ones(COUNT, bool),
         "index": np.arange(COUNT, dtype=np.int32),
         "epoch": np.zeros(COUNT, np.int32),
@@ -31,7 +30,8 @@ def batch():
 def mixed(images, batch, step=0, **fields):
     config = base_config().augment
     config.update(fields)
-    image, targets = jax.jit(lambda i, b: mix(i, b, jax.random.key(3), step, config))(images, batch)
+    image, weight = jax.jit(lambda i, b: mix(i, b, jax.random.key(3), step, config))(images, batch)
+    targets = Targets.of_pairs(jnp.arange(COUNT), weight)
     return np.asarray(image), Targets(*map(np.asarray, targets))
 
 
@@ -152,6 +152,14 @@ def test_the_dominant_label_has_most_of_the_weight():
     targets = Targets(np.array([1, 2]), np.array([3, 4]), np.array([0.7, 0.2]))
     assert targets.dominant().tolist() == [1, 4]
     assert Targets(np.array([1, 2])).dominant().tolist() == [1, 2]
+
+
+def test_partners_of_several_labels_are_neighbours():
+    labels = np.eye(4, dtype=np.uint8)
+    targets = Targets.of_pairs(labels, np.array([0.7, 0.7, 0.2, 0.2]))
+    np.testing.assert_array_equal(targets.other, labels[[1, 0, 3, 2]])
+    np.testing.assert_array_equal(targets.dominant(), labels[[0, 1, 3, 2]])
+    assert Targets.of_pairs(labels, None) == Targets(labels)
 
 
 def test_a_device_must_get_whole_pairs():

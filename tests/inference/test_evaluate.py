@@ -10,10 +10,10 @@ from imagenet_jax.data import Split, open_split
 from imagenet_jax.data.catalog import evaluation_split
 from imagenet_jax.data.sources.imagenet import NAMES, SYNSETS
 from imagenet_jax.errors import CheckpointError, DataError
-from imagenet_jax.inference.classifier import Classifier
-from imagenet_jax.inference.evaluate import evaluate, evaluate_classifier
-from imagenet_jax.models import create_model
+from imagenet_jax.inference.evaluate import evaluate_pretrained, evaluate_run
 from imagenet_jax.models.cost import variable_shapes
+from imagenet_jax.tasks import Classification
+from imagenet_jax.training.trained import TrainedModel
 from imagenet_jax.weights.pretrained import pretrained_config
 
 
@@ -39,7 +39,7 @@ def test_every_batch_size_counts_the_same(
 
     monkeypatch.setattr(Split, "eval_batches", recorded)
     loop_config.eval.batch_size = batch_size
-    found = evaluate(loop_config, finished_run, which="latest")["eval"]
+    found = evaluate_run(loop_config, finished_run, which="latest")["eval"]
     assert sizes == expected
     for name in ("num_examples", "correct_top1", "correct_top5"):
         assert found[name] == trained_eval[name]
@@ -51,7 +51,7 @@ def test_partitioners_count_the_same(
     loop_config, finished_run, trained_eval, partitioner, batch_size
 ):
     loop_config.partitioner, loop_config.eval.batch_size = partitioner, batch_size
-    found = evaluate(loop_config, finished_run, which="latest")["eval"]
+    found = evaluate_run(loop_config, finished_run, which="latest")["eval"]
     assert found["correct_top1"] == trained_eval["correct_top1"]
 
 
@@ -59,25 +59,25 @@ def test_evaluation_needs_neither_training_data_nor_its_batch_size(
     loop_config, finished_run, trained_eval
 ):
     loop_config.batch_size, loop_config.data.fake_train_examples = 3, 1
-    found = evaluate(loop_config, finished_run, which="latest")["eval"]
+    found = evaluate_run(loop_config, finished_run, which="latest")["eval"]
     assert found["correct_top1"] == trained_eval["correct_top1"]
 
 
 def test_other_classes_than_those_trained_on_are_refused(loop_config, finished_run):
     loop_config.data.fake_classes = 11
     with pytest.raises(CheckpointError, match="trained on other classes"):
-        evaluate(loop_config, finished_run, which="latest")
+        evaluate_run(loop_config, finished_run, which="latest")
 
 
 def test_workdir_without_a_run_is_refused(loop_config, tmp_path):
     with pytest.raises(CheckpointError, match="no checkpoints in"):
-        evaluate(loop_config, tmp_path, which="latest")
+        evaluate_run(loop_config, tmp_path, which="latest")
 
 
 def test_one_step_can_be_asked_for(loop_config, finished_run):
-    assert evaluate(loop_config, finished_run, which="15")["step"] == 15
+    assert evaluate_run(loop_config, finished_run, which="15")["step"] == 15
     with pytest.raises(CheckpointError, match="expected latest, best or one of the steps"):
-        evaluate(loop_config, finished_run, which="first")
+        evaluate_run(loop_config, finished_run, which="first")
 
 
 def write_photos(folder, names):
@@ -94,12 +94,13 @@ def imagenet_classifier():
     """A LeNet of 1000 classes with random weights."""
     config = pretrained_config("lenet")
     config.data.image_size, config.data.eval_crop, config.eval.batch_size = 32, "none", 8
-    model = create_model("lenet", num_classes=1000)
+    task = Classification(config, SYNSETS)
+    model = task.model()
     rng = np.random.default_rng(0)
     variables = jax.tree.map(
         lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(np.float32), variable_shapes(model, 32)
     )
-    return Classifier("random LeNet", model, variables, SYNSETS, NAMES, config)
+    return TrainedModel("random LeNet", model, variables, task)
 
 
 @pytest.mark.parametrize("by", ["synset", "name"])
@@ -110,7 +111,7 @@ def test_a_part_of_imagenet_in_another_order_is_evaluated(imagenet_classifier, t
     config = imagenet_classifier.config
     config.data.name = f"folder:{tmp_path}/photos"
     config.data.eval_split = evaluation_split(config.data.name)
-    result = evaluate_classifier(imagenet_classifier)["eval"]
+    result = evaluate_pretrained(imagenet_classifier)["eval"]
     assert result["num_examples"] == 6 and result["split"] == "train"
     split = open_split(config, train=False)
     (batch,) = split.eval_batches(np.arange(6), 6)
@@ -127,7 +128,7 @@ def test_classes_that_imagenet_lacks_are_refused(imagenet_classifier, tmp_path):
     imagenet_classifier.config.data.name = f"folder:{tmp_path}/photos"
     imagenet_classifier.config.data.eval_split = "train"
     with pytest.raises(DataError, match=r"none of ImageNet's, e\.g\. unicorn"):
-        evaluate_classifier(imagenet_classifier)
+        evaluate_pretrained(imagenet_classifier)
 
 
 def test_the_split_that_is_evaluated_is_chosen_or_asked_for(tmp_path):

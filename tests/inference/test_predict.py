@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 import launch
-from imagenet_jax.data.sources.imagenet import NAMES, SYNSETS, imagenet_labels
+from imagenet_jax.data.sources.imagenet import SYNSETS, imagenet_labels
 from imagenet_jax.errors import DataError
 from imagenet_jax.models.facts import FACTS
 
@@ -64,17 +64,18 @@ def test_a_trained_run_predicts_its_own_classes(photos, tmp_path, capsys, one_bl
 def test_what_is_no_photo_is_named(photo, message, tmp_path, capsys, monkeypatch):
     text = tmp_path / "text.jpg"
     text.write_text("hello")
-    monkeypatch.setattr("imagenet_jax.inference.classifier.pretrained_classifier", fake_classifier)
+    monkeypatch.setattr("imagenet_jax.inference.pretrained.pretrained_model", fake_model)
     argv = ["predict", "--model=efficientnet_lite0", photo or str(text), f"--workdir={tmp_path}/w"]
     assert launch.main(argv) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "w").exists()
 
 
-def fake_classifier(name, config, file):
-    from imagenet_jax.inference.classifier import Classifier
+def fake_model(name, config, file):
+    from imagenet_jax.tasks import Classification
+    from imagenet_jax.training.trained import TrainedModel
 
-    return Classifier(name, None, {}, SYNSETS, NAMES, config)
+    return TrainedModel(name, None, {}, Classification(config, SYNSETS))
 
 
 def test_models_lists_what_matches(tmp_path, capsys):

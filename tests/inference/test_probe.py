@@ -7,10 +7,10 @@ from PIL import Image
 import launch
 from imagenet_jax.config import base_config
 from imagenet_jax.data import open_split
-from imagenet_jax.inference.classifier import Classifier
 from imagenet_jax.inference.probe import features, probe
-from imagenet_jax.models import create_model
 from imagenet_jax.models.cost import variable_shapes
+from imagenet_jax.tasks import Classification
+from imagenet_jax.training.trained import TrainedModel
 
 
 @pytest.fixture
@@ -27,8 +27,9 @@ def classifier(tmp_path):
                 Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{k}.png")
     config = base_config()
     config.data.update(name=f"folder:{tmp_path}/set", eval_split="val", image_size=32)
-    config.data.eval_crop, config.eval.batch_size = "none", 16
-    model = create_model("lenet", num_classes=10)
+    config.data.eval_crop, config.eval.batch_size, config.model.name = "none", 16, "lenet"
+    task = Classification.of_size(config, 10)
+    model = task.model()
     variables = {
         name: {
             key: (rng.normal(0, 1 / np.sqrt(np.prod(leaf.shape[:-1])), leaf.shape)).astype("f4")
@@ -36,8 +37,7 @@ def classifier(tmp_path):
         }
         for name, layer in variable_shapes(model, 32)["params"].items()
     }
-    names = tuple(map(str, range(10)))
-    return Classifier("random LeNet", model, {"params": variables}, names, names, config)
+    return TrainedModel("random LeNet", model, {"params": variables}, task)
 
 
 def test_features_are_what_the_last_layer_sees(classifier):
@@ -63,7 +63,7 @@ def test_more_examples_are_better(classifier):
 
 def test_the_verb_writes_it_as_json(classifier, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(
-        "imagenet_jax.inference.classifier.pretrained_classifier", lambda *args: classifier
+        "imagenet_jax.inference.pretrained.pretrained_model", lambda *args: classifier
     )
     name = classifier.config.data.name
     argv = ["evaluate", "--model=resnet18", f"--dataset={name}", "--probe=train"]

@@ -8,7 +8,7 @@ def test_each_row_shows_the_same_images_under_its_augmentation(tiny_config, tmp_
     rows = {name: sheet.ROWS[name] for name in ("not augmented", "grayscale", "erase", "cutmix 1")}
     monkeypatch.setattr(sheet, "ROWS", rows)
     tiny_config.data.fake_train_examples = 8
-    result = sheet.preview(tiny_config, tmp_path / "sheet.png")
+    result = sheet.preview(tiny_config, tmp_path / "sheet.png", ("label",))
     assert result["rows"] == ["this config", *rows]
     picture = Image.open(result["path"])
     height = picture.height // len(result["rows"])

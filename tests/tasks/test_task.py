@@ -13,7 +13,7 @@ from imagenet_jax.devices import make_mesh, parallel
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.tasks.classification import Classification
 from imagenet_jax.tasks.table import find_task, task_names
-from imagenet_jax.tasks.task import Best, Term
+from imagenet_jax.tasks.task import Term
 from imagenet_jax.training.program import make_program
 
 
@@ -66,10 +66,8 @@ def test_terms_are_divided_by_global_sums(loop_config):
 
 
 def test_the_better_result_has_the_higher_score():
-    assert Best("top1").score({"top1": 0.7}) > Best("top1").score({"top1": 0.6})
-    assert Best("distance", higher=False).score({"distance": 1.0}) > Best(
-        "distance", higher=False
-    ).score({"distance": 2.0})
+    assert Classification.score({"top1": 0.7}) > Classification.score({"top1": 0.6})
+    assert tasks.Task.score({"loss": 1.0}) > tasks.Task.score({"loss": 2.0})
 
 
 def test_tasks_are_found_by_their_files():

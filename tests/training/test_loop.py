@@ -187,7 +187,7 @@ def test_splits_with_other_classes_are_refused(loop_config, tmp_path, monkeypatc
         source = catalog.FakeSource(30, 10 if train else 9, 8)
         return catalog.Split(config, source, train)
 
-    monkeypatch.setattr("imagenet_jax.training.loop.open_split", open_split)
+    monkeypatch.setattr("imagenet_jax.training.loop.task_split", open_split)
     with pytest.raises(DataError, match="10 classes and validation has 9"):
         train(loop_config, tmp_path)
 
@@ -232,7 +232,7 @@ def test_changed_data_set_is_refused(loop_config, trained, monkeypatch):
         split.source.num_examples += train
         return split
 
-    monkeypatch.setattr("imagenet_jax.training.loop.open_split", open_split)
+    monkeypatch.setattr("imagenet_jax.training.loop.task_split", open_split)
     with pytest.raises(CheckpointError, match=r"num_examples: 40 -> 41"):
         train(loop_config, trained())
 

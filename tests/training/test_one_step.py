@@ -128,7 +128,7 @@ def test_evaluation_is_of_the_running_statistics_and_without_smoothing(config, b
     _, state = start(model)
     variables = state.eval_variables()
     variables["batch_stats"]["bn"]["mean"] += 0.25
-    sums = jax.jit(partial(eval_step, task=Classification.of_size(config, 3), model=model))(
+    sums, _ = jax.jit(partial(eval_step, task=Classification.of_size(config, 3), model=model))(
         variables, batch
     )
     x = np.asarray(augment.eval_image(batch, config.augment), np.float64).reshape(4, -1)

@@ -13,6 +13,7 @@ from imagenet_jax.devices import parallel
 from imagenet_jax.devices.sharding import make_mesh
 from imagenet_jax.models.table import MODELS
 from imagenet_jax.tasks.classification import Classification
+from imagenet_jax.tasks.table import make_task, task_split
 from imagenet_jax.training.program import make_program
 from imagenet_jax.training.state import state_sha256
 
@@ -29,10 +30,8 @@ def compiled(config, devices=8):
 def _compiled(config_json, make_model, devices):
     config = from_json(config_json)
     mesh = make_mesh(config.sharding, jax.devices()[:devices])
-    split = open_split(config, train=True)
-    program = make_program(
-        Classification.of_size(config, split.num_classes), mesh, num_examples=split.num_examples
-    )
+    split = task_split(config, train=True)
+    program = make_program(make_task(config, split), mesh, num_examples=split.num_examples)
     return program, program.compile_train_step()
 
 
@@ -41,7 +40,7 @@ def curve(config, *, devices=8, steps=20):
     program, train_step = compiled(config, devices)
     mesh, state, losses = program.mesh, program.init_state(), []
     rows = parallel.local_rows(mesh, config.batch_size)
-    for batch in open_split(config, train=True).train_batches(rows, 0, steps):
+    for batch in task_split(config, train=True).train_batches(rows, 0, steps):
         state, sums = train_step(state, parallel.put_batch(batch, mesh))
         losses.append(float(sums["loss"]) / int(sums["count"]))
     return np.array(losses), state

@@ -99,11 +99,11 @@ def test_a_lora_run_trains_resumes_and_is_evaluated(vit_config, tmp_path):
     vit_config.finetune.mode, vit_config.duration = "lora", "4 steps"
     vit_config.eval.every, vit_config.checkpoint.every = "", "2 steps"
     whole = train(vit_config, tmp_path / "a")
-    from imagenet_jax.inference.classifier import trained_classifier
-    from imagenet_jax.inference.evaluate import evaluate
+    from imagenet_jax.inference.evaluate import evaluate_run
+    from imagenet_jax.training.trained import trained_model
 
-    assert evaluate(vit_config, tmp_path / "a", which="latest")["eval"] == whole["eval"]
-    assert "lora_a" not in str(trained_classifier(tmp_path / "a", "latest").variables["params"])
+    assert evaluate_run(vit_config, tmp_path / "a", which="latest")["eval"] == whole["eval"]
+    assert "lora_a" not in str(trained_model(tmp_path / "a", "latest").variables["params"])
 
 
 def test_updates_shrink_from_block_to_block():
@@ -225,9 +225,9 @@ def test_training_starts_from_a_file(tiny_config, tmp_path, classes):
 @pytest.mark.slow
 def test_training_starts_from_a_run_with_a_new_head(tiny_config, tmp_path):
     train(tiny_config, tmp_path / "first")
-    from imagenet_jax.inference.classifier import trained_classifier
+    from imagenet_jax.training.trained import trained_model
 
-    source = jax.device_get(trained_classifier(tmp_path / "first", "best").variables)
+    source = jax.device_get(trained_model(tmp_path / "first", "best").variables)
     tiny_config.finetune.weights = str(tmp_path / "first")
     tiny_config.data.fake_classes = 4
     program = make_program(Classification.of_size(tiny_config, 4), make_mesh())

@@ -11,8 +11,8 @@ from PIL import Image
 from imagenet_jax.config import validate
 from imagenet_jax.data.sources.imagenet import SYNSETS
 from imagenet_jax.errors import ConfigError, WeightsError
-from imagenet_jax.inference.classifier import pretrained_classifier
-from imagenet_jax.inference.evaluate import evaluate_classifier
+from imagenet_jax.inference.evaluate import evaluate_pretrained
+from imagenet_jax.inference.pretrained import pretrained_model
 from imagenet_jax.models import MODELS, create_model
 from imagenet_jax.models.cost import variable_shapes
 from imagenet_jax.weights.load import LAYOUTS, load_file
@@ -139,7 +139,7 @@ def test_a_file_tells_its_classes_and_its_image_size(tmp_path):
 def lite0():
     """Real weights from PyPI; skips where it cannot be reached."""
     try:
-        return pretrained_classifier("efficientnet_lite0", lite0_config())
+        return pretrained_model("efficientnet_lite0", lite0_config())
     except WeightsError as error:
         pytest.skip(f"no weights: {error}")
 
@@ -153,15 +153,16 @@ def lite0_config():
     return pretrained_config("efficientnet_lite0")
 
 
-def evaluated(classifier, test_data, **fields):
-    config = classifier.config.copy_and_resolve_references()
+def evaluated(trained, test_data, **fields):
+    config = trained.config.copy_and_resolve_references()
     config.data.update(name=f"zip:{test_data}/imagenet_sample.zip", eval_split="train")
     config.data.update({k: v for k, v in fields.items() if k in config.data})
     config.augment.update({k: v for k, v in fields.items() if k in config.augment})
     config.eval.batch_size = 64
     import dataclasses
 
-    return evaluate_classifier(dataclasses.replace(classifier, config=config))["eval"]
+    task = dataclasses.replace(trained.task, config=config)
+    return evaluate_pretrained(dataclasses.replace(trained, task=task))["eval"]
 
 
 @pytest.mark.slow

@@ -32,6 +32,7 @@ from imagenet_jax.data.preparation.shards import (
     facts_path,
     open_source,
 )
+from imagenet_jax.data.sources.classes import ONE
 from imagenet_jax.data.sources.files import DEFAULT_SPLIT, file_splits
 from imagenet_jax.data.sources.tfrecord_folder import tfrecord_splits
 from imagenet_jax.errors import DataError
@@ -57,6 +58,7 @@ class Build:
       file_format: "array_record" or "tfrecord".
       encoding: how images are stored.
       eval_fraction: share of the images of files without splits that become "validation".
+      reads: ("label",), or ("labels",) where images have several, see `files.open_files`.
     """
 
     spec: str
@@ -66,6 +68,7 @@ class Build:
     file_format: str
     encoding: Encoding
     eval_fraction: float
+    reads: tuple[str, ...] = (ONE,)
 
     @property
     def path(self) -> Path:
@@ -117,7 +120,7 @@ def publish(build: Build, facts: Facts, class_names: tuple[str, ...], descriptio
         split_infos.append(tfds.core.SplitInfo(name=split, shard_lengths=lengths, num_bytes=size))
     tfds.folder_dataset.write_metadata(
         data_dir=build.staging,
-        features=build.encoding.features(class_names),
+        features=build.encoding.features(class_names, build.reads),
         split_infos=split_infos,
         version=VERSION,
         check_data=False,
@@ -133,7 +136,7 @@ def split_examples(build: Build) -> dict[str, np.ndarray]:
     """The numbers of the examples of each split of the new data set, in random order."""
     kind, _, path = build.spec.partition(":")
     splits = build.splits or tuple(
-        tfrecord_splits(path) if kind == "tfrecord" else file_splits(kind, path)
+        tfrecord_splits(path) if kind == "tfrecord" else file_splits(kind, path, build.reads)
     )
     if not splits:
         raise DataError(f"{build.spec}: no images in SPLIT/CLASS/IMAGE or CLASS/IMAGE")
@@ -202,7 +205,7 @@ def _plan(build: Build, shards: Sequence[Shard]) -> str:
     names = hashlib.sha1()
     if build.spec.partition(":")[0] in FILES:  # they may have changed since, as records do not
         for shard in shards:
-            source = open_source(shard.spec, shard.data_dir, shard.split)
+            source = open_source(shard.spec, shard.data_dir, shard.split, shard.reads)
             for index in shard.index:
                 names.update(source.name(index).encode() + b"\0")
     files = [Path(shard.path).name for shard in shards]
@@ -225,6 +228,7 @@ def _shards(build: Build, split: str, index: np.ndarray, size: float) -> list[Sh
             part,
             build.encoding,
             f"{stem}-{number:05d}-of-{count:05d}",
+            build.reads,
         )
         for number, part in enumerate(np.array_split(index, count))
     ]
@@ -232,7 +236,7 @@ def _shards(build: Build, split: str, index: np.ndarray, size: float) -> list[Sh
 
 def source_of(build: Build, split: str) -> Any:
     """Where the examples of a split of the new data set come from."""
-    return open_source(build.spec, build.data_dir, _source_split(build, split))
+    return open_source(build.spec, build.data_dir, _source_split(build, split), build.reads)
 
 
 def _source_split(build: Build, split: str) -> str:
@@ -253,4 +257,5 @@ def _facts(shards: Sequence[Shard]) -> list[Fact]:
 
 
 def _read_facts(path: Path) -> list[Fact]:
-    return [Fact(*values) for values in json.loads(path.read_text())]
+    facts = (Fact(*values) for values in json.loads(path.read_text()))
+    return [fact._replace(labels=tuple(fact.labels)) for fact in facts]

@@ -26,6 +26,7 @@ from imagenet_jax.data.preparation.build import (
 from imagenet_jax.data.preparation.shards import AS_THEY_ARE, Encoding, Shard, replace_synced
 from imagenet_jax.data.preparation.verification import plot_sizes, report_of
 from imagenet_jax.data.sources import records
+from imagenet_jax.data.sources.classes import ONE
 from imagenet_jax.errors import ConfigError
 
 FORMATS = ("array_record", "tfrecord")
@@ -43,6 +44,7 @@ def prepare(
     eval_fraction: float = 0.0,
     workers: int = 0,
     manual_dir: str = "",
+    reads: tuple[str, ...] = (ONE,),
 ) -> dict[str, Any]:
     """Prepares and verifies a data set; what is there already is not made again.
 
@@ -56,6 +58,7 @@ def prepare(
       encoding: how images are stored.
       eval_fraction: share of the images of files without splits that become "validation".
       workers: processes; 0: one per core.
+      reads: ("label",), or ("labels",) where images have several, see `files.open_files`.
       manual_dir: where archives are that TFDS cannot download; "": DATA_DIR/downloads/manual.
 
     Returns:
@@ -73,12 +76,12 @@ def prepare(
         asked = "" if encoding.short_side else file_format
         builder = _built_by_tfds(dataset, data_dir, manual_dir, asked)
         if not encoding.short_side:
-            return _checked(dataset, builder, workers)
+            return _checked(dataset, builder, workers, reads)
         splits = tuple(builder.info.splits)
     name = name or _default_name(dataset, encoding)
     check_name(name)
     file_format = file_format or ("tfrecord" if encoding.kind == "raw" else "array_record")
-    build = Build(dataset, splits, data_dir, name, file_format, encoding, eval_fraction)
+    build = Build(dataset, splits, data_dir, name, file_format, encoding, eval_fraction, reads)
     if build.path.exists():
         return _finished(build)
     facts = run_build(build, workers)
@@ -107,14 +110,16 @@ def _built_by_tfds(
     return records.find_builder(dataset, data_dir)
 
 
-def _checked(dataset: str, builder: tfds.core.DatasetBuilder, workers: int) -> dict[str, Any]:
+def _checked(
+    dataset: str, builder: tfds.core.DatasetBuilder, workers: int, reads: tuple[str, ...]
+) -> dict[str, Any]:
     """The report of a data set that TFDS built, from a look at all its images."""
     path = Path(builder.data_dir)
     if (path / REPORT).exists():
         return json.loads((path / REPORT).read_text())
-    sources = {split: records.split_source(builder, split) for split in builder.info.splits}
+    sources = {split: records.split_source(builder, split, reads) for split in builder.info.splits}
     shards = [
-        Shard(dataset, str(builder._data_dir_root), split, index, AS_THEY_ARE, None)
+        Shard(dataset, str(builder._data_dir_root), split, index, AS_THEY_ARE, None, reads)
         for split, source in sources.items()
         for index in np.array_split(np.arange(len(source)), -(-len(source) // _CHECKED_AT_ONCE))
     ]
@@ -138,6 +143,7 @@ def _finished(build: Build) -> dict[str, Any]:
     report = json.loads(file.read_text())
     asked = _about(build)
     del asked["path"]  # a data set may be moved
+    report.setdefault("reads", [ONE])  # as all were before there were others
     other = [f"{k} {report[k]!r}, not {asked[k]!r}" for k in asked if report[k] != asked[k]]
     if other:
         raise ConfigError(
@@ -155,6 +161,7 @@ def _about(build: Build) -> dict[str, Any]:
         "file_format": build.file_format,
         "encoding": dataclasses.asdict(build.encoding),
         "eval_fraction": build.eval_fraction,
+        "reads": list(build.reads),
     }
 
 

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from PIL import Image
 from imagenet_jax.data.host_tensorflow import tf
 from imagenet_jax.data.images.decode import decode_image
 from imagenet_jax.data.sources import records
+from imagenet_jax.data.sources.classes import ONE, SEVERAL, numbers_of
 from imagenet_jax.data.sources.files import open_files
 from imagenet_jax.data.sources.tfrecord_folder import open_tfrecord_folder
 
@@ -39,14 +41,17 @@ class Encoding:
     kind: str = "jpeg"
     quality: int = 90
 
-    def features(self, class_names: tuple[str, ...]) -> tfds.features.FeaturesDict:
-        """TFDS's features of the data set."""
+    def features(
+        self, class_names: tuple[str, ...], reads: Sequence[str] = (ONE,)
+    ) -> tfds.features.FeaturesDict:
+        """TFDS's features of the data set; `reads` says whether images have several labels."""
+        label = tfds.features.ClassLabel(names=list(class_names))
         as_stored = self.short_side and self.kind == "raw"
         return tfds.features.FeaturesDict(
             {
                 # TensorFlow does not know PPM: TFDS hands on the file's bytes.
                 "image": tfds.features.Text() if as_stored else tfds.features.Image(),
-                "label": tfds.features.ClassLabel(names=list(class_names)),
+                reads[0]: tfds.features.Sequence(label) if SEVERAL in reads else label,
                 "file_name": tfds.features.Text(),
             }
         )
@@ -79,13 +84,14 @@ class Shard(NamedTuple):
     index: np.ndarray
     encoding: Encoding
     path: str | None  # its suffix names the format; None: the examples are only checked
+    reads: tuple[str, ...] = (ONE,)  # see `files.open_files`
 
 
 class Fact(NamedTuple):
     """What is known of an example after it was read."""
 
     name: str
-    label: int
+    labels: tuple[int, ...]
     width: int  # pixels, of the upright image before it was resized
     height: int
     sha1: str  # of the file; two examples with the same are duplicates
@@ -103,8 +109,8 @@ def do_shard(shard: Shard) -> list[Fact]:
 
     The file, and then its facts, get their names when they are complete.
     """
-    source = open_source(shard.spec, shard.data_dir, shard.split)
-    features = shard.encoding.features(source.class_names)
+    source = open_source(shard.spec, shard.data_dir, shard.split, shard.reads)
+    features = shard.encoding.features(source.class_names, shard.reads)
     partial = f"{shard.path}.partial"
     writer = _writer(partial, shard.path) if shard.path else None
     facts = []
@@ -113,7 +119,8 @@ def do_shard(shard: Shard) -> list[Fact]:
             fact, stored = check_example(source, int(index), shard.encoding)
             facts.append(fact)
             if writer and not fact.error:
-                example = {"image": stored, "label": fact.label, "file_name": fact.name}
+                labels = list(fact.labels) if SEVERAL in shard.reads else fact.labels[0]
+                example = {"image": stored, shard.reads[0]: labels, "file_name": fact.name}
                 if isinstance(features["image"], tfds.features.Image):
                     example["image"] = io.BytesIO(stored)
                 writer.write(features.serialize_example(features.encode_example(example)))
@@ -129,31 +136,30 @@ def do_shard(shard: Shard) -> list[Fact]:
 
 def check_example(source: Any, index: int, encoding: Encoding) -> tuple[Fact, bytes]:
     """Reads an example and gives what is known of it and what is to be stored."""
-    name, label, encoded = "", 0, b""
+    name, labels, encoded = "", (), b""
     try:
         name = source.describe(index)
         name = source.name(index)
-        (encoded,), (label,) = source.read(np.array([index]))
-        if not 0 <= label < len(source.class_names):
-            raise ValueError(f"label {label} is none of 0 to {len(source.class_names) - 1}")
+        (encoded,), values = source.read(np.array([index]))
+        labels = numbers_of(values, 0)
         pixels = decode_image(encoded, exif_orientation=True, max_pixels=MAX_PIXELS)
     except Exception as error:  # of Pillow, TensorFlow, protobuf, array_record, ...
-        return Fact(name, int(label), 0, 0, "", 0, str(error) or type(error).__name__), b""
+        return Fact(name, labels, 0, 0, "", 0, str(error) or type(error).__name__), b""
     height, width = pixels.shape[:2]
     stored = encoding.stored(encoded, pixels)
     sha1 = hashlib.sha1(encoded).hexdigest()
-    return Fact(name, int(label), width, height, sha1, len(stored), ""), stored
+    return Fact(name, labels, width, height, sha1, len(stored), ""), stored
 
 
 @functools.lru_cache(maxsize=8)
-def open_source(spec: str, data_dir: str, split: str) -> Any:
+def open_source(spec: str, data_dir: str, split: str, reads: tuple[str, ...]) -> Any:
     """The source of a split of files, of other TFRecords or of a prepared TFDS data set."""
     kind, _, path = spec.partition(":")
     if kind == "tfrecord":
-        return open_tfrecord_folder(path, split)
+        return open_tfrecord_folder(path, split, reads)
     if path:
-        return open_files(kind, path, split)
-    return records.split_source(records.find_builder(spec, data_dir), split)
+        return open_files(kind, path, split, reads)
+    return records.split_source(records.find_builder(spec, data_dir), split, reads)
 
 
 def _writer(partial: str, path: str) -> Any:

@@ -17,7 +17,7 @@ def report_of(facts: Mapping[str, Sequence[Fact]], class_names: Sequence[str]) -
 
     Returns:
       num_classes;
-      splits: {name: {num_examples, num_bytes, unreadable: ["NAME: reason"],
+      splits: {name: {num_examples, num_bytes, unreadable: ["NAME: reason"], without_label,
         images_per_class: {class: count}, without unreadable ones}};
       duplicates: lists of "SPLIT/NAME" of files with the same bytes, and
         duplicates_across_splits, how many of the lists have more than one split;
@@ -26,11 +26,13 @@ def report_of(facts: Mapping[str, Sequence[Fact]], class_names: Sequence[str]) -
     splits, same, sizes = {}, defaultdict(list), []
     for split, of_split in facts.items():
         good = [fact for fact in of_split if not fact.error]
-        counts = np.bincount([fact.label for fact in good], minlength=len(class_names))
+        labels = [label for fact in good for label in fact.labels]
+        counts = np.bincount(labels, minlength=len(class_names))
         splits[split] = {
             "num_examples": len(good),
             "num_bytes": sum(fact.size for fact in good),
             "unreadable": sorted(f"{f.name}: {f.error}" for f in of_split if f.error),
+            "without_label": sum(not fact.labels for fact in good),
             "images_per_class": dict(zip(class_names, counts.tolist(), strict=True)),
         }
         for fact in good:
@@ -67,6 +69,7 @@ def report_text(report: Mapping[str, Any]) -> str:
             f"  {split}: {facts['num_examples']:,} images, {facts['num_bytes'] / 1e6:,.1f} MB",
             f"    {report['num_classes']:,} classes of {counts[least]:,} ({least}) to "
             f"{counts[most]:,} ({most}) images, median {np.median(list(counts.values())):,.0f}",
+            *([f"    without label: {none:,}"] if (none := facts.get("without_label")) else []),
             *_some("unreadable, left out", facts["unreadable"]),
         ]
     groups = [" = ".join(group) for group in report["duplicates"]]

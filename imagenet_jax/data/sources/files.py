@@ -3,20 +3,24 @@
 Folders and archives hold SPLIT/CLASS/IMAGE, or without splits CLASS/IMAGE or files called
 nXXXXXXXX_*.JPEG as ImageNet's are; what has no splits is the split "train". A folder around
 all of it does not matter. Classes are in alphabetical order, those of all splits together, so
-that a label means the same in each.
+that a label means the same in each. Where images have several labels they stand in files of their
+own, see `label_files`, or in a cell of the list, as "cat;dog".
 """
 
 import csv
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
+from absl import logging
 
 from imagenet_jax.data.names import existing
+from imagenet_jax.data.sources.classes import ONE, SEVERAL, class_field
+from imagenet_jax.data.sources.label_files import labelled, split_labels
 from imagenet_jax.errors import DataError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
@@ -28,24 +32,40 @@ class Entry(NamedTuple):
     """An image file and what it is an example of."""
 
     split: str
-    class_name: str
+    class_names: tuple[str, ...]
     path: str
+
+
+class Listing(NamedTuple):
+    """The images of all splits, and how to read them.
+
+    Attributes:
+      root: the folder, archive or list, for messages.
+      entries: of the images.
+      read_file: the bytes of a path.
+      class_names: in their order; (): those of the entries, in alphabetical order.
+    """
+
+    root: str
+    entries: list[Entry]
+    read_file: Callable[[str], bytes]
+    class_names: tuple[str, ...] = ()
 
 
 class FileSource:
     """A split of a folder, an archive or a list; see `source.EncodedSource`."""
 
-    def __init__(
-        self, root: str, split: str, entries: list[Entry], read_file: Callable[[str], bytes]
-    ):
+    def __init__(self, listing: Listing, split: str, reads: Sequence[str]):
         """Takes the entries of a split, in the order of their paths.
 
         Raises:
           DataError: if the split has no images.
         """
-        self.class_names = tuple(sorted({entry.class_name for entry in entries}, key=_class_order))
+        entries, root = listing.entries, listing.root
+        found = {name for entry in entries for name in entry.class_names}
+        self.class_names = listing.class_names or tuple(sorted(found, key=_class_order))
         label_of = {name: label for label, name in enumerate(self.class_names)}
-        mine = sorted((entry.path, entry.class_name) for entry in entries if entry.split == split)
+        mine = sorted((entry.path, entry.class_names) for entry in entries if entry.split == split)
         if not mine:
             splits = ", ".join(sorted({entry.split for entry in entries})) or "none"
             raise DataError(
@@ -54,14 +74,24 @@ class FileSource:
             )
         self._root = root
         self._names = [path for path, _ in mine]
-        self._labels = np.array([label_of[name] for _, name in mine], np.int32)
-        self._read_file = read_file
+        self._classes = class_field(reads, len(self.class_names), root)
+        self.fields = self._classes.fields
+        labels = [[label_of[name] for name in names] for _, names in mine]
+        self._ends = np.cumsum([len(of_image) for of_image in labels])
+        self._labels = np.array([label for of_image in labels for label in of_image], np.int32)
+        self._read_file = listing.read_file
+        none = sum(not of_image for of_image in labels)
+        if none:
+            logging.info(
+                "%s, split %s: %d of %d images have no label", root, split, none, len(mine)
+            )
 
     def __len__(self) -> int:
         return len(self._names)
 
-    def read(self, index: np.ndarray) -> tuple[list[bytes], np.ndarray]:
-        return [self._read_file(self._names[i]) for i in index], self._labels[index]
+    def read(self, index: np.ndarray) -> tuple[list[bytes], dict[str, np.ndarray]]:
+        files = [self._read_file(self._names[i]) for i in index]
+        return files, self._classes.values([self._labels_of(i) for i in index])
 
     def name(self, index: int) -> str:
         return self._names[index]
@@ -69,50 +99,54 @@ class FileSource:
     def describe(self, index: int) -> str:
         return f"{self._root}/{self._names[index]}"
 
-
-def open_files(kind: str, path: str, split: str) -> FileSource:
-    """A split of `folder:PATH`, `zip:PATH` or `csv:PATH`; see there for the errors."""
-    return {"folder": open_folder, "zip": open_zip, "csv": open_csv}[kind](path, split)
-
-
-def file_splits(kind: str, path: str) -> list[str]:
-    """The names of the splits of `folder:PATH`, `zip:PATH` or `csv:PATH`."""
-    entries, _, _ = {"folder": _folder, "zip": _zip, "csv": _csv}[kind](path)
-    return sorted({entry.split for entry in entries})
+    def _labels_of(self, index: int) -> list[int]:
+        end = self._ends[index]
+        return self._labels[self._ends[index - 1] if index else 0 : end].tolist()
 
 
-def open_folder(path: str, split: str) -> FileSource:
-    """The images below PATH. Raises DataError if PATH is not a folder or lacks the split."""
-    entries, read_file, root = _folder(path)
-    return FileSource(root, split, entries, read_file)
+def open_files(kind: str, path: str, split: str, reads: Sequence[str] = (ONE,)) -> FileSource:
+    """A split of `folder:PATH`, `zip:PATH` or `csv:PATH`.
 
+    A list has the columns path, label and, if there are splits, split. Paths are relative to the
+    list's folder. Labels are names of classes, or whole numbers from 0 on, all of them.
 
-def open_zip(path: str, split: str) -> FileSource:
-    """The images of an archive. Raises DataError if it is missing, damaged or lacks the split."""
-    entries, read_file, root = _zip(path)
-    return FileSource(root, split, entries, read_file)
-
-
-def open_csv(path: str, split: str) -> FileSource:
-    """The images of a list with the columns path, label and, if there are splits, split.
-
-    Paths are relative to the list's folder. Labels are names of classes, or whole numbers from
-    0 on, all of them.
+    Args:
+      kind, path: of data.name.
+      split: its name.
+      reads: the field of a batch that says the classes, see `classes.ClassField`.
 
     Raises:
-      DataError: naming the line, for a missing file or an impossible label.
+      DataError: for what is missing or damaged, or a split that is not there; naming the line of
+        the list or the file, for a label that cannot be.
     """
-    entries, read_file, root = _csv(path)
-    return FileSource(root, split, entries, read_file)
+    return FileSource(_listing(kind, path, reads), split, reads)
 
 
-def _folder(path: str) -> tuple[list[Entry], Callable[[str], bytes], str]:
+def file_splits(kind: str, path: str, reads: Sequence[str] = (ONE,)) -> list[str]:
+    """The names of the splits of `folder:PATH`, `zip:PATH` or `csv:PATH`."""
+    return sorted({entry.split for entry in _listing(kind, path, reads).entries})
+
+
+def _listing(kind: str, path: str, reads: Sequence[str]) -> Listing:
+    several = SEVERAL in reads
+    if kind == "csv":
+        return _csv(path, several)
+    root, names, read_file = {"folder": _folder, "zip": _zip}[kind](path)
+    if not several:
+        return Listing(root, _entries(names), read_file)
+    images = [name for name in names if _is_image(name)]
+    found, class_names = labelled(root, images, names, read_file)
+    return Listing(root, [Entry(*entry) for entry in found], read_file, class_names)
+
+
+def _folder(path: str) -> tuple[str, list[str], Callable[[str], bytes]]:
+    """What it is called, the paths of its files, and how to read them."""
     root = existing("folder", path)
-    names = (p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
-    return _entries(names), lambda name: (root / name).read_bytes(), str(root)
+    names = [p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()]
+    return str(root), names, lambda name: (root / name).read_bytes()
 
 
-def _zip(path: str) -> tuple[list[Entry], Callable[[str], bytes], str]:
+def _zip(path: str) -> tuple[str, list[str], Callable[[str], bytes]]:
     file = existing("zip", path)
     try:
         archive = zipfile.ZipFile(file)
@@ -125,10 +159,10 @@ def _zip(path: str) -> tuple[list[Entry], Callable[[str], bytes], str]:
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
             raise OSError(str(error)) from error  # as a damaged file of a folder gives
 
-    return _entries(archive.namelist()), read_file, str(file)
+    return str(file), archive.namelist(), read_file
 
 
-def _csv(path: str) -> tuple[list[Entry], Callable[[str], bytes], str]:
+def _csv(path: str, several: bool) -> Listing:
     file = existing("csv", path)
     root, entries = file.parent, []
     with file.open(newline="", encoding="utf-8-sig") as opened:
@@ -141,13 +175,17 @@ def _csv(path: str) -> tuple[list[Entry], Callable[[str], bytes], str]:
             )
         for row in reader:
             where, label = f"{file}, line {reader.line_num}", (row["label"] or "").strip()
-            if not label:
+            if not label and not several:
                 raise DataError(f"{where}: no label; expected the name of a class or a number")
             if not row["path"] or not (root / row["path"]).is_file():
                 raise DataError(f"{where}: there is no file {root / (row['path'] or '')}")
-            entries.append(Entry(row.get("split") or DEFAULT_SPLIT, label, row["path"]))
-    _check_numbers(file, {entry.class_name for entry in entries})
-    return entries, lambda name: (root / name).read_bytes(), str(root)
+            labels = split_labels(label) if several else (label,)
+            entries.append(Entry(row.get("split") or DEFAULT_SPLIT, labels, row["path"]))
+    joined = next((n for e in entries for n in e.class_names if ";" in n), None)
+    if joined:
+        logging.warning("%s: %r is one class; config.task = multilabel splits it", file, joined)
+    _check_numbers(file, {name for entry in entries for name in entry.class_names})
+    return Listing(str(root), entries, lambda name: (root / name).read_bytes())
 
 
 def _check_numbers(file: Path, labels: set[str]) -> None:
@@ -178,12 +216,13 @@ def _entries(names: Iterable[str]) -> list[Entry]:
         deep = next(name for name, path in paths.items() if len(path) > 3)
         raise DataError(f"{deep}: images must be in SPLIT/CLASS/IMAGE or CLASS/IMAGE, not deeper")
     if depth == 3:
-        return [Entry(*path[:2], name) for name, path in paths.items() if len(path) == 3]
+        found = [(path, name) for name, path in paths.items() if len(path) == 3]
+        return [Entry(path[0], path[1:2], name) for path, name in found]
     synset_of = {name: _SYNSET.match(path[-1]) for name, path in paths.items()}
     if len({path[:-1] for path in paths.values()}) == 1 and any(synset_of.values()):
         found = [(match, name) for name, match in synset_of.items() if match]
-        return [Entry(DEFAULT_SPLIT, match[1], name) for match, name in found]
-    return [Entry(DEFAULT_SPLIT, path[0], name) for name, path in paths.items() if len(path) == 2]
+        return [Entry(DEFAULT_SPLIT, (match[1],), name) for match, name in found]
+    return [Entry(DEFAULT_SPLIT, path[:1], name) for name, path in paths.items() if len(path) == 2]
 
 
 def _is_image(name: str) -> bool:

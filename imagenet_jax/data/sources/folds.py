@@ -1,5 +1,6 @@
 """A part of a split: the folds of a cross-validation."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ def fold_of(source: Any, fold: int, folds: int, *, train: bool) -> Any:
 class _Part:
     def __init__(self, source: Any, index: np.ndarray):
         self.source, self.index = source, index
-        self.class_names = source.class_names
+        self.class_names, self.fields = source.class_names, source.fields
 
     def __len__(self) -> int:
         return len(self.index)
@@ -30,7 +31,9 @@ class _EncodedPart(_Part):
 
     source: EncodedSource
 
-    def read(self, index: np.ndarray) -> tuple[list[bytes | memoryview], np.ndarray]:
+    def read(
+        self, index: np.ndarray
+    ) -> tuple[list[bytes | memoryview], Mapping[str, Sequence[np.ndarray]]]:
         return self.source.read(self.index[index])
 
     def name(self, index: int) -> str:
@@ -45,5 +48,5 @@ class _ArrayPart(_Part):
 
     source: ArraySource
 
-    def arrays(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def arrays(self, index: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
         return self.source.arrays(self.index[index])

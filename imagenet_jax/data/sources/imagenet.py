@@ -13,6 +13,7 @@ _LINES = (Path(__file__).parent / "imagenet_classes.txt").read_text().splitlines
 
 SYNSETS = tuple(line.partition(" ")[0] for line in _LINES)
 NAMES = tuple(line.partition(" ")[2] for line in _LINES)
+TITLES = dict(zip(SYNSETS, NAMES, strict=True))
 
 
 def imagenet_labels(class_names: Sequence[str]) -> np.ndarray:

@@ -2,18 +2,20 @@
 
 import difflib
 import functools
+import importlib
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 
 from imagenet_jax.data.host_tensorflow import tf
+from imagenet_jax.data.sources.classes import ONE, SEVERAL, class_field
 from imagenet_jax.data.sources.example_proto import parse_example
 from imagenet_jax.data.sources.tfrecord import TFRecords, most_open_files
 from imagenet_jax.errors import DataError
@@ -88,23 +90,26 @@ class RecordSource:
         class_names: tuple[str, ...],
         name: str,
         features: FeatureNames = TFDS_FEATURES,
+        reads: Sequence[str] = (ONE,),
     ):
-        """`name` stands for the split in messages."""
+        """`name` stands for the split in messages; `reads` as of `files.open_files`."""
         self._records, self.class_names, self._name = records, class_names, name
         self._features = features
+        self._classes = class_field(reads, len(class_names), name)
+        self.fields = self._classes.fields
 
     def __len__(self) -> int:
         return len(self._records)
 
-    def read(self, index: np.ndarray) -> tuple[list[bytes], np.ndarray]:
+    def read(self, index: np.ndarray) -> tuple[list[bytes], dict[str, np.ndarray]]:
         keys = self._features
         features = [parse_example(record) for record in self._records.get(index)]
         try:
             images = [feature[keys.image][0] for feature in features]
-            labels = [feature[keys.label][0] - keys.first_label for feature in features]
+            labels = [[n - keys.first_label for n in feature[keys.label]] for feature in features]
         except (KeyError, IndexError) as error:
             raise ValueError(f"the record has no {keys.image} and {keys.label}") from error
-        return images, np.array(labels, np.int32)
+        return images, self._classes.values(labels)
 
     def name(self, index: int) -> str:
         """The example's file name, if its record has one, else its number."""
@@ -129,7 +134,9 @@ def _open_array_record(path: str) -> array_record_module.ArrayRecordReader:
     return reader
 
 
-def open_records(name: str, data_dir: str, split: str) -> RecordSource:
+def open_records(
+    name: str, data_dir: str, split: str, reads: Sequence[str] = (ONE,)
+) -> RecordSource:
     """Opens a split (also a slice, "train[:90%]") of a TFDS data set, preparing the set first.
 
     `digits` comes with scikit-learn; others are downloaded, if TFDS can, or built from files
@@ -137,15 +144,15 @@ def open_records(name: str, data_dir: str, split: str) -> RecordSource:
     ILSVRC2012_img_val.tar.
 
     Raises:
-      DataError: if there is no such data set or split, if it cannot be prepared, or if it is
-        no image classification.
+      DataError: if there is no such data set or split, if it cannot be prepared, or if its images
+        have no classes, or not those that `reads` asks for (see `files.open_files`).
     """
     data_dir = resolved_dir(data_dir)
     builder = find_builder(name, data_dir)
     if not builder.is_prepared():
         prepare_builder(builder)
         builder = find_builder(name, data_dir)
-    return split_source(builder, split)
+    return split_source(builder, split, reads)
 
 
 def resolved_dir(data_dir: str) -> str:
@@ -153,6 +160,10 @@ def resolved_dir(data_dir: str) -> str:
     return os.path.expanduser(
         data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     )
+
+
+# Made here, by the class of this name in `digits`.
+_OWN = {"digits": "Digits", "digit_pairs": "DigitPairs"}
 
 
 def find_builder(
@@ -164,15 +175,15 @@ def find_builder(
       DataError: if TFDS knows no such data set and none is stored there.
     """
     stored = [p.name for p in Path(data_dir).glob("*") if any(p.glob("**/dataset_info.json"))]
-    known = ["digits", *stored, *tfds.list_builders(with_community_datasets=False)]
+    known = [*_OWN, *stored, *tfds.list_builders(with_community_datasets=False)]
     if re.split("[/:]", name)[0] not in known:  # TFDS would look for it in the cloud
         near = difflib.get_close_matches(name, known, n=3)
         raise DataError(
             f"there is no data set {name!r} in {data_dir} (it has {', '.join(stored) or 'none'}), "
             f"and TFDS cannot make it" + (f"; near are {', '.join(near)}" if near else "")
         )
-    if name == "digits":
-        from imagenet_jax.data.sources.digits import Digits as make
+    if name in _OWN:
+        make = getattr(importlib.import_module("imagenet_jax.data.sources.digits"), _OWN[name])
     else:
         make = functools.partial(tfds.builder, name)
     try:
@@ -181,7 +192,9 @@ def find_builder(
         return make(data_dir=data_dir)
 
 
-def split_source(builder: tfds.core.DatasetBuilder, split: str) -> RecordSource:
+def split_source(
+    builder: tfds.core.DatasetBuilder, split: str, reads: Sequence[str] = (ONE,)
+) -> RecordSource:
     """A split of a prepared data set. Raises DataError; see `open_records`."""
     info = builder.info
     where = f"{info.full_name} in {builder.data_dir}"
@@ -192,11 +205,7 @@ def split_source(builder: tfds.core.DatasetBuilder, split: str) -> RecordSource:
         raise DataError(f"{where} has no split {split!r}; it has {has}") from error
     if not instructions:
         raise DataError(f"{where}: split {split!r} is empty")
-    features = dict(info.features or {})
-    names = getattr(features.get("label"), "names", None)
-    if "image" not in features or not names:
-        has = ", ".join(features)
-        raise DataError(f"{where} has the features {has}; image and label (classes) are needed")
+    label, names = _class_feature(dict(info.features or {}), reads, where)
     parts = [(str(part.filename), part.skip, part.take) for part in instructions]
     missing = [path for path, _, _ in parts if not tf.io.gfile.exists(path)]
     if missing:
@@ -205,7 +214,25 @@ def split_source(builder: tfds.core.DatasetBuilder, split: str) -> RecordSource:
     kind = info.file_format.value
     if kind not in kinds:
         raise DataError(f"{where} is stored as {kind}; {' and '.join(kinds)} can be read")
-    return RecordSource(kinds[kind](parts), tuple(names), f"{info.full_name}, split {split}")
+    named = TFDS_FEATURES._replace(label=label)
+    return RecordSource(kinds[kind](parts), names, f"{info.full_name}, split {split}", named, reads)
+
+
+def _class_feature(
+    features: Mapping[str, Any], reads: Sequence[str], where: str
+) -> tuple[str, tuple[str, ...]]:
+    """The feature that says an image's class or classes, and their names.
+
+    Where a task reads several labels, an image of a set that has one for each has that one.
+    """
+    several = getattr(features.get(SEVERAL), "feature", None)
+    names = {SEVERAL: getattr(several, "names", None) if SEVERAL in reads else None}
+    names[ONE] = getattr(features.get(ONE), "names", None)
+    found = next((name for name in names if names[name]), None)
+    if "image" not in features or not found:
+        has, needed = ", ".join(features), "labels or label" if SEVERAL in reads else ONE
+        raise DataError(f"{where} has the features {has}; image and {needed} (classes) are needed")
+    return found, tuple(names[found])
 
 
 def prepare_builder(builder: tfds.core.DatasetBuilder, manual_dir: str | None = None) -> None:

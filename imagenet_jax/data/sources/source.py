@@ -1,20 +1,46 @@
 """What a data set must be able to do: give the examples of a split by their numbers."""
 
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+
+
+class Field(NamedTuple):
+    """What a batch holds of each example, beside its image.
+
+    Attributes:
+      shape: of one example.
+      dtype: of NumPy.
+      padding: what stands in rows without an example, and behind the last of several things
+        where an example has fewer than its shape has room for.
+    """
+
+    shape: tuple[int, ...]
+    dtype: Any
+    padding: Any = 0
+
+    def filled(self, rows: int) -> np.ndarray:
+        """Rows without examples [rows, *shape]."""
+        return np.full((rows, *self.shape), self.padding, self.dtype)
 
 
 class EncodedSource(Protocol):
     """Random access to a split of N images as they are stored (JPEG, PNG, ...)."""
 
     class_names: tuple[str, ...]
+    fields: Mapping[str, Field]
 
     def __len__(self) -> int:
         """N."""
 
-    def read(self, index: np.ndarray) -> tuple[list[bytes | memoryview], np.ndarray]:
-        """The encoded images and the labels int32 [b] of the examples index [b]."""
+    def read(
+        self, index: np.ndarray
+    ) -> tuple[list[bytes | memoryview], Mapping[str, Sequence[np.ndarray]]]:
+        """The encoded images of the examples index [b], and the values of `fields`, b of each.
+
+        A value has its field's shape, or less of the first axis: padding takes the rest.
+        """
 
     def name(self, index: int) -> str:
         """What the example is called within the split."""
@@ -27,9 +53,10 @@ class ArraySource(Protocol):
     """Random access to a split of N images that are ready for the device."""
 
     class_names: tuple[str, ...]
+    fields: Mapping[str, Field]
 
     def __len__(self) -> int:
         """N."""
 
-    def arrays(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Images uint8 [b, S, S, 3], labels int32 [b], and mask bool [b] (False: unreadable)."""
+    def arrays(self, index: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
+        """Images uint8 [b, S, S, 3], `fields` [b, ...], and mask bool [b] (False: unreadable)."""

@@ -8,8 +8,10 @@ class, from 0 on.
 """
 
 import re
+from collections.abc import Sequence
 
 from imagenet_jax.data.host_tensorflow import tf
+from imagenet_jax.data.sources.classes import ONE
 from imagenet_jax.data.sources.example_proto import parse_example
 from imagenet_jax.data.sources.imagenet import SYNSETS
 from imagenet_jax.data.sources.records import FeatureNames, RecordSource
@@ -21,8 +23,8 @@ _SHARD = re.compile(
 )
 
 
-def open_tfrecord_folder(path: str, split: str) -> RecordSource:
-    """A split of `tfrecord:DIR`.
+def open_tfrecord_folder(path: str, split: str, reads: Sequence[str] = (ONE,)) -> RecordSource:
+    """A split of `tfrecord:DIR`; `reads` as of `files.open_files`.
 
     Raises:
       DataError: if the split is not there, lacks shards, or has other features.
@@ -45,7 +47,7 @@ def open_tfrecord_folder(path: str, split: str) -> RecordSource:
         raise DataError(
             f"{path}, split {split} has {has}; {features.image} and {features.label} are needed"
         )
-    return RecordSource(records, names or SYNSETS, f"{path}, split {split}", features)
+    return RecordSource(records, names or SYNSETS, f"{path}, split {split}", features, reads)
 
 
 def tfrecord_splits(path: str) -> list[str]:

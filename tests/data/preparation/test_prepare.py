@@ -69,8 +69,8 @@ def test_files_are_stored_as_they_are(source, images, tmp_path, file_format):
         config.data.train_split = split
         opened = open_split(config, train=True).source
         assert len(opened) == report["splits"][split]["num_examples"] == count
-        files, labels = opened.read(np.arange(count))
-        found = {opened.name(k): (bytes(file), labels[k]) for k, file in enumerate(files)}
+        files, fields = opened.read(np.arange(count))
+        found = {opened.name(k): (bytes(file), fields["label"][k]) for k, file in enumerate(files)}
         expected = {
             name: (content, int("dog" in name))
             for name, content in images.items()

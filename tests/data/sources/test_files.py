@@ -6,7 +6,7 @@ from pixel_oracles import pil_pixels
 
 from imagenet_jax.config import base_config
 from imagenet_jax.data import open_split
-from imagenet_jax.data.sources.files import open_folder, open_zip
+from imagenet_jax.data.sources.files import open_files
 from imagenet_jax.errors import DataError
 
 # Neither sorted by name nor by class; the bytes stand for images and are not decoded here.
@@ -48,18 +48,18 @@ def kind(request):
 def open_source(tmp_path, kind):
     """A function of (files, split) that stores them and opens the split."""
 
-    def open_files(files, split):
+    def open_stored(files, split):
         store(tmp_path / "data", files, kind)
-        return (open_folder if kind == "folder" else open_zip)(str(tmp_path / "data"), split)
+        return open_files(kind, str(tmp_path / "data"), split)
 
-    return open_files
+    return open_stored
 
 
 def test_examples_are_in_the_order_of_their_names(open_source):
     source = open_source(FILES, "train")
-    encoded, label = source.read(np.arange(len(source)))
+    encoded, fields = source.read(np.arange(len(source)))
     assert encoded == [b"cat a", b"cat b", b"dog 10", b"dog 2"]
-    assert label.tolist() == [1, 1, 2, 2]
+    assert fields["label"].tolist() == [1, 1, 2, 2]
 
 
 def test_class_names_are_those_of_all_splits_in_alphabetical_order(open_source):
@@ -68,8 +68,8 @@ def test_class_names_are_those_of_all_splits_in_alphabetical_order(open_source):
 
 def test_the_splits_of_a_data_set_agree_about_labels(open_source):
     source = open_source(FILES, "val")
-    encoded, label = source.read(np.array([1, 0]))
-    assert encoded == [b"dog 1", b"ant 1"] and label.tolist() == [2, 0]
+    encoded, fields = source.read(np.array([1, 0]))
+    assert encoded == [b"dog 1", b"ant 1"] and fields["label"].tolist() == [2, 0]
 
 
 def test_files_that_are_no_images_are_ignored(open_source):
@@ -105,7 +105,7 @@ def test_a_damaged_archive_is_named(tmp_path, damage):
     store(path, FILES, "zip")
     path.write_bytes(path.read_bytes()[:-40] if damage == "truncation" else b"no archive" * 20)
     with pytest.raises(DataError, match=f"zip:{path}"):
-        open_zip(str(path), "train")
+        open_files("zip", str(path), "train")
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
@@ -127,7 +127,7 @@ def test_a_damaged_image_of_an_archive_is_named(tmp_path, noise_folder, noise_co
 def test_the_home_directory_may_be_written_as_a_tilde(tmp_path, monkeypatch, kind):
     monkeypatch.setenv("HOME", str(tmp_path))
     store(tmp_path / "data", FILES, kind)
-    assert len((open_folder if kind == "folder" else open_zip)("~/data", "train")) == 4
+    assert len(open_files(kind, "~/data", "train")) == 4
 
 
 def test_cifar10_as_an_archive_of_jpegs(test_data):

@@ -26,7 +26,7 @@ def test_every_example_is_evaluated_in_one_fold_and_trained_on_in_the_others():
         evaluated += list(parts[1].index)
         images, labels, _ = parts[1].arrays(np.arange(len(parts[1])))
         expected = whole.arrays(parts[1].index)
-        assert (images == expected[0]).all() and (labels == expected[1]).all()
+        assert (images == expected[0]).all() and (labels["label"] == expected[1]["label"]).all()
     assert sorted(evaluated) == list(range(50))
 
 
@@ -38,7 +38,7 @@ def test_folds_of_encoded_images(test_data):
     assert split.name == "train, fold 1 of 3" and split.num_examples in (166, 167)
     batch = next(split.eval_batches(np.arange(4), 4))
     assert batch["mask"].all()
-    assert (batch["label"] == split.source.source.read(split.source.index[:4])[1]).all()
+    assert (batch["label"] == split.source.source.read(split.source.index[:4])[1]["label"]).all()
     assert split.source.name(3) in split.source.describe(3)
 
 

@@ -231,7 +231,8 @@ def test_imagenet_training_labels_are_positions_in_the_official_list(imagenet_co
     _, files, _ = imagenet
     split = open_split(imagenet_config, train=True)
     assert split.num_classes == 1000
-    encoded, labels = split.source.read(np.arange(split.num_examples))
+    encoded, fields = split.source.read(np.arange(split.num_examples))
+    labels = fields["label"]
     names = [name_of(jpeg, files) for jpeg in encoded]
     assert sorted(names) == sorted(files)
     order = official("labels.txt")
@@ -242,7 +243,8 @@ def test_imagenet_training_labels_are_positions_in_the_official_list(imagenet_co
 def test_imagenet_validation_labels_are_the_official_ones(imagenet_config, imagenet):
     _, _, files = imagenet
     split = open_split(imagenet_config, train=False)
-    encoded, labels = split.source.read(np.arange(split.num_examples))
+    encoded, fields = split.source.read(np.arange(split.num_examples))
+    labels = fields["label"]
     names = [name_of(jpeg, files) for jpeg in encoded]
     assert sorted(names) == sorted(files)
     order, answers = official("labels.txt"), official("validation_labels.txt")
@@ -253,11 +255,11 @@ def test_imagenet_validation_labels_are_the_official_ones(imagenet_config, image
 
 def test_imagenet_evaluation_images_equal_pillow(imagenet_config):
     split = open_split(imagenet_config, train=False)
-    encoded, labels = split.source.read(np.arange(6))
+    encoded, fields = split.source.read(np.arange(6))
     batches = list(split.eval_batches(np.arange(4), 4))
     images = np.concatenate([batch["image"][batch["mask"]] for batch in batches])
     found = np.concatenate([batch["label"][batch["mask"]] for batch in batches])
-    np.testing.assert_array_equal(found, labels)
+    np.testing.assert_array_equal(found, fields["label"])
     assert images.shape == (6, 224, 224, 3) and images.dtype == np.uint8
     for image, jpeg in zip(images, encoded, strict=True):
         expected = bilinear(center_crop(pil_pixels(jpeg), 0.875), 224)
@@ -267,7 +269,7 @@ def test_imagenet_evaluation_images_equal_pillow(imagenet_config):
 
 def test_imagenet_training_images_are_random_crops(imagenet_config):
     split = open_split(imagenet_config, train=True)
-    _, labels = split.source.read(np.arange(7))
+    labels = split.source.read(np.arange(7))[1]["label"]
     batches = list(split.train_batches(np.arange(4), 0, 7))
     crops = {}
     for batch in batches:

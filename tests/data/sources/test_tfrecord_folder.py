@@ -51,9 +51,9 @@ def opened(folder, split="train", train=False):
 
 
 def check(source):
-    images, labels = source.read(np.arange(9))
+    images, fields = source.read(np.arange(9))
     order = [0, 4, 8, 1, 5, 2, 6, 3, 7]  # shard by shard
-    np.testing.assert_array_equal(labels, [100 * k for k in order])
+    np.testing.assert_array_equal(fields["label"], [100 * k for k in order])
     assert [bytes(image) for image in images] == [encode(PIXELS[k]) for k in order]
     assert source.name(1) == f"{SYNSETS[400]}_4.JPEG"
 
@@ -83,7 +83,7 @@ def test_slims_data_sets_name_their_classes(tmp_path):
     (tmp_path / "labels.txt").write_text("0:daisy\n1:rose\n")
     source = opened(tmp_path).source
     assert source.class_names == ("daisy", "rose")
-    np.testing.assert_array_equal(source.read(np.arange(4))[1], [0, 1, 0, 1])
+    np.testing.assert_array_equal(source.read(np.arange(4))[1]["label"], [0, 1, 0, 1])
     (tmp_path / "labels.txt").write_text("daisy\nrose\n")
     with pytest.raises(DataError, match=r"labels\.txt: expected a line NUMBER:NAME"):
         opened(tmp_path)
@@ -106,7 +106,8 @@ def test_the_background_class_is_out_of_range(tmp_path):
         1,
         lambda k: example(image__encoded=encode(PIXELS[k]), image__class__label=0),
     )
-    assert opened(tmp_path, "validation").source.read(np.arange(1))[1] == [-1]
+    with pytest.raises(ValueError, match="label -1 is none of 0 to 999"):
+        opened(tmp_path, "validation").source.read(np.arange(1))
 
 
 def test_prepare_stores_it_anew(tmp_path):
@@ -118,7 +119,7 @@ def test_prepare_stores_it_anew(tmp_path):
     config = base_config()
     config.data.update(name=report["name"], dir=str(tmp_path))
     source = open_split(config, True).source
-    assert sorted(source.read(np.arange(9))[1]) == [100 * k for k in range(9)]
+    assert sorted(source.read(np.arange(9))[1]["label"]) == [100 * k for k in range(9)]
     assert len(source.class_names) == 1000
 
 

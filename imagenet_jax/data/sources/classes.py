@@ -1,0 +1,75 @@
+"""The classes of images as fields of a batch: the one that an image has, or all of them."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from imagenet_jax.data.sources.source import Field
+from imagenet_jax.errors import DataError
+
+ONE, SEVERAL = "label", "labels"  # of an image
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassField:
+    """The field that says what classes an image has.
+
+    Attributes:
+      name: "label": the one class, int32 []; "labels": all of them, uint8 [K], 1 for those that
+        the image has; "": no field, classes are not asked for.
+      count: K, the number of classes.
+    """
+
+    name: str
+    count: int
+
+    @property
+    def fields(self) -> dict[str, Field]:
+        """The field by its name, as sources have it."""
+        fields = {ONE: Field((), np.int32), SEVERAL: Field((self.count,), np.uint8)}
+        return {self.name: fields[self.name]} if self.name else {}
+
+    def values(self, labels: Sequence[Sequence[int]]) -> dict[str, np.ndarray]:
+        """What the examples [b] have, from the numbers of each one's classes.
+
+        Raises:
+          ValueError: for a number that is no class, or "label" of an image that has not one.
+        """
+        if not self.name:
+            return {}
+        for of_image in labels:
+            for label in of_image:
+                if not 0 <= label < self.count:
+                    raise ValueError(f"label {label} is none of 0 to {self.count - 1}")
+            if self.name == ONE and len(of_image) != 1:
+                raise ValueError(f"it has {len(of_image)} labels, not one")
+        if self.name == ONE:
+            return {ONE: np.array([label for (label,) in labels], np.int32)}
+        several = np.zeros((len(labels), self.count), np.uint8)
+        for row, of_image in zip(several, labels, strict=True):
+            row[list(of_image)] = 1
+        return {SEVERAL: several}
+
+
+def class_field(reads: Sequence[str], count: int, where: str) -> ClassField:
+    """The field of classes that a task reads.
+
+    Args:
+      reads: the names of the fields, see `Task.reads`.
+      count: of the classes.
+      where: the data set, for the message.
+
+    Raises:
+      DataError: if that is not what such a data set has.
+    """
+    if tuple(reads) not in ((), (ONE,), (SEVERAL,)):
+        raise DataError(f"{where} has classes of images, and config.task needs {', '.join(reads)}")
+    return ClassField("".join(reads), count)
+
+
+def numbers_of(values: Mapping[str, np.ndarray], row: int) -> tuple[int, ...]:
+    """The numbers of an image's classes, the opposite of `ClassField.values`."""
+    if ONE in values:
+        return (int(values[ONE][row]),)
+    return tuple(np.flatnonzero(values[SEVERAL][row]).tolist())

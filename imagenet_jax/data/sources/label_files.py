@@ -1,0 +1,144 @@
+"""Labels in text files, one beside each image or in a tree of its own.
+
+The labels of IMAGE.jpg stand in IMAGE.txt in the same folder, or, where the image is below a
+folder images, at the same place below labels: images/train/1.jpg and labels/train/1.txt, or
+train/images/1.jpg and train/labels/1.txt. Each line has one, or several with ";" between, or is
+YOLO's, a number with a box or a polygon behind it. An empty file is that of an image which shows
+nothing. The first folder that is not called images is the split; what has none is "train".
+
+Labels are names. With a file classes.txt, a name a line, or YOLO's data.yaml, they may also be the
+numbers of its names from 0 on, and a label that is neither is refused.
+"""
+
+import re
+from collections.abc import Callable, Collection, Sequence
+from pathlib import PurePosixPath
+
+import yaml
+
+from imagenet_jax.errors import DataError, did_you_mean
+
+IMAGES, LABELS = "images", "labels"
+CLASSES = ("classes.txt", "data.yaml")  # files that name the classes
+_YOLO = re.compile(r"(\d+)( +-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?){4,}", re.IGNORECASE)
+Labelled = tuple[str, tuple[str, ...], str]  # split, labels and path of an image
+
+
+def labelled(
+    root: str, images: Sequence[str], names: Collection[str], read_file: Callable[[str], bytes]
+) -> tuple[list[Labelled], tuple[str, ...]]:
+    """Images with their labels, and the classes of classes.txt or data.yaml, () without it.
+
+    Args:
+      root: the folder or archive, for messages.
+      images: paths of the images in it, with /.
+      names: paths of all files in it.
+      read_file: the bytes of a path.
+
+    Raises:
+      DataError: for an image without a file of labels, naming it, or a label that cannot be.
+    """
+    known = set(names)
+    classes = _classes(root, known, read_file)
+    files = {image: _label_file(image, known) for image in images}
+    lacking = sorted(image for image, file in files.items() if file is None)
+    if lacking:
+        raise DataError(
+            f"{root}: {len(lacking):,} of {len(images):,} images have no file of labels, e.g. "
+            f"{lacking[0]}; expected {' or '.join(_places(lacking[0]))}, which is empty where an "
+            "image shows nothing"
+        )
+    found = [
+        (split, _labels(root, file, read_file, classes), image)
+        for split, (image, file) in zip(_splits(images), files.items(), strict=True)
+    ]
+    return found, classes
+
+
+def split_labels(text: str) -> tuple[str, ...]:
+    """The labels of "cat; dog", each once, in their order."""
+    return tuple(dict.fromkeys(part.strip() for part in re.split("[;\n]", text) if part.strip()))
+
+
+def _places(image: str) -> list[str]:
+    """Where the labels of an image can be."""
+    path = PurePosixPath(image).with_suffix(".txt")
+    places = [str(path)]
+    parts = list(path.parts)
+    if IMAGES in parts[:-1]:
+        last = len(parts) - 1 - parts[::-1].index(IMAGES)
+        places.insert(0, str(PurePosixPath(*parts[:last], LABELS, *parts[last + 1 :])))
+    return places
+
+
+def _label_file(image: str, known: Collection[str]) -> str | None:
+    return next((place for place in _places(image) if place in known), None)
+
+
+def _classes(
+    root: str, known: Collection[str], read_file: Callable[[str], bytes]
+) -> tuple[str, ...]:
+    """The names in the file that has them."""
+    files = sorted(name for name in known if PurePosixPath(name).name in CLASSES)
+    if not files:
+        return ()
+    if len(files) > 1:
+        raise DataError(f"{root} has several files that name its classes: {', '.join(files[:3])}")
+    (file,) = files
+    text = _text(root, file, read_file)
+    names = _yaml_names(f"{root}/{file}", text) if file.endswith(".yaml") else _lines(text)
+    if len(set(names)) < len(names):
+        raise DataError(f"{root}/{file} has a class twice")
+    return tuple(names)
+
+
+def _yaml_names(file: str, text: str) -> list[str]:
+    """The field names of a data.yaml, a list or {number: name}."""
+    try:
+        names = yaml.safe_load(text)["names"]
+        if isinstance(names, dict):
+            names = [names[number] for number in range(len(names))]
+        return [str(name) for name in names]
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise DataError(f"{file}: expected names, a list or NUMBER: NAME from 0 on") from error
+
+
+def _labels(
+    root: str, file: str, read_file: Callable[[str], bytes], classes: tuple[str, ...]
+) -> tuple[str, ...]:
+    lines = _lines(_text(root, file, read_file))
+    boxes = [_YOLO.fullmatch(line) for line in lines]
+    lines = [box[1] if box else line for box, line in zip(boxes, lines, strict=True)]
+    found = split_labels("\n".join(lines))
+    if not classes:
+        return found
+    numbers = {str(number): name for number, name in enumerate(classes)}
+    for label in found:
+        if label not in classes and label not in numbers:
+            raise DataError(
+                f"{root}/{file}: {label!r} is none of the {len(classes)} classes that are named"
+                + did_you_mean(label, classes)
+            )
+    return tuple(dict.fromkeys(n if n in classes else numbers[n] for n in found))
+
+
+def _text(root: str, file: str, read_file: Callable[[str], bytes]) -> str:
+    try:
+        return read_file(file).decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{root}/{file} cannot be read: {error}") from error
+
+
+def _lines(text: str) -> list[str]:
+    """Those that are not empty."""
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _splits(images: Sequence[str]) -> list[str]:
+    """The split of each image."""
+    folders = [
+        [part for part in PurePosixPath(image).parts[:-1] if part != IMAGES] for image in images
+    ]
+    while len({tuple(parts[:1]) for parts in folders}) == 1 and max(map(len, folders)) > 1:
+        folders = [parts[1:] for parts in folders]  # a folder around it all
+    return [parts[0] if parts else "train" for parts in folders]

@@ -1,0 +1,138 @@
+"""What tasks share whose network gives a logit for each class."""
+
+import abc
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import ml_collections
+import numpy as np
+
+from imagenet_jax import augment
+from imagenet_jax.augment import Targets
+from imagenet_jax.config import model_options
+from imagenet_jax.data.names import known_size
+from imagenet_jax.data.sources.classes import ClassField
+from imagenet_jax.data.sources.imagenet import TITLES
+from imagenet_jax.devices.sharding import DATA_AXIS
+from imagenet_jax.models import create_model
+from imagenet_jax.tasks import class_scores
+from imagenet_jax.tasks.task import Batch, Field, Outcome, Task, Term
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassTask(Task):
+    """A task on a data set of classes; `reads` says whether images have one of them or several.
+
+    Attributes:
+      class_names: as the data set calls them.
+    """
+
+    class_names: tuple[str, ...]
+
+    @classmethod
+    def of_split(cls, config: ml_collections.ConfigDict, split: Any) -> "ClassTask":
+        return cls(config, tuple(split.source.class_names))
+
+    @classmethod
+    def described(cls, config: ml_collections.ConfigDict) -> "ClassTask":
+        return cls.of_size(config, known_size(config.data)[0])
+
+    @classmethod
+    def of_facts(cls, config: ml_collections.ConfigDict, facts: Mapping[str, Any]) -> "ClassTask":
+        return cls(config, tuple(facts["class_names"]))
+
+    @classmethod
+    def of_size(cls, config: ml_collections.ConfigDict, classes: int) -> "ClassTask":
+        """Of so many classes, which have numbers for names."""
+        return cls(config, tuple(map(str, range(classes))))
+
+    def facts(self) -> dict[str, Any]:
+        return {"class_names": list(self.class_names)}
+
+    def fields(self) -> dict[str, Field]:
+        return ClassField(*self.reads, len(self.class_names)).fields
+
+    def model(self, devices: int = 1) -> nn.Module:
+        return make_model(self.config, len(self.class_names), devices=devices)
+
+    @property
+    def rows_together(self) -> int:
+        return 2 if augment.is_mixing(self.config.augment) else 1
+
+    def inputs(
+        self, batch: Batch, key: jax.Array | None, step: jax.Array | None, *, train: bool
+    ) -> tuple[jax.Array, Targets]:
+        (name,) = self.reads
+        if not train:
+            return self.image_inputs(batch["image"]), Targets(batch[name])
+        image, weight = augment.train_inputs(batch, key, step, self.config.augment)
+        return image, Targets.of_pairs(batch[name], weight)
+
+    def denominators(self, batch: Batch) -> dict[str, jax.Array]:
+        return {"examples": batch["mask"].sum()}
+
+    def terms(self) -> dict[str, Term]:
+        return {
+            "loss": Term(1.0, over="examples"),
+            "auxiliary": Term(self.config.loss.auxiliary, over="examples"),
+        }
+
+    def losses(
+        self, apply: Callable[..., tuple[Any, dict[str, Any]]], inputs: jax.Array, targets: Targets
+    ) -> Outcome:
+        """Of the network, and of the auxiliary heads that it has in training."""
+        logits, updated = apply(inputs)
+        numerators = {"loss": self.loss(logits, targets)}
+        heads = jax.tree.leaves(updated.get("auxiliary", {}))
+        if heads:
+            extra = [self.loss(head, targets) for head in heads]
+            numerators["auxiliary"] = sum(extra[1:], extra[0])
+        return Outcome(numerators, logits, updated)
+
+    @abc.abstractmethod
+    def loss(self, logits: jax.Array, targets: Targets) -> jax.Array:
+        """Of the examples in training, float32 [B], from their logits float32 [B, K]."""
+
+    @abc.abstractmethod
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """Of the classes, [K], from the logits [K] of an image."""
+
+    def answer(self, prediction: np.ndarray, top: int) -> dict[str, Any]:
+        """The `top` most probable classes: label, class_name, title (what people call it, where
+        it is one of ImageNet's), probability (0 to 1)."""
+        found = class_scores.most_probable(self.probabilities(prediction), top)
+        return {
+            "classes": [
+                {
+                    "label": label,
+                    "class_name": self.class_names[label],
+                    "title": TITLES.get(self.class_names[label], self.class_names[label]),
+                    "probability": probability,
+                }
+                for label, probability in found
+            ]
+        }
+
+    @staticmethod
+    def answer_lines(answer: Mapping[str, Any]) -> list[str]:
+        return class_scores.lines(answer["classes"])
+
+    @staticmethod
+    def draw(figure: Any, picture: Any, answer: Mapping[str, Any]) -> None:
+        class_scores.draw(figure, picture, answer["classes"])
+
+
+def make_model(
+    config: ml_collections.ConfigDict, num_classes: int, *, devices: int = 1
+) -> nn.Module:
+    """The model that config.model describes; what has its default there is the model's own."""
+    options = model_options(config)
+    images = config.batch_size // (config.accumulate * devices)  # of one call on one device
+    one_group = config.model.bn_group_size in (0, images)
+    options |= {"dtype": config.model.dtype, "fused_norm": config.model.fused_norm and one_group}
+    if config.partitioner != "jit":
+        options["axis_name"] = DATA_AXIS
+    return create_model(config.model.name, num_classes=num_classes, **options)

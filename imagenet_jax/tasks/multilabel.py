@@ -1,0 +1,120 @@
+"""Several labels for each image, or none."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from imagenet_jax.augment import Targets
+from imagenet_jax.tasks.average_precision import MeanAveragePrecision
+from imagenet_jax.tasks.classes import ClassTask
+from imagenet_jax.tasks.losses import binary_cross_entropy, soft_labels
+from imagenet_jax.tasks.task import Outcome, Sums
+
+_COUNTS = ("true_positives", "false_positives", "false_negatives")  # of each class
+
+
+@dataclasses.dataclass(frozen=True)
+class Multilabel(ClassTask):
+    """Binary cross-entropy of each class; mean average precision, and F1 at a probability of 0.5.
+
+    The loss of an example is the mean or the sum over the classes (config.loss.class_reduction).
+    """
+
+    reads = ("labels",)
+    best = "map"
+    train_metrics = ("loss", "micro_f1")
+    eval_metrics: ClassVar[Mapping[str, bool]] = {
+        "loss": False,
+        "map": True,
+        "micro_f1": True,
+        "macro_f1": True,
+    }
+    formats: ClassVar[Mapping[str, str]] = {
+        "train/loss": "loss {:.4f}",
+        "train/micro_f1": "F1 {:.2%}",
+        "eval/map": "eval mAP {:.2%}",
+    }
+
+    def loss(self, logits: jax.Array, targets: Targets) -> jax.Array:
+        loss = self.config.loss
+        soft = soft_labels(targets)
+        if loss.target_threshold:
+            soft = (soft > loss.target_threshold).astype(soft.dtype)
+        return binary_cross_entropy(logits, soft, loss.class_reduction, loss.label_smoothing)
+
+    def zero_sums(self) -> Sums:
+        none = jnp.zeros(len(self.class_names), jnp.int32)
+        return {
+            "loss": jnp.zeros(()),
+            "count": jnp.zeros((), jnp.int32),
+            **dict.fromkeys(_COUNTS, none),
+        }
+
+    def sums(self, outcome: Outcome, targets: Targets, mask: jax.Array) -> Sums:
+        loss = outcome.numerators["loss"]
+        return _sums(outcome.outputs, targets.dominant(), loss, mask)
+
+    def evaluation_sums(self, predictions: jax.Array, targets: Targets, mask: jax.Array) -> Sums:
+        """With the plain binary cross-entropy."""
+        reduction = self.config.loss.class_reduction
+        loss = binary_cross_entropy(predictions, soft_labels(targets), reduction)
+        return _sums(predictions, targets.label, loss, mask)
+
+    def observe(self, predictions: jax.Array, targets: Targets) -> dict[str, jax.Array]:
+        return {"scores": predictions, "labels": targets.label}
+
+    def meter(self) -> MeanAveragePrecision:
+        return MeanAveragePrecision()
+
+    def summarize(self, sums: Iterable[Mapping[str, np.ndarray]]) -> dict[str, float | int]:
+        """num_examples; loss, micro_f1 and macro_f1 (0 for a class that is neither there nor
+        predicted), NaN without examples."""
+        total = dict.fromkeys(("loss", "count", *_COUNTS), 0.0)
+        for part in sums:
+            total = {name: value + np.float64(part[name]) for name, value in total.items()}
+        count = int(total["count"])
+        true, *false = (np.asarray(total[name]) for name in _COUNTS)
+        whole = 2 * true + sum(false)
+        known = 1.0 if count else float("nan")
+        return {
+            "num_examples": count,
+            "loss": float(known * total["loss"] / max(count, 1)),
+            "micro_f1": float(known * 2 * true.sum() / max(whole.sum(), 1)),
+            "macro_f1": float(known * (2 * true / np.maximum(whole, 1)).mean()),
+        }
+
+    @staticmethod
+    def rows(result: Mapping[str, Any]) -> dict[str, str]:
+        left_out = result["classes_without_examples"]
+        note = f"  ({left_out:,} classes that no image has are left out)" if left_out else ""
+        return {
+            "mAP": f"{result['map']:.2%}{note}",
+            "F1": f"micro {result['micro_f1']:.2%}, macro {result['macro_f1']:.2%}",
+            "loss": f"{result['loss']:.4f}",
+        }
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        return np.asarray(jax.nn.sigmoid(logits))
+
+
+def _sums(logits: jax.Array, labels: jax.Array, loss: jax.Array, mask: jax.Array) -> Sums:
+    """Over the examples with mask True; a class is predicted from a probability of 0.5 on."""
+    there, predicted, rows = labels > 0, logits >= 0, mask[:, None]
+
+    def count(found: jax.Array) -> jax.Array:
+        return (rows & found).sum(0, dtype=jnp.int32)
+
+    return {
+        "loss": jnp.where(mask, loss, 0).sum(),
+        "count": mask.sum(dtype=jnp.int32),
+        "true_positives": count(there & predicted),
+        "false_positives": count(~there & predicted),
+        "false_negatives": count(there & ~predicted),
+    }
+
+
+TASK = Multilabel

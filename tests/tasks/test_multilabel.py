@@ -1,0 +1,164 @@
+"""Several labels for each image: against torch, timm and scikit-learn."""
+
+import json
+import warnings
+
+import jax
+import numpy as np
+import pytest
+from oracles import torchvision
+from sklearn.metrics import average_precision_score, f1_score
+
+import launch
+from imagenet_jax.augment import Targets
+from imagenet_jax.config import base_config
+from imagenet_jax.devices import make_mesh
+from imagenet_jax.tasks import Multilabel, binary_cross_entropy, make_task, task_split
+from imagenet_jax.tasks.average_precision import MeanAveragePrecision
+from imagenet_jax.training import evaluate_split, make_program
+
+
+@pytest.fixture
+def config(loop_config):
+    """`loop_config` of ten classes, of which each image has one or two."""
+    loop_config.task = "multilabel"
+    loop_config.data.fake_eval_examples = 37
+    return loop_config
+
+
+def random_logits_and_labels(count=8, classes=5):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(count, classes)).astype(np.float32)
+    return logits, rng.integers(0, 2, (count, classes)).astype(np.uint8)
+
+
+def loss_of(logits, targets, **fields):
+    config = base_config()
+    config.loss.label_smoothing = 0.0
+    config.loss.update(fields)
+    return Multilabel.of_size(config, logits.shape[1]).loss(logits, targets)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_the_loss_is_torchs(reduction):
+    torch = pytest.importorskip("torch")
+    logits, labels = random_logits_and_labels()
+    exact = torch.nn.BCEWithLogitsLoss(reduction="none")
+    expected = getattr(exact(torch.tensor(logits), torch.tensor(labels).float()), reduction)(-1)
+    found = loss_of(logits, Targets(labels), class_reduction=reduction)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.2, 0.5])
+def test_the_loss_of_mixed_images_is_timms(threshold):
+    torchvision()
+    timm_loss = pytest.importorskip("timm.loss", reason="timm is not installed")
+    torch = pytest.importorskip("torch")
+    logits, labels = random_logits_and_labels()
+    weight = np.repeat([0.1, 0.35, 0.5, 0.9], 2).astype(np.float32)
+    targets = Targets.of_pairs(jax.numpy.asarray(labels), weight)
+    soft = weight[:, None] * labels + (1 - weight[:, None]) * np.asarray(targets.other)
+    theirs = timm_loss.BinaryCrossEntropy(
+        smoothing=0, target_threshold=threshold or None, reduction="none"
+    )
+    expected = theirs(torch.tensor(logits), torch.tensor(soft)).mean(-1)
+    np.testing.assert_allclose(
+        loss_of(logits, targets, target_threshold=threshold), expected, rtol=1e-5
+    )
+
+
+def test_smoothing_moves_targets_towards_a_half():
+    logits, labels = random_logits_and_labels()
+    target = labels * 0.9 + 0.05
+    probability = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    expected = -(target * np.log(probability) + (1 - target) * np.log(1 - probability)).mean(1)
+    np.testing.assert_allclose(
+        loss_of(logits, Targets(labels), label_smoothing=0.1), expected, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("devices", "batch_size", "partitioner"),
+    [(1, 37, "jit"), (1, 7, "jit"), (8, 24, "jit"), (8, 8, "shard_map"), (8, 64, "pmap")],
+)
+def test_metrics_are_scikit_learns_whatever_the_batches(config, devices, batch_size, partitioner):
+    config.partitioner, config.eval.batch_size = partitioner, batch_size
+    split = task_split(config, train=False)
+    mesh = make_mesh("data_parallel", jax.devices()[:devices])
+    program = make_program(make_task(config, split), mesh, num_examples=40)
+    variables = program.init_state().eval_variables()
+    eval_step = program.compile_eval_step(split.num_examples)
+    found = evaluate_split(program, eval_step, variables, split)
+
+    (batch,) = split.eval_batches(np.arange(37), 37)
+    labels = batch["labels"]
+    assert set(labels.sum(1)) == {1, 2}
+    variables = jax.device_get(variables)
+    inputs = program.task.image_inputs(batch["image"])
+    logits = np.asarray(program.model.apply(variables, inputs, train=False))
+    predicted = logits >= 0
+    assert 0 < predicted.mean() < 1
+    assert found == {
+        "split": "validation",
+        "num_examples": 37,
+        "unreadable": 0,
+        "loss": pytest.approx(np.mean(binary_cross_entropy(logits, labels, "mean")), rel=1e-5),
+        "map": pytest.approx(average_precision_score(labels, logits, average="macro"), rel=1e-5),
+        "classes_without_examples": 0,
+        "micro_f1": pytest.approx(f1_score(labels, predicted, average="micro")),
+        "macro_f1": pytest.approx(f1_score(labels, predicted, average="macro", zero_division=0)),
+    }
+
+
+def test_what_no_image_has_is_left_out_of_the_mean_and_counted():
+    meter = MeanAveragePrecision()
+    scores, labels = random_logits_and_labels(20, 4)
+    labels[:, 2] = 0
+    scores[3, 0] = np.nan
+    meter.add({"scores": scores[:5], "labels": labels[:5]})
+    meter.add({"scores": scores[5:], "labels": labels[5:]})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = meter.metrics()
+    scores[3, 0] = -100
+    there = [0, 1, 3]
+    expected = average_precision_score(labels[:, there], scores[:, there], average="macro")
+    assert found == {"map": pytest.approx(expected), "classes_without_examples": 1}
+
+
+def test_training_learns_and_photos_are_told(tmp_path, one_block, capsys):
+    """Two of three colours lie side by side in each image."""
+    from PIL import Image
+
+    rng, rows = np.random.default_rng(0), ["path,label,split"]
+    colours = {"red": (220, 30, 30), "green": (30, 220, 30), "blue": (30, 30, 220)}
+    for number in range(96):
+        halves = rng.choice(list(colours), 2)
+        image = np.repeat([[colours[half] for half in halves]], 8, 0).repeat(4, 1)
+        noisy = (image + rng.normal(0, 20, image.shape)).clip(0, 255).astype(np.uint8)
+        Image.fromarray(noisy).save(tmp_path / f"{number}.png")
+        rows.append(f"{number}.png,{';'.join(halves)},{'train' if number < 64 else 'val'}")
+    (tmp_path / "list.csv").write_text("\n".join(rows))
+    fields = {
+        **{"task": "multilabel", "data.name": f"csv:{tmp_path}/list.csv", "data.eval_split": "val"},
+        **{"data.image_size": 8, "data.train_crop": "none", "data.eval_crop": "none"},
+        **{"model.name": "resnet8", "model.width": 8, "model.dtype": "float32"},
+        **{"model.bn_group_size": 0, "batch_size": 16, "duration": "40 steps", "eval.every": ""},
+        **{"log.tensorboard": False, "optim.learning_rate": 0.05, "loss.label_smoothing": 0.0},
+    }
+    flags = [f"--workdir={tmp_path}/run", f"--json={tmp_path}/out.json"]
+    given = [f"--config.{name}={value}" for name, value in fields.items()]
+    assert launch.main(["train", *flags, *given]) == 0
+    summary = json.loads((tmp_path / "out.json").read_text())
+    assert summary["task"] == "multilabel" and summary["eval"]["num_examples"] == 32
+    assert summary["eval"]["map"] > 0.9
+    assert f"mAP                {summary['eval']['map']:.2%}" in capsys.readouterr().out
+
+    assert launch.main(["evaluate", *flags]) == 0
+    assert json.loads((tmp_path / "out.json").read_text())["eval"] == summary["eval"]
+    assert launch.main(["predict", str(tmp_path / "0.png"), *flags]) == 0
+    (photo,) = json.loads((tmp_path / "out.json").read_text())["predictions"]
+    likely = {found["class_name"] for found in photo["classes"] if found["probability"] >= 0.5}
+    assert likely == set(rows[1].split(",")[1].split(";"))
+    with Image.open(tmp_path / "run/predictions.png") as picture:
+        assert picture.width > 300

@@ -3,11 +3,12 @@
 The labels of IMAGE.jpg stand in IMAGE.txt in the same folder, or, where the image is below a
 folder images, at the same place below labels: images/train/1.jpg and labels/train/1.txt, or
 train/images/1.jpg and train/labels/1.txt. Each line has one, or several with ";" between, or is
-YOLO's, a number with a box or a polygon behind it. An empty file is that of an image which shows
-nothing. The first folder that is not called images is the split; what has none is "train".
+YOLO's, a number with a box or a polygon behind it. An image with an empty file, or without one,
+has no label. Where there are folders images, what lies elsewhere is no image of the set. The first
+folder that is not called images is the split; what has none is "train".
 
-Labels are names. With a file classes.txt, a name a line, or YOLO's data.yaml, they may also be the
-numbers of its names from 0 on, and a label that is neither is refused.
+Labels are names. With a file classes.txt or names.txt, a name a line, or YOLO's data.yaml, they may
+also be the numbers of its names from 0 on, and a label that is neither is refused.
 """
 
 import re
@@ -15,11 +16,12 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import PurePosixPath
 
 import yaml
+from absl import logging
 
 from imagenet_jax.errors import DataError, did_you_mean
 
 IMAGES, LABELS = "images", "labels"
-CLASSES = ("classes.txt", "data.yaml")  # files that name the classes
+CLASSES = ("classes.txt", "names.txt", "data.yaml")  # files that name the classes
 _YOLO = re.compile(r"(\d+)( +-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?){4,}", re.IGNORECASE)
 Labelled = tuple[str, tuple[str, ...], str]  # split, labels and path of an image
 
@@ -27,7 +29,7 @@ Labelled = tuple[str, tuple[str, ...], str]  # split, labels and path of an imag
 def labelled(
     root: str, images: Sequence[str], names: Collection[str], read_file: Callable[[str], bytes]
 ) -> tuple[list[Labelled], tuple[str, ...]]:
-    """Images with their labels, and the classes of classes.txt or data.yaml, () without it.
+    """Images with their labels, and the classes that a file names, () without it.
 
     Args:
       root: the folder or archive, for messages.
@@ -36,23 +38,25 @@ def labelled(
       read_file: the bytes of a path.
 
     Raises:
-      DataError: for an image without a file of labels, naming it, or a label that cannot be.
+      DataError: if no image has a file of labels, or for a label that cannot be.
     """
     known = set(names)
     classes = _classes(root, known, read_file)
-    files = {image: _label_file(image, known) for image in images}
-    lacking = sorted(image for image, file in files.items() if file is None)
+    inside = [image for image in images if IMAGES in PurePosixPath(image).parts[:-1]]
+    if inside and len(inside) < len(images):
+        count = len(images) - len(inside)
+        logging.info("%s: %d image files are in no folder %s and left out", root, count, IMAGES)
+    images = inside or images
+    files = [next((place for place in _places(image) if place in known), None) for image in images]
+    lacking = [image for image, file in zip(images, files, strict=True) if file is None]
+    if lacking and len(lacking) == len(images):
+        places = " or ".join(_places(lacking[0]))
+        raise DataError(f"{root}: no image has a file of labels; {lacking[0]} would have {places}")
     if lacking:
-        raise DataError(
-            f"{root}: {len(lacking):,} of {len(images):,} images have no file of labels, e.g. "
-            f"{lacking[0]}; expected {' or '.join(_places(lacking[0]))}, which is empty where an "
-            "image shows nothing"
-        )
-    found = [
-        (split, _labels(root, file, read_file, classes), image)
-        for split, (image, file) in zip(_splits(images), files.items(), strict=True)
-    ]
-    return found, classes
+        few = f"{len(lacking):,} of {len(images):,} images have no file of labels"
+        logging.warning("%s: %s and count as without label, e.g. %s", root, few, lacking[0])
+    labels = [_labels(root, file, read_file, classes) if file else () for file in files]
+    return list(zip(_splits(images), labels, images, strict=True)), classes
 
 
 def split_labels(text: str) -> tuple[str, ...]:
@@ -69,10 +73,6 @@ def _places(image: str) -> list[str]:
         last = len(parts) - 1 - parts[::-1].index(IMAGES)
         places.insert(0, str(PurePosixPath(*parts[:last], LABELS, *parts[last + 1 :])))
     return places
-
-
-def _label_file(image: str, known: Collection[str]) -> str | None:
-    return next((place for place in _places(image) if place in known), None)
 
 
 def _classes(

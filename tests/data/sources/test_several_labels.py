@@ -100,16 +100,28 @@ def test_a_list_has_several_labels_in_a_cell(listed):
     assert source.class_names == ("ant", "bee", "cat", "dog")
 
 
-def test_what_has_no_label_is_counted(listed, caplog):
+def test_what_has_no_label_is_counted(listed, tmp_path, caplog):
     with caplog.at_level("INFO", logger="absl"):
         open_files("csv", listed, "train", SEVERAL)
     assert "split train: 1 of 3 images have no label" in caplog.text
+    files = LAYOUTS["YOLO's"] | {"masks/a.png": IMAGE}
+    del files["train/labels/b.txt"]
+    store(tmp_path / "yolo", files, "folder")
+    with caplog.at_level("INFO", logger="absl"):
+        source = open_files("folder", f"{tmp_path}/yolo", "train", SEVERAL)
+    assert names_of(source, [0, 1, 2]) == LABELS
+    assert "1 image files are in no folder images and left out" in caplog.text
+    assert "1 of 4 images have no file of labels and count as without" in caplog.text
+    assert "e.g. train/images/b.png" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train/b.txt": None}, r"1 of 4 images have no file of labels, e\.g\. train/b\.png; "),
+        (
+            dict.fromkeys(("train/a.txt", "train/b.txt", "train/c.txt", "val/d.txt")),
+            r"no image has a file of labels; train/a\.png would have train/a\.txt",
+        ),
         ({"classes.txt": b"ant\nbee\ncat\n"}, r"train/a\.txt: 'dog' is none of the 3 classes that"),
         ({"classes.txt": b"ant\nant\n"}, r"classes\.txt has a class twice"),
         (

@@ -71,18 +71,19 @@ class Layers:
         *,
         name: str,
         padding: int | str | tuple[int, int] | None = None,
+        dilation: int = 1,
         groups: int = 1,
         bias: bool = False,
         init: Callable = kaiming,
         **options: Any,
     ) -> nn.Conv:
-        """A convolution; padded by (kernel - 1) // 2 on each side unless `padding` says else.
+        """A convolution; padded by dilation * (kernel - 1) // 2 unless `padding` says else.
 
         `options` go to flax's module.
         """
         size = (kernel, kernel) if isinstance(kernel, int) else kernel
         if padding is None:
-            padding = tuple((side - 1) // 2 for side in size)
+            padding = tuple(dilation * (side - 1) // 2 for side in size)
         if isinstance(padding, int):
             padding = (padding, padding)
         return nn.Conv(
@@ -90,6 +91,7 @@ class Layers:
             size,
             (stride, stride),
             padding=padding if isinstance(padding, str) else [(pad, pad) for pad in padding],
+            kernel_dilation=dilation,
             feature_group_count=groups,
             use_bias=bias,
             dtype=self.dtype,

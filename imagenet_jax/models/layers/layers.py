@@ -43,6 +43,7 @@ class Layers:
       tanh_gelu: GELU by the tanh approximation, as JAX's own models have it; torch's have erf.
       fast_variance: of LayerNorm, as E[x^2] - E[x]^2, as Flax has it; torch's is exact.
       remat: compute the activations within a block again in the backward pass, not keep them.
+      frozen_norm: BatchNorm is a constant function, see `norm.BatchNorm`.
     """
 
     dtype: Any = jnp.float32
@@ -54,6 +55,7 @@ class Layers:
     tanh_gelu: bool = False
     fast_variance: bool = False
     remat: bool = False
+    frozen_norm: bool = False
 
     def own(self, *, bn_momentum: float = 0.9, bn_epsilon: float = 1e-5) -> "Layers":
         """With the model's own values where none are given."""
@@ -110,6 +112,7 @@ class Layers:
             dtype=self.dtype,
             scale_init=scale_init,
             axis_name=self.axis_name,
+            frozen=self.frozen_norm,
             name=name,
         )
 
@@ -135,7 +138,8 @@ class Layers:
         normalise = self.norm(scale_init=scale_init, name=norm)
         width = x.shape[-1]
         narrow = width < 512 and features >= max(128, 2 * width)
-        if not (narrow and self.fused_norm and train) or convolution.is_initializing():
+        fused = self.fused_norm and train and not self.frozen_norm
+        if not (narrow and fused) or convolution.is_initializing():
             return normalise(convolution(x), train)
         kernel = convolution.variables["params"]["kernel"][0, 0]
         x = x[:, ::stride, ::stride]

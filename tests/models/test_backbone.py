@@ -22,6 +22,8 @@ TIMM = {
     **{f"efficientnet_v2_{size}": f"tf_efficientnetv2_{size}" for size in "sml"},
     **{f"swin_{size[0]}": f"swin_{size}_patch4_window7_224" for size in ("tiny", "small", "base")},
 }
+# As torchvision has them; the paper's are a little different.
+DIFFERENT = ("regnet_x_400mf", "regnet_y_800mf", "regnet_y_8gf")
 ABSENT = ("lenet", "resnet8", "resnet20", "alexnet", "googlenet", "squeezenet1_0", "squeezenet1_1")
 
 
@@ -30,7 +32,8 @@ def timm_name(name):
     if name.startswith("regnet"):  # regnet_y_1_6gf is regnety_016
         _, kind, *size = name.split("_")
         number, unit = "_".join(size)[:-2].replace("_", "."), name[-2:]
-        return f"regnet{kind}_{round(float(number) * (10 if unit == 'gf' else 0.01)):03}"
+        number = f"{round(float(number) * (10 if unit == 'gf' else 0.01)):03}"
+        return f"regnet{kind}_{number}" + "_tv" * (name in DIFFERENT)
     return other if library == "timm" else TIMM.get(name, name)
 
 

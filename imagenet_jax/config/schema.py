@@ -125,6 +125,16 @@ SCHEMA: dict[str, Field] = {
     "model.bn_momentum": _number(
         0.0, "share of the old running statistics kept; 0: the model's own", 0, 1
     ),
+    "model.frozen_norm": Field(
+        False, "BatchNorm by the running statistics in training too; it is not trained"
+    ),
+    "model.output_stride": Field(
+        0,
+        "ResNets, MobileNet v3: largest stride of a map, convolutions are dilated beyond it; 0: "
+        "the model's own",
+        "one of 0, 8, 16, 32",
+        lambda v: v in (0, 8, 16, 32),
+    ),
     "model.bn_epsilon": _number(0.0, "added to the variance; 0: the model's own", 0),
     "data.name": Field(
         "imagenet2012",

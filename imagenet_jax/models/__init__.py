@@ -2,7 +2,14 @@
 
 from imagenet_jax.lazy import lazy_names
 
-__all__ = ["MODELS", "create_model"]
+_NAMES = {
+    "Backbone": "backbone",
+    "Level": "backbone",
+    "MODELS": "table",
+    "create_model": "table",
+    "levels": "table",
+}
+__all__ = list(_NAMES)
 
 # The facts of the models are read without Flax, which takes a second to import.
-__getattr__ = lazy_names(__name__, {"MODELS": "table", "create_model": "table"})
+__getattr__ = lazy_names(__name__, _NAMES)

@@ -1,8 +1,11 @@
 """AlexNet (Krizhevsky 2014, https://arxiv.org/abs/1404.5997), torchvision's one-column form."""
 
+from collections.abc import Container
+
 import flax.linen as nn
 import jax
 
+from imagenet_jax.models.backbone import Backbone, Maps
 from imagenet_jax.models.layers.layers import Layers, adaptive_avg_pool, flatten_as_torch
 from imagenet_jax.models.layers.max_pool import max_pool
 
@@ -17,7 +20,7 @@ _CONVOLUTIONS = (
 )
 
 
-class AlexNet(nn.Module):
+class AlexNet(Backbone):
     """Five convolutions and three linear layers for images [B, H, W, 3] of 63 pixels or more.
 
     Attributes:
@@ -30,9 +33,9 @@ class AlexNet(nn.Module):
     dropout: float = 0.5
     layers: Layers = Layers()
 
-    @nn.compact
-    def __call__(self, image: jax.Array, train: bool) -> jax.Array:
-        """Logits float32 [B, num_classes]."""
+    @nn.nowrap
+    def maps(self, image: jax.Array, train: bool, names: Container[str]) -> Maps:
+        """Maps features.N after each ReLU and pooling; see `Backbone.maps`."""
         layers, x = self.layers, image.astype(self.layers.dtype)
         for number, channels, kernel, stride, padding, pooled in _CONVOLUTIONS:
             conv = layers.conv(
@@ -45,7 +48,10 @@ class AlexNet(nn.Module):
                 name=f"features.{number}",
             )
             x = nn.relu(conv(x))
-            x = max_pool(x, 3, 2) if pooled else x
+            yield f"features.{number + 1}", x
+            if pooled:
+                x = max_pool(x, 3, 2)
+                yield f"features.{number + 2}", x
         x = flatten_as_torch(adaptive_avg_pool(x, 6))
         for number in (1, 4):
             x = layers.dropout(self.dropout)(x, train)

@@ -4,13 +4,14 @@ Kolesnikov et al. 2019, with the names of timm's resnetv2_*_bit.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from imagenet_jax.models.backbone import Backbone, Maps
 from imagenet_jax.models.layers.convolution import convolution
 from imagenet_jax.models.layers.dtypes import wide
 from imagenet_jax.models.layers.layers import Layers, add_shortcut, global_avg_pool, kaiming
@@ -66,7 +67,7 @@ def _group_norm(*, dtype: jnp.dtype, name: str) -> nn.GroupNorm:
     return nn.GroupNorm(32, epsilon=1e-5, dtype=dtype, use_fast_variance=False, name=name)
 
 
-class BiT(nn.Module):
+class BiT(Backbone):
     """A pre-activation ResNet for images [B, H, W, 3].
 
     Attributes:
@@ -81,11 +82,12 @@ class BiT(nn.Module):
     width: int = 1
     layers: Layers = Layers()
 
-    @nn.compact
-    def __call__(self, image: jax.Array, train: bool) -> jax.Array:
-        """Logits float32 [B, num_classes]."""
+    @nn.nowrap
+    def maps(self, image: jax.Array, train: bool, names: Container[str]) -> Maps:
+        """Maps stem.conv and stages.0 to stages.3, before norm and ReLU; see `Backbone.maps`."""
         layers = self.layers
         x = StdConv(64 * self.width, 7, 2, layers.dtype, name="stem.conv")(image)
+        yield "stem.conv", x
         # Padded with zeros, not with -inf.
         x = nn.max_pool(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), (3, 3), (2, 2))
         for stage, size in enumerate(self.stage_sizes):
@@ -96,6 +98,7 @@ class BiT(nn.Module):
                     layers,
                     name=f"stages.{stage}.blocks.{index}",
                 )(x, train)
+            yield f"stages.{stage}", x
         x = nn.relu(_group_norm(dtype=layers.dtype, name="norm")(x))
         # A linear layer, stored as a 1x1 convolution.
         accurate = dataclasses.replace(layers, dtype=wide(layers.dtype))

@@ -3,13 +3,14 @@
 V2: Woo et al. 2023, https://arxiv.org/abs/2301.00808.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from imagenet_jax.models.backbone import Backbone, Maps
 from imagenet_jax.models.layers.dtypes import wide
 from imagenet_jax.models.layers.layers import (
     Layers,
@@ -60,7 +61,7 @@ class ConvNeXtBlock(nn.Module):
         return add_shortcut(x, layers.drop_path(self.drop_path)(y, train))
 
 
-class ConvNeXt(nn.Module):
+class ConvNeXt(Backbone):
     """Four stages of depthwise convolutions and MLPs, for images [B, H, W, 3].
 
     Attributes:
@@ -79,9 +80,9 @@ class ConvNeXt(nn.Module):
     layer_scale: float = 1e-6
     layers: Layers = Layers()
 
-    @nn.compact
-    def __call__(self, image: jax.Array, train: bool) -> jax.Array:
-        """Logits float32 [B, num_classes]."""
+    @nn.nowrap
+    def maps(self, image: jax.Array, train: bool, names: Container[str]) -> Maps:
+        """Maps stages.0 to stages.3, not normalised; see `Backbone.maps`."""
         layers, x = self.layers, image.astype(self.layers.dtype)
         conv = partial(layers.conv, padding=0, bias=True, init=normal_02)
         x = layers.layer_norm(name="stem.1")(conv(self.widths[0], 4, 4, name="stem.0")(x))
@@ -94,6 +95,7 @@ class ConvNeXt(nn.Module):
                 name = f"stages.{stage}.blocks.{index}"
                 make = layers.block(ConvNeXtBlock)
                 x = make(next(rates), self.layer_scale, layers, name=name)(x, train)
+            yield f"stages.{stage}", x
         x = layers.layer_norm(name="head.norm")(global_avg_pool(x))
         return layers.head(self.num_classes, name="head.fc")(x)
 

@@ -1,12 +1,13 @@
 """DenseNet (Huang et al. 2016, https://arxiv.org/abs/1608.06993), as torchvision's."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from imagenet_jax.models.backbone import Backbone, Maps
 from imagenet_jax.models.layers.layers import Layers, avg_pool, global_avg_pool
 from imagenet_jax.models.layers.max_pool import max_pool
 
@@ -42,7 +43,7 @@ class Transition(nn.Module):
         return avg_pool(x, 2, 2)
 
 
-class DenseNet(nn.Module):
+class DenseNet(Backbone):
     """Blocks in which each layer sees all before it, for images [B, H, W, 3].
 
     Attributes:
@@ -59,21 +60,28 @@ class DenseNet(nn.Module):
     dropout: float = 0.0
     layers: Layers = Layers()
 
-    @nn.compact
-    def __call__(self, image: jax.Array, train: bool) -> jax.Array:
-        """Logits float32 [B, num_classes]."""
+    @nn.nowrap
+    def maps(self, image: jax.Array, train: bool, names: Container[str]) -> Maps:
+        """Maps features.relu0, features.denseblock1 and further, and features.norm5.
+
+        The last has no ReLU behind it, as torchvision's has not. See `Backbone.maps`.
+        """
         layers, x = self.layers, image.astype(self.layers.dtype)
         x = layers.conv(2 * self.growth, 7, 2, init=_init, name="features.conv0")(x)
-        x = max_pool(nn.relu(layers.norm(name="features.norm0")(x, train)), 3, 2, 1)
+        x = nn.relu(layers.norm(name="features.norm0")(x, train))
+        yield "features.relu0", x
+        x = max_pool(x, 3, 2, 1)
         for block, size in enumerate(self.block_sizes, 1):
             for number in range(1, size + 1):
                 name = f"features.denseblock{block}.denselayer{number}"
                 make = layers.block(DenseLayer)
                 x = make(self.growth, self.dropout, layers, name=name)(x, train)
+            yield f"features.denseblock{block}", x
             if block < len(self.block_sizes):
                 x = Transition(layers, name=f"features.transition{block}")(x, train)
-        x = nn.relu(layers.norm(name="features.norm5")(x, train))
-        return layers.head(self.num_classes, name="classifier")(global_avg_pool(x))
+        x = layers.norm(name="features.norm5")(x, train)
+        yield "features.norm5", x
+        return layers.head(self.num_classes, name="classifier")(global_avg_pool(nn.relu(x)))
 
 
 densenet121 = partial(DenseNet, block_sizes=(6, 12, 24, 16))

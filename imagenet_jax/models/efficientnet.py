@@ -6,13 +6,14 @@ padding, first and last stage not scaled. Names are torchvision's.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 
+from imagenet_jax.models.backbone import Backbone, Level, Maps
 from imagenet_jax.models.layers.layers import (
     Layers,
     SqueezeExcite,
@@ -134,7 +135,7 @@ class MBConv(nn.Module):
         return add_shortcut(x, layers.drop_path(self.drop_path)(y, train))
 
 
-class EfficientNet(nn.Module):
+class EfficientNet(Backbone):
     """An EfficientNet for images [B, H, W, 3].
 
     Attributes:
@@ -161,9 +162,9 @@ class EfficientNet(nn.Module):
     bn_momentum: float = 0.9
     layers: Layers = Layers()
 
-    @nn.compact
-    def __call__(self, image: jax.Array, train: bool) -> jax.Array:
-        """Logits float32 [B, num_classes]."""
+    @nn.nowrap
+    def maps(self, image: jax.Array, train: bool, names: Container[str]) -> Maps:
+        """Maps features.N: stem, stages and last convolution; see `Backbone.maps`."""
         layers = self.layers.own(bn_epsilon=self.bn_epsilon, bn_momentum=self.bn_momentum)
         x = image.astype(layers.dtype)
         act: Callable = nn.relu6 if self.lite else nn.silu
@@ -172,6 +173,7 @@ class EfficientNet(nn.Module):
         stem = self.stages[0].channels if self.stages[0].fused else 32
         stem = stem if self.lite else divisible(stem * self.width)
         x = step(x, channels=stem, kernel=3, stride=2, name="features.0", padding=padding)
+        yield "features.0", x
         counts = self.counts()
         done = 0
         for number, (stage, count) in enumerate(zip(self.stages, counts, strict=True), 1):
@@ -187,11 +189,18 @@ class EfficientNet(nn.Module):
                     name=f"features.{number}.{index}",
                 )(x, train)
                 done += 1
+            yield f"features.{number}", x
         last = self.last or 4 * x.shape[-1]
         x = step(x, channels=last, name=f"features.{len(self.stages) + 1}")
+        yield f"features.{len(self.stages) + 1}", x
         x = layers.dropout(self.dropout)(global_avg_pool(x), train)
         init = nn.initializers.variance_scaling(1 / 3, "fan_out", "uniform")
         return layers.head(self.num_classes, init=init, name="classifier.1")(x)
+
+    @nn.nowrap
+    def levels_among(self, maps: Sequence[Level]) -> Sequence[Level]:
+        """Without the last convolution, as in timm."""
+        return super().levels_among(maps[:-1])
 
     def counts(self) -> list[int]:
         """Blocks of each stage."""

@@ -3,10 +3,13 @@
 As there, and in TensorFlow's original, the 5x5 convolutions are 3x3.
 """
 
+from collections.abc import Container
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from imagenet_jax.models.backbone import Backbone, Maps
 from imagenet_jax.models.layers.layers import (
     Layers,
     adaptive_avg_pool,
@@ -81,10 +84,10 @@ class AuxiliaryHead(nn.Module):
         return self.layers.head(self.num_classes, init=_init, name="fc2")(x)
 
 
-class GoogLeNet(nn.Module):
+class GoogLeNet(Backbone):
     """Nine Inception modules, for images [B, H, W, 3].
 
-    In training the logits of the auxiliary heads are sown as "auxiliary"; see
+    In training, unless maps are asked for, the auxiliary heads' logits are sown as "auxiliary"; see
     `losses.auxiliary_loss`.
 
     Attributes:
@@ -101,23 +104,28 @@ class GoogLeNet(nn.Module):
     auxiliary_dropout: float = 0.7
     layers: Layers = Layers()
 
-    @nn.compact
-    def __call__(self, image: jax.Array, train: bool) -> jax.Array:
-        """Logits float32 [B, num_classes]."""
+    @nn.nowrap
+    def maps(self, image: jax.Array, train: bool, names: Container[str]) -> Maps:
+        """Maps conv1 to conv3 and inception3a to inception5b; see `Backbone.maps`."""
         layers = self.layers.own(bn_epsilon=1e-3)
+        auxiliary = self.auxiliary and not names and (train or self.is_initializing())
         x = image.astype(layers.dtype)
         x = ConvNormRelu(64, 7, layers, 2, name="conv1")(x, train)
+        yield "conv1", x
         x = max_pool(x, 3, 2, ceil=True)
         x = ConvNormRelu(64, 1, layers, name="conv2")(x, train)
+        yield "conv2", x
         x = ConvNormRelu(192, 3, layers, name="conv3")(x, train)
+        yield "conv3", x
         for name, channels in _INCEPTIONS.items():
             if name in ("3a", "4a"):
                 x = max_pool(x, 3, 2, ceil=True)
             elif name == "5a":
                 x = max_pool(x, 2, 2, ceil=True)
             x = layers.block(Inception)(channels, layers, name=f"inception{name}")(x, train)
+            yield f"inception{name}", x
             head = {"4a": "aux1", "4d": "aux2"}.get(name)
-            if head and self.auxiliary and (train or self.is_initializing()):
+            if head and auxiliary:
                 dropout = self.auxiliary_dropout
                 logits = AuxiliaryHead(self.num_classes, dropout, layers, name=head)(x, train)
                 self.sow("auxiliary", f"{head}_logits", logits)

@@ -1,11 +1,12 @@
 """Inception v3 (Szegedy et al. 2015, https://arxiv.org/abs/1512.00567), as torchvision's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from imagenet_jax.models.backbone import Backbone, Maps
 from imagenet_jax.models.layers.layers import Layers, avg_pool, global_avg_pool
 from imagenet_jax.models.layers.max_pool import max_pool
 
@@ -149,10 +150,10 @@ class AuxiliaryHead(nn.Module):
         return self.layers.head(self.num_classes, init=init, name="fc")(global_avg_pool(x))
 
 
-class InceptionV3(nn.Module):
+class InceptionV3(Backbone):
     """Inception v3 for images [B, H, W, 3] of 75 pixels or more, 299 in the paper.
 
-    In training the logits of the auxiliary head are sown as "auxiliary"; see
+    In training, unless maps are asked for, the auxiliary head's logits are sown as "auxiliary"; see
     `losses.auxiliary_loss`.
 
     Attributes:
@@ -167,21 +168,25 @@ class InceptionV3(nn.Module):
     auxiliary: bool = True
     layers: Layers = Layers()
 
-    @nn.compact
-    def __call__(self, image: jax.Array, train: bool) -> jax.Array:
-        """Logits float32 [B, num_classes]."""
+    @nn.nowrap
+    def maps(self, image: jax.Array, train: bool, names: Container[str]) -> Maps:
+        """Maps Conv2d_2b_3x3, Conv2d_4a_3x3 and Mixed_5b to Mixed_7c; see `Backbone.maps`."""
         layers = self.layers.own(bn_epsilon=1e-3)
+        auxiliary = self.auxiliary and not names and (train or self.is_initializing())
         x = image.astype(layers.dtype)
         x = ConvNormRelu(32, 3, layers, 2, 0, name="Conv2d_1a_3x3")(x, train)
         x = ConvNormRelu(32, 3, layers, 1, 0, name="Conv2d_2a_3x3")(x, train)
         x = ConvNormRelu(64, 3, layers, name="Conv2d_2b_3x3")(x, train)
+        yield "Conv2d_2b_3x3", x
         x = max_pool(x, 3, 2)
         x = ConvNormRelu(80, 1, layers, name="Conv2d_3b_1x1")(x, train)
         x = ConvNormRelu(192, 3, layers, 1, 0, name="Conv2d_4a_3x3")(x, train)
+        yield "Conv2d_4a_3x3", x
         x = max_pool(x, 3, 2)
         for name, kind, channels in _MIXED:
             x = layers.block(Mixed)(kind, channels, layers, name=name)(x, train)
-            if name == "Mixed_6e" and self.auxiliary and (train or self.is_initializing()):
+            yield name, x
+            if name == "Mixed_6e" and auxiliary:
                 logits = AuxiliaryHead(self.num_classes, layers, name="AuxLogits")(x, train)
                 self.sow("auxiliary", "aux_logits", logits)
         x = layers.dropout(self.dropout)(global_avg_pool(x), train)

@@ -1,10 +1,12 @@
 """MLP-Mixer (Tolstikhin et al. 2021, https://arxiv.org/abs/2105.01601), with timm's names."""
 
+from collections.abc import Container, Sequence
 from functools import partial
 
 import flax.linen as nn
 import jax
 
+from imagenet_jax.models.backbone import Backbone, Level, Maps
 from imagenet_jax.models.layers.dtypes import wide
 from imagenet_jax.models.layers.layers import Layers, add_shortcut, linear_rates
 from imagenet_jax.models.vit import Mlp
@@ -29,7 +31,7 @@ class MixerBlock(nn.Module):
         return add_shortcut(x, layers.drop_path(self.drop_path)(y, train))
 
 
-class Mixer(nn.Module):
+class Mixer(Backbone):
     """MLPs over patches, for images [B, H, W, 3] of the size it was initialised with.
 
     Attributes:
@@ -47,18 +49,25 @@ class Mixer(nn.Module):
     drop_path: float = 0.0
     layers: Layers = Layers()
 
-    @nn.compact
-    def __call__(self, image: jax.Array, train: bool) -> jax.Array:
-        """Logits float32 [B, num_classes]."""
+    @nn.nowrap
+    def maps(self, image: jax.Array, train: bool, names: Container[str]) -> Maps:
+        """Maps blocks.N; see `Backbone.maps`."""
         layers, x = self.layers, image.astype(self.layers.dtype)
         embed = partial(layers.conv, padding=0, bias=True, name="stem.proj")
         x = embed(self.width, self.patch, self.patch, init=nn.initializers.lecun_normal())(x)
-        x = x.reshape(x.shape[0], -1, self.width)
+        batch, height, width, _ = x.shape
+        x = x.reshape(batch, height * width, self.width)
         for number, rate in enumerate(linear_rates(self.drop_path, self.depth)):
             x = layers.block(MixerBlock)(rate, layers, name=f"blocks.{number}")(x, train)
+            yield f"blocks.{number}", x.reshape(batch, height, width, self.width)
         x = layers.layer_norm(name="norm")(x).mean(1, dtype=wide(x.dtype))
         zeros = nn.initializers.zeros
         return layers.head(self.num_classes, init=zeros, name="head")(x)
+
+    @nn.nowrap
+    def levels_among(self, maps: Sequence[Level]) -> Sequence[Level]:
+        """All blocks, of one stride."""
+        return maps
 
 
 mixer_s32 = partial(Mixer, patch=32, width=512, depth=8)

@@ -3,13 +3,14 @@
 Sandler et al. 2018 and Howard et al. 2019, as torchvision's.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 
+from imagenet_jax.models.backbone import Backbone, Level, Maps, check_output_stride
 from imagenet_jax.models.layers.layers import (
     Layers,
     SqueezeExcite,
@@ -31,6 +32,7 @@ def conv_norm_act(
     stride: int = 1,
     *,
     name: str,
+    dilation: int = 1,
     groups: int = 1,
     act: Callable | None = None,
     padding: str | None = None,
@@ -38,7 +40,14 @@ def conv_norm_act(
 ) -> jax.Array:
     """torchvision's Conv2dNormActivation: NAME.0 a convolution, NAME.1 BatchNorm, `act`."""
     conv = layers.conv(
-        channels, kernel, stride, groups=groups, padding=padding, init=init, name=f"{name}.0"
+        channels,
+        kernel,
+        stride,
+        dilation=dilation,
+        groups=groups,
+        padding=padding,
+        init=init,
+        name=f"{name}.0",
     )
     x = layers.norm(name=f"{name}.1")(conv(x), train)
     return act(x) if act else x
@@ -73,7 +82,7 @@ class InvertedResidualV2(nn.Module):
         return add_shortcut(x, y) if x.shape == y.shape else y
 
 
-class MobileNetV2(nn.Module):
+class MobileNetV2(Backbone):
     """Inverted residuals for images [B, H, W, 3].
 
     Attributes:
@@ -98,13 +107,14 @@ class MobileNetV2(nn.Module):
         (6, 320, 1, 1),
     )
 
-    @nn.compact
-    def __call__(self, image: jax.Array, train: bool) -> jax.Array:
-        """Logits float32 [B, num_classes]."""
+    @nn.nowrap
+    def maps(self, image: jax.Array, train: bool, names: Container[str]) -> Maps:
+        """Maps features.N: each block; see `Backbone.maps`."""
         layers, x = self.layers, image.astype(self.layers.dtype)
         step = partial(conv_norm_act, layers, train=train, act=nn.relu6)
         stem = divisible(32 * self.width_multiplier)
         x = step(x, channels=stem, kernel=3, stride=2, name="features.0")
+        yield "features.0", x
         number = 1
         for expansion, channels, count, first_stride in self.stages:
             for index in range(count):
@@ -115,15 +125,25 @@ class MobileNetV2(nn.Module):
                     layers,
                     name=f"features.{number}",
                 )(x, train)
+                yield f"features.{number}", x
                 number += 1
         last = divisible(1280 * max(1.0, self.width_multiplier))
         x = step(x, channels=last, name=f"features.{number}")
+        yield f"features.{number}", x
         x = layers.dropout(self.dropout)(global_avg_pool(x), train)
         return layers.head(self.num_classes, init=_init, name="classifier.1")(x)
 
+    @nn.nowrap
+    def levels_among(self, maps: Sequence[Level]) -> Sequence[Level]:
+        """Without the last convolution, as in timm."""
+        return super().levels_among(maps[:-1])
+
 
 class V3Block(NamedTuple):
-    """A line of tables 1 and 2 of the paper: kernel, channels, whether SE, function, stride."""
+    """A line of tables 1 and 2 of the paper: kernel, channels, whether SE, function, stride.
+
+    `dilation`: of the depthwise convolution.
+    """
 
     kernel: int
     inner: int
@@ -131,6 +151,7 @@ class V3Block(NamedTuple):
     squeeze: bool
     act: Callable
     stride: int
+    dilation: int = 1
 
 
 _RE, _HS = nn.relu, nn.hard_swish
@@ -185,6 +206,7 @@ class InvertedResidualV3(nn.Module):
             channels=block.inner,
             kernel=block.kernel,
             stride=block.stride,
+            dilation=block.dilation,
             groups=block.inner,
             name=f"block.{number}",
             act=block.act,
@@ -198,7 +220,7 @@ class InvertedResidualV3(nn.Module):
         return add_shortcut(x, y) if x.shape == y.shape else y
 
 
-class MobileNetV3(nn.Module):
+class MobileNetV3(Backbone):
     """MobileNet v3 for images [B, H, W, 3].
 
     Attributes:
@@ -206,6 +228,8 @@ class MobileNetV3(nn.Module):
       last: channels before the logits.
       num_classes: number of logits.
       dropout: rate before the last layer.
+      output_stride: 16 or 32, of the last map; 16: where a block would exceed it, its depthwise
+        convolution and those behind it are dilated (torchvision's dilated=True).
       layers: see `layers.Layers`.
     """
 
@@ -213,20 +237,32 @@ class MobileNetV3(nn.Module):
     last: int
     num_classes: int
     dropout: float = 0.2
+    output_stride: int = 32
     layers: Layers = Layers()
 
-    @nn.compact
-    def __call__(self, image: jax.Array, train: bool) -> jax.Array:
-        """Logits float32 [B, num_classes]."""
+    def __post_init__(self) -> None:
+        check_output_stride(self.output_stride, (16, 32))
+        super().__post_init__()
+
+    @nn.nowrap
+    def maps(self, image: jax.Array, train: bool, names: Container[str]) -> Maps:
+        """Maps features.N: each block; see `Backbone.maps`."""
         layers = self.layers.own(bn_epsilon=1e-3, bn_momentum=0.99)
         x = image.astype(layers.dtype)
         step = partial(conv_norm_act, layers, train=train, act=nn.hard_swish)
         x = step(x, channels=16, kernel=3, stride=2, name="features.0")
+        yield "features.0", x
+        stride = 2
         for number, block in enumerate(self.blocks, 1):
+            stride *= block.stride
+            if stride > self.output_stride:
+                block = block._replace(stride=1, dilation=2)
             make = layers.block(InvertedResidualV3)
             x = make(block, layers, name=f"features.{number}")(x, train)
+            yield f"features.{number}", x
         number = len(self.blocks) + 1
         x = step(x, channels=6 * self.blocks[-1].channels, name=f"features.{number}")
+        yield f"features.{number}", x
         x = layers.dense(self.last, init=_init, name="classifier.0")(global_avg_pool(x))
         x = layers.dropout(self.dropout)(nn.hard_swish(x), train)
         return layers.head(self.num_classes, init=_init, name="classifier.3")(x)

@@ -4,13 +4,14 @@ No normalisation: kernels are standardised, activations scaled so that variances
 Train it with adaptive gradient clipping (optax.adaptive_grad_clip).
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from imagenet_jax.models.backbone import Backbone, Maps
 from imagenet_jax.models.layers.convolution import convolution
 from imagenet_jax.models.layers.layers import (
     Layers,
@@ -98,7 +99,7 @@ class NFBlock(nn.Module):
         return add_shortcut(x, y * (gain * _ALPHA).astype(y.dtype))
 
 
-class NFNet(nn.Module):
+class NFNet(Backbone):
     """A network without normalisation, for images [B, H, W, 3].
 
     Attributes:
@@ -117,15 +118,19 @@ class NFNet(nn.Module):
     widths: Sequence[int] = (256, 512, 1536, 1536)
     layers: Layers = Layers()
 
-    @nn.compact
-    def __call__(self, image: jax.Array, train: bool) -> jax.Array:
-        """Logits float32 [B, num_classes]."""
+    @nn.nowrap
+    def maps(self, image: jax.Array, train: bool, names: Container[str]) -> Maps:
+        """Maps stem.conv1 to stem.conv4, stages.0 to stages.3 and final_conv.
+
+        All are before the activation. See `Backbone.maps`.
+        """
         layers, x = self.layers, image
         conv = partial(ScaledStdConv, dtype=layers.dtype)
         stem = zip((16, 32, 64, 128), (2, 1, 1, 2), strict=True)
         for number, (channels, stride) in enumerate(stem, 1):
             x = x if number == 1 else _act(x)
             x = conv(channels, 3, stride, name=f"stem.conv{number}")(x)
+            yield f"stem.conv{number}", x
         rates = iter(linear_rates(self.drop_path, sum(self.stage_sizes)))
         variance = 1.0
         for stage, (size, channels) in enumerate(zip(self.stage_sizes, self.widths, strict=True)):
@@ -139,8 +144,10 @@ class NFNet(nn.Module):
                     name=f"stages.{stage}.{index}",
                 )(x, train)
                 variance = (1.0 if index == 0 else variance) + _ALPHA**2
-        x = _act(conv(2 * self.widths[-1], 1, name="final_conv")(x))
-        x = layers.dropout(self.dropout)(global_avg_pool(x), train)
+            yield f"stages.{stage}", x
+        x = conv(2 * self.widths[-1], 1, name="final_conv")(x)
+        yield "final_conv", x
+        x = layers.dropout(self.dropout)(global_avg_pool(_act(x)), train)
         init = nn.initializers.normal(0.01)
         return layers.head(self.num_classes, init=init, name="head.fc")(x)
 

@@ -1,13 +1,14 @@
 """RegNet X and Y (Radosavovic et al. 2020, https://arxiv.org/abs/2003.13678), as torchvision's."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from functools import partial
 
 import flax.linen as nn
 import jax
 import numpy as np
 
+from imagenet_jax.models.backbone import Backbone, Maps
 from imagenet_jax.models.layers.layers import (
     Layers,
     SqueezeExcite,
@@ -41,7 +42,7 @@ class Block(nn.Module):
         return nn.relu(add_shortcut(x, y))
 
 
-class RegNet(nn.Module):
+class RegNet(Backbone):
     """A network whose widths grow linearly with depth, quantised; for images [B, H, W, 3].
 
     Attributes:
@@ -62,11 +63,12 @@ class RegNet(nn.Module):
     squeeze_excite: bool = False
     layers: Layers = Layers()
 
-    @nn.compact
-    def __call__(self, image: jax.Array, train: bool) -> jax.Array:
-        """Logits float32 [B, num_classes]."""
+    @nn.nowrap
+    def maps(self, image: jax.Array, train: bool, names: Container[str]) -> Maps:
+        """Maps stem and trunk_output.block1 to trunk_output.block4; see `Backbone.maps`."""
         layers, x = self.layers, image.astype(self.layers.dtype)
         x = conv_norm_act(layers, x, train, 32, 3, 2, name="stem", act=nn.relu)
+        yield "stem", x
         for stage, (width, group_width, count) in enumerate(self.stages(), 1):
             for index in range(count):
                 squeezed = round(0.25 * x.shape[-1]) if self.squeeze_excite else 0
@@ -78,6 +80,7 @@ class RegNet(nn.Module):
                     layers,
                     name=f"trunk_output.block{stage}.block{stage}-{index}",
                 )(x, train)
+            yield f"trunk_output.block{stage}", x
         init = nn.initializers.normal(0.01)
         return layers.head(self.num_classes, init=init, name="fc")(global_avg_pool(x))
 

@@ -5,20 +5,33 @@ ResNeXt: Xie et al. 2016, https://arxiv.org/abs/1611.05431. Wide ResNet: Zagoruy
 Komodakis 2016, https://arxiv.org/abs/1605.07146.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 
+from imagenet_jax.models.backbone import Backbone, Maps, check_output_stride
 from imagenet_jax.models.layers.layers import Layers, global_avg_pool
 from imagenet_jax.models.layers.max_pool import max_pool
 from imagenet_jax.models.layers.platforms import relu
 from imagenet_jax.models.layers.pointwise import Product, add
 
 
+class Stem(NamedTuple):
+    """The first convolution; `reduction`: its stride, times that of the pooling behind it."""
+
+    kernel: int
+    stride: int
+    reduction: int
+
+
+_STEMS = {"imagenet": Stem(7, 2, 4), "cifar": Stem(3, 1, 1), "cifar_half": Stem(4, 2, 2)}
+
+
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut."""
+    """Two 3x3 convolutions and a shortcut; `dilations` are those of the two."""
 
     width: int
     stride: int
@@ -26,20 +39,25 @@ class BasicBlock(nn.Module):
     last_scale: Callable
     groups: int = 1
     base_width: int = 64
+    dilations: tuple[int, int] = (1, 1)
     expansion = 1
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         layers = self.layers
-        y = layers.conv(self.width, 3, self.stride, name="conv1")(x)
+        first, second = self.dilations
+        y = layers.conv(self.width, 3, self.stride, dilation=first, name="conv1")(x)
         y = nn.relu(layers.norm(name="bn1")(y, train))
-        y = layers.conv(self.width, 3, name="conv2")(y)
+        y = layers.conv(self.width, 3, dilation=second, name="conv2")(y)
         y = layers.norm(scale_init=self.last_scale, name="bn2")(y, train)
         return relu(add(y, _shortcut(self, x, train)))
 
 
 class Bottleneck(nn.Module):
-    """1x1 down, 3x3 (strided, in groups), 1x1 up to four times the width, and a shortcut."""
+    """1x1 down, 3x3 (strided, in groups), 1x1 up to four times the width, and a shortcut.
+
+    The 3x3 convolution has the first of `dilations`, as in torchvision.
+    """
 
     width: int
     stride: int
@@ -47,6 +65,7 @@ class Bottleneck(nn.Module):
     last_scale: Callable
     groups: int = 1
     base_width: int = 64
+    dilations: tuple[int, int] = (1, 1)
     expansion = 4
 
     @nn.compact
@@ -55,7 +74,9 @@ class Bottleneck(nn.Module):
         inner = self.width * self.base_width // 64 * self.groups
         y = layers.conv(inner, 1, name="conv1")(x)
         y = nn.relu(layers.norm(name="bn1")(y, train))
-        y = layers.conv(inner, 3, self.stride, groups=self.groups, name="conv2")(y)
+        y = layers.conv(
+            inner, 3, self.stride, dilation=self.dilations[0], groups=self.groups, name="conv2"
+        )(y)
         y = nn.relu(layers.norm(name="bn2")(y, train))
         names = {"conv": "conv3", "norm": "bn3", "scale_init": self.last_scale}
         y = layers.pointwise_norm(self.width * self.expansion, y, train, **names)
@@ -71,7 +92,7 @@ def _shortcut(block: nn.Module, x: jax.Array, train: bool) -> jax.Array | Produc
     return block.layers.pointwise_norm(features, x, train, stride=stride, **names, store=True)
 
 
-class ResNet(nn.Module):
+class ResNet(Backbone):
     """A residual network for images [B, H, W, 3], float32 and normalised.
 
     Attributes:
@@ -83,6 +104,8 @@ class ResNet(nn.Module):
       stem: "imagenet" (7x7 stride 2, 3x3 max-pool stride 2), "cifar" (3x3 stride 1) or
         "cifar_half" (4x4 stride 2, every stage at half the height and width).
       zero_init_residual: start every residual branch at zero (Goyal et al. 2017).
+      output_stride: 8, 16 or 32, the largest stride of a map; a stage that would exceed it has
+        dilated convolutions instead (DeepLab; torchvision's replace_stride_with_dilation).
       layers: see `layers.Layers`.
     """
 
@@ -94,31 +117,42 @@ class ResNet(nn.Module):
     width: int = 64
     stem: str = "imagenet"
     zero_init_residual: bool = True
+    output_stride: int = 32
     layers: Layers = Layers()
 
-    @nn.compact
-    def __call__(self, image: jax.Array, train: bool) -> jax.Array:
-        """Logits float32 [B, num_classes]."""
+    def __post_init__(self) -> None:
+        own = _STEMS[self.stem].reduction * 2 ** (len(self.stage_sizes) - 1)
+        check_output_stride(self.output_stride, [*(s for s in (8, 16) if s < own), 32])
+        super().__post_init__()
+
+    @nn.nowrap
+    def maps(self, image: jax.Array, train: bool, names: Container[str]) -> Maps:
+        """Maps relu (behind the stem) and layer1 to layer4; see `Backbone.maps`."""
         layers, x = self.layers, image.astype(self.layers.dtype)
-        kernel, stride = {"imagenet": (7, 2), "cifar": (3, 1), "cifar_half": (4, 2)}[self.stem]
+        kernel, stride, reduction = _STEMS[self.stem]
         stem = partial(layers.conv, self.width, kernel, stride, name="conv1")
-        if self.stem == "imagenet":
-            pool = partial(max_pool, window=3, stride=2, padding=1)
+        pool = partial(max_pool, window=3, stride=2, padding=1)
+        if self.stem == "imagenet" and "relu" not in names:
             x = nn.relu(layers.norm_max_pool(stem, x, train, norm="bn1", max_pool=pool))
         else:
             x = nn.relu(layers.norm(name="bn1")(stem()(x), train))
-        zero = self.zero_init_residual
+            yield "relu", x
+            x = pool(x) if self.stem == "imagenet" else x
+        zero, dilation = self.zero_init_residual, 1
         for stage, size in enumerate(self.stage_sizes):
+            before, dilation = dilation, max(1, reduction * 2**stage // self.output_stride)
             for index in range(size):
                 x = layers.block(self.block)(
                     width=self.width * 2**stage,
-                    stride=2 if stage and not index else 1,
+                    stride=2 if stage and not index and dilation == before else 1,
                     layers=layers,
                     last_scale=nn.initializers.zeros if zero else nn.initializers.ones,
                     groups=self.groups,
                     base_width=self.base_width,
+                    dilations=(dilation if index else before, dilation),
                     name=f"layer{stage + 1}.{index}",
                 )(x, train)
+            yield f"layer{stage + 1}", x
         return layers.head(self.num_classes, init=nn.initializers.normal(0.01), name="fc")(
             global_avg_pool(x)
         )

@@ -1,12 +1,13 @@
 """SqueezeNet (Iandola et al. 2016, https://arxiv.org/abs/1602.07360), torchvision's form."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from imagenet_jax.models.backbone import Backbone, Maps
 from imagenet_jax.models.layers.layers import Layers, global_avg_pool
 from imagenet_jax.models.layers.max_pool import max_pool
 
@@ -28,7 +29,7 @@ class Fire(nn.Module):
         return nn.relu(jnp.concatenate(sides, -1))
 
 
-class SqueezeNet(nn.Module):
+class SqueezeNet(Backbone):
     """Fire modules between poolings, for images [B, H, W, 3].
 
     Attributes:
@@ -46,18 +47,20 @@ class SqueezeNet(nn.Module):
     dropout: float = 0.5
     layers: Layers = Layers()
 
-    @nn.compact
-    def __call__(self, image: jax.Array, train: bool) -> jax.Array:
-        """Logits float32 [B, num_classes]."""
+    @nn.nowrap
+    def maps(self, image: jax.Array, train: bool, names: Container[str]) -> Maps:
+        """Maps features.1 (a ReLU) and features.N of the fire modules; see `Backbone.maps`."""
         layers, x = self.layers, image.astype(self.layers.dtype)
         conv = partial(layers.conv, padding=0, bias=True)
         x = nn.relu(conv(*self.stem, 2, init=_init, name="features.0")(x))
+        yield "features.1", x
         for number, squeeze in enumerate(self.squeezed, 2):
             if not squeeze:
                 x = max_pool(x, 3, 2, ceil=True)
                 continue
             fire = layers.block(Fire)(squeeze, 4 * squeeze, layers, name=f"features.{number}")
             x = fire(x, train)
+            yield f"features.{number}", x
         x = layers.dropout(self.dropout)(x, train)
         init = nn.initializers.normal(0.01)
         x = nn.relu(conv(self.num_classes, 1, init=init, name="classifier.1")(x))

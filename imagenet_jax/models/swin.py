@@ -1,6 +1,6 @@
 """Swin transformers (Liu et al. 2021, https://arxiv.org/abs/2103.14030), as torchvision's."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from functools import partial
 
 import flax.linen as nn
@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from imagenet_jax.models.backbone import Backbone, Maps
 from imagenet_jax.models.layers.layers import (
     Layers,
     add_shortcut,
@@ -126,7 +127,7 @@ class PatchMerging(nn.Module):
         return self.layers.dense(2 * channels, bias=False, name="reduction")(x)
 
 
-class Swin(nn.Module):
+class Swin(Backbone):
     """Four stages of shifted windows, for images [B, H, W, 3].
 
     Attributes:
@@ -145,9 +146,9 @@ class Swin(nn.Module):
     window: int = 7
     layers: Layers = Layers()
 
-    @nn.compact
-    def __call__(self, image: jax.Array, train: bool) -> jax.Array:
-        """Logits float32 [B, num_classes]."""
+    @nn.nowrap
+    def maps(self, image: jax.Array, train: bool, names: Container[str]) -> Maps:
+        """Maps features.1, .3, .5 and .7 of the stages; see `Backbone.maps`."""
         layers, x = self.layers, image.astype(self.layers.dtype)
         embed = partial(layers.conv, padding=0, bias=True, name="features.0.0")
         x = embed(self.width, 4, 4, init=nn.initializers.lecun_normal())(x)
@@ -165,6 +166,7 @@ class Swin(nn.Module):
                     layers,
                     name=f"features.{2 * stage + 1}.{index}",
                 )(x, train)
+            yield f"features.{2 * stage + 1}", x
         x = global_avg_pool(layers.layer_norm(epsilon=_EPSILON, name="norm")(x))
         return layers.head(self.num_classes, name="head")(x)
 

@@ -4,20 +4,19 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
-
+from imagenet_jax.models.backbone import Backbone, Level, find_levels
 from imagenet_jax.models.facts import FACTS, LAYER_OPTIONS, Facts, check_model
 from imagenet_jax.models.layers.layers import Layers
 
 
-def _find(facts: Facts) -> Callable[..., nn.Module]:
+def _find(facts: Facts) -> Callable[..., Backbone]:
     return vars(importlib.import_module(f"imagenet_jax.models.{facts.family}"))[facts.name]
 
 
-MODELS: dict[str, Callable[..., nn.Module]] = {name: _find(facts) for name, facts in FACTS.items()}
+MODELS: dict[str, Callable[..., Backbone]] = {name: _find(facts) for name, facts in FACTS.items()}
 
 
-def create_model(name: str, *, num_classes: int, **options: Any) -> nn.Module:
+def create_model(name: str, *, num_classes: int, **options: Any) -> Backbone:
     """A Linen module of the table, e.g. `create_model("resnet50", num_classes=1000)`.
 
     Args:
@@ -31,3 +30,12 @@ def create_model(name: str, *, num_classes: int, **options: Any) -> nn.Module:
     check_model(name, options)
     layers = {option: options.pop(option) for option in LAYER_OPTIONS if option in options}
     return MODELS[name](num_classes=num_classes, layers=Layers(**layers), **options)
+
+
+def levels(model: Backbone | str) -> tuple[Level, ...]:
+    """The maps of a model, or of a name of the table, that make a pyramid; see `Level`.
+
+    Raises:
+      ConfigError: for a name that does not exist.
+    """
+    return find_levels(create_model(model, num_classes=1) if isinstance(model, str) else model)

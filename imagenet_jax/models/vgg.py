@@ -1,16 +1,17 @@
 """VGG (Simonyan and Zisserman 2014, https://arxiv.org/abs/1409.1556), also with BatchNorm."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from functools import partial
 
 import flax.linen as nn
 import jax
 
+from imagenet_jax.models.backbone import Backbone, Maps
 from imagenet_jax.models.layers.layers import Layers, adaptive_avg_pool, flatten_as_torch
 from imagenet_jax.models.layers.max_pool import max_pool
 
 
-class VGG(nn.Module):
+class VGG(Backbone):
     """3x3 convolutions in five stages and three linear layers, for images [B, H, W, 3].
 
     Attributes:
@@ -27,19 +28,22 @@ class VGG(nn.Module):
     dropout: float = 0.5
     layers: Layers = Layers()
 
-    @nn.compact
-    def __call__(self, image: jax.Array, train: bool) -> jax.Array:
-        """Logits float32 [B, num_classes]."""
+    @nn.nowrap
+    def maps(self, image: jax.Array, train: bool, names: Container[str]) -> Maps:
+        """Maps features.N after each ReLU and pooling; see `Backbone.maps`."""
         layers, x = self.layers, image.astype(self.layers.dtype)
         number = 0  # in torchvision's Sequential
         for count, channels in zip(self.convolutions, (64, 128, 256, 512, 512), strict=True):
             for _ in range(count):
                 x = layers.conv(channels, bias=True, name=f"features.{number}")(x)
                 if self.batch_norm:
-                    x = layers.norm(name=f"features.{number + 1}")(x, train)
+                    number += 1
+                    x = layers.norm(name=f"features.{number}")(x, train)
                 x = nn.relu(x)
-                number += 2 + self.batch_norm
+                yield f"features.{number + 1}", x
+                number += 2
             x = max_pool(x, 2, 2)
+            yield f"features.{number}", x
             number += 1
         x = flatten_as_torch(adaptive_avg_pool(x, 7))
         init = nn.initializers.normal(0.01)

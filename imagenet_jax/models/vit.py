@@ -4,7 +4,7 @@ In the forms of AugReg (Steiner et al. 2021, https://arxiv.org/abs/2106.10270) a
 et al. 2020, https://arxiv.org/abs/2012.12877), which differ in their training only; timm's names.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from imagenet_jax.models.backbone import Backbone, Level, Maps
 from imagenet_jax.models.layers.attention import attention, has_flash_attention
 from imagenet_jax.models.layers.dtypes import wide
 from imagenet_jax.models.layers.image_conv import image_conv
@@ -128,7 +129,7 @@ class EncoderBlock(nn.Module):
         return add(x, mlp(layers.layer_norm(name="norm2")(x), train), "ls2")
 
 
-class ViT(nn.Module):
+class ViT(Backbone):
     """A transformer over patches, for images [B, H, W, 3] of the size it was initialised with.
 
     Attributes:
@@ -156,21 +157,25 @@ class ViT(nn.Module):
     scan: bool = False
     layers: Layers = Layers()
 
-    @nn.compact
-    def __call__(self, image: jax.Array, train: bool) -> jax.Array:
-        """Logits float32 [B, num_classes]."""
+    @nn.nowrap
+    def maps(self, image: jax.Array, train: bool, names: Container[str]) -> Maps:
+        """Maps blocks.N of the patches, not normalised; see `Backbone.maps`."""
         layers, x = self.layers, image.astype(self.layers.dtype)
         options = {"bias": True, "init": nn.initializers.lecun_normal(), "padding": 0}
         embed = partial(layers.conv, **options, conv_general_dilated=image_conv)
         x = embed(self.width, self.patch, self.patch, name="patch_embed.proj")(x)
+        grid = x.shape  # [B, h, w, C]
         x = x.reshape(x.shape[0], -1, self.width)
         if self.pool == "token":
             token = self.param("cls_token", nn.initializers.zeros, (1, 1, self.width), jnp.float32)
             token = jnp.broadcast_to(token.astype(x.dtype), (x.shape[0], 1, self.width))
             x = jnp.concatenate([token, x], 1)
         place = self.param("pos_embed", normal_02, (1, *x.shape[1:]), jnp.float32)
-        x = layers.dropout(self.dropout)(x + place.astype(x.dtype), train)
-        x = self._encode(x, train)
+        tokens = layers.dropout(self.dropout)(x + place.astype(x.dtype), train)
+        in_a_loop = self.scan and not self.is_initializing()
+        encode = self._in_a_loop if in_a_loop else self._in_a_row
+        for name, x in encode(tokens, train, names):
+            yield name, x[:, -grid[1] * grid[2] :].reshape(grid)
         if self.pool == "token":
             x = layers.layer_norm(name="norm")(x[:, 0])
         else:
@@ -179,31 +184,50 @@ class ViT(nn.Module):
         return layers.head(self.num_classes, init=zeros, name="head")(x)
 
     @nn.nowrap
-    def _encode(self, x: jax.Array, train: bool) -> jax.Array:
-        """The blocks, one after the other."""
-        names = [f"blocks.{number}" for number in range(self.depth)]
-        rates = linear_rates(self.drop_path, self.depth)
+    def levels_among(self, maps: Sequence[Level]) -> Sequence[Level]:
+        """All blocks, of one stride."""
+        return maps
 
-        def block(rate: float | jax.Array, **place: Any) -> nn.Module:
-            make = self.layers.block(EncoderBlock)
-            return make(self.heads, self.dropout, rate, self.layer_scale, self.layers, **place)
+    @nn.nowrap
+    def _in_a_row(
+        self, x: jax.Array, train: bool, names: Container[str]
+    ) -> Iterator[tuple[str, jax.Array]]:
+        """Yields the name of each block and its tokens [B, T, C]."""
+        for number, rate in enumerate(linear_rates(self.drop_path, self.depth)):
+            name = f"blocks.{number}"
+            x = self._block(rate, name=name)(x, train)
+            yield name, x
 
-        if not self.scan or self.is_initializing():
-            for name, rate in zip(names, rates, strict=True):
-                x = block(rate, name=name)(x, train)
-            return x
-
+    @nn.nowrap
+    def _in_a_loop(
+        self, x: jax.Array, train: bool, names: Container[str]
+    ) -> Iterator[tuple[str, jax.Array]]:
+        """The same as far as the last block in `names`; without any, of the last block only."""
+        blocks = [f"blocks.{number}" for number in range(self.depth)]
+        asked = [number for number, name in enumerate(blocks) if name in names]
+        blocks = blocks[: max(asked, default=self.depth) + 1]
         key = self.make_rng("dropout") if self.has_rng("dropout") else None
 
-        def body(x: jax.Array, layer: tuple[Any, jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        def body(x: jax.Array, layer: tuple[Any, jax.Array, jax.Array]) -> tuple[jax.Array, Any]:
             params, rate, number = layer
             rngs = {} if key is None else {"dropout": jax.random.fold_in(key, number)}
-            rate = rate if self.drop_path else 0.0
-            return block(rate, parent=None).apply({"params": params}, x, train, rngs=rngs), None
+            block = self._block(rate if self.drop_path else 0.0, parent=None)
+            x = block.apply({"params": params}, x, train, rngs=rngs)
+            return x, x if asked else None
 
-        params = [self.variables["params"][name] for name in names]
+        params = [self.variables["params"][name] for name in blocks]
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
-        return jax.lax.scan(body, x, (stacked, jnp.array(rates), jnp.arange(self.depth)))[0]
+        rates = jnp.array(linear_rates(self.drop_path, self.depth)[: len(blocks)])
+        x, each = jax.lax.scan(body, x, (stacked, rates, jnp.arange(len(blocks))))
+        if asked:
+            yield from zip(blocks, each, strict=True)
+        else:
+            yield blocks[-1], x
+
+    @nn.nowrap
+    def _block(self, rate: float | jax.Array, **place: Any) -> nn.Module:
+        make = self.layers.block(EncoderBlock)
+        return make(self.heads, self.dropout, rate, self.layer_scale, self.layers, **place)
 
 
 _TINY = partial(ViT, width=192, depth=12, heads=3)

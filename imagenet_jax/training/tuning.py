@@ -30,12 +30,14 @@ class Tuning:
         a block is from the head; "lora": low-rank changes of the attention's matrices (Hu et al.
         2021, https://arxiv.org/abs/2106.09685), and the head.
       heads: paths of the modules whose shape depends on the number of classes.
+      frozen_norms: paths of the BatchNorms whose scale and bias are not trained.
       layer_decay: "layerwise": factor of the learning rate from a block to the one before it.
       lora_rank, lora_alpha: "lora": rank, and scale times rank of the changes.
     """
 
     mode: str = "full"
     heads: tuple[Path, ...] = ()
+    frozen_norms: frozenset[Path] = frozenset()
     layer_decay: float = 1.0
     lora_rank: int = 0
     lora_alpha: float = 0.0
@@ -48,7 +50,7 @@ class Tuning:
     def is_trained(self, path: Path) -> bool:
         """Whether a parameter is."""
         if self.mode in ("full", "layerwise"):
-            return True
+            return path[:-1] not in self.frozen_norms
         return path[:-1] in self.heads or path[-1] in ("lora_a", "lora_b")
 
     def split(self, params: Any) -> tuple[Any, Any]:
@@ -118,12 +120,14 @@ def make_tuning(config: ml_collections.ConfigDict, model: nn.Module) -> Tuning:
       ConfigError: for LoRA of a model that has no attention.
     """
     finetune, size = config.finetune, config.data.image_size
+    frozen = find_frozen_norms(model, size) if config.model.frozen_norm else frozenset()
     if finetune.mode == "full":
-        return WHOLE
+        return Tuning(frozen_norms=frozen)
     check_lora(config)
     return Tuning(
         mode=finetune.mode,
         heads=head_paths(model, size),
+        frozen_norms=frozen,
         layer_decay=finetune.layer_decay,
         lora_rank=finetune.lora_rank,
         lora_alpha=finetune.lora_alpha,
@@ -146,20 +150,11 @@ def decay_by_layer(model: nn.Module, image_size: int, decay: float) -> optax.Gra
 
 def layer_depths(model: nn.Module, image_size: int) -> dict[str, int]:
     """{module of the top level: number of its block}, 0 the stem's, in the order of the calls."""
+    modules, params = _called(model, image_size)
     called: dict[str, bool] = {}  # whether a module has modules of its own
-
-    def record(
-        call: Callable[..., Any], args: Any, kwargs: Any, context: InterceptorContext
-    ) -> Any:
-        path = context.module.path
+    for path, _ in modules:
         if path:
             called[path[0]] = called.get(path[0], False) or len(path) > 1
-        return call(*args, **kwargs)
-
-    image = jnp.zeros((1, image_size, image_size, 3))
-    with nn.intercept_methods(record):
-        shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), image, train=False))
-    params = shapes["params"]
     names = [name for name in called if name in params]
     blocks = [name for name in names if called[name]]
     plain = not blocks  # a stack of layers, each of which is a block
@@ -173,6 +168,28 @@ def layer_depths(model: nn.Module, image_size: int) -> dict[str, int]:
         between = depth and name not in blocks and not plain
         depths[name] = depth + 1 if between else depth
     return depths
+
+
+def find_frozen_norms(model: nn.Module, image_size: int) -> frozenset[Path]:
+    """Paths of the BatchNorms that are frozen, see `norm.BatchNorm`."""
+    modules, _ = _called(model, image_size)
+    return frozenset(path for path, module in modules if getattr(module, "frozen", False))
+
+
+def _called(model: nn.Module, image_size: int) -> tuple[list[tuple[Path, nn.Module]], Any]:
+    """Path and module of each call in order, and the shapes of the parameters."""
+    modules = []
+
+    def record(
+        call: Callable[..., Any], args: Any, kwargs: Any, context: InterceptorContext
+    ) -> Any:
+        modules.append((context.module.path, context.module))
+        return call(*args, **kwargs)
+
+    image = jnp.zeros((1, image_size, image_size, 3))
+    with nn.intercept_methods(record):
+        shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), image, train=False))
+    return modules, shapes["params"]
 
 
 def _keys(path: Any) -> Path:

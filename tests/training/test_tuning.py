@@ -67,6 +67,21 @@ def test_a_frozen_backbone_is_really_frozen(tiny_config):
     assert step.cost_analysis()["flops"] < 0.45 * full.cost_analysis()["flops"]
 
 
+@pytest.mark.parametrize("mode", ["full", "layerwise"])
+def test_frozen_norms_are_really_frozen(tiny_config, mode):
+    tiny_config.model.frozen_norm, tiny_config.finetune.mode = True, mode
+    tiny_config.optim.weight_decay, tiny_config.optim.decay_norm_and_bias = 0.1, True
+    tiny_config.model.remat = mode == "layerwise"
+    _, before, after = one_step(tiny_config)
+    paths = {path[:-1] for path in changed(before.params, after.params)}
+    # A residual branch that starts at zero gives its convolutions no gradient, but they decay.
+    assert {path[-1] for path in paths} == {"conv1", "conv2", "downsample.0", "fc"}
+    assert not changed(before.batch_stats, after.batch_stats)
+    kernels = sum(leaf.size for leaf in jax.tree.leaves(before.params) if leaf.ndim > 1)
+    momentum = sum(leaf.size for leaf in jax.tree.leaves(after.opt_state) if leaf.ndim)
+    assert momentum == kernels + 10  # and the head's bias
+
+
 def test_lora_changes_little_and_starts_from_the_pretrained_model(vit_config):
     vit_config.finetune.mode, vit_config.finetune.lora_rank = "lora", 4
     vit_config.optim.learning_rate = 1.0

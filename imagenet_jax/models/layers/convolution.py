@@ -13,9 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from imagenet_jax.models.layers.depthwise import Pads, depthwise
+from imagenet_jax.models.layers.depthwise import depthwise
 from imagenet_jax.models.layers.matmul import matmul
 from imagenet_jax.models.layers.platforms import CPU, choose
+from imagenet_jax.models.layers.window import Pads, Window, spans
 
 Form = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -45,69 +46,60 @@ def convolution(
         feature_group_count=feature_group_count,
         **options,
     )
-    dilations = (options.get(name) or () for name in ("lhs_dilation", "rhs_dilation"))
     own = any(options.get(name) is not None for name in ("precision", "preferred_element_type"))
-    if own or any(max(dilation, default=1) > 1 for dilation in dilations):
+    if own or max(options.get("lhs_dilation") or (1,)) > 1:
         return plain(x, kernel)
+    dilation = tuple(options.get("rhs_dilation") or (1, 1))
     if isinstance(padding, str):
-        padding = jax.lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
-    pads = tuple(tuple(pad) for pad in padding)
-    form = _cpu_form(x.shape, kernel.shape, tuple(strides), pads, feature_group_count)
+        span = spans(kernel.shape, dilation)
+        padding = jax.lax.padtype_to_pads(x.shape[1:3], span, strides, padding)
+    window = Window(tuple(strides), tuple(tuple(pad) for pad in padding), dilation)
+    form = _cpu_form(x.shape, kernel.shape, window, feature_group_count)
     return choose(CPU, form, plain, x, kernel) if form else plain(x, kernel)
 
 
 def _cpu_form(
-    shape: Sequence[int],
-    kernel: Sequence[int],
-    strides: tuple[int, int],
-    pads: tuple[tuple[int, int], ...],
-    groups: int,
+    shape: Sequence[int], kernel: Sequence[int], window: Window, groups: int
 ) -> Form | None:
     """What computes the result on a CPU; None: XLA's convolution."""
-    window = kernel[:2]
-    sides = [
-        (side + sum(pad) - size) // stride + 1
-        for side, pad, size, stride in zip(shape[1:3], pads, window, strides, strict=True)
-    ]
+    size, sides = kernel[:2], window.sides(shape[1:3], kernel)
     if min(sides) < 1:  # no pixel left
         return None
     if groups == 1:
-        if tuple(window) == (1, 1) and not np.any(pads):
-            return partial(_pointwise, strides=strides)
-        if np.prod(sides) <= 16 and any(np.less([*sides, *shape[1:3]], [*window, *window])):
-            return partial(_by_pixel, strides=strides, pads=pads)
+        if tuple(size) == (1, 1) and not np.any(window.pads):
+            return partial(_pointwise, strides=window.strides)
+        small = any(np.less([*sides, *shape[1:3]], [*size, *size]))
+        if np.prod(sides) <= 16 and small and window.dilation == (1, 1):
+            return partial(_by_pixel, window=window)
         if 32 < kernel[3] <= 64 and shape[0] % 4 == 0 and shape[0] * np.prod(sides) > 4096:
-            return partial(_by_quarters, strides=strides, pads=pads)
+            return partial(_by_quarters, window=window)
         return None
     if groups == shape[3] == kernel[3]:
-        return partial(depthwise, strides=strides, pads=pads)
-    return partial(_by_group, strides=strides, pads=pads, groups=groups)
+        return partial(depthwise, window=window)
+    return partial(_by_group, window=window, groups=groups)
 
 
 def _pointwise(x: jax.Array, kernel: jax.Array, *, strides: tuple[int, int]) -> jax.Array:
     return matmul(x[:, :: strides[0], :: strides[1]], kernel[0, 0])
 
 
-def _by_quarters(
-    x: jax.Array, kernel: jax.Array, *, strides: tuple[int, int], pads: Pads
-) -> jax.Array:
+def _by_quarters(x: jax.Array, kernel: jax.Array, *, window: Window) -> jax.Array:
     """Four convolutions of every fourth image: one of so few channels runs on a single core."""
     parts = x.reshape(-1, 4, *x.shape[1:])  # so that no image leaves its device
-    found = [_convolve(parts[:, number], kernel, strides, pads) for number in range(4)]
+    found = [_convolve(parts[:, number], kernel, window) for number in range(4)]
     y = jnp.stack(found, 1)
     return y.reshape(-1, *y.shape[2:])
 
 
-def _by_pixel(
-    x: jax.Array, kernel: jax.Array, *, strides: tuple[int, int], pads: Pads
-) -> jax.Array:
+def _by_pixel(x: jax.Array, kernel: jax.Array, *, window: Window) -> jax.Array:
     """Each pixel of the result as a product of what its window sees of x, less the padding."""
 
-    def spans(axis: int) -> list[tuple[slice, slice]]:
+    def seen(axis: int) -> list[tuple[slice, slice]]:
         """Of x and of the kernel, for each row or column of the result."""
         side, size = x.shape[axis + 1], kernel.shape[axis]
+        (before, after), stride = window.pads[axis], window.strides[axis]
         found = []
-        for start in range(-pads[axis][0], side + pads[axis][1] - size + 1, strides[axis]):
+        for start in range(-before, side + after - size + 1, stride):
             low, high = max(0, start), max(0, min(side, start + size))
             found.append((slice(low, high), slice(low - start, high - start)))
         return found
@@ -117,18 +109,16 @@ def _by_pixel(
             [
                 x[:, of_x[0], of_x[1]].reshape(len(x), -1)
                 @ kernel[of_kernel[0], of_kernel[1]].reshape(-1, kernel.shape[3])
-                for of_x, of_kernel in (zip(row, column, strict=True) for column in spans(1))
+                for of_x, of_kernel in (zip(row, column, strict=True) for column in seen(1))
             ],
             1,
         )
-        for row in spans(0)
+        for row in seen(0)
     ]
     return jnp.stack(rows, 1)
 
 
-def _by_group(
-    x: jax.Array, kernel: jax.Array, *, strides: tuple[int, int], pads: Pads, groups: int
-) -> jax.Array:
+def _by_group(x: jax.Array, kernel: jax.Array, *, window: Window, groups: int) -> jax.Array:
     """One convolution after the other, each of as many groups as are best done at once.
 
     More groups cost more products with zeros, fewer of them more convolutions.
@@ -142,9 +132,15 @@ def _by_group(
     diagonal = jnp.einsum("klcpgd,gh->klhcpgd", blocks, jnp.eye(joined, dtype=kernel.dtype))
     diagonal = diagonal.reshape(*kernel.shape[:2], joined * inner, parts, joined * outer)
     pieces = zip(jnp.split(x, parts, -1), jnp.moveaxis(diagonal, 3, 0), strict=True)
-    return jnp.concatenate([_convolve(*piece, strides, pads) for piece in pieces], -1)
+    return jnp.concatenate([_convolve(*piece, window) for piece in pieces], -1)
 
 
-def _convolve(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads) -> jax.Array:
-    numbers = ("NHWC", "HWIO", "NHWC")
-    return jax.lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=numbers)
+def _convolve(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        window.strides,
+        window.pads,
+        rhs_dilation=window.dilation,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )

@@ -14,58 +14,45 @@ import jax.numpy as jnp
 from imagenet_jax.models.layers.bilinear import bilinear
 from imagenet_jax.models.layers.dtypes import wide
 from imagenet_jax.models.layers.interleaving import interleaved
+from imagenet_jax.models.layers.window import Window, spans
 
-Pads = Sequence[tuple[int, int]]
 
-
-def _forward(x: jax.Array, kernel: jax.Array, *, strides: Sequence[int], pads: Pads) -> jax.Array:
+def _forward(x: jax.Array, kernel: jax.Array, *, window: Window) -> jax.Array:
     """[B, H', W', C] of x [B, H, W, C] and kernel [K, L, 1, C]."""
     kernel = kernel.astype(wide(x.dtype))
-    return sum(
-        part * kernel[at][0] for at, part in _shifted(x, kernel.shape, strides, pads)
-    ).astype(x.dtype)
+    parts = _shifted(x, kernel.shape, window)
+    return sum(part * kernel[at][0] for at, part in parts).astype(x.dtype)
 
 
 def _of_kernel(
-    x: jax.Array,
-    dy: jax.Array,
-    *,
-    strides: Sequence[int],
-    pads: Pads,
-    kernel_shape: Sequence[int],
-    **_: Any,
+    x: jax.Array, dy: jax.Array, *, window: Window, kernel_shape: Sequence[int], **_: Any
 ) -> jax.Array:
     """Gradient of the kernel: all sums over the pixels of an image in one loop over them."""
     dy = jax.lax.optimization_barrier(dy.astype(wide(dy.dtype)))
-    terms = tuple(part * dy for _, part in _shifted(x, kernel_shape, strides, pads))
+    terms = tuple(part * dy for _, part in _shifted(x, kernel_shape, window))
     zeros = (jnp.zeros((), dy.dtype),) * len(terms)
     totals = jax.lax.reduce(terms, zeros, partial(jax.tree.map, jnp.add), (1, 2))
     return jnp.stack(totals).sum(1).reshape(kernel_shape).astype(x.dtype)
 
 
 def _of_x(
-    dy: jax.Array,
-    kernel: jax.Array,
-    *,
-    strides: Sequence[int],
-    pads: Pads,
-    x_shape: Sequence[int],
-    **_: Any,
+    dy: jax.Array, kernel: jax.Array, *, window: Window, x_shape: Sequence[int], **_: Any
 ) -> jax.Array:
     """Gradient of x, apart for the rows and columns that leave each remainder by the stride.
 
-    Row h of x has met row (h + pad - i) / stride of y through row i of the kernel, where that is
-    a whole number.
+    Row h of x has met row (h + pad - i * dilation) / stride of y through row i of the kernel,
+    where that is a whole number.
     """
+    strides, pads, dilation = window
     first = [low // stride for (low, _), stride in zip(pads, strides, strict=True)]
     sides = [
         (side - 1 + low) // stride - begin + 1
         for side, (low, _), stride, begin in zip(x_shape[1:3], pads, strides, first, strict=True)
     ]
     edges = [
-        (max(0, (size - 1) // stride - begin), max(0, begin + side - rows), 0)
-        for size, stride, begin, side, rows in zip(
-            kernel.shape[:2], strides, first, sides, dy.shape[1:3], strict=True
+        (max(0, (span - 1) // stride - begin), max(0, begin + side - rows), 0)
+        for span, stride, begin, side, rows in zip(
+            spans(kernel.shape, dilation), strides, first, sides, dy.shape[1:3], strict=True
         )
     ]
     kernel = kernel.astype(wide(dy.dtype))
@@ -74,9 +61,9 @@ def _of_x(
 
     def of_phase(row: int, column: int) -> jax.Array:
         total = jnp.zeros((dy.shape[0], *sides, dy.shape[3]), kernel.dtype)
-        for i in range(row, kernel.shape[0], strides[0]):
-            for j in range(column, kernel.shape[1], strides[1]):
-                top, left = origin[0] - i // strides[0], origin[1] - j // strides[1]
+        for (i, j), (down, right) in _offsets(kernel.shape, dilation):
+            if down % strides[0] == row and right % strides[1] == column:
+                top, left = origin[0] - down // strides[0], origin[1] - right // strides[1]
                 part = padded[:, top : top + sides[0], left : left + sides[1]]
                 total += part * kernel[i, j, 0]
         return total.astype(dy.dtype)
@@ -89,19 +76,24 @@ def _of_x(
 
 
 def _shifted(
-    x: jax.Array, window: Sequence[int], strides: Sequence[int], pads: Pads
+    x: jax.Array, kernel: Sequence[int], window: Window
 ) -> Iterator[tuple[tuple[int, int], jax.Array]]:
-    """((i, j), the pixels [B, H', W', C] of x that this place of the window sees), row by row."""
-    rows, columns = (
-        (side + sum(pad) - size) // stride + 1
-        for side, pad, size, stride in zip(x.shape[1:3], pads, window, strides, strict=False)
-    )
-    x = _padded(x, [(*pad, 0) for pad in pads])
-    down, right = strides
-    for i in range(window[0]):
-        for j in range(window[1]):
-            ends = i + (rows - 1) * down + 1, j + (columns - 1) * right + 1
-            yield (i, j), x[:, i : ends[0] : down, j : ends[1] : right]
+    """((i, j), the pixels [B, H', W', C] of x that this place of the kernel sees), row by row."""
+    rows, columns = window.sides(x.shape[1:3], kernel)
+    x = _padded(x, [(*pad, 0) for pad in window.pads])
+    down, right = window.strides
+    for at, (top, left) in _offsets(kernel, window.dilation):
+        ends = top + (rows - 1) * down + 1, left + (columns - 1) * right + 1
+        yield at, x[:, top : ends[0] : down, left : ends[1] : right]
+
+
+def _offsets(
+    kernel: Sequence[int], dilation: Sequence[int]
+) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """((i, j), rows and columns that it is apart from the first) of a kernel [K, L, ...]."""
+    for i in range(kernel[0]):
+        for j in range(kernel[1]):
+            yield (i, j), (i * dilation[0], j * dilation[1])
 
 
 def _padded(x: jax.Array, edges: Sequence[tuple[int, int, int]]) -> jax.Array:

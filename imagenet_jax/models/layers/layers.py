@@ -43,6 +43,7 @@ class Layers:
       tanh_gelu: GELU by the tanh approximation, as JAX's own models have it; torch's have erf.
       fast_variance: of LayerNorm, as E[x^2] - E[x]^2, as Flax has it; torch's is exact.
       remat: compute the activations within a block again in the backward pass, not keep them.
+      frozen_norm: BatchNorm is a constant function, see `norm.BatchNorm`.
     """
 
     dtype: Any = jnp.float32
@@ -54,6 +55,7 @@ class Layers:
     tanh_gelu: bool = False
     fast_variance: bool = False
     remat: bool = False
+    frozen_norm: bool = False
 
     def own(self, *, bn_momentum: float = 0.9, bn_epsilon: float = 1e-5) -> "Layers":
         """With the model's own values where none are given."""
@@ -71,18 +73,19 @@ class Layers:
         *,
         name: str,
         padding: int | str | tuple[int, int] | None = None,
+        dilation: int = 1,
         groups: int = 1,
         bias: bool = False,
         init: Callable = kaiming,
         **options: Any,
     ) -> nn.Conv:
-        """A convolution; padded by (kernel - 1) // 2 on each side unless `padding` says else.
+        """A convolution; padded by dilation * (kernel - 1) // 2 unless `padding` says else.
 
         `options` go to flax's module.
         """
         size = (kernel, kernel) if isinstance(kernel, int) else kernel
         if padding is None:
-            padding = tuple((side - 1) // 2 for side in size)
+            padding = tuple(dilation * (side - 1) // 2 for side in size)
         if isinstance(padding, int):
             padding = (padding, padding)
         return nn.Conv(
@@ -90,6 +93,7 @@ class Layers:
             size,
             (stride, stride),
             padding=padding if isinstance(padding, str) else [(pad, pad) for pad in padding],
+            kernel_dilation=dilation,
             feature_group_count=groups,
             use_bias=bias,
             dtype=self.dtype,
@@ -108,6 +112,7 @@ class Layers:
             dtype=self.dtype,
             scale_init=scale_init,
             axis_name=self.axis_name,
+            frozen=self.frozen_norm,
             name=name,
         )
 
@@ -133,7 +138,8 @@ class Layers:
         normalise = self.norm(scale_init=scale_init, name=norm)
         width = x.shape[-1]
         narrow = width < 512 and features >= max(128, 2 * width)
-        if not (narrow and self.fused_norm and train) or convolution.is_initializing():
+        fused = self.fused_norm and train and not self.frozen_norm
+        if not (narrow and fused) or convolution.is_initializing():
             return normalise(convolution(x), train)
         kernel = convolution.variables["params"]["kernel"][0, 0]
         x = x[:, ::stride, ::stride]

@@ -33,6 +33,8 @@ class BatchNorm(nn.Module):
       dtype: dtype of the output; statistics are computed in float32 at least.
       scale_init: initialiser of the scale (zeros for the last norm of a residual block).
       axis_name: mapped axis over which "all images" extends under shard_map or pmap.
+      frozen: normalise by the running statistics in training too, which stay as they are, and so
+        do scale and bias, which get no gradient (torchvision's FrozenBatchNorm2d).
     """
 
     group_size: int = 0
@@ -41,6 +43,7 @@ class BatchNorm(nn.Module):
     dtype: jnp.dtype = jnp.float32
     scale_init: Callable = nn.initializers.ones
     axis_name: str | None = None
+    frozen: bool = False
 
     @nn.compact
     def __call__(
@@ -70,6 +73,8 @@ class BatchNorm(nn.Module):
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,), jnp.float32)
         scale = self.param("scale", self.scale_init, (channels,), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
+        if self.frozen:
+            train, scale, bias = False, *jax.lax.stop_gradient((scale, bias))
 
         groups = x.shape[0] // self.group_size if train and self.group_size else 1
         if train and self.group_size and x.shape[0] % self.group_size:

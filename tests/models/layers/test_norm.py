@@ -1,9 +1,15 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from oracles import torchvision
 
+from imagenet_jax.models.cost import variable_shapes
+from imagenet_jax.models.layers.layers import Layers
 from imagenet_jax.models.layers.norm import BatchNorm
+from imagenet_jax.models.resnet import Bottleneck, ResNet
 
 
 def run(x, *, train=True, variables=None, **options):
@@ -70,3 +76,68 @@ def test_more_values_than_an_int32_counts(with_kernel):
         return updated["batch_stats"]["mean"]
 
     assert jax.eval_shape(apply, x).shape == (4,)
+
+
+def test_a_frozen_norm_is_torchvisions(images):
+    torch = pytest.importorskip("torch")
+    theirs = torchvision().ops.FrozenBatchNorm2d(5)
+    rng = np.random.default_rng(1)
+    arrays = {name: rng.uniform(0.5, 1.5, 5).astype(np.float32) for name in theirs.state_dict()}
+    theirs.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()})
+    params = {"scale": arrays["weight"], "bias": arrays["bias"]}
+    stats = {"mean": arrays["running_mean"], "var": arrays["running_var"]}
+    norm = BatchNorm(frozen=True, group_size=3)  # of which 8 images are no multiple
+
+    def loss(params, x):
+        variables = {"params": params, "batch_stats": stats}
+        y, updated = norm.apply(variables, x, train=True, mutable=["batch_stats"])
+        return jnp.sin(y).sum(), (y, updated["batch_stats"])
+
+    gradients, (found, updated) = jax.grad(loss, (0, 1), has_aux=True)(params, images)
+    x = torch.tensor(images.transpose(0, 3, 1, 2), requires_grad=True)
+    y = theirs(x)
+    y.sin().sum().backward()
+    np.testing.assert_allclose(found, y.detach().numpy().transpose(0, 2, 3, 1), atol=1e-5)
+    np.testing.assert_allclose(gradients[1], x.grad.numpy().transpose(0, 2, 3, 1), atol=1e-5)
+    assert not any(leaf.any() for leaf in jax.tree.leaves(gradients[0]))
+    jax.tree.map(np.testing.assert_array_equal, updated, stats)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "tpu"], indirect=True)
+def test_frozen_norms_of_a_network_are_those_of_evaluation(platform):
+    """Also where convolution and norm, or norm and pooling, are computed together."""
+    x = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
+
+    def make(**options):
+        return ResNet((1, 1), Bottleneck, 3, width=64, layers=Layers(**options))
+
+    variables = random_variables(make(), 32)
+
+    def loss(params, model, train):
+        given = {**variables, "params": params}
+        logits, updated = model.apply(given, x, train=train, mutable=["batch_stats"])
+        return jnp.square(logits).sum(), updated["batch_stats"]
+
+    grad = jax.jit(jax.value_and_grad(loss, has_aux=True), static_argnums=(1, 2))
+    (expected, _), gradient = grad(variables["params"], make(), False)
+    for fused, remat in ((False, True), (True, False)):
+        frozen = make(fused_norm=fused, remat=remat, frozen_norm=True)
+        (found, stats), frozen_gradient = grad(variables["params"], frozen, True)
+        assert found == pytest.approx(expected, rel=1e-5)
+        jax.tree.map(np.testing.assert_array_equal, stats, variables["batch_stats"])
+        for path, leaf in jax.tree_util.tree_leaves_with_path(frozen_gradient):
+            other = functools.reduce(lambda tree, key: tree[key.key], path, gradient)
+            of_norm = any("bn" in key.key or key.key == "downsample.1" for key in path)
+            other = np.zeros_like(other) if of_norm else other
+            np.testing.assert_allclose(leaf, other, atol=1e-4 * np.abs(other).max())
+
+
+def random_variables(model, size):
+    """Scales of both signs, variances of about one."""
+    rng = np.random.default_rng(0)
+
+    def draw(path, leaf):
+        array = rng.normal(0, 0.3, leaf.shape).astype(np.float32)
+        return 1 + np.abs(array) if path[-1].key == "var" else array
+
+    return jax.tree_util.tree_map_with_path(draw, variable_shapes(model, size))

@@ -141,7 +141,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         description=f"{VERBS[verb].meaning}. Verbs, the first of which is the default:\n{verbs}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="--config.FIELD=VALUE sets a field of the config, e.g. --config.batch_size=64; "
-        "imagenet_jax/config/schema.py lists them",
+        "imagenet_jax/config/ lists them (schema.py, model_fields.py, data_fields.py)",
         allow_abbrev=False,
     )
     parser.add_argument("--config", help="a config file; default: configs/quickstart.py")

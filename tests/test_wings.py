@@ -43,7 +43,9 @@ def test_nothing_imports_upward():
 SHARED = (
     *("training/step.py", "training/loop.py", "training/program.py", "training/feed.py"),
     *("training/evaluate.py", "training/checkpoint.py", "training/checkpoint_manager.py"),
-    *("training/state.py", "training/clock.py", "devices", "study"),
+    *("training/state.py", "training/clock.py", "devices", "study", "sweep"),
+    *("data/chunk.py", "data/pipeline.py", "data/order.py", "data/stages.py"),
+    *("inference/predict.py", "reports/outputs.py", "reports/writers.py", "reports/progress.py"),
 )
 WORDS = r"\b(labels?|class(es)?|num_classes|class_names|top1|top5|logits)\b"
 # Python's own, matplotlib's, and XLA's names of dimensions.

@@ -15,7 +15,8 @@ from typing import Any
 import ml_collections
 
 from imagenet_jax.config.axes import parse_sharding
-from imagenet_jax.config.schema import SCHEMA, Field
+from imagenet_jax.config.field import Field
+from imagenet_jax.config.schema import SCHEMA
 from imagenet_jax.errors import ConfigError
 
 

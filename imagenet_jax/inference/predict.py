@@ -27,7 +27,7 @@ def predict_photos(trained: TrainedModel, photos: Sequence[str], top: int = 5) -
 
     Returns:
       task, model, image_size and predictions, a list in the order of the photos of path and what
-      the task tells: classes, with label, class_name, title and probability (0 to 1) each.
+      the task tells, see there.
 
     Raises:
       DataError: for a file that is missing or no image.

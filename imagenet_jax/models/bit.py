@@ -102,8 +102,11 @@ class BiT(Backbone):
         x = nn.relu(_group_norm(dtype=layers.dtype, name="norm")(x))
         # A linear layer, stored as a 1x1 convolution.
         accurate = dataclasses.replace(layers, dtype=wide(layers.dtype))
-        zeros = nn.initializers.zeros
-        head = accurate.conv(self.num_classes, 1, bias=True, init=zeros, name="head.fc")
+        inits = {
+            "init": nn.initializers.zeros,
+            "bias_init": nn.initializers.constant(layers.head_bias),
+        }
+        head = accurate.conv(self.num_classes, 1, bias=True, **inits, name="head.fc")
         return head(global_avg_pool(x)[:, None, None])[:, 0, 0]
 
 

@@ -13,7 +13,7 @@ from imagenet_jax.errors import ConfigError, did_you_mean
 # The attributes of `layers.Layers`, which every model takes.
 LAYER_OPTIONS = (
     *("dtype", "bn_group_size", "bn_momentum", "bn_epsilon", "axis_name", "fused_norm"),
-    *("tanh_gelu", "fast_variance", "remat", "frozen_norm"),
+    *("tanh_gelu", "fast_variance", "remat", "frozen_norm", "head_bias"),
 )
 
 

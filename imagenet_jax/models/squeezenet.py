@@ -62,8 +62,11 @@ class SqueezeNet(Backbone):
             x = fire(x, train)
             yield f"features.{number}", x
         x = layers.dropout(self.dropout)(x, train)
-        init = nn.initializers.normal(0.01)
-        x = nn.relu(conv(self.num_classes, 1, init=init, name="classifier.1")(x))
+        inits = {
+            "init": nn.initializers.normal(0.01),
+            "bias_init": nn.initializers.constant(layers.head_bias),
+        }
+        x = nn.relu(conv(self.num_classes, 1, **inits, name="classifier.1")(x))
         return global_avg_pool(x)
 
 

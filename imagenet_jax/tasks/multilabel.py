@@ -4,11 +4,14 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from imagenet_jax.augment import Targets
+from imagenet_jax.errors import ConfigError
+from imagenet_jax.models.facts import FACTS
 from imagenet_jax.tasks.average_precision import MeanAveragePrecision
 from imagenet_jax.tasks.classes import ClassTask
 from imagenet_jax.tasks.losses import binary_cross_entropy, soft_labels
@@ -38,6 +41,15 @@ class Multilabel(ClassTask):
         "train/micro_f1": "F1 {:.2%}",
         "eval/map": "eval mAP {:.2%}",
     }
+
+    def model(self, devices: int = 1) -> nn.Module:
+        name = self.config.model.name
+        if FACTS[name].family == "squeezenet":
+            raise ConfigError(
+                f"config.model.name = {name!r} cannot say that a class is absent, as its logits "
+                "are never negative; use another model for config.task = 'multilabel'"
+            )
+        return super().model(devices)
 
     def loss(self, logits: jax.Array, targets: Targets) -> jax.Array:
         loss = self.config.loss

@@ -30,7 +30,8 @@ def adapt(
       model: the new one.
       image_size: its height and width in pixels.
       channels: of its images.
-      new_head: the layers whose shape depends on the number of classes start at zero.
+      new_head: the layers whose shape depends on the number of classes start at zero, their
+        biases at `layers.Layers.head_bias`.
 
     Returns:
       Params and batch_stats of the new model.
@@ -51,7 +52,8 @@ def adapt(
     for key, leaf in want.items():
         if leaf.path[:-1] in heads:
             # Zero, as in BiT: random logits of large features would first have to be unlearnt.
-            put_leaf(adapted[leaf.collection], leaf.path, np.zeros(leaf.shape, np.float32))
+            value = model.layers.head_bias if leaf.path[-1] == "bias" else 0.0
+            put_leaf(adapted[leaf.collection], leaf.path, np.full(leaf.shape, value, np.float32))
             continue
         if key not in have:
             problems.append(f"missing {leaf.torch_name}")

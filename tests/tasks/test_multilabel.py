@@ -13,9 +13,12 @@ import launch
 from imagenet_jax.augment import Targets
 from imagenet_jax.config import base_config
 from imagenet_jax.devices import make_mesh
+from imagenet_jax.errors import ConfigError
+from imagenet_jax.models import create_model
 from imagenet_jax.tasks import Multilabel, binary_cross_entropy, make_task, task_split
 from imagenet_jax.tasks.average_precision import MeanAveragePrecision
 from imagenet_jax.training import evaluate_split, make_program
+from imagenet_jax.weights.adapt import adapt
 
 
 @pytest.fixture
@@ -79,7 +82,7 @@ def test_smoothing_moves_targets_towards_a_half():
 
 @pytest.mark.parametrize(
     ("devices", "batch_size", "partitioner"),
-    [(1, 37, "jit"), (1, 7, "jit"), (8, 24, "jit"), (8, 8, "shard_map"), (8, 64, "pmap")],
+    [(1, 37, "jit"), (8, 24, "jit"), (8, 8, "shard_map"), (8, 64, "pmap")],
 )
 def test_metrics_are_scikit_learns_whatever_the_batches(config, devices, batch_size, partitioner):
     config.partitioner, config.eval.batch_size = partitioner, batch_size
@@ -108,6 +111,29 @@ def test_metrics_are_scikit_learns_whatever_the_batches(config, devices, batch_s
         "micro_f1": pytest.approx(f1_score(labels, predicted, average="micro")),
         "macro_f1": pytest.approx(f1_score(labels, predicted, average="macro", zero_division=0)),
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "path"),
+    [
+        ("lenet", {}, ("fc3",)),
+        ("bit_r50x1", {"stage_sizes": (1,)}, ("head.fc",)),
+        ("squeezenet1_1", {"squeezed": (1,)}, ("classifier.1",)),
+    ],
+)
+def test_the_head_starts_at_a_bias(name, options, path):
+    model = create_model(name, num_classes=3, head_bias=-4.6, **options)
+    params = model.init(jax.random.key(0), np.zeros((1, 32, 32, 3), np.float32), False)["params"]
+    np.testing.assert_allclose(params[path[0]]["bias"], [-4.6] * 3)
+    new = adapt({"params": params}, model, 32, new_head=True)["params"][path[0]]
+    np.testing.assert_allclose(new["bias"], [-4.6] * 3)
+    assert not new["kernel"].any()
+
+
+def test_logits_that_cannot_be_negative_are_refused(config):
+    config.model.name = "squeezenet1_1"
+    with pytest.raises(ConfigError, match="squeezenet1_1' cannot say that a class is absent"):
+        Multilabel.of_size(config, 3).model()
 
 
 def test_what_no_image_has_is_left_out_of_the_mean_and_counted():

@@ -43,6 +43,7 @@ class Layers:
       tanh_gelu: GELU by the tanh approximation, as JAX's own models have it; torch's have erf.
       fast_variance: of LayerNorm, as E[x^2] - E[x]^2, as Flax has it; torch's is exact.
       remat: compute the activations within a block again in the backward pass, not keep them.
+      head_bias: initial bias of the logits.
       frozen_norm: BatchNorm is a constant function, see `norm.BatchNorm`.
     """
 
@@ -56,6 +57,7 @@ class Layers:
     fast_variance: bool = False
     remat: bool = False
     frozen_norm: bool = False
+    head_bias: float = 0.0
 
     def own(self, *, bn_momentum: float = 0.9, bn_epsilon: float = 1e-5) -> "Layers":
         """With the model's own values where none are given."""
@@ -193,7 +195,10 @@ class Layers:
 
     def head(self, classes: int, *, name: str, init: Callable = normal_02) -> nn.Dense:
         """The linear layer that gives logits, in float32 at least."""
-        return nn.Dense(classes, dtype=wide(self.dtype), kernel_init=init, name=name)
+        bias = nn.initializers.constant(self.head_bias)
+        return nn.Dense(
+            classes, dtype=wide(self.dtype), kernel_init=init, bias_init=bias, name=name
+        )
 
     def layer_norm(self, *, name: str, epsilon: float = 1e-6) -> nn.LayerNorm:
         """Layer normalisation over the last axis, with statistics in float32."""

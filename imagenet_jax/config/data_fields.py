@@ -1,0 +1,132 @@
+"""The fields of the data and of augmentation: config.data and config.augment."""
+
+from imagenet_jax.config.field import Field, choice, interval, number
+
+CROPS = ("center_crop", "resize_center_crop", "resize", "none")
+
+DATA: dict[str, Field] = {
+    "data.name": Field(
+        "imagenet2012",
+        "the name of a TFDS data set, fake, folder:PATH, zip:PATH, csv:PATH or tfrecord:DIR",
+    ),
+    "data.dir": Field("", "TFDS data directory; '': $TFDS_DATA_DIR or ~/tensorflow_datasets"),
+    "data.train_split": Field("train", "split (TFDS) or sub-folder trained on"),
+    "data.eval_split": Field("validation", "split (TFDS) or sub-folder evaluated on"),
+    "data.folds": Field(
+        0,
+        "cross-validation: parts of train_split, one of which is evaluated on; 0: none",
+        "0 or at least 2",
+        lambda v: v == 0 or v >= 2,
+    ),
+    "data.fold": number(0, "which of the folds is evaluated on, from 0; trained on the others", 0),
+    "data.image_size": number(224, "height and width in pixels that the model sees", 1),
+    "data.train_crop": choice(
+        "random_resized_crop",
+        ("random_resized_crop", *CROPS),
+        "how training images get to image_size, on the host; see data/images/preprocess.py",
+    ),
+    "data.crop_area": interval(
+        (0.08, 1.0), "random_resized_crop: range of the share of the image's area", 1
+    ),
+    "data.crop_ratio": interval((3 / 4, 4 / 3), "random_resized_crop: range of width / height"),
+    "data.eval_crop": choice(
+        "center_crop",
+        CROPS,
+        "how evaluation images get to image_size; see data/images/preprocess.py",
+    ),
+    "data.eval_crop_fraction": Field(
+        0.875,
+        "center_crop: side of the crop over the image's short side; resize_center_crop: "
+        "image_size over the resized short side",
+        "above 0, at most 1",
+        lambda v: 0 < v <= 1,
+    ),
+    "data.eval_resize": number(
+        0,
+        "resize_center_crop: short side in pixels before the crop; 0: image_size / "
+        "eval_crop_fraction, rounded down",
+        0,
+    ),
+    "data.resize_method": choice(
+        "bilinear", ("nearest", "bilinear", "bicubic", "area", "lanczos"), "interpolation"
+    ),
+    "data.resize_antialias": Field(
+        False, "filter before shrinking: Pillow's resize; else OpenCV's, which is faster"
+    ),
+    "data.draft": Field(
+        True,
+        "training: decode a JPEG's crop at 1/2, 1/4 or 1/8 of its size where that is no "
+        "smaller than image_size",
+    ),
+    "data.exif_orientation": Field(True, "turn photos upright as their EXIF data say"),
+    "data.max_pixels": number(2**27, "larger images count as unreadable", 1),
+    "data.cache": Field(False, "decode the whole data set once and keep it in memory"),
+    "data.bad_images": choice(
+        "fail",
+        ("fail", "skip"),
+        "an image that cannot be read: stop, or name it and go on with weight 0 in its place",
+    ),
+    "data.max_bad_fraction": number(
+        0.05, "bad_images = skip: largest share of a split's images that may be unreadable", 0, 1
+    ),
+    "data.rotate": number(0.0, "training: random rotation by up to this many degrees", 0, 180),
+    "data.translate": number(0.0, "training: random shift by up to this share of a side", 0, 1),
+    "data.policy": choice(
+        "",
+        (
+            *("", "randaugment", "trivialaugment", "augmix"),
+            *("autoaugment", "autoaugment_cifar10", "autoaugment_svhn"),
+        ),
+        "training: augmentation policy on the host; see data/images/policies.py",
+    ),
+    "data.policy_ops": number(2, "randaugment: operations one after the other", 1, 8),
+    "data.policy_magnitude": number(
+        9, "randaugment: 0 to 30; augmix: its severity, at most 10", 0, 30
+    ),
+    "data.repeats": number(
+        1, "training: how often an example comes in its batch, each time augmented anew", 1
+    ),
+    "data.workers": number(0, "threads that read and decode; 0: one per CPU core", 0),
+    "data.prefetch": number(2, "batches made ahead by the host", 1),
+    "data.fake_train_examples": number(1281167, "fake: size of the training split", 1),
+    "data.fake_eval_examples": number(50000, "fake: size of the evaluation split", 1),
+    "data.fake_classes": number(1000, "fake: number of classes", 2),
+    "augment.flip": Field(True, "mirror half of the training images"),
+    "augment.pad": number(0, "random translation by up to this many pixels", 0),
+    "augment.pad_mode": choice("constant", ("constant", "reflect"), "what is shifted in"),
+    "augment.brightness": number(0.0, "colour jitter: range of the factor around 1", 0),
+    "augment.contrast": number(0.0, "colour jitter: range of the factor around 1", 0),
+    "augment.saturation": number(0.0, "colour jitter: range of the factor around 1", 0),
+    "augment.hue": number(0.0, "colour jitter: largest turn, as a share of the circle", 0, 0.5),
+    "augment.grayscale": number(0.0, "share of the training images made grey", 0, 1),
+    "augment.solarize": number(0.0, "share whose levels from 128 on are inverted", 0, 1),
+    "augment.blur": number(0.0, "share blurred by a Gaussian", 0, 1),
+    "augment.blur_sigma": interval((0.1, 2.0), "range of the Gaussian's sigma in pixels"),
+    "augment.noise": number(0.0, "standard deviation of noise added to RGB in [0, 1]", 0),
+    "augment.three_augment": Field(
+        False, "grey, solarize or blur, one of them for each image (DeiT III)"
+    ),
+    "augment.erase": number(0.0, "share of the training images with a box erased", 0, 1),
+    "augment.erase_area": interval((0.02, 0.33), "range of the erased box's share of the image", 1),
+    "augment.erase_ratio": interval((0.3, 3.3), "range of the erased box's height / width"),
+    "augment.erase_mode": choice(
+        "zero", ("zero", "color", "pixel"), "the mean colour, one random colour, or noise"
+    ),
+    "augment.mixup": number(0.0, "alpha of mixup; 0: none", 0),
+    "augment.cutmix": number(0.0, "alpha of CutMix; 0: none", 0),
+    "augment.switch_prob": number(0.5, "share of CutMix where both are on", 0, 1),
+    "augment.mix_prob": number(1.0, "share of the batches or pairs that are mixed", 0, 1),
+    "augment.mix_per": choice("pair", ("pair", "batch"), "what shares one drawn ratio"),
+    "augment.mean": Field(
+        (0.485, 0.456, 0.406),
+        "subtracted from RGB in [0, 1]",
+        "three numbers",
+        lambda v: len(v) == 3,
+    ),
+    "augment.std": Field(
+        (0.229, 0.224, 0.225),
+        "RGB in [0, 1] is divided by it",
+        "three numbers above 0",
+        lambda v: len(v) == 3 and min(v) > 0,
+    ),
+}

@@ -1,0 +1,44 @@
+"""What a field of a config is, and the kinds of fields that there are."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+from imagenet_jax.config.durations import is_duration
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """One field: `default` gives the type, `meaning` the unit, `allowed` says what is possible."""
+
+    default: Any
+    meaning: str
+    allowed: str = ""
+    test: Callable[[Any], bool] = lambda value: True
+
+
+def choice(default: str, choices: tuple[str, ...], meaning: str) -> Field:
+    """One of several words."""
+    shown = ", ".join(word or "''" for word in choices)
+    return Field(default, meaning, f"one of {shown}", lambda v: v in choices)
+
+
+def number(default: float, meaning: str, low: float, high: float = math.inf) -> Field:
+    """A number in a range, of the type of its default."""
+    allowed = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
+    return Field(default, meaning, allowed, lambda v: low <= v <= high)
+
+
+def duration(default: str, meaning: str, empty: bool = False) -> Field:
+    """A duration, see `durations`."""
+    allowed = "a number and one of steps, epochs, examples, percent, as in '5 epochs'"
+    if empty:
+        allowed += ", or '' for never"
+    return Field(default, meaning, allowed, lambda v: (empty and v == "") or is_duration(v))
+
+
+def interval(default: tuple[float, float], meaning: str, most: float = math.inf) -> Field:
+    """Two numbers, a range."""
+    allowed = "two numbers, 0 < low <= high" + ("" if most == math.inf else f" <= {most:g}")
+    return Field(default, meaning, allowed, lambda v: len(v) == 2 and 0 < v[0] <= v[1] <= most)

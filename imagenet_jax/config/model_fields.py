@@ -1,0 +1,66 @@
+"""The fields of the network: config.model."""
+
+from imagenet_jax.config.field import Field, choice, number
+
+MODEL: dict[str, Field] = {
+    "model.name": Field("resnet50", "a name of the table of models"),
+    "model.width": number(0, "channels of the first stage; 0: the model's own", 0),
+    "model.stem": choice(
+        "",
+        ("", "imagenet", "cifar", "cifar_half"),
+        "7x7 stride 2 with max-pool, 3x3 stride 1, or 4x4 stride 2; '': the model's own",
+    ),
+    "model.dtype": choice(
+        "bfloat16",
+        ("float32", "bfloat16"),
+        "dtype of the computation; float32 in the backend's default precision",
+    ),
+    "model.zero_init_residual": Field(True, "ResNets: residual branches start at zero"),
+    "model.pool": choice(
+        "", ("", "token", "avg"), "ViTs: what gives the logits; '': the model's own"
+    ),
+    "model.head_bias": number(
+        0.0, "initial bias of each logit, e.g. -6.9 for a probability of 0.001", -100, 100
+    ),
+    "model.dropout": Field(
+        -1.0,
+        "rate of dropout; -1: the model's own",
+        "-1, or from 0 to below 1",
+        lambda v: v == -1 or 0 <= v < 1,
+    ),
+    "model.drop_path": Field(
+        -1.0,
+        "rate of stochastic depth of the last block; -1: the model's own",
+        "-1, or from 0 to below 1",
+        lambda v: v == -1 or 0 <= v < 1,
+    ),
+    "model.remat": Field(
+        False, "compute activations within blocks again in the backward pass: less memory"
+    ),
+    "model.bn_group_size": number(
+        32, "images that share batch statistics; 0: the whole (micro-)batch", 0
+    ),
+    "model.scan": Field(False, "ViTs: compile one block in a loop, not all in a row"),
+    "model.fused_norm": Field(
+        True,
+        "ResNets, where a device holds one group: fewer passes over memory, see Layers",
+    ),
+    "model.tanh_gelu": Field(False, "GELU by the tanh approximation, as Flax's default"),
+    "model.fast_variance": Field(
+        False, "LayerNorm's variance as E[x^2] - E[x]^2, as Flax's default"
+    ),
+    "model.bn_momentum": number(
+        0.0, "share of the old running statistics kept; 0: the model's own", 0, 1
+    ),
+    "model.frozen_norm": Field(
+        False, "BatchNorm by the running statistics in training too; it is not trained"
+    ),
+    "model.output_stride": Field(
+        0,
+        "ResNets, MobileNet v3: largest stride of a map, convolutions are dilated beyond it; 0: "
+        "the model's own",
+        "one of 0, 8, 16, 32",
+        lambda v: v in (0, 8, 16, 32),
+    ),
+    "model.bn_epsilon": number(0.0, "added to the variance; 0: the model's own", 0),
+}

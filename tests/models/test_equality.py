@@ -24,6 +24,8 @@ QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes
 # Convolutions in float64 run 6 to 31 times as long at level 0 (EfficientNet-B0, ResNeXt-50).
 LOOPS = QUICK | {"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": True}
 SIZES = {"alexnet": 96, "inception_v3": 128, "bit_r152x2": 128, "bit_r152x4": 128}
+# Their last maps in float32 are 1e-4 to 6e-4 of the scale from those in float64, torch's too.
+DEEP = ("bit_r101x1", "bit_r101x3", "bit_r152x2", "bit_r152x4", "efficientnet_lite4")
 # Where the loss's gradient and the running statistics are compared too, and the size for it.
 TRAINED = {name: 64 for name in FAMILIES if FACTS[name].reference} | {
     **{"alexnet": 96, "inception_v3": 299, "resnext50_32x4d": 64, "vit_ti16": 224},
@@ -90,8 +92,7 @@ def check_logits_and_maps(name, height, width, **options):
     with lowering_for("cpu"):
         logits, maps = apply(variables, x)
     assert np.abs(logits - expected).max() <= 1e-4 * np.abs(expected).max()
-    # The last map of BiT's 152 layers is off by rounding, by more than the means of its pixels.
-    allowed = 5e-4 if name.startswith("bit_r152") else 1e-4
+    allowed = 5e-4 if name in DEEP else 1e-4
     for key, found in maps.items():
         expected = as_ours(name, theirs[key], found.shape)
         assert np.abs(found - expected).max() <= allowed * np.abs(expected).max(), key

@@ -1,18 +1,16 @@
 """Images in folders, zip archives and CSV lists.
 
-Folders and archives hold SPLIT/CLASS/IMAGE, or without splits CLASS/IMAGE or files called
-nXXXXXXXX_*.JPEG as ImageNet's are; what has no splits is the split "train". A folder around
-all of it does not matter. Classes are in alphabetical order, those of all splits together, so
-that a label means the same in each. Where images have several labels they stand in files of their
-own, see `label_files`, or in a cell of the list, as "cat;dog".
+How folders and archives are laid out says `layout`. Classes are in alphabetical order, those of all
+splits together, so that a label means the same in each. Where images have several labels they stand
+in files of their own, see `label_files`, or in a cell of the list, as "cat;dog".
 """
 
-import csv
+import os
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -20,20 +18,19 @@ from absl import logging
 
 from imagenet_jax.data.names import existing
 from imagenet_jax.data.sources.classes import ONE, SEVERAL, class_field
-from imagenet_jax.data.sources.label_files import labelled, split_labels
+from imagenet_jax.data.sources.csv_list import read_list
+from imagenet_jax.data.sources.label_files import labelled
+from imagenet_jax.data.sources.layout import (
+    BEGINNING,
+    Entry,
+    LeftOut,
+    class_folders,
+    find_images,
+)
 from imagenet_jax.errors import DataError
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
-DEFAULT_SPLIT = "train"
-_SYNSET = re.compile(r"(n\d{8})_")
-
-
-class Entry(NamedTuple):
-    """An image file and what it is an example of."""
-
-    split: str
-    class_names: tuple[str, ...]
-    path: str
+MOST_BYTES = 2**28  # of an image file
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 
 
 class Listing(NamedTuple):
@@ -43,13 +40,28 @@ class Listing(NamedTuple):
       root: the folder, archive or list, for messages.
       entries: of the images.
       read_file: the bytes of a path.
+      left_out: {reason: paths} of files that are no examples.
       class_names: in their order; (): those of the entries, in alphabetical order.
     """
 
     root: str
     entries: list[Entry]
     read_file: Callable[[str], bytes]
+    left_out: LeftOut
     class_names: tuple[str, ...] = ()
+
+    @property
+    def splits(self) -> list[str]:
+        """The names of the splits."""
+        return sorted({entry.split for entry in self.entries})
+
+    def left_out_text(self) -> str:
+        """How many files are left out and why, or ""."""
+        return "; ".join(
+            f"{len(names):,} {reason}, e.g. {names[0]}"
+            for reason, names in self.left_out.items()
+            if reason != "hidden"
+        )
 
 
 class FileSource:
@@ -67,10 +79,11 @@ class FileSource:
         label_of = {name: label for label, name in enumerate(self.class_names)}
         mine = sorted((entry.path, entry.class_names) for entry in entries if entry.split == split)
         if not mine:
-            splits = ", ".join(sorted({entry.split for entry in entries})) or "none"
+            splits, others = ", ".join(listing.splits) or "none", listing.left_out_text()
             raise DataError(
-                f"{root}: no images in {split}/CLASS/IMAGE (splits found: {splits}; image "
-                f"suffixes: {' '.join(IMAGE_SUFFIXES)}). Set data.train_split and data.eval_split"
+                f"{root}: no images in {split}/CLASS/IMAGE (splits found: {splits}"
+                + (f"; left out: {others}" if others else "")
+                + "). Set data.train_split and data.eval_split"
             )
         self._root = root
         self._names = [path for path, _ in mine]
@@ -80,6 +93,7 @@ class FileSource:
         self._ends = np.cumsum([len(of_image) for of_image in labels])
         self._labels = np.array([label for of_image in labels for label in of_image], np.int32)
         self._read_file = listing.read_file
+        self.left_out = listing.left_out
         none = sum(not of_image for of_image in labels)
         if none:
             logging.info(
@@ -107,9 +121,6 @@ class FileSource:
 def open_files(kind: str, path: str, split: str, reads: Sequence[str] = (ONE,)) -> FileSource:
     """A split of `folder:PATH`, `zip:PATH` or `csv:PATH`.
 
-    A list has the columns path, label and, if there are splits, split. Paths are relative to the
-    list's folder. Labels are names of classes, or whole numbers from 0 on, all of them.
-
     Args:
       kind, path: of data.name.
       split: its name.
@@ -124,109 +135,110 @@ def open_files(kind: str, path: str, split: str, reads: Sequence[str] = (ONE,)) 
 
 def file_splits(kind: str, path: str, reads: Sequence[str] = (ONE,)) -> list[str]:
     """The names of the splits of `folder:PATH`, `zip:PATH` or `csv:PATH`."""
-    return sorted({entry.split for entry in _listing(kind, path, reads).entries})
+    return _listing(kind, path, reads).splits
 
 
 def _listing(kind: str, path: str, reads: Sequence[str]) -> Listing:
-    several = SEVERAL in reads
+    file, several = existing(kind, path), SEVERAL in reads
     if kind == "csv":
-        return _csv(path, several)
-    root, names, read_file = {"folder": _folder, "zip": _zip}[kind](path)
-    if not several:
-        return Listing(root, _entries(names), read_file)
-    images = [name for name in names if _is_image(name)]
-    found, class_names = labelled(root, images, names, read_file)
-    return Listing(root, [Entry(*entry) for entry in found], read_file, class_names)
+        return Listing(str(file.parent), read_list(file, several), _reader(file.parent), {})
+    names, read_file, beginning = (_folder if kind == "folder" else _zip)(file)
+    root, (images, left_out) = str(file), find_images(names, beginning)
+    if several:
+        found, class_names, others = labelled(root, images, names, read_file)
+        return Listing(root, found, read_file, left_out | others, class_names)
+    found, others = class_folders(root, images)
+    return Listing(root, found, read_file, left_out | others)
 
 
-def _folder(path: str) -> tuple[str, list[str], Callable[[str], bytes]]:
-    """What it is called, the paths of its files, and how to read them."""
-    root = existing("folder", path)
-    names = [p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()]
-    return str(root), names, lambda name: (root / name).read_bytes()
+Files = tuple[list[str], Callable[[str], bytes], Callable[[str], bytes]]
 
 
-def _zip(path: str) -> tuple[str, list[str], Callable[[str], bytes]]:
-    file = existing("zip", path)
+def _folder(root: Path) -> Files:
+    """The paths of its files, how to read one, and how to read its beginning."""
+
+    def beginning(name: str) -> bytes:
+        with (root / name).open("rb") as file:
+            return file.read(BEGINNING)
+
+    return sorted(_files_below(root, "", frozenset())), _reader(root), beginning
+
+
+def _files_below(root: Path, folder: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
+    """Paths of files, through links as well, but not around in a circle.
+
+    Raises:
+      DataError: for a folder that cannot be read, or a name that is no text.
+    """
     try:
-        archive = zipfile.ZipFile(file)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"data.name = 'zip:{path}': {error}") from error
+        facts = os.stat(root / folder)
+        here = (facts.st_dev, facts.st_ino)
+        with os.scandir(root / folder) as found:
+            entries = list(found)
+    except OSError as error:
+        raise DataError(f"{root / folder} cannot be read: {error}") from error
+    for entry in entries if here not in above else ():
+        name = f"{folder}/{entry.name}" if folder else entry.name
+        if not name.isprintable() and any(ord(c) in range(0xDC80, 0xDD00) for c in name):
+            raise DataError(f"{root}: the name {os.fsencode(name)!r} is not UTF-8; rename it")
+        if entry.is_dir():
+            yield from _files_below(root, name, above | {here})
+        elif entry.is_file():
+            yield name
+
+
+def _reader(root: Path) -> Callable[[str], bytes]:
+    """Reads a file below a folder."""
 
     def read_file(name: str) -> bytes:
+        with (root / name).open("rb") as file:
+            check_bytes(os.fstat(file.fileno()).st_size)
+            return file.read()
+
+    return read_file
+
+
+def _zip(file: Path) -> Files:
+    try:
+        archive = zipfile.ZipFile(file)
+    except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        raise DataError(f"data.name = 'zip:{file}': {error}") from error
+    # Windows' own separator, which the format forbids and some programs write.
+    members = {m.filename.replace("\\", "/"): m for m in archive.infolist() if not m.is_dir()}
+    for name, member in members.items():
+        if member.flag_bits & 1:
+            raise DataError(f"data.name = 'zip:{file}': {name} is encrypted; unpack the archive")
+        if member.compress_type not in _COMPRESSIONS:
+            raise DataError(
+                f"data.name = 'zip:{file}': {name} is compressed by method {member.compress_type}, "
+                "which Python does not know; unpack the archive"
+            )
+
+    def read(name: str, count: int) -> bytes:
         try:
-            return archive.read(name)
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+            with archive.open(members[name]) as opened:
+                return opened.read(count)
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
             raise OSError(str(error)) from error  # as a damaged file of a folder gives
 
-    return str(file), archive.namelist(), read_file
+    def read_file(name: str) -> bytes:
+        check_bytes(members[name].file_size)
+        return read(name, -1)
+
+    def beginning(name: str) -> bytes:
+        try:
+            return read(name, BEGINNING)
+        except OSError:
+            return b""  # of a damaged file nobody knows what it was
+
+    return list(members), read_file, beginning
 
 
-def _csv(path: str, several: bool) -> Listing:
-    file = existing("csv", path)
-    root, entries = file.parent, []
-    with file.open(newline="", encoding="utf-8-sig") as opened:
-        reader = csv.DictReader(opened, skipinitialspace=True)
-        lacking = {"path", "label"} - set(reader.fieldnames or ())
-        if lacking:
-            raise DataError(
-                f"{file}, line 1: no column {' and '.join(sorted(lacking))}; the first line must "
-                "be path,label or path,label,split"
-            )
-        for row in reader:
-            where, label = f"{file}, line {reader.line_num}", (row["label"] or "").strip()
-            if not label and not several:
-                raise DataError(f"{where}: no label; expected the name of a class or a number")
-            if not row["path"] or not (root / row["path"]).is_file():
-                raise DataError(f"{where}: there is no file {root / (row['path'] or '')}")
-            labels = split_labels(label) if several else (label,)
-            entries.append(Entry(row.get("split") or DEFAULT_SPLIT, labels, row["path"]))
-    joined = next((n for e in entries for n in e.class_names if ";" in n), None)
-    if joined:
-        logging.warning("%s: %r is one class; config.task = multilabel splits it", file, joined)
-    _check_numbers(file, {name for entry in entries for name in entry.class_names})
-    return Listing(str(root), entries, lambda name: (root / name).read_bytes())
-
-
-def _check_numbers(file: Path, labels: set[str]) -> None:
-    """Labels that are numbers must be 0 to K - 1: what is left out is most likely a mistake."""
-    if not labels or not all(re.fullmatch(r"-?\d+", label) for label in labels):
-        return
-    expected = {str(number) for number in range(len(labels))}
-    if labels != expected:
-        odd = min(labels - expected, key=int)
-        raise DataError(
-            f"{file}: label {odd} is out of range; {len(labels)} different numbers must be 0 to "
-            f"{len(labels) - 1}"
-        )
+def check_bytes(count: int) -> None:
+    """Raises ValueError for a file that is too large to be an image."""
+    if count > MOST_BYTES:
+        raise ValueError(f"it has {count / 2**20:,.0f} MiB, more than {MOST_BYTES // 2**20}")
 
 
 def _class_order(name: str) -> tuple[int, str]:
-    return (int(name) if name.isdigit() else 0, name)
-
-
-def _entries(names: Iterable[str]) -> list[Entry]:
-    """The images among files (paths with /) of the deepest layout that is found."""
-    paths = {name: PurePosixPath(name).parts for name in names if _is_image(name)}
-    depth = max(map(len, paths.values()), default=0)
-    while depth > 3 and len({path[0] for path in paths.values()}) == 1:  # a folder around it all
-        paths = {name: path[1:] for name, path in paths.items()}
-        depth -= 1
-    if depth > 3:
-        deep = next(name for name, path in paths.items() if len(path) > 3)
-        raise DataError(f"{deep}: images must be in SPLIT/CLASS/IMAGE or CLASS/IMAGE, not deeper")
-    if depth == 3:
-        found = [(path, name) for name, path in paths.items() if len(path) == 3]
-        return [Entry(path[0], path[1:2], name) for path, name in found]
-    synset_of = {name: _SYNSET.match(path[-1]) for name, path in paths.items()}
-    if len({path[:-1] for path in paths.values()}) == 1 and any(synset_of.values()):
-        found = [(match, name) for name, match in synset_of.items() if match]
-        return [Entry(DEFAULT_SPLIT, (match[1],), name) for match, name in found]
-    return [Entry(DEFAULT_SPLIT, path[:1], name) for name, path in paths.items() if len(path) == 2]
-
-
-def _is_image(name: str) -> bool:
-    path = PurePosixPath(name)
-    # macOS keeps "._1.jpg", no image, beside "1.jpg", and in archives below "__MACOSX"
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
-    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden
+    return (int(name) if re.fullmatch(r"[0-9]+", name) else 0, name)

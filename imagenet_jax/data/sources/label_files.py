@@ -18,18 +18,18 @@ from pathlib import PurePosixPath
 import yaml
 from absl import logging
 
+from imagenet_jax.data.sources.layout import DEFAULT_SPLIT, Entry, LeftOut
 from imagenet_jax.errors import DataError, did_you_mean
 
 IMAGES, LABELS = "images", "labels"
 CLASSES = ("classes.txt", "names.txt", "data.yaml")  # files that name the classes
 _YOLO = re.compile(r"(\d+)( +-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?){4,}", re.IGNORECASE)
-Labelled = tuple[str, tuple[str, ...], str]  # split, labels and path of an image
 
 
 def labelled(
     root: str, images: Sequence[str], names: Collection[str], read_file: Callable[[str], bytes]
-) -> tuple[list[Labelled], tuple[str, ...]]:
-    """Images with their labels, and the classes that a file names, () without it.
+) -> tuple[list[Entry], tuple[str, ...], LeftOut]:
+    """Images with their labels, the classes that a file names, () without it, and other images.
 
     Args:
       root: the folder or archive, for messages.
@@ -43,9 +43,7 @@ def labelled(
     known = set(names)
     classes = _classes(root, known, read_file)
     inside = [image for image in images if IMAGES in PurePosixPath(image).parts[:-1]]
-    if inside and len(inside) < len(images):
-        count = len(images) - len(inside)
-        logging.info("%s: %d image files are in no folder %s and left out", root, count, IMAGES)
+    outside = sorted(set(images).difference(inside)) if inside else []
     images = inside or images
     files = [next((place for place in _places(image) if place in known), None) for image in images]
     lacking = [image for image, file in zip(images, files, strict=True) if file is None]
@@ -56,7 +54,8 @@ def labelled(
         few = f"{len(lacking):,} of {len(images):,} images have no file of labels"
         logging.warning("%s: %s and count as without label, e.g. %s", root, few, lacking[0])
     labels = [_labels(root, file, read_file, classes) if file else () for file in files]
-    return list(zip(_splits(images), labels, images, strict=True)), classes
+    found = [Entry(*entry) for entry in zip(_splits(images), labels, images, strict=True)]
+    return found, classes, {f"in no folder {IMAGES}": outside} if outside else {}
 
 
 def split_labels(text: str) -> tuple[str, ...]:
@@ -141,4 +140,4 @@ def _splits(images: Sequence[str]) -> list[str]:
     ]
     while len({tuple(parts[:1]) for parts in folders}) == 1 and max(map(len, folders)) > 1:
         folders = [parts[1:] for parts in folders]  # a folder around it all
-    return [parts[0] if parts else "train" for parts in folders]
+    return [parts[0] if parts else DEFAULT_SPLIT for parts in folders]

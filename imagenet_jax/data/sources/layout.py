@@ -1,0 +1,128 @@
+"""Which files of a folder or an archive are images, and of which split and class.
+
+SPLIT/CLASS/IMAGE, or without splits CLASS/IMAGE, or files called nXXXXXXXX_*.JPEG as ImageNet's
+are. A class is a folder with all that lies below it, at any depth, as in torchvision's ImageFolder.
+Folders are splits where one of them is called train, validation, test or the like, or where no
+image lies directly in them. A folder around all of it does not matter. What is left out is told.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from imagenet_jax.errors import DataError
+
+DEFAULT_SPLIT = "train"
+# What people call splits.
+_SPLITS = {
+    *("train", "training", "trn", "val", "valid", "validation", "dev", "eval", "evaluation"),
+    *("test", "testing", "holdout"),
+}
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".png", ".apng", ".bmp", ".dib", ".gif"),
+    *(".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".mpo", ".avif", ".avifs"),
+    *(".jp2", ".j2k", ".jpc", ".jpf", ".jpx", ".j2c"),
+)
+# Files that are no images, whatever they begin with.
+_OTHER_SUFFIXES = (
+    *(".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".md", ".html", ".py"),
+    *(".zip", ".tar", ".gz", ".npy", ".npz", ".mat", ".pkl", ".db", ".ini", ".log", ".pdf"),
+)
+# How files of the formats begin that `images.decode` reads.
+_BEGINNINGS = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n|GIF8[79]a|BM.{4}\0\0\0\0|RIFF.{4}WEBP|II\*\0|MM\0\*|P[1-6]\s"
+    rb"|\0\0\0\x0cjP  |\xff\x4f\xff\x51|.{4}ftypavi[fs]",
+    re.DOTALL,
+)
+BEGINNING = 16  # bytes that tell
+_SYNSET = re.compile(r"(n\d{8})_")
+
+
+class Entry(NamedTuple):
+    """An image file and what it is an example of."""
+
+    split: str
+    class_names: tuple[str, ...]
+    path: str
+
+
+LeftOut = dict[str, list[str]]  # {reason: paths}
+
+
+def find_images(
+    names: Iterable[str], beginning: Callable[[str], bytes]
+) -> tuple[list[str], LeftOut]:
+    """The images among files, by their suffixes and, where these say nothing, by their contents.
+
+    Args:
+      names: paths, with /.
+      beginning: the first BEGINNING bytes of a file.
+    """
+    images, left_out = [], {}
+    for name in names:
+        path = PurePosixPath(name)
+        suffix = path.suffix.lower()
+        # macOS keeps "._1.jpg", no image, beside "1.jpg", and in archives below "__MACOSX"
+        if any(part.startswith(".") or part == "__MACOSX" for part in path.parts):
+            left_out.setdefault("hidden", []).append(name)
+        elif suffix in IMAGE_SUFFIXES or (
+            suffix not in _OTHER_SUFFIXES and _BEGINNINGS.match(beginning(name))
+        ):
+            images.append(name)
+        else:
+            left_out.setdefault("no image", []).append(name)
+    return images, left_out
+
+
+def class_folders(root: str, images: Sequence[str]) -> tuple[list[Entry], LeftOut]:
+    """The split and the class of each image, and the images that have none.
+
+    Raises:
+      DataError: if a folder could be a split as well as a class.
+    """
+    paths = {name: PurePosixPath(name).parts for name in images}
+    while len(tops := {path[0] for path in paths.values()}) == 1 and _is_around(tops, paths):
+        paths = {name: path[1:] for name, path in paths.items()}
+    if all(len(path) == 1 for path in paths.values()):
+        return _named_by_synsets(paths)
+    # Folders with images of their own, and those with folders of images.
+    direct = {path[0] for path in paths.values() if len(path) == 2}
+    deep = {path[0] for path in paths.values() if len(path) > 2}
+    splits = {top for top in deep if top.lower() in _SPLITS}
+    if splits & direct and direct - splits:
+        one, other = min(splits & direct), min(direct - splits)
+        raise DataError(
+            f"{root}: the folder {one} has images and folders of images, and {other} has images: "
+            f"is {one} a split or a class? Move its images into a folder, or rename it"
+        )
+    if not splits and direct:
+        found = [Entry(DEFAULT_SPLIT, path[:1], n) for n, path in paths.items() if len(path) > 1]
+    else:
+        found = [Entry(path[0], path[1:2], n) for n, path in paths.items() if len(path) > 2]
+    taken = {entry.path for entry in found}
+    none = [name for name in paths if name not in taken]
+    return found, {"in no folder of a class": none} if none else {}
+
+
+def _is_around(tops: set[str], paths: Mapping[str, Sequence[str]]) -> bool:
+    """Whether the only folder is around others: splits, or several classes."""
+    (top,) = tops
+    if any(len(path) < 3 for path in paths.values()):
+        return all(len(path) == 2 for path in paths.values()) and all(
+            _SYNSET.match(path[-1]) for path in paths.values()
+        )
+    inner = {path[1] for path in paths.values()}
+    if top.lower() in _SPLITS:
+        return False
+    if any(name.lower() in _SPLITS for name in inner):
+        return True
+    return any(len(path) > 3 for path in paths.values())
+
+
+def _named_by_synsets(paths: Mapping[str, Sequence[str]]) -> tuple[list[Entry], LeftOut]:
+    """Images without folders, as ImageNet's archives have them."""
+    matches = {name: _SYNSET.match(path[-1]) for name, path in paths.items()}
+    found = [Entry(DEFAULT_SPLIT, (match[1],), name) for name, match in matches.items() if match]
+    none = [name for name, match in matches.items() if not match]
+    return found, {"in no folder of a class": none} if none else {}

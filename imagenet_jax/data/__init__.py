@@ -6,4 +6,6 @@ from imagenet_jax.lazy import lazy_names
 __all__ = ["Split", "check_splits", "open_split"]
 
 # The names of data sets are checked without JAX, which takes a second to import.
-__getattr__ = lazy_names(__name__, dict.fromkeys(__all__, "catalog"))
+__getattr__ = lazy_names(
+    __name__, {"Split": "catalog", "check_splits": "split_checks", "open_split": "catalog"}
+)

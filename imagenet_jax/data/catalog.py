@@ -1,12 +1,14 @@
 """From a config to batches: which data set, how its images are made ready, in which order."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import jax
 import ml_collections
 import numpy as np
+from absl import logging
 from jax.experimental import multihost_utils
 
 from imagenet_jax.data.names import FILES, check_data
@@ -15,6 +17,7 @@ from imagenet_jax.data.sources.classes import ONE, class_field
 from imagenet_jax.data.sources.fake import FakeSource
 from imagenet_jax.data.sources.files import file_splits, open_files
 from imagenet_jax.data.sources.folds import fold_of
+from imagenet_jax.data.sources.layout import left_out_text
 from imagenet_jax.data.sources.source import ArraySource, EncodedSource
 from imagenet_jax.errors import DataError
 
@@ -112,7 +115,15 @@ def open_split(
     if data.folds:
         whole = _open(config, True, reads)
         return Split(config, fold_of(whole.source, data.fold, data.folds, train=train), train)
-    return _open(config, train, reads)
+    split = _open(config, train, reads)
+    if left_out := left_out_text(getattr(split.source, "left_out", {})):
+        _say_once(f"{data.name}: left out: {left_out}")
+    return split
+
+
+@functools.cache  # both splits are of the same files
+def _say_once(text: str) -> None:
+    logging.warning("%s", text)
 
 
 def _open(config: ml_collections.ConfigDict, train: bool, reads: Sequence[str]) -> Split:
@@ -161,15 +172,6 @@ def evaluation_split(name: str, data_dir: str = "") -> str:
     if not found and len(splits) > 1:
         raise DataError(f"{name} has the splits {', '.join(splits)}; choose one with --split")
     return (found or splits or ["validation"])[0]
-
-
-def check_splits(train_split: Split, eval_split: Split) -> None:
-    """Raises DataError if a label would not mean the same in both splits."""
-    if train_split.source.class_names != eval_split.source.class_names:
-        raise DataError(
-            f"{train_split.name} has {train_split.num_classes} classes and {eval_split.name} has "
-            f"{eval_split.num_classes}, or they have other names; they must be the same"
-        )
 
 
 def _open_records(

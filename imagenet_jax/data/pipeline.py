@@ -22,7 +22,7 @@ from imagenet_jax.data.chunk import FINISH, ChunkMaker
 from imagenet_jax.data.host_tensorflow import tf
 from imagenet_jax.data.images.preprocess import Preprocess
 from imagenet_jax.data.order import Order, Rows
-from imagenet_jax.data.sources.source import EncodedSource
+from imagenet_jax.data.sources.source import EncodedSource, ImpossibleValue
 from imagenet_jax.errors import DataError
 
 CHUNK = 32  # rows at most: they share the cost of the calls into Python
@@ -174,6 +174,8 @@ class Pipeline:
             row = rows.part(place, 1)
             try:
                 parts.append(self._maker.one(row))
+            except ImpossibleValue as error:
+                raise DataError(f"{self._describe(row)}: {error}") from error
             except Exception as error:  # of Pillow, TensorFlow, protobuf, array_record, ...
                 failures[int(row.index[0])] = f"{self._describe(row)}: {_reason(error)}"
                 parts.append(self._skipped(row))

@@ -42,6 +42,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         help="share held out as validation, of files without splits",
     )
     add("--task", default="classification", help="multilabel: images have several labels")
+    add("--rebuild", action="store_true", help="make a data set of files anew, e.g. after a change")
     add("--workers", type=int, default=0, help="processes; default: one per CPU core")
     add("--preview", metavar="PNG", help="instead: draw the augmentations of --config's data")
     add("--manual_dir", default="", help="where archives are; default: DIR/downloads/manual")
@@ -83,6 +84,7 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
         workers=args.workers,
         manual_dir=args.manual_dir,
         reads=find_task(args.task).reads,
+        rebuild=args.rebuild,
     )
 
 

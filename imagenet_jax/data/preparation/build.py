@@ -33,7 +33,8 @@ from imagenet_jax.data.preparation.shards import (
     open_source,
 )
 from imagenet_jax.data.sources.classes import ONE
-from imagenet_jax.data.sources.files import DEFAULT_SPLIT, file_splits
+from imagenet_jax.data.sources.files import file_splits
+from imagenet_jax.data.sources.layout import DEFAULT_SPLIT
 from imagenet_jax.data.sources.tfrecord_folder import tfrecord_splits
 from imagenet_jax.errors import DataError
 
@@ -111,7 +112,7 @@ def run_build(build: Build, workers: int) -> Facts:
 
 
 def publish(build: Build, facts: Facts, class_names: tuple[str, ...], description: str) -> None:
-    """Writes TFDS's metadata and gives the finished data set its name."""
+    """Writes TFDS's metadata and gives the finished data set its name, instead of an older one."""
     split_infos = []
     for split, of_split in facts.items():
         files = sorted(build.staging.glob(f"{build.name}-{split}.*.facts.json"))
@@ -129,15 +130,16 @@ def publish(build: Build, facts: Facts, class_names: tuple[str, ...], descriptio
     for file in build.staging.glob("*.facts.json"):
         file.unlink()
     (build.staging / "plan.json").unlink()
+    old = build.path.with_name(f"old.{VERSION}")
+    if build.path.exists():
+        build.path.rename(old)
     build.staging.rename(build.path)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def split_examples(build: Build) -> dict[str, np.ndarray]:
     """The numbers of the examples of each split of the new data set, in random order."""
-    kind, _, path = build.spec.partition(":")
-    splits = build.splits or tuple(
-        tfrecord_splits(path) if kind == "tfrecord" else file_splits(kind, path, build.reads)
-    )
+    splits = source_splits(build)
     if not splits:
         raise DataError(f"{build.spec}: no images in SPLIT/CLASS/IMAGE or CLASS/IMAGE")
     if build.eval_fraction and splits != (DEFAULT_SPLIT,):
@@ -162,6 +164,16 @@ def split_examples(build: Build) -> dict[str, np.ndarray]:
                 "without images"
             )
     return examples
+
+
+def source_splits(build: Build) -> tuple[str, ...]:
+    """The names of the splits that the source has."""
+    kind, _, path = build.spec.partition(":")
+    if build.splits or ":" not in build.spec:
+        return build.splits
+    return tuple(
+        tfrecord_splits(path) if kind == "tfrecord" else file_splits(kind, path, build.reads)
+    )
 
 
 def check_disk(need: float, folder: Path) -> None:
@@ -236,7 +248,19 @@ def _shards(build: Build, split: str, index: np.ndarray, size: float) -> list[Sh
 
 def source_of(build: Build, split: str) -> Any:
     """Where the examples of a split of the new data set come from."""
-    return open_source(build.spec, build.data_dir, _source_split(build, split), build.reads)
+    source = open_source(build.spec, build.data_dir, _source_split(build, split), build.reads)
+    _check_class_names(build.spec, source.class_names)
+    return source
+
+
+def _check_class_names(spec: str, names: Sequence[str]) -> None:
+    """Raises DataError for names that TFDS, which keeps one a line, would give back otherwise."""
+    for name in names:
+        if name != name.strip() or len(name.splitlines()) != 1:
+            raise DataError(
+                f"{spec}: TFDS cannot keep the class {name!r}; rename it, without line breaks and "
+                "without spaces at its ends"
+            )
 
 
 def _source_split(build: Build, split: str) -> str:

@@ -4,16 +4,23 @@ TFDS's own data sets are built by TFDS. Folders, archives, lists, and whatever i
 smaller, are written by `build`. The result is a TFDS data set either way.
 """
 
+import contextlib
 import dataclasses
+import fcntl
+import hashlib
 import json
+import os
 import re
+import tempfile
+import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from imagenet_jax.data.names import check_name, check_preparation
+from imagenet_jax.data.names import FILES, check_name, check_preparation
 from imagenet_jax.data.preparation.build import (
     Build,
     Facts,
@@ -22,12 +29,13 @@ from imagenet_jax.data.preparation.build import (
     run_build,
     run_shards,
     source_of,
+    source_splits,
 )
 from imagenet_jax.data.preparation.shards import AS_THEY_ARE, Encoding, Shard, replace_synced
 from imagenet_jax.data.preparation.verification import plot_sizes, report_of
 from imagenet_jax.data.sources import records
 from imagenet_jax.data.sources.classes import ONE
-from imagenet_jax.errors import ConfigError
+from imagenet_jax.errors import ConfigError, DataError
 
 FORMATS = ("array_record", "tfrecord")
 REPORT = "verification.json"
@@ -45,8 +53,9 @@ def prepare(
     workers: int = 0,
     manual_dir: str = "",
     reads: tuple[str, ...] = (ONE,),
+    rebuild: bool = False,
 ) -> dict[str, Any]:
-    """Prepares and verifies a data set; what is there already is not made again.
+    """Prepares and verifies a data set; what is there already is not made again unless asked.
 
     Args:
       dataset: the name of a TFDS data set, folder:PATH, zip:PATH or csv:PATH (see `files`), or
@@ -60,6 +69,7 @@ def prepare(
       workers: processes; 0: one per core.
       reads: ("label",), or ("labels",) where images have several, see `files.open_files`.
       manual_dir: where archives are that TFDS cannot download; "": DATA_DIR/downloads/manual.
+      rebuild: make a data set of files anew, in the place of the one that is there.
 
     Returns:
       The report, see `verification.report_of`, with dataset, name, path and file_format. It is
@@ -67,7 +77,8 @@ def prepare(
 
     Raises:
       ConfigError: for arguments that cannot be.
-      DataError: for a source that is missing, or a disk that is too small.
+      DataError: for a source that is missing or has changed since it was prepared, a disk that is
+        too small, or a data set that another process prepares.
     """
     check_preparation(dataset, name, *dataclasses.astuple(encoding), eval_fraction)
     data_dir, splits = records.resolved_dir(data_dir), ()
@@ -80,16 +91,35 @@ def prepare(
         splits = tuple(builder.info.splits)
     name = name or _default_name(dataset, encoding)
     check_name(name)
+    if records.is_tfds_name(name):
+        raise ConfigError(
+            f"--name={name} is a data set of TFDS's own, which data.name = {name!r} means; give "
+            f"another, e.g. --name={name}_files"
+        )
     file_format = file_format or ("tfrecord" if encoding.kind == "raw" else "array_record")
     build = Build(dataset, splits, data_dir, name, file_format, encoding, eval_fraction, reads)
-    if build.path.exists():
-        return _finished(build)
-    facts = run_build(build, workers)
-    about = _about(build)
-    class_names = source_of(build, next(iter(facts))).class_names
-    report = _written(build.staging, about, facts, class_names)
-    publish(build, facts, class_names, f"Prepared by imagenet_jax: {json.dumps(about)}")
+    with _alone(build):
+        if build.path.exists() and not rebuild:
+            return _finished(build)
+        facts = run_build(build, workers)
+        about = _about(build)
+        class_names = source_of(build, next(iter(facts))).class_names
+        report = _written(build.staging, about, facts, class_names)
+        publish(build, facts, class_names, f"Prepared by imagenet_jax: {json.dumps(about)}")
     return report
+
+
+@contextlib.contextmanager
+def _alone(build: Build) -> Iterator[None]:
+    """Keeps this user's other processes here from preparing the same data set meanwhile."""
+    which = hashlib.sha1(str(build.path.resolve()).encode()).hexdigest()[:16]
+    lock = Path(tempfile.gettempdir()) / f"imagenet_jax-{os.getuid()}-{which}.lock"
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released when the process ends
+        except OSError:
+            raise DataError(f"another process is preparing {build.path}") from None
+        yield
 
 
 def _built_by_tfds(
@@ -141,19 +171,32 @@ def _finished(build: Build) -> dict[str, Any]:
     if not file.exists():
         raise ConfigError(f"{build.path} is there already and was not made by prepare; give --name")
     report = json.loads(file.read_text())
-    asked = _about(build)
+    asked = _options(build)
     del asked["path"]  # a data set may be moved
     report.setdefault("reads", [ONE])  # as all were before there were others
     other = [f"{k} {report[k]!r}, not {asked[k]!r}" for k in asked if report[k] != asked[k]]
     if other:
         raise ConfigError(
             f"{build.path} was prepared otherwise: {'; '.join(other)}. Give another --name, or "
-            "remove it first"
+            "--rebuild"
+        )
+    now = _stamps(build)
+    if report.get("source", now) != now:  # older reports have none
+        raise DataError(
+            f"{build.spec} has changed since {build.path} was prepared ({_sizes(report['source'])} "
+            f"then, {_sizes(now)} now); --rebuild makes it anew, --name makes another"
         )
     return report
 
 
 def _about(build: Build) -> dict[str, Any]:
+    """What is kept of how a data set was made."""
+    source = source_of(build, source_splits(build)[0])
+    left_out = getattr(source, "left_out", {})
+    return {**_options(build), "source": _stamps(build), "left_out": left_out}
+
+
+def _options(build: Build) -> dict[str, Any]:
     return {
         "dataset": build.spec,
         "name": build.name,
@@ -177,8 +220,26 @@ def _written(
     return report
 
 
+def _stamps(build: Build) -> dict[str, list[Any]]:
+    """{split: [images, a hash of their names, sizes and classes]} of files."""
+    if build.spec.partition(":")[0] not in FILES:
+        return {}
+    sources = {split: source_of(build, split) for split in source_splits(build)}
+    return {split: [len(source), source.stamp()] for split, source in sources.items()}
+
+
+def _sizes(stamps: dict[str, list[Any]]) -> str:
+    return ", ".join(f"{split} {count:,}" for split, (count, _) in stamps.items())
+
+
 def _default_name(dataset: str, encoding: Encoding) -> str:
+    """After the folder or file: letters, digits and _, the first a letter."""
     kind, _, path = dataset.partition(":")
-    base = re.sub(r"[^a-z0-9]+", "_", Path(path).stem.lower() if path else kind).strip("_")
+    stem = Path(path).expanduser().resolve().stem if path else kind
+    plain = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode().lower()
+    base = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")
+    if not base:
+        raise ConfigError(f"no name can be made of {stem!r}; give --name")
+    base = base if base[0].isalpha() else f"data_{base}"
     size = f"_{encoding.short_side}" if encoding.short_side else ""
     return base + size + ("_raw" if encoding.kind == "raw" else "")

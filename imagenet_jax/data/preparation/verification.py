@@ -72,6 +72,8 @@ def report_text(report: Mapping[str, Any]) -> str:
             *([f"    without label: {none:,}"] if (none := facts.get("without_label")) else []),
             *_some("unreadable, left out", facts["unreadable"]),
         ]
+    for reason, names in report.get("left_out", {}).items():
+        lines += _some(f"left out, {reason}", names)
     groups = [" = ".join(group) for group in report["duplicates"]]
     lines += _some("files with the same content", groups)
     if report["duplicates_across_splits"]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from imagenet_jax.data.sources.source import Field
+from imagenet_jax.data.sources.source import Field, ImpossibleValue
 from imagenet_jax.errors import DataError
 
 ONE, SEVERAL = "label", "labels"  # of an image
@@ -34,16 +34,16 @@ class ClassField:
         """What the examples [b] have, from the numbers of each one's classes.
 
         Raises:
-          ValueError: for a number that is no class, or "label" of an image that has not one.
+          ImpossibleValue: for a number that is no class, or an image without its one label.
         """
         if not self.name:
             return {}
         for of_image in labels:
             for label in of_image:
                 if not 0 <= label < self.count:
-                    raise ValueError(f"label {label} is none of 0 to {self.count - 1}")
+                    raise ImpossibleValue(f"label {label} is none of 0 to {self.count - 1}")
             if self.name == ONE and len(of_image) != 1:
-                raise ValueError(f"it has {len(of_image)} labels, not one")
+                raise ImpossibleValue(f"it has {len(of_image)} labels, not one")
         if self.name == ONE:
             return {ONE: np.array([label for (label,) in labels], np.int32)}
         several = np.zeros((len(labels), self.count), np.uint8)

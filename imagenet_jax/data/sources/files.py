@@ -5,6 +5,7 @@ splits together, so that a label means the same in each. Where images have sever
 in files of their own, see `label_files`, or in a cell of the list, as "cat;dog".
 """
 
+import hashlib
 import os
 import re
 import zipfile
@@ -26,6 +27,7 @@ from imagenet_jax.data.sources.layout import (
     LeftOut,
     class_folders,
     find_images,
+    left_out_text,
 )
 from imagenet_jax.errors import DataError
 
@@ -40,13 +42,15 @@ class Listing(NamedTuple):
       root: the folder, archive or list, for messages.
       entries: of the images.
       read_file: the bytes of a path.
-      left_out: {reason: paths} of files that are no examples.
+      size_of: the bytes of a path, unread.
+      left_out: {reason: paths} of files that are no examples of any split.
       class_names: in their order; (): those of the entries, in alphabetical order.
     """
 
     root: str
     entries: list[Entry]
     read_file: Callable[[str], bytes]
+    size_of: Callable[[str], int]
     left_out: LeftOut
     class_names: tuple[str, ...] = ()
 
@@ -54,14 +58,6 @@ class Listing(NamedTuple):
     def splits(self) -> list[str]:
         """The names of the splits."""
         return sorted({entry.split for entry in self.entries})
-
-    def left_out_text(self) -> str:
-        """How many files are left out and why, or ""."""
-        return "; ".join(
-            f"{len(names):,} {reason}, e.g. {names[0]}"
-            for reason, names in self.left_out.items()
-            if reason != "hidden"
-        )
 
 
 class FileSource:
@@ -79,7 +75,7 @@ class FileSource:
         label_of = {name: label for label, name in enumerate(self.class_names)}
         mine = sorted((entry.path, entry.class_names) for entry in entries if entry.split == split)
         if not mine:
-            splits, others = ", ".join(listing.splits) or "none", listing.left_out_text()
+            splits, others = ", ".join(listing.splits) or "none", left_out_text(listing.left_out)
             raise DataError(
                 f"{root}: no images in {split}/CLASS/IMAGE (splits found: {splits}"
                 + (f"; left out: {others}" if others else "")
@@ -92,7 +88,7 @@ class FileSource:
         labels = [[label_of[name] for name in names] for _, names in mine]
         self._ends = np.cumsum([len(of_image) for of_image in labels])
         self._labels = np.array([label for of_image in labels for label in of_image], np.int32)
-        self._read_file = listing.read_file
+        self._read_file, self._size_of = listing.read_file, listing.size_of
         self.left_out = listing.left_out
         none = sum(not of_image for of_image in labels)
         if none:
@@ -112,6 +108,17 @@ class FileSource:
 
     def describe(self, index: int) -> str:
         return f"{self._root}/{self._names[index]}"
+
+    def stamp(self) -> str:
+        """Another one when images come, go or change their size or their classes."""
+        facts = hashlib.sha1(repr((self.class_names, self._labels.tolist())).encode())
+        for name in self._names:
+            facts.update(f"{name}\0{self._size_of(name)}\n".encode())
+        return facts.hexdigest()
+
+    def class_counts(self) -> np.ndarray:
+        """How many images of the split each class has, int64 [K]."""
+        return np.bincount(self._labels, minlength=len(self.class_names))
 
     def _labels_of(self, index: int) -> list[int]:
         end = self._ends[index]
@@ -141,27 +148,44 @@ def file_splits(kind: str, path: str, reads: Sequence[str] = (ONE,)) -> list[str
 def _listing(kind: str, path: str, reads: Sequence[str]) -> Listing:
     file, several = existing(kind, path), SEVERAL in reads
     if kind == "csv":
-        return Listing(str(file.parent), read_list(file, several), _reader(file.parent), {})
-    names, read_file, beginning = (_folder if kind == "folder" else _zip)(file)
-    root, (images, left_out) = str(file), find_images(names, beginning)
+        files = _below(file.parent, [])
+        return Listing(str(file.parent), read_list(file, several), files.read, files.size_of, {})
+    files = (_folder if kind == "folder" else _zip)(file)
+    root, (images, left_out) = str(file), find_images(files.names, files.beginning)
+    class_names: tuple[str, ...] = ()
     if several:
-        found, class_names, others = labelled(root, images, names, read_file)
-        return Listing(root, found, read_file, left_out | others, class_names)
-    found, others = class_folders(root, images)
-    return Listing(root, found, read_file, left_out | others)
+        found, class_names, others = labelled(root, images, files.names, files.read)
+    else:
+        found, others = class_folders(root, images)
+    return Listing(root, found, files.read, files.size_of, left_out | others, class_names)
 
 
-Files = tuple[list[str], Callable[[str], bytes], Callable[[str], bytes]]
+class _Files(NamedTuple):
+    """What a folder or an archive has."""
+
+    names: list[str]  # with /
+    read: Callable[[str], bytes]
+    beginning: Callable[[str], bytes]  # the first BEGINNING bytes
+    size_of: Callable[[str], int]
 
 
-def _folder(root: Path) -> Files:
-    """The paths of its files, how to read one, and how to read its beginning."""
+def _folder(root: Path) -> _Files:
+    return _below(root, sorted(_files_below(root, "", frozenset())))
+
+
+def _below(root: Path, names: list[str]) -> _Files:
+    """The files of these names below a folder."""
+
+    def read(name: str) -> bytes:
+        with (root / name).open("rb") as file:
+            check_bytes(os.fstat(file.fileno()).st_size)
+            return file.read()
 
     def beginning(name: str) -> bytes:
         with (root / name).open("rb") as file:
             return file.read(BEGINNING)
 
-    return sorted(_files_below(root, "", frozenset())), _reader(root), beginning
+    return _Files(names, read, beginning, lambda name: (root / name).stat().st_size)
 
 
 def _files_below(root: Path, folder: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
@@ -187,18 +211,7 @@ def _files_below(root: Path, folder: str, above: frozenset[tuple[int, int]]) -> 
             yield name
 
 
-def _reader(root: Path) -> Callable[[str], bytes]:
-    """Reads a file below a folder."""
-
-    def read_file(name: str) -> bytes:
-        with (root / name).open("rb") as file:
-            check_bytes(os.fstat(file.fileno()).st_size)
-            return file.read()
-
-    return read_file
-
-
-def _zip(file: Path) -> Files:
+def _zip(file: Path) -> _Files:
     try:
         archive = zipfile.ZipFile(file)
     except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
@@ -214,24 +227,24 @@ def _zip(file: Path) -> Files:
                 "which Python does not know; unpack the archive"
             )
 
-    def read(name: str, count: int) -> bytes:
+    def begin(name: str, count: int) -> bytes:
         try:
             with archive.open(members[name]) as opened:
                 return opened.read(count)
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
             raise OSError(str(error)) from error  # as a damaged file of a folder gives
 
-    def read_file(name: str) -> bytes:
+    def read(name: str) -> bytes:
         check_bytes(members[name].file_size)
-        return read(name, -1)
+        return begin(name, -1)
 
     def beginning(name: str) -> bytes:
         try:
-            return read(name, BEGINNING)
+            return begin(name, BEGINNING)
         except OSError:
             return b""  # of a damaged file nobody knows what it was
 
-    return list(members), read_file, beginning
+    return _Files(list(members), read, beginning, lambda name: members[name].file_size)
 
 
 def check_bytes(count: int) -> None:

@@ -36,6 +36,7 @@ _BEGINNINGS = re.compile(
     re.DOTALL,
 )
 BEGINNING = 16  # bytes that tell
+HIDDEN = "hidden"
 _SYNSET = re.compile(r"(n\d{8})_")
 
 
@@ -48,6 +49,13 @@ class Entry(NamedTuple):
 
 
 LeftOut = dict[str, list[str]]  # {reason: paths}
+
+
+def left_out_text(left_out: LeftOut) -> str:
+    """How many files are left out and why, or ""."""
+    shown = {reason: names for reason, names in left_out.items() if reason != HIDDEN}
+    parts = (f"{len(names):,} {reason} (e.g. {names[0]})" for reason, names in shown.items())
+    return ", ".join(parts)
 
 
 def find_images(
@@ -65,7 +73,7 @@ def find_images(
         suffix = path.suffix.lower()
         # macOS keeps "._1.jpg", no image, beside "1.jpg", and in archives below "__MACOSX"
         if any(part.startswith(".") or part == "__MACOSX" for part in path.parts):
-            left_out.setdefault("hidden", []).append(name)
+            left_out.setdefault(HIDDEN, []).append(name)
         elif suffix in IMAGE_SUFFIXES or (
             suffix not in _OTHER_SUFFIXES and _BEGINNINGS.match(beginning(name))
         ):

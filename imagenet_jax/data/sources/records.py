@@ -17,6 +17,7 @@ from array_record.python import array_record_module
 from imagenet_jax.data.host_tensorflow import tf
 from imagenet_jax.data.sources.classes import ONE, SEVERAL, class_field
 from imagenet_jax.data.sources.example_proto import parse_example
+from imagenet_jax.data.sources.source import ImpossibleValue
 from imagenet_jax.data.sources.tfrecord import TFRecords, most_open_files
 from imagenet_jax.errors import DataError
 
@@ -76,6 +77,7 @@ class FeatureNames(NamedTuple):
     label: str = "label"
     file_name: str = "file_name"
     first_label: int = 0  # the number of the first class
+    hint: str = ""  # what to do about a label that is no class
 
 
 TFDS_FEATURES = FeatureNames()
@@ -109,7 +111,10 @@ class RecordSource:
             labels = [[n - keys.first_label for n in feature[keys.label]] for feature in features]
         except (KeyError, IndexError) as error:
             raise ValueError(f"the record has no {keys.image} and {keys.label}") from error
-        return images, self._classes.values(labels)
+        try:
+            return images, self._classes.values(labels)
+        except ImpossibleValue as error:
+            raise ImpossibleValue(f"{error}{keys.hint}") from error
 
     def name(self, index: int) -> str:
         """The example's file name, if its record has one, else its number."""
@@ -164,6 +169,11 @@ def resolved_dir(data_dir: str) -> str:
 
 # Made here, by the class of this name in `digits`.
 _OWN = {"digits": "Digits", "digit_pairs": "DigitPairs"}
+
+
+def is_tfds_name(name: str) -> bool:
+    """Whether it is a data set that TFDS, or this package, makes."""
+    return name in _OWN or name in tfds.list_builders(with_community_datasets=False)
 
 
 def find_builder(

@@ -25,6 +25,10 @@ class Field(NamedTuple):
         return np.full((rows, *self.shape), self.padding, self.dtype)
 
 
+class ImpossibleValue(ValueError):
+    """A value of a field that cannot be: not an image's fault, so that none is skipped for it."""
+
+
 class EncodedSource(Protocol):
     """Random access to a split of N images as they are stored (JPEG, PNG, ...)."""
 
@@ -40,6 +44,10 @@ class EncodedSource(Protocol):
         """The encoded images of the examples index [b], and the values of `fields`, b of each.
 
         A value has its field's shape, or less of the first axis: padding takes the rest.
+
+        Raises:
+          ImpossibleValue: for a value that cannot be.
+          Exception: of any kind, for an example that cannot be read.
         """
 
     def name(self, index: int) -> str:

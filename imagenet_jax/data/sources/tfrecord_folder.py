@@ -18,6 +18,10 @@ from imagenet_jax.data.sources.records import FeatureNames, RecordSource
 from imagenet_jax.data.sources.tfrecord import TFRecords
 from imagenet_jax.errors import DataError
 
+_HINT = (
+    ": labels of ImageNet's TFRecords are taken to be 1 to 1000; if they begin at 0 or are others, "
+    "put a file labels.txt with a line NUMBER:NAME for each class, from 0 on, beside the records"
+)
 _SHARD = re.compile(
     r"(?:^|.*[_-])(?P<split>[^/_-]+)-(?P<shard>\d{5})-of-(?P<count>\d{5})(\.tfrecord)?"
 )
@@ -38,9 +42,9 @@ def open_tfrecord_folder(path: str, split: str, reads: Sequence[str] = (ONE,)) -
         )
     records = TFRecords([(file, 0, -1) for file in _complete(path, split, shards[split])])
     names = _class_names(path)
-    features = FeatureNames(
-        "image/encoded", "image/class/label", "image/filename", 0 if names else 1
-    )
+    features = FeatureNames("image/encoded", "image/class/label", "image/filename")
+    if not names:
+        features = features._replace(first_label=1, hint=_HINT)
     first = parse_example(records.get([0])[0]) if len(records) else {}
     if features.image not in first or features.label not in first:
         has = ", ".join(sorted(first)) or "no records"

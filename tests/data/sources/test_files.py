@@ -1,8 +1,10 @@
+import os
+import shutil
 import zipfile
 
 import numpy as np
 import pytest
-from pixel_oracles import pil_pixels
+from pixel_oracles import encode, noise, pil_pixels
 
 from imagenet_jax.config import base_config
 from imagenet_jax.data import open_split
@@ -49,6 +51,7 @@ def open_source(tmp_path, kind):
     """A function of (files, split) that stores them and opens the split."""
 
     def open_stored(files, split):
+        shutil.rmtree(tmp_path / "data", ignore_errors=True)
         store(tmp_path / "data", files, kind)
         return open_files(kind, str(tmp_path / "data"), split)
 
@@ -83,7 +86,7 @@ def test_an_example_is_described_by_its_path(open_source, tmp_path):
 
 
 def test_a_missing_split_is_named_with_those_that_are_there(open_source):
-    with pytest.raises(DataError, match=r"validation/CLASS/IMAGE \(splits found: train, val;"):
+    with pytest.raises(DataError, match=r"validation/CLASS/IMAGE \(splits found: train, val\)\."):
         open_source(FILES, "validation")
 
 
@@ -97,6 +100,154 @@ def test_a_missing_data_set_is_named(kind, tmp_path):
     config.data.name = f"{kind}:{tmp_path}/nowhere"
     with pytest.raises(DataError, match=f"{kind}:{tmp_path}/nowhere': there is no such"):
         open_split(config, train=True)
+
+
+IMAGES = {"JPEG": "a.jfif", "PNG": "noname", "BMP": "b.unknown", "PPM": "c.pgm", "GIF": "d.GIF"}
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        # Classes are the first level, with all that lies below them.
+        (["cat/1.jpg", "dog/1.jpg", "dog/old/x.jpg"], {"train": "cat dog dog"}),
+        (
+            ["train/cat/1.jpg", "train/dog/a/b/2.jpg", "val/cat/3.jpg"],
+            {"train": "cat dog", "val": "cat"},
+        ),
+        # Splits by any name, where no image lies directly in them.
+        (["one/cat/1.jpg", "one/dog/2.jpg", "two/cat/3.jpg"], {"one": "cat dog", "two": "cat"}),
+        # What surrounds everything does not matter.
+        (["set/train/cat/1.jpg", "set/test/cat/2.jpg"], {"train": "cat", "test": "cat"}),
+        (["a/b/Train/cat/1.jpg", "a/b/Test/cat/2.jpg"], {"Train": "cat", "Test": "cat"}),
+        (["n01440764_1.JPEG", "n01440764_2.JPEG"], {"train": "n01440764 n01440764"}),
+        (["set/n01440764_1.JPEG", "set/n01443537_2.JPEG"], {"train": "n01440764 n01443537"}),
+        # A class may be called as a split is.
+        (["car/1.jpg", "train/2.jpg"], {"train": "car train"}),
+    ],
+)
+def test_splits_and_classes_are_found_by_the_layout(open_source, files, expected):
+    for split, classes in expected.items():
+        source = open_source(dict.fromkeys(files, b"x"), split)
+        labels = source.read(np.arange(len(source)))[1]["label"]
+        assert " ".join(source.class_names[label] for label in labels) == classes
+        assert not source.left_out
+
+
+def test_images_in_no_class_are_told(open_source):
+    files = dict.fromkeys(["train/cat/1.jpg", "train/2.jpg", "train/dog/3.jpg", "misc/4.jpg"], b"x")
+    with pytest.raises(DataError, match="the folder train has images and folders of images, and m"):
+        open_source(files, "train")
+    del files["misc/4.jpg"]
+    source = open_source(files, "train")
+    assert len(source) == 2 and source.left_out == {"in no folder of a class": ["train/2.jpg"]}
+
+
+def test_what_is_an_image_is_told_by_its_contents_where_the_name_is_silent(open_source):
+    files = {f"cat/{name}": encode(noise(8, 8), kind) for kind, name in IMAGES.items()}
+    source = open_source(
+        files | {"cat/x.dat": b"data", "dog/1.png": b"", "dog/.2.png": b""}, "train"
+    )
+    assert len(source) == len(IMAGES) + 1
+    assert source.left_out == {"no image": ["cat/x.dat"], "hidden": ["dog/.2.png"]}
+
+
+def test_links_are_followed_but_not_in_a_circle(tmp_path):
+    store(tmp_path / "elsewhere", {"1.jpg": b"x", "2.jpg": b"x"}, "folder")
+    store(tmp_path / "data", {"train/dog/1.jpg": b"x"}, "folder")
+    (tmp_path / "data/train/cat").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data/train/dog/again").symlink_to(tmp_path / "data")
+    (tmp_path / "data/val").symlink_to(tmp_path / "data/train")
+    (tmp_path / "data/train/dog/lost.jpg").symlink_to(tmp_path / "nothing")
+    source = open_files("folder", f"{tmp_path}/data", "train")
+    assert source.class_names == ("cat", "dog") and source.class_counts()[0] == 2
+    assert len(open_files("folder", f"{tmp_path}/data", "val")) >= 3
+
+
+def test_names_that_are_no_text_are_named(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / os.fsdecode(b"caf\xe9")).mkdir()
+    with pytest.raises(DataError, match=r"the name b'caf\\xe9' is not UTF-8"):
+        open_files("folder", f"{tmp_path}/data", "train")
+
+
+def test_class_names_may_be_anything(open_source):
+    names = ["①", "10", "9", "ü", "a b"]
+    source = open_source({f"{name}/1.jpg": b"x" for name in names}, "train")
+    assert source.class_names == ("a b", "ü", "①", "9", "10")
+
+
+def zipped(path, change, compression=zipfile.ZIP_STORED):
+    """An archive one of whose members is changed."""
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in FILES.items():
+            archive.writestr(name, content)
+    content = bytearray(path.read_bytes())
+    change(content)
+    path.write_bytes(content)
+    return str(path)
+
+
+def test_archives_that_cannot_be_unpacked_are_refused_when_opened(tmp_path):
+    def at(content, signature, offset):
+        return content.index(signature) + offset
+
+    def encrypt(content):
+        content[at(content, b"PK\1\2", 8)] |= 1
+
+    def compress(content):
+        content[at(content, b"PK\1\2", 10)] = 97
+
+    with pytest.raises(DataError, match=r"2\.JPEG is encrypted; unpack the archive"):
+        open_files("zip", zipped(tmp_path / "a.zip", encrypt), "train")
+    with pytest.raises(DataError, match=r"2\.JPEG is compressed by method 97"):
+        open_files("zip", zipped(tmp_path / "b.zip", compress), "train")
+
+
+def test_an_archive_of_windows(tmp_path):
+    with zipfile.ZipFile(tmp_path / "w.zip", "w") as archive:
+        for name, content in FILES.items():
+            archive.writestr(name.replace("/", "\\"), content)
+    source = open_files("zip", f"{tmp_path}/w.zip", "train")
+    assert source.read(np.arange(4))[0] == [b"cat a", b"cat b", b"dog 10", b"dog 2"]
+
+
+def test_a_file_that_is_too_large_for_an_image_is_not_read(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("cat/1.png", bytes(2**21))
+    monkeypatch.setattr("imagenet_jax.data.sources.files.MOST_BYTES", 2**20)
+    with pytest.raises(ValueError, match="it has 2 MiB, more than 1"):
+        open_files("zip", f"{tmp_path}/a.zip", "train").read(np.array([0]))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "path,label\na.png,b\n{},a\n",
+        "\ufeffFile;Class\r\na.png;b\r\n{};a\r\n",
+        "label\tfilename\nb\ta.png\na\t{}\n",
+    ],
+)
+def test_lists_have_columns_by_several_names(tmp_path, text):
+    store(tmp_path, {"a.png": b"1", "ü.png": b"2"}, "folder")
+    (tmp_path / "list.csv").write_text(text.format("ü.png"), newline="")
+    files, fields = open_files("csv", f"{tmp_path}/list.csv", "train").read(np.arange(2))
+    assert files == [b"1", b"2"] and fields["label"].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("labels", [("1", "2", "3"), ("0", "1", "2"), ("00", "01", "02")])
+def test_lists_have_numbers_from_0_or_1_on(tmp_path, labels):
+    store(tmp_path, {f"{k}.png": b"" for k in range(3)}, "folder")
+    lines = [f"{k}.png,{label}" for k, label in enumerate(labels)]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label", *lines]))
+    source = open_files("csv", f"{tmp_path}/list.csv", "train")
+    assert source.class_names == labels
+    assert source.read(np.arange(3))[1]["label"].tolist() == [0, 1, 2]
+
+
+def test_a_list_that_is_no_utf8_is_named(tmp_path):
+    (tmp_path / "list.csv").write_bytes("path,label\na.png,café\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"list\.csv, line 2 is not UTF-8; save the list as UTF-8"):
+        open_files("csv", f"{tmp_path}/list.csv", "train")
 
 
 @pytest.mark.parametrize("damage", ["noise", "truncation"])

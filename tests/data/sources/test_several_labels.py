@@ -110,7 +110,7 @@ def test_what_has_no_label_is_counted(listed, tmp_path, caplog):
     with caplog.at_level("INFO", logger="absl"):
         source = open_files("folder", f"{tmp_path}/yolo", "train", SEVERAL)
     assert names_of(source, [0, 1, 2]) == LABELS
-    assert "1 image files are in no folder images and left out" in caplog.text
+    assert source.left_out["in no folder images"] == ["masks/a.png"]
     assert "1 of 4 images have no file of labels and count as without" in caplog.text
     assert "e.g. train/images/b.png" in caplog.text
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -27,7 +28,21 @@ def choice(default: str, choices: tuple[str, ...], meaning: str) -> Field:
 def number(default: float, meaning: str, low: float, high: float = math.inf) -> Field:
     """A number in a range, of the type of its default."""
     allowed = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
-    return Field(default, meaning, allowed, lambda v: low <= v <= high)
+    return Field(default, meaning, allowed, lambda v: low <= v <= high and math.isfinite(v))
+
+
+def share(default: float, meaning: str) -> Field:
+    """How much of something is kept: from 0 to below 1."""
+    return Field(default, meaning, "from 0 to below 1", lambda v: 0 <= v < 1)
+
+
+def is_pattern(text: str) -> bool:
+    """Whether it is a regular expression."""
+    try:
+        re.compile(text)
+    except re.error:
+        return False
+    return True
 
 
 def duration(default: str, meaning: str, empty: bool = False) -> Field:

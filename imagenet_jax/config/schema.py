@@ -4,7 +4,7 @@ import re
 
 from imagenet_jax.config.data_fields import DATA
 from imagenet_jax.config.durations import is_duration
-from imagenet_jax.config.field import Field, choice, duration, number
+from imagenet_jax.config.field import Field, choice, duration, is_pattern, number, share
 from imagenet_jax.config.model_fields import MODEL
 
 # Kind of device or None, name and value of one of config.compiler_options.
@@ -24,7 +24,7 @@ SCHEMA: dict[str, Field] = {
         lambda v: is_duration(v) and "percent" not in v and "%" not in v,
     ),
     "accumulate": number(1, "micro-batches whose gradients are summed into one update", 1),
-    "ema_decay": number(0.0, "decay of the averaged weights that are evaluated; 0: none", 0, 1),
+    "ema_decay": share(0.0, "decay of the averaged weights that are evaluated; 0: none"),
     "partitioner": choice(
         "jit", ("jit", "shard_map", "pmap"), "how the step is spread over the devices"
     ),
@@ -81,15 +81,22 @@ SCHEMA: dict[str, Field] = {
     ),
     "optim.name": choice("sgd", ("sgd", "adamw"), "the optimizer"),
     "optim.learning_rate": number(0.1, "peak learning rate for this batch_size", 0),
-    "optim.momentum": number(0.9, "sgd: momentum", 0, 1),
+    "optim.momentum": share(0.9, "sgd: momentum"),
     "optim.nesterov": Field(True, "sgd: Nesterov's form of the momentum"),
-    "optim.b1": number(0.9, "adamw: decay of the first moment", 0, 1),
-    "optim.b2": number(0.999, "adamw: decay of the second moment", 0, 1),
+    "optim.b1": share(0.9, "adamw: decay of the first moment"),
+    "optim.b2": share(0.999, "adamw: decay of the second moment"),
     "optim.eps": number(1e-8, "adamw: added to the root of the second moment", 0),
     "optim.weight_decay": number(
         1e-4, "sgd: added to the gradient (L2); adamw: decoupled, times the learning rate", 0
     ),
-    "optim.decay_norm_and_bias": Field(False, "decay norm scales and biases as well"),
+    "optim.decayed": Field(
+        ("kernel$", "lora_[ab]$"),
+        "which parameters decay: patterns (regular expressions) of their paths, as "
+        "'layer1.0/conv1/kernel'; no norms, biases, position embeddings, tokens, gains",
+        "regular expressions, as in ('kernel$',)",
+        lambda v: all(isinstance(p, str) and is_pattern(p) for p in v),
+    ),
+    "optim.decay_norm_and_bias": Field(False, "decay all parameters, whatever optim.decayed says"),
     "optim.clip_norm": number(0.0, "largest global norm of the gradient; 0: any", 0),
     "schedule.name": choice(
         "cosine", ("cosine", "linear", "step", "constant"), "course of the rate after warmup"

@@ -2,7 +2,8 @@
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import ml_collections
@@ -30,14 +31,18 @@ class Range:
 
 
 Space = dict[str, Choices | Range]
+_CLOSING = {"(": ")", "[": "]", "'": "'", '"': '"'}
+_NUMBER = r"[+-]?[\d_.]*?\d[\d_]*\.?(?:e[+-]?\d+)?"
+_RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})(?::(\w*))?", re.IGNORECASE)
 
 
 def parse_space(specs: Sequence[str], config: ml_collections.ConfigDict) -> Space:
     """The values that fields may take.
 
     Args:
-      specs: FIELD=A,B,C for these values, FIELD=LOW..HIGH for all between, evenly, or
-        FIELD=LOW..HIGH:log, evenly in the logarithm.
+      specs: FIELD=A,B,C for these values, FIELD=LOW..HIGH for all numbers between, evenly, or
+        FIELD=LOW..HIGH:log, evenly in the logarithm. Commas within brackets or quotes are a
+        value's own.
       config: of the runs; all values and ends of ranges are tried in it.
 
     Raises:
@@ -48,10 +53,10 @@ def parse_space(specs: Sequence[str], config: ml_collections.ConfigDict) -> Spac
         name, equals, text = spec.partition("=")
         if not equals or not text:
             raise ConfigError(f"{spec!r}; expected FIELD=A,B,C or FIELD=LOW..HIGH[:log]")
-        if ".." in text:
+        if _RANGE.fullmatch(text):
             space[name] = _range(name, text, config)
         else:
-            values = tuple(value.strip() for value in text.split(","))
+            values = tuple(_values(spec, text))
             for value in values:
                 check_model(with_fields(config, {name: value}).model.name)
             space[name] = Choices(values)
@@ -79,9 +84,26 @@ def with_fields(
     return changed
 
 
+def _values(spec: str, text: str) -> Iterator[str]:
+    """The parts between commas that are in no brackets or quotes; without quotes around a part."""
+    part, closing = "", []  # what has to come before a comma counts
+    for letter in f"{text},":
+        if closing and letter == closing[-1]:
+            closing.pop()
+        elif letter in _CLOSING and not (closing and closing[-1] in "'\""):
+            closing.append(_CLOSING[letter])
+        elif letter == "," and not closing:
+            part = part.strip()
+            yield part[1:-1] if re.fullmatch(r"'[^']*'|\"[^\"]*\"", part) else part
+            part = ""
+            continue
+        part += letter
+    if closing:
+        raise ConfigError(f"{spec!r} lacks {closing[-1]} at its end")
+
+
 def _range(name: str, text: str, config: ml_collections.ConfigDict) -> Range:
-    ends, _, scale = text.partition(":")
-    low, _, high = ends.partition("..")
+    low, high, scale = _RANGE.fullmatch(text).groups(default="")
     for end in (low, high):
         with_fields(config, {name: end})
     kind = type(SCHEMA[name].default)

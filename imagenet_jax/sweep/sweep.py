@@ -28,7 +28,7 @@ from optuna.trial import FrozenTrial, TrialState
 from imagenet_jax.config import flatten
 from imagenet_jax.errors import ConfigError, UserError
 from imagenet_jax.reports.writers import replace_figure, write_summary
-from imagenet_jax.sweep.space import Choices, Range, Space, grid, parse_space
+from imagenet_jax.sweep.space import Choices, Range, Space, grid, parse_space, with_fields
 from imagenet_jax.sweep.trial import TrialRuns
 from imagenet_jax.tasks.table import find_task
 
@@ -85,6 +85,8 @@ def sweep(
     """
     space = parse_space(request.specs, config)
     combinations = grid(space) if request.method == "grid" else []
+    for combination in combinations:
+        with_fields(config, combination)
     task = find_task(config.task)
     request = dataclasses.replace(request, metric=request.metric or task.best)
     if request.metric not in task.eval_metrics:
@@ -131,9 +133,10 @@ def _open_study(request: Sweep, config: ml_collections.ConfigDict, workdir: Path
         study_name="sweep",
         load_if_exists=True,
         direction="maximize" if higher else "minimize",
-        sampler=samplers[request.method](seed=config.seed),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
     )
+    # A sweep that goes on would draw the same once more if it began with the same numbers.
+    study.sampler = samplers[request.method](seed=config.seed + len(study.trials))
     asked = {"method": request.method, "specs": list(request.specs), "metric": request.metric}
     asked |= {"seeds": list(request.seeds), "folds": request.folds}
     asked |= {f"config.{name}": value for name, value in flatten(config)}
@@ -155,12 +158,14 @@ def _open_study(request: Sweep, config: ml_collections.ConfigDict, workdir: Path
 
 
 def _take_up(study: optuna.Study, combinations: Sequence[dict[str, str]]) -> None:
-    """Puts a grid into the queue, and trials in front of it that an earlier sweep left."""
-    left = study.get_trials(states=[TrialState.RUNNING])
-    numbers = [trial.number for trial in left]
-    study.set_user_attr("interrupted", study.user_attrs.get("interrupted", []) + numbers)
+    """Puts a grid into the queue, and in front of it what an earlier sweep left or failed at."""
+    before = study.user_attrs.get("interrupted", [])
+    unfinished = study.get_trials(states=[TrialState.RUNNING, TrialState.FAIL])
+    left = [trial for trial in unfinished if trial.number not in before]
+    study.set_user_attr("interrupted", before + [trial.number for trial in left])
     for trial in left:
-        study.tell(trial.number, state=TrialState.FAIL)
+        if trial.state == TrialState.RUNNING:
+            study.tell(trial.number, state=TrialState.FAIL)
         study.enqueue_trial(trial.params)
     for combination in combinations:
         study.enqueue_trial(combination, skip_if_exists=True)

@@ -1,6 +1,9 @@
 """Optax schedules and optimizers by name."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import jax
 import ml_collections
@@ -46,7 +49,9 @@ def make_schedule(
     elif schedule.name == "linear":
         after = optax.linear_schedule(peak, peak * schedule.end, rest)
     elif schedule.name == "step":
-        drops = {steps(d) - warmup: schedule.factor for d in schedule.boundaries}
+        drops: dict[int, float] = {}
+        for boundary in (steps(duration) - warmup for duration in schedule.boundaries):
+            drops[boundary] = drops.get(boundary, 1.0) * schedule.factor
         after = optax.piecewise_constant_schedule(peak, drops)
     else:
         after = optax.constant_schedule(peak)
@@ -57,7 +62,7 @@ def make_optimizer(
     optim: ml_collections.ConfigDict, schedule: Schedule
 ) -> optax.GradientTransformation:
     """SGD with momentum and L2 weight decay, or AdamW with decoupled weight decay."""
-    mask = None if optim.decay_norm_and_bias else decay_mask
+    mask = None if optim.decay_norm_and_bias else partial(decay_mask, patterns=optim.decayed)
     clip = optax.clip_by_global_norm(optim.clip_norm) if optim.clip_norm else optax.identity()
     if optim.name == "adamw":
         update = optax.adamw(
@@ -76,6 +81,11 @@ def make_optimizer(
     return optax.chain(clip, update)
 
 
-def decay_mask(params: optax.Params) -> optax.Params:
-    """True for arrays with two axes or more: kernels, not norm scales and biases."""
-    return jax.tree.map(lambda param: param.ndim > 1, params)
+def decay_mask(params: optax.Params, patterns: Sequence[str]) -> optax.Params:
+    """True for parameters in whose path, as "layer1.0/conv1/kernel", a pattern is found."""
+    found = re.compile("|".join(f"(?:{pattern})" for pattern in patterns) or "$^")
+
+    def decays(path: Any, _: jax.Array) -> bool:
+        return found.search("/".join(key.key for key in path)) is not None
+
+    return jax.tree_util.tree_map_with_path(decays, params)

@@ -69,7 +69,7 @@ def test_bad_override_names_field_value_and_what_is_right(name, text, message):
     ("name", "value", "message"),
     [
         ("batch_size", 0, "batch_size = 0 is not possible; expected at least 1"),
-        ("ema_decay", 1.5, "between 0 and 1"),
+        ("ema_decay", 1.5, "from 0 to below 1"),
         ("optim.name", "adam", "one of sgd, adamw"),
         ("duration", "90", "as in '90 epochs'"),
         ("duration", "50 percent", "one of steps, epochs, examples"),

@@ -30,6 +30,23 @@ summary = {"eval": {"loss": 2 - rate + seed / 10, "top1": 0.5}}
 pathlib.Path(flags["--workdir"], "summary.json").write_text(json.dumps(summary))
 """
 
+# A run that meets a full disk the first time.
+FAILS_ONCE = """
+import pathlib, sys
+workdir = pathlib.Path(next(f for f in sys.argv if f.startswith("--workdir")).split("=", 1)[1])
+if "--config.optim.learning_rate=0.1" in sys.argv and not (workdir / "tried").exists():
+    (workdir / "tried").touch()
+    sys.exit("error: no space left on device")
+"""
+
+
+def write_python(folder, script=RUN):
+    """What runs `script` in place of launch.py."""
+    path = folder.with_suffix(".py")
+    path.write_text(f"#!{sys.executable} -S\n{script}")
+    path.chmod(0o755)
+    return str(path)
+
 
 def run_sweep(workdir, *flags):
     assert launch.main(["sweep", *SHORT, f"--workdir={workdir}", *flags]) == 0
@@ -45,11 +62,29 @@ def run_sweep(workdir, *flags):
         ("optim.learning_rate=0.1..0.01", "expected LOW < HIGH"),
         ("optim.learning_rate=0..1:log", "expected 0 < LOW < HIGH"),
         ("optim.learning_rate=1..2:cubic", "LOW..HIGH:log are for numbers"),
+        ("data.name=1..2", "LOW..HIGH:log are for numbers"),
+        ("schedule.boundaries=('2 steps'", "lacks \\) at its end"),
     ],
 )
 def test_impossible_spaces_are_refused(spec, message):
     with pytest.raises(ConfigError, match=message):
         parse_space([spec], base_config())
+
+
+@pytest.mark.parametrize(
+    ("spec", "values"),
+    [
+        ("schedule.boundaries=('2 steps','4 steps')", ["('2 steps','4 steps')"]),
+        ("schedule.boundaries=[2 steps, 4 steps], ()", ["[2 steps, 4 steps]", "()"]),
+        ("data.crop_area=(0.1,1),(0.2,1)", ["(0.1,1)", "(0.2,1)"]),
+        ("data.name='csv:a,b',folder:../x,'zip:(c'", ["csv:a,b", "folder:../x", "zip:(c"]),
+        ("data.train_split=train[:90%],train[:10%]", ["train[:90%]", "train[:10%]"]),
+        ("augment.flip=true,false", ["true", "false"]),
+    ],
+)
+def test_a_value_may_have_commas_and_dots_of_its_own(spec, values):
+    (found,) = parse_space([spec], base_config()).values()
+    assert list(found.values) == values
 
 
 def test_a_grid_is_all_combinations():
@@ -64,10 +99,7 @@ def test_a_grid_is_all_combinations():
 def trains(request, tmp_path, monkeypatch):
     """Whether the runs are real ones."""
     if not request.param:
-        program = tmp_path.with_suffix(".py")
-        program.write_text(f"#!{sys.executable} -S\n{RUN}")
-        program.chmod(0o755)
-        monkeypatch.setattr(sys, "executable", str(program))
+        monkeypatch.setattr(sys, "executable", write_python(tmp_path))
     return request.param
 
 
@@ -116,6 +148,24 @@ def test_cross_validation_by_bayesian_search(tmp_path):
         ]
         assert [size["num_examples"] for size in sizes] == [21, 20]
         assert sizes[0]["split"] == "train, fold 0 of 2"
+
+
+def test_a_random_sweep_that_goes_on_draws_other_trials(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", write_python(tmp_path))
+    flags = ["--random", "optim.learning_rate=0.01..1", "--metric=loss", "--config.batch_size=16"]
+    run_sweep(tmp_path / "a", *flags, "--trials=3")
+    trials = run_sweep(tmp_path / "a", *flags, "--trials=6")["trials"]
+    assert len({trial["fields"]["optim.learning_rate"] for trial in trials}) == 6
+
+
+def test_what_failed_is_tried_again_by_the_same_command(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", write_python(tmp_path, f"{FAILS_ONCE}\n{RUN}"))
+    flags = ["--grid", "optim.learning_rate=0.1,0.5", "--metric=loss", "--config.batch_size=16"]
+    states = [
+        {trial["fields"]["optim.learning_rate"]: trial["state"] for trial in result["trials"]}
+        for result in (run_sweep(tmp_path / "a", *flags) for _ in range(2))
+    ]
+    assert states == [{"0.1": "fail", "0.5": "complete"}, {"0.1": "complete", "0.5": "complete"}]
 
 
 def test_a_trial_that_fails_is_shown_and_the_others_count(tmp_path, capsys, trains):

@@ -3,9 +3,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from imagenet_jax.config import base_config
+from imagenet_jax.config import base_config, validate
 from imagenet_jax.errors import ConfigError
-from imagenet_jax.training.optim import make_optimizer, make_schedule
+from imagenet_jax.models import create_model
+from imagenet_jax.models.cost import variable_shapes
+from imagenet_jax.training.optim import decay_mask, make_optimizer, make_schedule
 
 
 def schedule(total=100, **fields):
@@ -39,6 +41,11 @@ def test_step_drops_are_counted_from_the_start_of_the_run():
     np.testing.assert_allclose(rates[10:30], 2)
     np.testing.assert_allclose(rates[31:60], 0.2, rtol=1e-6)
     np.testing.assert_allclose(rates[61:], 0.02, rtol=1e-6)
+
+
+def test_two_drops_at_one_step_count_twice():
+    rates = schedule(name="step", boundaries=("3 epochs", "30 steps"))
+    np.testing.assert_allclose(rates[31:], 0.02, rtol=1e-6)
 
 
 def test_warmup_longer_than_the_run_is_refused():
@@ -95,3 +102,53 @@ def test_clip_norm_bounds_the_first_update():
     found = run_optimizer(1, name="sgd", momentum=0.0, weight_decay=0.0, clip_norm=0.5)
     moved = np.concatenate([np.ravel(1 - found[name]) for name in found])
     np.testing.assert_allclose(np.linalg.norm(moved), 0.1 * 0.5, rtol=1e-5)
+
+
+# What is no kernel and yet has two axes or more, in the families that have such.
+UNDECAYED = {
+    "vit_ti16": {"pos_embed", "cls_token"},
+    "swin_t": {"relative_position_bias_table"},
+    "nfnet_f0": {"gain"},
+}
+
+
+@pytest.mark.parametrize("name", [*UNDECAYED, "resnet18", "convnext_tiny"])
+def test_kernels_decay_and_nothing_else(name):
+    params = variable_shapes(create_model(name, num_classes=3), 32)["params"]
+    mask = decay_mask(params, base_config().optim.decayed)
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    decayed = dict(zip([path for path, _ in leaves], jax.tree.leaves(mask), strict=True))
+    assert {path[-1].key for path, decays in decayed.items() if decays} == {"kernel"}
+    spared = {path[-1].key for path, leaf in leaves if leaf.ndim > 1 and not decayed[path]}
+    assert spared - {"gain"} == UNDECAYED.get(name, set()) - {"gain"}
+    assert not any(decays for path, decays in decayed.items() if path[-1].key != "kernel")
+
+
+def test_patterns_say_what_decays():
+    params = {"layer1": {"kernel": 1.0, "bias": 1.0}, "fc": {"kernel": 1.0}, "lora_a": 1.0}
+    mask = decay_mask(params, ("^layer1/", "lora_[ab]$"))
+    expected = {"layer1": {"kernel": True, "bias": True}, "fc": {"kernel": False}, "lora_a": True}
+    assert mask == expected
+    assert not any(jax.tree.leaves(decay_mask(params, ())))
+    config = base_config()
+    config.optim.decayed = ("kernel(",)
+    with pytest.raises(ConfigError, match=r"optim\.decayed = .* regular expressions"):
+        validate(config)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("optim.b2", 1.0),
+        ("optim.learning_rate", float("inf")),
+        ("ema_decay", 1.0),
+        ("optim.momentum", float("nan")),
+        ("loss.label_smoothing", float("nan")),
+    ],
+)
+def test_numbers_with_which_nothing_is_learnt_are_refused(field, value):
+    config = base_config()
+    section, _, name = field.rpartition(".")
+    (config[section] if section else config)[name] = value
+    with pytest.raises(ConfigError, match=rf"config\.{field} = "):
+        validate(config)

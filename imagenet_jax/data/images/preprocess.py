@@ -10,6 +10,7 @@ from PIL import Image
 
 from imagenet_jax.data.images import boxes, policies
 
+_LONG = 32  # times its short side: no photo is so long
 cv2.setNumThreads(1)  # the pipeline runs images in parallel, OpenCV need not
 
 OPENCV = {
@@ -95,10 +96,18 @@ class Preprocess:
         short = self.data.eval_resize or math.floor(size / self.data.eval_crop_fraction)
         long = int(short * max(height, width) / min(height, width))
         height, width = (short, long) if height <= width else (long, short)
+        if long > _LONG * short:
+            return self._fit_of_long(pixels, out, short)
         resized = np.empty((height, width, 3), np.uint8)
         self._resize(pixels, resized)
         top, left = round((height - size) / 2), round((width - size) / 2)
         out[:] = resized[top : top + size, left : left + size]
+
+    def _fit_of_long(self, pixels: np.ndarray, out: np.ndarray, short: int) -> None:
+        """`_fit` of an image so long that only what is left of it is resized."""
+        span = max(1, round(min(pixels.shape[:2]) * len(out) / short))  # that is left, each way
+        top, left = (max(0, (side - span) // 2) for side in pixels.shape[:2])
+        self._resize(np.ascontiguousarray(pixels[top : top + span, left : left + span]), out)
 
     def _resize(self, pixels: np.ndarray, out: np.ndarray) -> None:
         """Pillow filters before it shrinks (antialias), OpenCV does not and is faster."""

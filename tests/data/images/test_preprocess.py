@@ -1,4 +1,5 @@
 import io
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -284,3 +285,18 @@ def test_evaluation_is_never_decoded_at_a_fraction():
     rows = (np.arange(40) * 10 + 5).astype(int)
     expected = pil_pixels(encoded)[rows][:, rows]
     assert (difference(image, expected) <= 2).mean() > 0.999
+
+
+@pytest.mark.parametrize("antialias", [True, False])
+@pytest.mark.parametrize("shape", [(1, 60_000), (60_000, 2)])
+def test_of_a_very_long_image_only_the_middle_is_resized(shape, antialias):
+    pixels = np.full((*shape, 3), 7, np.uint8)
+    middle = [slice(None), slice(None)]
+    middle[int(np.argmax(shape))] = slice(29_000, 31_000)
+    pixels[tuple(middle)] = 200
+    rule = {"eval_crop": "resize_center_crop", "image_size": 64, "resize_antialias": antialias}
+    tracemalloc.start()
+    image = evaluated(encode(pixels, "PNG"), **rule)
+    assert tracemalloc.get_traced_memory()[1] < 20 * pixels.nbytes
+    tracemalloc.stop()
+    assert (image == 200).all()

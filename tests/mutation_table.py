@@ -214,8 +214,8 @@ BREAKS = (
     (
         "every epoch in the same order",
         "data/order.py",
-        "order = permutation(self.seed, int(number), self.num_examples)",
-        "order = permutation(self.seed, 0, self.num_examples)",
+        "shuffled(self.seed, int(number), self.num_examples, place[of_epoch])",
+        "shuffled(self.seed, 0, self.num_examples, place[of_epoch])",
         ("data/test_order.py::test_batches_run_across_the_ends_of_epochs",),
     ),
     (

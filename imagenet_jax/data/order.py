@@ -1,10 +1,11 @@
 """Which example stands where: the order of the data as a pure function of (seed, position)."""
 
 import dataclasses
-import functools
 from typing import NamedTuple
 
 import numpy as np
+
+from imagenet_jax.data.shuffle import shuffled
 
 
 class Rows(NamedTuple):
@@ -23,17 +24,6 @@ class Rows(NamedTuple):
             np.pad(self.epoch[rows], lack),
             np.pad(self.mask[rows], lack),
         )
-
-
-@functools.lru_cache(maxsize=4)
-def permutation(seed: int, epoch: int, num_examples: int) -> np.ndarray:
-    """The order int64 [num_examples] of one epoch.
-
-    Sorts raw Philox output, whose stream NumPy guarantees; `Generator.permutation` may
-    change with any NumPy release, and a resumed run would then see other batches.
-    """
-    raw = np.random.Philox(key=np.array([seed, epoch], np.uint64)).random_raw(num_examples)
-    return np.argsort(raw, kind="stable")
 
 
 def even_batch(num_examples: int, most: int, multiple: int = 1) -> int:
@@ -79,8 +69,7 @@ class TrainOrder:
         index = np.empty_like(place)
         for number in np.unique(epoch):
             of_epoch = epoch == number
-            order = permutation(self.seed, int(number), self.num_examples)
-            index[of_epoch] = order[place[of_epoch]]
+            index[of_epoch] = shuffled(self.seed, int(number), self.num_examples, place[of_epoch])
         epoch = epoch * self.repeats + copy
         return Rows(index.astype(np.int32), epoch.astype(np.int32), np.ones(len(index), bool))
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from imagenet_jax.data.order import EvalOrder, TrainOrder, even_batch, permutation
+from imagenet_jax.data.order import EvalOrder, TrainOrder, even_batch
+from imagenet_jax.data.shuffle import permutation
 
 # (examples, batch size); some are primes
 SIZES = [(7, 3), (10, 4), (97, 10), (12, 4), (5, 8), (1, 3), (1009, 64), (7919, 96)]

@@ -22,7 +22,6 @@ import tensorflow_datasets as tfds
 from tqdm import tqdm
 
 from imagenet_jax.data.names import FILES
-from imagenet_jax.data.order import permutation
 from imagenet_jax.data.preparation.shards import (
     Encoding,
     Fact,
@@ -32,6 +31,7 @@ from imagenet_jax.data.preparation.shards import (
     facts_path,
     open_source,
 )
+from imagenet_jax.data.shuffle import permutation
 from imagenet_jax.data.sources.classes import ONE
 from imagenet_jax.data.sources.files import file_splits
 from imagenet_jax.data.sources.layout import DEFAULT_SPLIT

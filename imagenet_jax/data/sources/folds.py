@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from imagenet_jax.data.order import permutation
+from imagenet_jax.data.shuffle import permutation
 from imagenet_jax.data.sources.source import ArraySource, EncodedSource
 
 

@@ -11,13 +11,13 @@ import numpy as np
 from absl import logging
 from jax.experimental import multihost_utils
 
-from imagenet_jax.data.names import FILES, check_data
+from imagenet_jax.data.names import FILES, check_data, place_of
 from imagenet_jax.data.order import EvalOrder, Order, TrainOrder
 from imagenet_jax.data.sources.classes import ONE, class_field
 from imagenet_jax.data.sources.fake import FakeSource
 from imagenet_jax.data.sources.files import file_splits, open_files
-from imagenet_jax.data.sources.folds import fold_of
 from imagenet_jax.data.sources.layout import left_out_text
+from imagenet_jax.data.sources.parts import fold_of, slice_of, split_slice
 from imagenet_jax.data.sources.source import ArraySource, EncodedSource
 from imagenet_jax.errors import DataError
 
@@ -130,15 +130,17 @@ def _open(config: ml_collections.ConfigDict, train: bool, reads: Sequence[str]) 
     """The whole split."""
     data = config.data
     split = data.train_split if train else data.eval_split
-    kind, _, path = data.name.partition(":")
+    kind, path = place_of(data.name) or ("", "")
     if data.name == "fake":
         count = data.fake_train_examples if train else data.fake_eval_examples
         name = class_field(reads, data.fake_classes, "data.name = fake").name
         source = FakeSource(count, data.fake_classes, data.image_size, reads=name)
         return Split(config, source, train)
-    if kind in FILES and path:
-        return Split(config, open_files(kind, path, split, reads), train)
-    if kind == "tfrecord" and path:
+    if kind in FILES:
+        split, cut = split_slice(split)
+        source = open_files(kind, path, split, reads)
+        return Split(config, slice_of(source, cut) if cut else source, train)
+    if kind == "tfrecord":
         from imagenet_jax.data.sources.tfrecord_folder import open_tfrecord_folder
 
         return Split(config, open_tfrecord_folder(path, split, reads), train)
@@ -155,10 +157,10 @@ def evaluation_split(name: str, data_dir: str = "") -> str:
     Raises:
       DataError: if there is no such data set, or it has several other splits.
     """
-    kind, _, path = name.partition(":")
-    if kind in FILES and path:
+    kind, path = place_of(name) or ("", "")
+    if kind in FILES:
         splits = file_splits(kind, path)
-    elif kind == "tfrecord" and path:
+    elif kind == "tfrecord":
         from imagenet_jax.data.sources.tfrecord_folder import tfrecord_splits
 
         splits = tfrecord_splits(path)

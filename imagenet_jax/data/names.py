@@ -15,7 +15,14 @@ _SIZES = {
     "cifar10": (10, 50_000),
     "cifar100": (100, 50_000),
 }
+_TFDS_NAME = re.compile(r"\w+(/[\w.+-]+)?(:(\d+|\*)(\.(\d+|\*)){2})?")
 _IMAGENET = (1000, 1_281_167)
+
+
+def place_of(name: str) -> tuple[str, str] | None:
+    """("folder", PATH) of "folder:PATH", and the like; None of a TFDS data set and of fake."""
+    kind, _, path = name.partition(":")
+    return (kind, path) if kind in (*FILES, "tfrecord") and path else None
 
 
 def known_size(data: ml_collections.ConfigDict) -> tuple[int, int]:
@@ -37,20 +44,19 @@ def check_data(data: ml_collections.ConfigDict) -> None:
             "config.data.cache = True keeps images as the host made them, but data.policy, "
             "data.rotate and data.translate make others each epoch; set one of the two"
         )
-    kind, _, path = data.name.partition(":")
-    if not (kind in (*FILES, "tfrecord") and path) and (kind != data.name or not data.name):
+    if not place_of(data.name) and not _TFDS_NAME.fullmatch(data.name):
         raise ConfigError(
             f"config.data.name = {data.name!r} is not known; expected the name of a TFDS data set "
-            f"(imagenet2012, cifar10, digits, ...), fake, "
+            f"(imagenet2012, cifar10, digits, NAME:VERSION, NAME/CONFIG, ...), fake, "
             f"{', '.join(f'{k}:PATH' for k in (*FILES, 'tfrecord'))}"
         )
 
 
 def check_files(name: str) -> None:
     """Raises DataError if a data.name is that of a folder, archive or list that is not there."""
-    kind, _, path = name.partition(":")
-    if kind in FILES:
-        existing(kind, path)
+    place = place_of(name)
+    if place and place[0] in FILES:
+        existing(*place)
 
 
 def existing(kind: str, path: str) -> Path:
@@ -73,7 +79,7 @@ def check_preparation(
         raise ConfigError(f"--quality={quality} is not 1 to 95")
     if not 0 <= eval_fraction < 1:
         raise ConfigError(f"--eval_fraction={eval_fraction} is not at least 0 and below 1")
-    if ":" not in dataset and (eval_fraction or (name and not short_side)):
+    if not place_of(dataset) and (eval_fraction or (name and not short_side)):
         raise ConfigError(f"--name and --eval_fraction are not for TFDS's own {dataset}")
     if name:
         check_name(name)

@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
-from imagenet_jax.data.names import FILES
+from imagenet_jax.data.names import FILES, place_of
 from imagenet_jax.data.preparation.shards import (
     Encoding,
     Fact,
@@ -168,9 +168,10 @@ def split_examples(build: Build) -> dict[str, np.ndarray]:
 
 def source_splits(build: Build) -> tuple[str, ...]:
     """The names of the splits that the source has."""
-    kind, _, path = build.spec.partition(":")
-    if build.splits or ":" not in build.spec:
+    place = place_of(build.spec)
+    if build.splits or not place:
         return build.splits
+    kind, path = place
     return tuple(
         tfrecord_splits(path) if kind == "tfrecord" else file_splits(kind, path, build.reads)
     )
@@ -215,7 +216,7 @@ def run_shards(shards: Sequence[Shard], workers: int, what: str) -> list[list[Fa
 def _plan(build: Build, shards: Sequence[Shard]) -> str:
     """What a shard depends on; parts that were made from another plan do not fit."""
     names = hashlib.sha1()
-    if build.spec.partition(":")[0] in FILES:  # they may have changed since, as records do not
+    if (place_of(build.spec) or [""])[0] in FILES:  # they may have changed since, as records do not
         for shard in shards:
             source = open_source(shard.spec, shard.data_dir, shard.split, shard.reads)
             for index in shard.index:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from imagenet_jax.data.names import FILES, check_name, check_preparation
+from imagenet_jax.data.names import FILES, check_name, check_preparation, place_of
 from imagenet_jax.data.preparation.build import (
     Build,
     Facts,
@@ -82,7 +82,7 @@ def prepare(
     """
     check_preparation(dataset, name, *dataclasses.astuple(encoding), eval_fraction)
     data_dir, splits = records.resolved_dir(data_dir), ()
-    if ":" not in dataset:
+    if not place_of(dataset):
         # What is only read again to be stored smaller may be in either format.
         asked = "" if encoding.short_side else file_format
         builder = _built_by_tfds(dataset, data_dir, manual_dir, asked)
@@ -191,8 +191,9 @@ def _finished(build: Build) -> dict[str, Any]:
 
 def _about(build: Build) -> dict[str, Any]:
     """What is kept of how a data set was made."""
-    source = source_of(build, source_splits(build)[0])
-    left_out = getattr(source, "left_out", {})
+    left_out = {}
+    if (place_of(build.spec) or [""])[0] in FILES:
+        left_out = source_of(build, source_splits(build)[0]).left_out
     return {**_options(build), "source": _stamps(build), "left_out": left_out}
 
 
@@ -222,7 +223,7 @@ def _written(
 
 def _stamps(build: Build) -> dict[str, list[Any]]:
     """{split: [images, a hash of their names, sizes and classes]} of files."""
-    if build.spec.partition(":")[0] not in FILES:
+    if (place_of(build.spec) or [""])[0] not in FILES:
         return {}
     sources = {split: source_of(build, split) for split in source_splits(build)}
     return {split: [len(source), source.stamp()] for split, source in sources.items()}
@@ -234,8 +235,8 @@ def _sizes(stamps: dict[str, list[Any]]) -> str:
 
 def _default_name(dataset: str, encoding: Encoding) -> str:
     """After the folder or file: letters, digits and _, the first a letter."""
-    kind, _, path = dataset.partition(":")
-    stem = Path(path).expanduser().resolve().stem if path else kind
+    place = place_of(dataset)
+    stem = Path(place[1]).expanduser().resolve().stem if place else re.split("[/:]", dataset)[0]
     plain = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode().lower()
     base = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")
     if not base:

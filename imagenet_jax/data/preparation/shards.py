@@ -17,6 +17,7 @@ from PIL import Image
 
 from imagenet_jax.data.host_tensorflow import tf
 from imagenet_jax.data.images.decode import decode_image
+from imagenet_jax.data.names import place_of
 from imagenet_jax.data.sources import records
 from imagenet_jax.data.sources.classes import ONE, SEVERAL, numbers_of
 from imagenet_jax.data.sources.files import open_files
@@ -154,7 +155,7 @@ def check_example(source: Any, index: int, encoding: Encoding) -> tuple[Fact, by
 @functools.lru_cache(maxsize=8)
 def open_source(spec: str, data_dir: str, split: str, reads: tuple[str, ...]) -> Any:
     """The source of a split of files, of other TFRecords or of a prepared TFDS data set."""
-    kind, _, path = spec.partition(":")
+    kind, path = place_of(spec) or ("", "")
     if kind == "tfrecord":
         return open_tfrecord_folder(path, split, reads)
     if path:

@@ -23,6 +23,7 @@ from imagenet_jax.data.sources.csv_list import read_list
 from imagenet_jax.data.sources.label_files import labelled
 from imagenet_jax.data.sources.layout import (
     BEGINNING,
+    DEFAULT_SPLIT,
     Entry,
     LeftOut,
     class_folders,
@@ -31,6 +32,10 @@ from imagenet_jax.data.sources.layout import (
 )
 from imagenet_jax.errors import DataError
 
+_HOLD_OUT = (
+    ", or hold a part out: data.train_split=train[:90%] and data.eval_split=train[90%:], or "
+    "data.folds=10, or launch.py prepare --eval_fraction=0.1"
+)
 MOST_BYTES = 2**28  # of an image file
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 
@@ -80,6 +85,7 @@ class FileSource:
                 f"{root}: no images in {split}/CLASS/IMAGE (splits found: {splits}"
                 + (f"; left out: {others}" if others else "")
                 + "). Set data.train_split and data.eval_split"
+                + (_HOLD_OUT if listing.splits == [DEFAULT_SPLIT] else "")
             )
         self._root = root
         self._names = [path for path, _ in mine]

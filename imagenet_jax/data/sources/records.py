@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import tensorflow_datasets as tfds
+from absl import logging
 from array_record.python import array_record_module
 
 from imagenet_jax.data.host_tensorflow import tf
@@ -154,10 +155,23 @@ def open_records(
     """
     data_dir = resolved_dir(data_dir)
     builder = find_builder(name, data_dir)
-    if not builder.is_prepared():
+    if not builder.is_prepared() and (other := _other_version(builder)):
+        logging.warning(
+            "%s is not in %s; taking the version %s that is there",
+            *(builder.info.full_name, data_dir, other.name),
+        )
+        builder = tfds.builder_from_directory(other)
+    elif not builder.is_prepared():
         prepare_builder(builder)
         builder = find_builder(name, data_dir)
     return split_source(builder, split, reads)
+
+
+def _other_version(builder: tfds.core.DatasetBuilder) -> Path | None:
+    """The folder of the newest version of a data set that is stored instead of the builder's."""
+    folders = Path(builder.data_dir).parent.glob("*.*.*/dataset_info.json")
+    versions = {tfds.core.Version(file.parent.name): file.parent for file in folders}
+    return versions[max(versions)] if versions else None
 
 
 def resolved_dir(data_dir: str) -> str:

@@ -1,5 +1,6 @@
-"""A part of a split: the folds of a cross-validation."""
+"""A part of a split: a fold of a cross-validation, or a slice as TFDS has them."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,6 +8,10 @@ import numpy as np
 
 from imagenet_jax.data.shuffle import permutation
 from imagenet_jax.data.sources.source import ArraySource, EncodedSource
+from imagenet_jax.errors import DataError
+
+_NUMBER = r"\d+(?:\.\d+)?%|-?\d+"
+_SLICE = re.compile(rf"({_NUMBER})?:({_NUMBER})?\]")
 
 
 def fold_of(source: Any, fold: int, folds: int, *, train: bool) -> Any:
@@ -15,6 +20,45 @@ def fold_of(source: Any, fold: int, folds: int, *, train: bool) -> Any:
     held_out = np.arange(len(order)) % folds == fold
     index = np.sort(order[~held_out if train else held_out])
     return (_ArrayPart if hasattr(source, "arrays") else _EncodedPart)(source, index)
+
+
+def split_slice(split: str) -> tuple[str, tuple[str, str] | None]:
+    """("train", ("", "90%")) of "train[:90%]"; the name and None where nothing is cut out.
+
+    Raises:
+      DataError: for what is no slice.
+    """
+    name, bracket, rest = split.partition("[")
+    found = _SLICE.fullmatch(rest)
+    if bracket and not found:
+        raise DataError(f"split {split!r}: expected NAME, NAME[:90%], NAME[90%:] or NAME[10:20]")
+    return name, found.groups(default="") if found else None
+
+
+def slice_of(source: EncodedSource, cut: tuple[str, str]) -> "_EncodedPart":
+    """A part of a fixed random order, so that it has images of all classes.
+
+    Args:
+      source: the whole.
+      cut: where it begins and where it ends, numbers of images or percents; "": the end.
+
+    Raises:
+      DataError: for a part without images.
+    """
+    order = permutation(0, 0, len(source))
+    begin, end = (
+        _place(text, len(order)) if text else whole
+        for text, whole in zip(cut, (0, len(order)), strict=True)
+    )
+    if not order[begin:end].size:
+        raise DataError(f"[{cut[0]}:{cut[1]}] of {len(order)} images is none")
+    return _EncodedPart(source, np.sort(order[begin:end]))
+
+
+def _place(text: str, count: int) -> int:
+    if not text.endswith("%"):
+        return int(text)
+    return round(float(text[:-1]) / 100 * count)
 
 
 class _Part:

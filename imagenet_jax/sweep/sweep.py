@@ -100,7 +100,8 @@ def sweep(
     total = request.trials or len(combinations) or 20
     active: list[TrialRuns] = []
     # As Ctrl-C: the runs are stopped first, see below.
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signals = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, signal.default_int_handler) for number in signals]
     try:
         while True:
             left = total - len(_counted(study))
@@ -115,7 +116,8 @@ def sweep(
     finally:
         for trial in active:
             trial.stop()
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
     return _report(study, request, workdir)
 
 

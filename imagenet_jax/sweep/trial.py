@@ -10,6 +10,7 @@ from pathlib import Path
 import optuna
 
 from imagenet_jax.errors import STOPPED
+from imagenet_jax.hosts.children import start_child
 from imagenet_jax.reports.writers import read_metrics
 
 
@@ -60,12 +61,8 @@ class TrialRuns:
         self._workdir, command = self._left[0]
         self._workdir.mkdir(parents=True, exist_ok=True)
         with (self._workdir / "output.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C reaches it once, from here
+            self._process = start_child(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
             )
 
     def _watch(self) -> None:

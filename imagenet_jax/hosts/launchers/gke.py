@@ -11,7 +11,7 @@ import yaml
 
 from imagenet_jax.errors import PERMANENT, ConfigError
 from imagenet_jax.hosts.launchers.job import MOUNT, Job, submit
-from imagenet_jax.hosts.launchers.options import option
+from imagenet_jax.hosts.launchers.options import check_names, option
 from imagenet_jax.reports.writers import replace_text
 
 
@@ -37,6 +37,8 @@ def gke_manifest(job: Job, options: GkeOptions) -> dict[str, Any]:
     Raises:
       ConfigError: for a topology that is none, or no multiple of a host's chips.
     """
+    names = ("image", "bucket", "accelerator", "service_account", "namespace")
+    check_names("gke", options, *names)
     if not re.fullmatch(r"\d+x\d+(x\d+)?", options.topology):
         raise ConfigError(
             f"--launcher=gke: topology={options.topology}; expected e.g. 4x4 or 2x2x4"

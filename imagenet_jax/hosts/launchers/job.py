@@ -1,6 +1,7 @@
 """What a launcher is to run."""
 
 import dataclasses
+import hashlib
 import re
 import shlex
 import shutil
@@ -36,10 +37,20 @@ class Job:
     python: str
     restarts: int
 
+    def __post_init__(self) -> None:
+        for part in (*self.arguments, *map(str, (self.config, self.workdir, self.folder))):
+            if not part.isprintable():
+                raise ConfigError(f"{part!r} has characters that no command line should have")
+
     @property
     def name(self) -> str:
-        """For the scheduler: the workdir's name in letters, digits and hyphens."""
-        return re.sub(r"[^a-z0-9]+", "-", self.workdir.name.lower()).strip("-")[:40] or "run"
+        """For the scheduler: the workdir's name in letters, digits and hyphens.
+
+        With a hash of its path, as two workdirs may have one name.
+        """
+        plain = re.sub(r"[^a-z0-9]+", "-", self.workdir.name.lower())[:32].strip("-")
+        plain = plain if plain[:1].isalpha() else f"run-{plain}".strip("-")
+        return f"{plain}-{hashlib.sha1(str(self.workdir).encode()).hexdigest()[:6]}"
 
     def command(self) -> list[str]:
         """What each process runs on this machine, or one that sees the same files."""

@@ -1,6 +1,7 @@
 """What stands behind a launcher's name: --launcher=slurm:nodes=2,time=24:00:00."""
 
 import dataclasses
+import re
 from typing import Any, TypeVar
 
 from imagenet_jax.errors import ConfigError, did_you_mean
@@ -23,6 +24,8 @@ def parse_options(launcher: str, text: str, kind: type[Options]) -> Options:
     values: dict[str, Any] = {}
     for part in filter(None, text.split(",")):
         name, equals, value = part.partition("=")
+        if not part.isprintable():
+            raise ConfigError(f"--launcher={launcher} has the option {part!r}, which is no text")
         if name not in fields or not equals:
             hint = did_you_mean(name, fields)
             raise ConfigError(f"--launcher={launcher} has no option {part!r}{hint}\n{listed(kind)}")
@@ -32,6 +35,14 @@ def parse_options(launcher: str, text: str, kind: type[Options]) -> Options:
     if missing:
         raise ConfigError(f"--launcher={launcher} needs {', '.join(missing)}\n{listed(kind)}")
     return kind(**values)
+
+
+def check_names(launcher: str, options: Any, *names: str) -> None:
+    """Raises ConfigError for options that are not made of letters, digits and ._:/@- alone."""
+    for name in names:
+        value = getattr(options, name)
+        if value and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*", value):
+            raise ConfigError(f"--launcher={launcher}: {name}={value} is no name")
 
 
 def listed(kind: type) -> str:

@@ -14,9 +14,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from imagenet_jax.errors import HUNG, PERMANENT, STOPPED, ConfigError
+from imagenet_jax.hosts.children import start_child
 from imagenet_jax.hosts.launchers.job import Job
 
 _LAST_LINES = 20
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 60.0  # seconds before a restart
 _END_TIME = 60.0  # seconds for the others to end when one has finished or was told to stop
 
@@ -51,8 +53,9 @@ def run_processes(
     """Runs a command as the processes of one job, on loopback, until all have ended.
 
     Each writes to its own file and, with its number in front, to the terminal. If one fails the
-    others are killed, as they would wait for it for ever. SIGTERM and SIGINT go to all of them;
-    one of them that gets a signal makes all save and stop, and they are started again.
+    others are killed, as they would wait for it for ever. SIGTERM, SIGINT and the SIGHUP of a
+    terminal that is closed go to all of them, and so does SIGTERM when this process is killed. One
+    of them that gets a signal makes all save and stop, and they are started again.
 
     Args:
       command: what each process runs.
@@ -89,13 +92,12 @@ class _Job:
         self._logs = [logs / f"process-{number}.log" for number in range(count)]
         port = _free_port()
         self._processes = [
-            subprocess.Popen(
+            start_child(
                 command,
                 env=os.environ | _settings(count, devices, number, port),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C reaches them once, from here
             )
             for number in range(count)
         ]
@@ -147,9 +149,9 @@ class _Job:
             received.append(number)
             for process in self._processes:
                 with contextlib.suppress(ProcessLookupError):
-                    process.send_signal(number)
+                    process.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
 
-        old = {s: signal.signal(s, pass_on) for s in (signal.SIGTERM, signal.SIGINT)}
+        old = {s: signal.signal(s, pass_on) for s in _SIGNALS}
         try:
             yield received
         finally:
@@ -183,6 +185,8 @@ def _settings(count: int, devices: int, number: int, port: int | str) -> dict[st
         "JAX_NUM_PROCESSES": str(count),
         "JAX_PROCESS_ID": str(number),
         "PYTHONUNBUFFERED": "1",
+        # A proxy that is set for the world outside does not know this machine's loopback.
+        "no_proxy": ",".join(filter(None, (os.environ.get("no_proxy"), "127.0.0.1,localhost"))),
     }
 
 

@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 
 from imagenet_jax.hosts.launchers.job import MOUNT, PERMANENT_PATTERN, Job, shell, submit
-from imagenet_jax.hosts.launchers.options import option
+from imagenet_jax.hosts.launchers.options import check_names, option
 from imagenet_jax.reports.writers import replace_text
 
 # https://cloud.google.com/tpu/docs/runtimes, by the beginning of the accelerator's type
@@ -40,9 +40,17 @@ on_all() {{
   gcloud compute tpus tpu-vm ssh "$name" "${{flags[@]}}" --worker=all --command="$1"
 }}
 
+# UNKNOWN: gcloud could not tell, as without a network.
 state() {{
-  gcloud compute tpus queued-resources describe "$name" "${{flags[@]}}" \\
-    --format='value(state.state)' 2>/dev/null || echo NONE
+  local answer
+  if answer=$(gcloud compute tpus queued-resources describe "$name" "${{flags[@]}}" \\
+    --format='value(state.state)' 2>&1); then
+    echo "$answer"
+  elif [[ $answer == *NOT_FOUND* ]]; then
+    echo NONE
+  else
+    echo UNKNOWN
+  fi
 }}
 
 create() {{
@@ -140,8 +148,16 @@ delete() {{
   gcloud compute tpus queued-resources delete "$name" "${{flags[@]}}" --force --quiet
 }}
 
+# Whatever the run ended with, the TPU is not paid for any longer.
+up() {{
+  local status=0
+  {{ create && install && run && watch; }} || status=$?
+  delete || echo "$name could not be deleted and is still paid for: bash $0 delete" >&2
+  return $status
+}}
+
 case "${{1:-}}" in
-  up) create && install && run && watch && delete ;;
+  up) up ;;
   create | install | run | watch | logs | delete) "$1" ;;
   *) sed -n '2,3p' "$0"; exit 2 ;;
 esac
@@ -150,6 +166,7 @@ esac
 
 def tpu_vm_script(job: Job, options: TpuVmOptions) -> str:
     """The text of tpu-vm.sh."""
+    check_names("tpu-vm", options, "type", "zone", "bucket", "project", "runtime")
     flags = [f"--zone={options.zone}"]
     if options.project:
         flags.append(f"--project={options.project}")

@@ -2,7 +2,7 @@
 # bash tpu-vm.sh up|create|install|run|watch|logs|delete
 # up: create, install, run and watch until the run has ended; then delete the TPU.
 set -euo pipefail
-name=resnet50-v2
+name=resnet50-v2-3e0f6d
 flags=(--zone=us-west4-a --project=my-project)
 folder='/home/me/imagenet jax'
 
@@ -10,9 +10,17 @@ on_all() {
   gcloud compute tpus tpu-vm ssh "$name" "${flags[@]}" --worker=all --command="$1"
 }
 
+# UNKNOWN: gcloud could not tell, as without a network.
 state() {
-  gcloud compute tpus queued-resources describe "$name" "${flags[@]}" \
-    --format='value(state.state)' 2>/dev/null || echo NONE
+  local answer
+  if answer=$(gcloud compute tpus queued-resources describe "$name" "${flags[@]}" \
+    --format='value(state.state)' 2>&1); then
+    echo "$answer"
+  elif [[ $answer == *NOT_FOUND* ]]; then
+    echo NONE
+  else
+    echo UNKNOWN
+  fi
 }
 
 create() {
@@ -116,8 +124,16 @@ delete() {
   gcloud compute tpus queued-resources delete "$name" "${flags[@]}" --force --quiet
 }
 
+# Whatever the run ended with, the TPU is not paid for any longer.
+up() {
+  local status=0
+  { create && install && run && watch; } || status=$?
+  delete || echo "$name could not be deleted and is still paid for: bash $0 delete" >&2
+  return $status
+}
+
 case "${1:-}" in
-  up) create && install && run && watch && delete ;;
+  up) up ;;
   create | install | run | watch | logs | delete) "$1" ;;
   *) sed -n '2,3p' "$0"; exit 2 ;;
 esac

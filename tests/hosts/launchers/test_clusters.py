@@ -4,6 +4,7 @@ After a wanted change: python tests/hosts/launchers/test_clusters.py writes the 
 """
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -131,7 +132,13 @@ GCLOUD = """#!/usr/bin/env bash
 # Tells of each call, answers from a list of states, and keeps what is copied.
 echo "$*" >> calls
 case "$*" in
-  *describe*) head -n 1 states; sed -i 1d states ;;
+  *describe*)
+    state=$(head -n 1 states); sed -i 1d states
+    case "$state" in
+      OFFLINE) echo "could not resolve host" >&2; exit 1 ;;
+      GONE) echo "ERROR: NOT_FOUND: $name" >&2; exit 1 ;;
+      *) echo "$state" ;;
+    esac ;;
   *'cat run.status'*) head -n 1 statuses; sed -i 1d statuses ;;
   *scp*) cp "$5" "$6" copied/ ;;
 esac
@@ -163,12 +170,12 @@ def run_script(folder, *command):
 
 
 def test_tpu_vm_script_replaces_a_tpu_that_was_preempted(cloud):
-    """Queued, active, preempted during the run, queued again, and then the run ends."""
-    states = ("PROVISIONING", "ACTIVE", "ACTIVE", "SUSPENDED", "ACTIVE", "ACTIVE")
+    """Queued, active, out of reach, preempted, queued again, and then the run ends badly."""
+    states = ("PROVISIONING", "ACTIVE", "ACTIVE", "OFFLINE", "GONE", "OFFLINE", "ACTIVE", "ACTIVE")
     (cloud / "states").write_text("\n".join(states) + "\n")
-    (cloud / "statuses").write_text("\n0\n")
+    (cloud / "statuses").write_text("\n70\n")
     done = run_script(cloud, "tpu-vm.sh", "up")
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 70, done.stdout + done.stderr
     kinds = ("create", "scp", "setsid", "cat run.status", "delete")
     calls = [
         next(kind for kind in kinds if kind in call)
@@ -199,6 +206,31 @@ def test_what_a_tpu_host_runs_starts_again_unless_it_is_of_no_use(cloud, statuse
     assert len(started) == starts
     assert started[0].startswith("launch.py train --config=configs/resnet50.py")
     assert int((cloud / "run.status").read_text()) == last
+
+
+@pytest.mark.parametrize(
+    ("launcher", "flags", "message"),
+    [
+        ("tpu-vm:type=v4-8,zone=z,bucket=b$(touch x)", [], r"bucket=b\$\(touch x\) is no name"),
+        ("gke:image=i,bucket=b'", [], "bucket=b' is no name"),
+        ("slurm:setup=a\nb", [], "which is no text"),
+        ("slurm", ["--workdir=/a\n#SBATCH --wrap=x"], "that no command line should have"),
+        ("tpu-vm:type=v4-8,zone=z,bucket=b", ["--config.seed=1\nRUN\nrm x"], "no command line sho"),
+    ],
+)
+def test_nothing_but_the_command_gets_into_a_script(launcher, flags, message, capsys, monkeypatch):
+    monkeypatch.setattr("imagenet_jax.config.apply_overrides", lambda *args: None)
+    assert launch.main(["train", f"--launcher={launcher}", "--dry_run", *flags]) == 1
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_each_workdir_has_a_job_name_of_its_own():
+    names = {
+        Job(**vars(JOB) | {"workdir": Path(path)}).name for path in ("a/run", "b/run", "a/RUN")
+    }
+    assert len(names) == 3
+    odd = Job(**vars(JOB) | {"workdir": Path("runs/2024_" + 30 * "x" + "-y")}).name
+    assert re.fullmatch(r"run-2024-[a-z0-9-]*[a-z0-9]-[0-9a-f]{6}", odd) and len(odd) < 50
 
 
 if __name__ == "__main__":

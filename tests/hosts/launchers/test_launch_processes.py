@@ -74,9 +74,12 @@ def test_a_process_that_does_not_end_with_the_others_is_started_again(tmp_path, 
         (tmp_path / "second1").unlink()
 
 
-def test_a_signal_reaches_all_and_is_no_reason_to_start_again(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_a_signal_reaches_all_and_is_no_reason_to_start_again(tmp_path, number):
+    """Those that are started get SIGTERM, also when the launcher itself is killed."""
     code = (
-        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(3 * number))\n"
+        f"ended = pathlib.Path({str(tmp_path)!r}, f'end{{number}}')\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (ended.touch(), sys.exit(3 * number)))\n"
         "print('ready', flush=True)\n"
         "time.sleep(60)"
     )
@@ -89,8 +92,13 @@ def test_a_signal_reaches_all_and_is_no_reason_to_start_again(tmp_path):
         [sys.executable, "-c", outer], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
     assert {job.stdout.readline(), job.stdout.readline()} == {"[0] ready\n", "[1] ready\n"}
-    job.send_signal(signal.SIGTERM)
-    assert job.wait(timeout=30) == 3
+    job.send_signal(number)
+    assert job.wait(timeout=30) == (-number if number == signal.SIGKILL else 3)
+    for _ in range(300):
+        if (tmp_path / "end0").exists() and (tmp_path / "end1").exists():
+            break
+        time.sleep(0.1)
+    assert (tmp_path / "end0").exists() and (tmp_path / "end1").exists()
     job.stdout.close()
 
 

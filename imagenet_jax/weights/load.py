@@ -12,7 +12,7 @@ from imagenet_jax.models import create_model
 from imagenet_jax.models.cost import variable_shapes
 from imagenet_jax.weights import other_names
 from imagenet_jax.weights.download import fetch
-from imagenet_jax.weights.files import read_arrays
+from imagenet_jax.weights.files import read_weights
 from imagenet_jax.weights.head import head_path
 from imagenet_jax.weights.pretrained import Pretrained
 from imagenet_jax.weights.torch_layout import import_arrays
@@ -46,7 +46,7 @@ def load_file(path: Path, model_name: str, layout: str = "") -> tuple[nn.Module,
     Raises:
       WeightsError: if the file cannot be read or does not fit the model.
     """
-    arrays = read_arrays(path)
+    arrays = read_weights(path).arrays
     layout = layout or _guess_layout(arrays)
     try:
         template = create_model(model_name, num_classes=1)

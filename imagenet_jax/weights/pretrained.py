@@ -10,7 +10,8 @@ from imagenet_jax.config import base_config
 from imagenet_jax.errors import ConfigError, WeightsError, did_you_mean
 from imagenet_jax.models.facts import FACTS
 
-FILE_SUFFIXES = (".pth", ".pt", ".bin", ".safetensors", ".npz")
+TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")  # .tar: model_best.pth.tar
+FILE_SUFFIXES = (*TORCH_SUFFIXES, ".safetensors", ".npz")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,4 +151,4 @@ def check_file(path: Path) -> None:
     if not path.is_file():
         raise WeightsError(f"there is no file {path}")
     if path.suffix not in FILE_SUFFIXES:
-        raise WeightsError(f"{path}: expected a name that ends with .pth, .safetensors or .npz")
+        raise WeightsError(f"{path}: expected a name that ends with {', '.join(FILE_SUFFIXES)}")

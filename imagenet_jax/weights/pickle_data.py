@@ -184,7 +184,7 @@ def refused_call(name: Name) -> WeightsError:
 
 def shown(text: str) -> str:
     """A text of a file for a message: short, and without control characters."""
-    return "".join(c if c.isprintable() else "?" for c in text[:80])
+    return "".join(c if c.isprintable() else "?" for c in text[:200])
 
 
 def _text(value: Any) -> str:

@@ -42,14 +42,20 @@ def load(args: argparse.Namespace) -> ml_collections.ConfigDict:
     return config or config_file(args)
 
 
-def check_weights(args: argparse.Namespace, here: bool) -> None:
+def which_checkpoint(args: argparse.Namespace, config: ml_collections.ConfigDict) -> str:
+    """What --checkpoint says, else that of which the run in --workdir reported the evaluation."""
+    reported = (saved_config(args.workdir) or config).eval.report
+    return args.checkpoint or {"best": "best", "last": "latest"}[reported]
+
+
+def check_weights(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bool) -> None:
     """Raises UserError if the weights or the checkpoint are not there; see `Verb.check`."""
     if args.model and not args.weights:
         find_pretrained(args.model)
     elif args.model and here:
         check_file(Path(args.weights))
     elif here:
-        check_which(checkpoints_of(args.workdir), args.checkpoint)
+        check_which(checkpoints_of(args.workdir), which_checkpoint(args, config))
 
 
 def find_trained(args: argparse.Namespace, config: ml_collections.ConfigDict) -> "TrainedModel":
@@ -63,4 +69,4 @@ def find_trained(args: argparse.Namespace, config: ml_collections.ConfigDict) ->
 
     if args.model:
         return pretrained_model(args.model, config, args.weights)
-    return trained_model(args.workdir, args.checkpoint, config)
+    return trained_model(args.workdir, which_checkpoint(args, config), config)

@@ -17,7 +17,9 @@ from imagenet_jax.verbs.verb import Verb
 def _add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photos", nargs="+", help="image files, folders, or patterns as 'a/*.jpg'")
     parser.add_argument(
-        "--checkpoint", default="latest", help="without --model: of the run in --workdir"
+        "--checkpoint",
+        default="",
+        help="of the run in --workdir: latest, best or a step; default: what it reported",
     )
     add_weights_flags(parser)
     parser.add_argument("--picture", help="PNG; default: WORKDIR/predictions.png")
@@ -25,7 +27,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 
 def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bool) -> None:
     check_fields(config)
-    check_weights(args, here)
+    check_weights(args, config, here)
     if here:
         find_photos(args.photos)
 

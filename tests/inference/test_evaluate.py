@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import launch
 from imagenet_jax import augment
 from imagenet_jax.data import Split, open_split
 from imagenet_jax.data.catalog import evaluation_split
@@ -14,6 +15,7 @@ from imagenet_jax.inference.evaluate import evaluate_pretrained, evaluate_run
 from imagenet_jax.models.cost import variable_shapes
 from imagenet_jax.tasks import Classification
 from imagenet_jax.training.trained import TrainedModel
+from imagenet_jax.verbs.model_flags import load, which_checkpoint
 from imagenet_jax.weights.pretrained import pretrained_config
 
 
@@ -78,6 +80,17 @@ def test_one_step_can_be_asked_for(loop_config, finished_run):
     assert evaluate_run(loop_config, finished_run, which="15")["step"] == 15
     with pytest.raises(CheckpointError, match="expected latest, best or one of the steps"):
         evaluate_run(loop_config, finished_run, which="first")
+
+
+def test_the_checkpoint_that_was_reported_is_taken(loop_config, tmp_path):
+    for report, expected in (("best", "best"), ("last", "latest")):
+        loop_config.eval.report = report
+        (tmp_path / "config.json").write_text(json.dumps(loop_config.to_dict()))
+        for verb in (["predict", "a.jpg"], ["evaluate"]):
+            args = launch.parse([*verb, f"--workdir={tmp_path}", "--config.eval.report=last"])
+            assert which_checkpoint(args, load(args)) == expected
+            args.checkpoint = "15"
+            assert which_checkpoint(args, load(args)) == "15"
 
 
 def write_photos(folder, names):

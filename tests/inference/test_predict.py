@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import launch
-from imagenet_jax.data.sources.imagenet import SYNSETS, imagenet_labels
+from imagenet_jax.data.sources.imagenet import NAMES, SYNSETS, imagenet_labels
 from imagenet_jax.errors import DataError
 from imagenet_jax.models.facts import FACTS
 
@@ -137,3 +137,14 @@ def test_classes_are_known_by_synset_or_name():
     np.testing.assert_array_equal(imagenet_labels(names), [0, 2, 2, 0])
     with pytest.raises(DataError, match=r"1 of 2 classes are none of ImageNet's, e\.g\. unicorn"):
         imagenet_labels(["tench", "unicorn"])
+
+
+def test_names_of_two_classes_are_told_apart_or_refused():
+    labels = [264, 474]  # a dog and a garment
+    np.testing.assert_array_equal(imagenet_labels(["Cardigan", "cardigan"]), labels)
+    np.testing.assert_array_equal(imagenet_labels(["n02113186", "n02963159"]), labels)
+    with pytest.raises(DataError, match=r"n02113186 \(Cardigan\) or n02963159 \(cardigan\)"):
+        imagenet_labels(["tench", "CARDIGAN"])
+    with pytest.raises(DataError, match=r"'tench' and 'n01440764' are both n01440764 \(tench\)"):
+        imagenet_labels(["tench", "goldfish", "n01440764"])
+    np.testing.assert_array_equal(imagenet_labels(NAMES), range(1000))

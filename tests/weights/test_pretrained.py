@@ -1,4 +1,5 @@
 import io
+import math
 import re
 import zipfile
 
@@ -28,7 +29,12 @@ def test_every_row_is_of_a_model_and_makes_a_config(name):
     assert re.fullmatch(r"(https://|pypi:)\S+\.(pth|npz)", weights.url)
     assert re.fullmatch(r"[0-9a-f]{8,64}", weights.sha256) or weights.layout == "augreg"
     assert 55 < weights.top1 < 90
-    validate(pretrained_config(name))
+    config = pretrained_config(name)
+    validate(config)
+    # The short side, as `preprocess.Preprocess` resizes it; another size sees the same share.
+    share = config.data.eval_crop_fraction
+    assert weights.eval_resize in (0, math.floor(weights.image_size / share))
+    assert config.data.eval_resize == 0 and 0.8 < share <= 1
 
 
 @pytest.mark.parametrize("name", [name for name in PRETRAINED if ".tv" in name])

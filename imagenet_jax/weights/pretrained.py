@@ -10,8 +10,8 @@ from imagenet_jax.config import base_config
 from imagenet_jax.errors import ConfigError, WeightsError, did_you_mean
 from imagenet_jax.models.facts import FACTS
 
-TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")  # .tar: model_best.pth.tar
-FILE_SUFFIXES = (*TORCH_SUFFIXES, ".safetensors", ".npz")
+# Those behind the third are torch's, too; .tar: model_best.pth.tar
+FILE_SUFFIXES = (".pth", ".safetensors", ".npz", ".pt", ".bin", ".ckpt", ".tar")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -112,7 +112,7 @@ def test_what_is_no_photo_is_named(photo, message, tmp_path, capsys, monkeypatch
     assert not (tmp_path / "w").exists()
 
 
-def fake_model(name, config, file):
+def fake_model(name, config, file, class_names):
     from imagenet_jax.tasks import Classification
     from imagenet_jax.training.trained import TrainedModel
 

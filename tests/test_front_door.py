@@ -109,6 +109,7 @@ WRONG = [
     ("predict a.jpg --model=resnet18 --weights=a.txt", 1, "there is no file a.txt"),
     ("predict a.jpg --model=resnet18 --weights=broken.py", 1, "ends with .pth, .safetensors"),
     ("predict a.jpg --model=resnet18", 1, "a.jpg cannot be read"),
+    ("predict a.jpg --model=resnet18 --classes=a.txt", 1, "--classes goes with --weights"),
     ("predict a.jpg --workdir=empty", 1, "no checkpoints in empty"),
     ("models --filter=nothing", 1, "no model matches"),
     ("prepare", 1, "--dataset is missing"),

@@ -26,7 +26,9 @@ TINY = [
 
 def test_train_then_evaluate_from_the_workdir_alone(tmp_path, capsys, one_block):
     workdir, out = tmp_path / "run", tmp_path / "out"
-    assert launch.main(["train", *TINY, f"--workdir={workdir}", f"--json={out}/train.json"]) == 0
+    fields = ["--config.eval.report=best", "--config.eval.every=1 steps"]
+    arguments = ["train", *TINY, *fields, f"--workdir={workdir}"]
+    assert launch.main([*arguments, f"--json={out}/train.json"]) == 0
     printed = capsys.readouterr().out
     assert f"everything is in {workdir}" in printed
     trained = json.loads((out / "train.json").read_text())
@@ -35,9 +37,9 @@ def test_train_then_evaluate_from_the_workdir_alone(tmp_path, capsys, one_block)
 
     # The config is the run's own; a field of it can still be set.
     arguments = [f"--workdir={workdir}", "--config.eval.batch_size=7", f"--json={out}/eval.json"]
-    assert launch.main(["evaluate", *arguments, "--checkpoint=best"]) == 0
+    assert launch.main(["evaluate", *arguments]) == 0
     evaluated = json.loads((out / "eval.json").read_text())
-    assert evaluated["model"] == "resnet8"
+    assert evaluated["model"] == "resnet8" and evaluated["step"] == trained["step"]
     assert evaluated["eval"]["correct_top1"] == trained["eval"]["correct_top1"]
 
 

@@ -1,14 +1,16 @@
 """Evaluation of what is trained: a checkpoint of a run, or pretrained weights."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import ml_collections
+import numpy as np
 
-from imagenet_jax.data.sources.imagenet import imagenet_labels
+from imagenet_jax.data.sources.imagenet import SYNSETS, imagenet_labels
 from imagenet_jax.devices.sharding import make_mesh, replicated
-from imagenet_jax.errors import CheckpointError
+from imagenet_jax.errors import CheckpointError, DataError, did_you_mean
 from imagenet_jax.reports.workdir import checkpoints_of
 from imagenet_jax.tasks.table import make_task, task_split
 from imagenet_jax.training.checkpoint import Checkpoints, Record
@@ -61,22 +63,23 @@ def evaluate_run(config: ml_collections.ConfigDict, workdir: Path, *, which: str
 
 
 def evaluate_pretrained(trained: TrainedModel) -> dict[str, Any]:
-    """Evaluates a classifier of ImageNet's classes on the data set of its config.
+    """Evaluates a classifier on the data set of its config.
 
-    The data set's classes may be a part of ImageNet's, in any order, by synset or name.
+    The data set's classes may be a part of the classifier's, in any order, by name; ImageNet's
+    also by synset.
 
     Returns:
       task, model, dataset, eval (see `evaluate_split`), and reported_top1, reported_top5 (percent),
       what is published for named weights on ImageNet's validation set.
 
     Raises:
-      DataError: for a class that is none of ImageNet's.
+      DataError: for a class that is none of the classifier's.
     """
     config = trained.config
     mesh = make_mesh(config.sharding)
     check_config(config, mesh, training=False)
     split = task_split(config, train=False)
-    split.label_map = imagenet_labels(split.source.class_names)
+    split.label_map = _labels(split.source.class_names, trained.task.class_names)
     program = make_program(trained.task, mesh)
     variables = {"batch_stats": {}, **trained.variables}
     variables = jax.device_put(variables, replicated(mesh))
@@ -88,3 +91,16 @@ def evaluate_pretrained(trained: TrainedModel) -> dict[str, Any]:
         summary["reported_top1"] = trained.weights.top1
         summary["reported_top5"] = trained.weights.top5
     return summary
+
+
+def _labels(names: Sequence[str], known: tuple[str, ...]) -> np.ndarray:
+    """The classifier's labels int32 [K] of the data set's classes."""
+    if known == SYNSETS:
+        return imagenet_labels(names)
+    for name in names:
+        if name not in known:
+            raise DataError(
+                f"the class {name!r} of the data set is none of the {len(known)} classes of the "
+                f"weights, {known[0]!r}, ...{did_you_mean(name, known)}"
+            )
+    return np.array([known.index(name) for name in names], np.int32)

@@ -1,5 +1,6 @@
 """What is in photos, as the task of a trained model tells it."""
 
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -10,11 +11,13 @@ import numpy as np
 
 from imagenet_jax.data.order import even_batch
 from imagenet_jax.errors import DataError
+from imagenet_jax.inference.photos import printable, read_photo, read_pixels
 from imagenet_jax.reports.writers import replace_figure
 from imagenet_jax.tasks.table import find_task
 from imagenet_jax.training.trained import TrainedModel
 
 _MOST = 32  # photos at once
+_DRAWN = 24
 
 
 def predict_photos(trained: TrainedModel, photos: Sequence[str], top: int = 5) -> dict[str, Any]:
@@ -26,11 +29,11 @@ def predict_photos(trained: TrainedModel, photos: Sequence[str], top: int = 5) -
       top: how many things to tell of a photo, the most probable first.
 
     Returns:
-      task, model, image_size and predictions, a list in the order of the photos of path and what
-      the task tells, see there.
+      task, model, image_size; predictions, a list in the order of the photos of path and what
+      the task tells, see there; and errors, a list of path and error of those that cannot be read.
 
     Raises:
-      DataError: for a file that is missing or no image.
+      DataError: if none can be read.
     """
     task, model, config = trained.task, trained.model, trained.config
 
@@ -39,81 +42,92 @@ def predict_photos(trained: TrainedModel, photos: Sequence[str], top: int = 5) -
         apply = partial(model.apply, variables, train=False)
         return task.predict(apply, task.image_inputs(images))
 
-    predictions, size = [], even_batch(len(photos), _MOST)
+    predictions, errors, size = [], [], even_batch(len(photos), _MOST)
     for start in range(0, len(photos), size):
-        part = photos[start : start + size]
-        images = [read_photo(path, config) for path in part]
-        images += [images[-1]] * (size - len(images))  # a shorter last batch is not compiled again
+        images, paths = [], []
+        for path in photos[start : start + size]:
+            try:
+                images.append(read_photo(path, config))
+                paths.append(str(path))
+            except DataError as error:
+                errors.append({"path": str(path), "error": str(error)})
+        if not images:
+            continue
+        images += [images[-1]] * (size - len(images))  # a shorter batch is not compiled again
         found = jax.device_get(outputs(trained.variables, np.stack(images)))
-        for row, path in enumerate(part):
+        for row, path in enumerate(paths):
             of_photo = jax.tree.map(lambda array, row=row: array[row], found)
-            predictions.append({"path": str(path), **task.answer(of_photo, top)})
+            predictions.append({"path": path, **task.answer(of_photo, top)})
+    if not predictions:
+        raise DataError("; ".join(error["error"] for error in errors[:5]))
     return {
         "task": config.task,
         "model": trained.name,
         "image_size": config.data.image_size,
         "predictions": predictions,
+        "errors": errors,
     }
-
-
-def read_photo(path: str, config: Any) -> np.ndarray:
-    """A photo as the model sees it before it is normalised, uint8 [S, S, 3].
-
-    Raises:
-      DataError: for a file that is missing or no image.
-    """
-    from imagenet_jax.data.images.decode import decode_image
-    from imagenet_jax.data.images.preprocess import Preprocess
-
-    data = config.data
-    preprocess = Preprocess(data, config.seed, train=False)
-    out = np.empty((data.image_size, data.image_size, 3), np.uint8)
-    try:
-        pixels = decode_image(
-            Path(path).expanduser().read_bytes(),
-            exif_orientation=data.exif_orientation,
-            max_pixels=data.max_pixels,
-        )
-        zero = np.zeros(1, np.int64)
-        (box,) = preprocess.boxes(np.array([pixels.shape[:2]]), zero, zero)
-        top, left, height, width = box
-        preprocess.finish(pixels[top : top + height, left : left + width], out, 0, 0)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
-    return out
 
 
 def predictions_table(result: dict[str, Any]) -> str:
     """What was told of each photo, in lines."""
     task = find_task(result["task"])
-    lines = [f"{result['model']}, {result['image_size']} x {result['image_size']} pixels"]
+    size = result["image_size"]
+    lines = [f"{printable(result['model'])}, {size} x {size} pixels"]
     for photo in result["predictions"]:
-        lines += ["", photo["path"], *(f"  {line}" for line in task.answer_lines(photo))]
+        lines += ["", printable(photo["path"])]
+        lines += [f"  {line}" for line in task.answer_lines(photo)]
     if "picture" in result:
-        lines += ["", f"drawn in {result['picture']}"]
+        drawn, count = result["drawn"], len(result["predictions"])
+        part = f", the first {drawn} of {count} photos" if drawn < count else ""
+        lines += ["", f"drawn in {printable(result['picture'])}{part}"]
     return "\n".join(lines)
 
 
-def draw_predictions(result: dict[str, Any], path: Path, most: int = 24) -> None:
-    """Draws the first `most` photos with what was told of them into a PNG."""
+def draw_predictions(result: dict[str, Any], path: Path, config: Any) -> dict[str, Any]:
+    """Draws the first photos with what was told of them into a PNG.
+
+    Args:
+      result: of `predict_photos`.
+      path: of the PNG.
+      config: of the model: how photos are read.
+
+    Returns:
+      The result with picture and drawn, how many photos there are in it; where that failed, with
+      one more of its errors: the predictions do not depend on it.
+    """
+    try:
+        drawn = _draw(result, path, config)
+    except Exception as error:  # matplotlib, its fonts and the disk raise anything
+        failed = {"path": str(path), "error": f"{printable(str(path))} cannot be drawn: {error}"}
+        return {**result, "errors": [*result["errors"], failed]}
+    return {**result, "picture": str(path), "drawn": drawn}
+
+
+def _draw(result: dict[str, Any], path: Path, config: Any) -> int:
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
-    from PIL import Image, ImageOps
+    from PIL import Image
 
-    task, shown = find_task(result["task"]), result["predictions"][:most]
+    task, shown = find_task(result["task"]), result["predictions"][:_DRAWN]
     columns = min(4, len(shown))
     rows = -(-len(shown) // columns)
     figure = plt.figure(figsize=(3.6 * columns, 4.4 * rows), layout="constrained")
-    places = figure.subfigures(rows, columns, squeeze=False).flat
-    for place, photo in zip(places, shown, strict=False):
-        with Image.open(photo["path"]) as image:
-            picture = ImageOps.exif_transpose(image).convert("RGB")
+    try:
+        places = figure.subfigures(rows, columns, squeeze=False).flat
+        for place, photo in zip(places, shown, strict=False):
+            picture = Image.fromarray(read_pixels(photo["path"], config))
             picture.thumbnail((400, 400))
-        task.draw(place, picture, photo)
-        place.suptitle(Path(photo["path"]).name[:40], fontsize=8)
-    figure.suptitle(result["model"], fontsize=10)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_figure(path, figure)
-    plt.close(figure)
+            task.draw(place, picture, photo)
+            name = printable(Path(photo["path"]).name)[:40]
+            place.suptitle(name, fontsize=8, parse_math=False)
+        figure.suptitle(printable(result["model"])[-80:], fontsize=10, parse_math=False)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")
+            replace_figure(path, figure)
+    finally:
+        plt.close(figure)
+    return len(shown)

@@ -1,5 +1,6 @@
-"""Pretrained weights as a trained model of ImageNet's classes."""
+"""Pretrained weights as a trained model, of ImageNet's classes or of others."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import ml_collections
@@ -8,34 +9,46 @@ from imagenet_jax.data.sources.imagenet import SYNSETS
 from imagenet_jax.errors import WeightsError
 from imagenet_jax.tasks.classification import Classification
 from imagenet_jax.training.trained import TrainedModel
-from imagenet_jax.weights.load import load_file, load_pretrained
+from imagenet_jax.weights.load import Loaded, load_file, load_pretrained
 from imagenet_jax.weights.pretrained import find_pretrained
 
 
-def pretrained_model(name: str, config: ml_collections.ConfigDict, file: str = "") -> TrainedModel:
+def pretrained_model(
+    name: str,
+    config: ml_collections.ConfigDict,
+    file: str = "",
+    class_names: Sequence[str] = (),
+) -> TrainedModel:
     """Named weights, or those of a file for the model of this name.
 
     Args:
       name: MODEL.TAG or MODEL.
       config: made by `weights.pretrained.pretrained_config`, maybe changed since.
-      file: .pth, .safetensors or .npz; "": the named weights, fetched if need be.
+      file: see `weights.files.read_weights`; "": the named weights, fetched if need be.
+      class_names: of the file; (): those that it says itself, else ImageNet's if it has 1000.
 
     Raises:
       ConfigError: if there are no such weights.
-      WeightsError: if they cannot be fetched or read, or are not of 1000 classes.
+      WeightsError: if they cannot be fetched or read, or if their classes are not known.
     """
     weights = None
     if file:
-        found, variables = load_file(Path(file), config.model.name)
-        title = file
+        loaded, title = load_file(Path(file).expanduser(), config.model.name), file
     else:
         weights = find_pretrained(name)
-        found, variables = load_pretrained(weights)
-        title = weights.name
-    if found.num_classes != len(SYNSETS):
-        raise WeightsError(
-            f"{title} has {found.num_classes} classes, ImageNet has {len(SYNSETS)}: what they mean "
-            "is not known"
-        )
-    task = Classification(config, SYNSETS)
-    return TrainedModel(title, task.model(), variables, task, weights)
+        loaded, title = load_pretrained(weights), weights.name
+    task = Classification(config, _class_names(title, loaded, tuple(class_names)))
+    return TrainedModel(title, task.model(), loaded.variables, task, weights)
+
+
+def _class_names(title: str, loaded: Loaded, given: tuple[str, ...]) -> tuple[str, ...]:
+    count = loaded.model.num_classes
+    if given and len(given) != count:
+        raise WeightsError(f"{title} has {count} classes, and {len(given)} names are given")
+    names = given or loaded.class_names
+    if names or count == len(SYNSETS):
+        return names or SYNSETS
+    raise WeightsError(
+        f"{title} has {count} classes, ImageNet has {len(SYNSETS)}: what they mean is not known. "
+        "Name them with --classes=FILE, a name a line"
+    )

@@ -35,7 +35,7 @@ def draw(figure: Any, picture: Any, classes: Sequence[Mapping[str, Any]]) -> Non
     bars.barh(range(len(values)), values, color="tab:blue", alpha=0.4)
     for height, found in enumerate(classes[::-1]):
         text = f"{found['title'][:34]}  {found['probability']:.1%}"
-        bars.text(0.01, height, text, va="center", fontsize=8)
+        bars.text(0.01, height, text, va="center", fontsize=8, parse_math=False)
     bars.set_xlim(0, 1)
     for axes in (above, bars):
         axes.set_axis_off()

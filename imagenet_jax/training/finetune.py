@@ -12,7 +12,7 @@ from imagenet_jax.errors import WeightsError
 from imagenet_jax.training.program import Program
 from imagenet_jax.training.trained import trained_model
 from imagenet_jax.weights.adapt import adapt
-from imagenet_jax.weights.load import load_file, load_pretrained
+from imagenet_jax.weights.load import Loaded, load_file, load_pretrained
 from imagenet_jax.weights.pretrained import FILE_SUFFIXES, pretrained_start
 
 _IMAGENET = {"class_names": list(SYNSETS)}  # the facts of tasks on ImageNet's classes
@@ -21,8 +21,8 @@ _IMAGENET = {"class_names": list(SYNSETS)}  # the facts of tasks on ImageNet's c
 def starting_variables(program: Program) -> dict[str, Any] | None:
     """The variables that config.finetune.weights names; None if it is "".
 
-    The head is taken over where the facts of the task are the same, as the classes, and is new
-    otherwise.
+    The head is taken over where the facts of the task are the same, as the classes; otherwise it
+    is new, and a line of the log says why.
 
     Raises:
       ConfigError: for weights of another architecture, or names that do not exist.
@@ -36,8 +36,8 @@ def starting_variables(program: Program) -> dict[str, Any] | None:
         source = trained_model(Path(name), "best")
         variables, facts = jax.device_get(source.variables), source.task.facts()
     elif Path(name).suffix in FILE_SUFFIXES:
-        found, variables = load_file(Path(name), model_name)
-        facts = _IMAGENET if found.num_classes == len(SYNSETS) else {}
+        found = load_file(Path(name), model_name, may_lack_head=True)
+        variables, facts = found.variables, _facts(found)
     else:
         weights = pretrained_start(name, model_name)
         if not np.allclose((weights.mean, weights.std), (config.augment.mean, config.augment.std)):
@@ -45,10 +45,40 @@ def starting_variables(program: Program) -> dict[str, Any] | None:
                 "config.augment.mean and std are not those of %s, %s and %s: expect worse results",
                 *(weights.name, weights.mean, weights.std),
             )
-        _, variables = load_pretrained(weights)
-        facts = _IMAGENET
+        variables, facts = load_pretrained(weights).variables, _IMAGENET
+    reason = _why_new(facts, program.task.facts())
+    if reason:
+        logging.warning("config.finetune.weights = %r: the head is new, as %s", name, reason)
+    else:
+        logging.info("config.finetune.weights = %r: the head is taken over", name)
     try:
-        new_head = facts != program.task.facts()
-        return adapt(variables, program.model, config.data.image_size, new_head=new_head)
+        return adapt(variables, program.model, config.data.image_size, new_head=bool(reason))
     except WeightsError as error:
         raise WeightsError(f"config.finetune.weights = {name!r}: {error}") from error
+
+
+def _facts(found: Loaded) -> dict[str, Any]:
+    """What is known of the outputs of weights in a file."""
+    if not found.has_head:
+        return {}
+    if found.class_names:
+        return {"class_names": list(found.class_names)}
+    return _IMAGENET if found.model.num_classes == len(SYNSETS) else {}
+
+
+def _why_new(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
+    """Why the outputs of weights mean something else than those of the task; "" if they do not."""
+    if not theirs:
+        return "the weights have none, or do not say what its outputs mean"
+    for name in {**theirs, **ours}:
+        mine, other = ours.get(name), theirs.get(name)
+        if other == mine:
+            continue
+        what = name.replace("_", " ")
+        if not isinstance(mine, list) or not isinstance(other, list):
+            return f"the {what} are not the same"
+        if len(mine) != len(other):
+            return f"there are {len(other)} {what} there and {len(mine)} here"
+        a, b = next((a, b) for a, b in zip(other, mine, strict=True) if a != b)
+        return f"the {what} are others or in another order, {a!r} there and {b!r} here"
+    return ""

@@ -6,13 +6,19 @@ from typing import Any
 import ml_collections
 
 from imagenet_jax.training.checks import check_fields, check_source
-from imagenet_jax.verbs.model_flags import add_weights_flags, check_weights, find_trained, load
+from imagenet_jax.verbs.model_flags import (
+    add_weights_flags,
+    check_weights,
+    find_trained,
+    load,
+    which_checkpoint,
+)
 from imagenet_jax.verbs.verb import Verb
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--checkpoint", default="latest", help="latest (default), best or a step number"
+        "--checkpoint", default="", help="latest, best or a step; default: what the run reported"
     )
     add_weights_flags(parser)
     parser.add_argument("--dataset", default="", help="with --model: as config.data.name")
@@ -34,7 +40,7 @@ def _load(args: argparse.Namespace) -> ml_collections.ConfigDict:
 
 def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bool) -> None:
     check_fields(config)
-    check_weights(args, here)
+    check_weights(args, config, here)
     check_source(config, here=here)
 
 
@@ -47,7 +53,7 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
 
         config.data.eval_split = evaluation_split(config.data.name, config.data.dir)
     if not args.model and not args.probe:
-        return evaluate_run(config, args.workdir, which=args.checkpoint)
+        return evaluate_run(config, args.workdir, which=which_checkpoint(args, config))
     trained = find_trained(args, config)
     return probe(trained, args.probe) if args.probe else evaluate_pretrained(trained)
 

@@ -9,6 +9,7 @@ import ml_collections
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.reports.workdir import check_which, checkpoints_of, saved_config
 from imagenet_jax.verbs.verb import config_file
+from imagenet_jax.weights.class_names import read_class_names
 from imagenet_jax.weights.pretrained import check_file, find_pretrained, pretrained_config
 
 if TYPE_CHECKING:  # it imports JAX
@@ -16,12 +17,18 @@ if TYPE_CHECKING:  # it imports JAX
 
 
 def add_weights_flags(parser: argparse.ArgumentParser) -> None:
-    """--model and --weights."""
+    """--model, --weights and --classes."""
     parser.add_argument(
         "--model", default="", help="pretrained weights, e.g. resnet50 or resnet50.tv_in1k"
     )
     parser.add_argument(
         "--weights", default="", metavar="FILE", help="with --model: .pth, .safetensors or .npz"
+    )
+    parser.add_argument(
+        "--classes",
+        default="",
+        metavar="FILE",
+        help="with --weights: the names of its classes, a name a line; default: ImageNet's",
     )
 
 
@@ -33,6 +40,8 @@ def load(args: argparse.Namespace) -> ml_collections.ConfigDict:
     """
     if args.model and args.config:
         raise ConfigError("--model brings its own config; set its fields by --config.FIELD=VALUE")
+    if args.classes and not args.weights:
+        raise ConfigError("--classes goes with --weights; named weights know their classes")
     if args.model:
         return pretrained_config(args.model)
     for flag in ("weights", "dataset", "split"):
@@ -42,14 +51,21 @@ def load(args: argparse.Namespace) -> ml_collections.ConfigDict:
     return config or config_file(args)
 
 
-def check_weights(args: argparse.Namespace, here: bool) -> None:
+def which_checkpoint(args: argparse.Namespace, config: ml_collections.ConfigDict) -> str:
+    """What --checkpoint says, else that of which the run in --workdir reported the evaluation."""
+    reported = (saved_config(args.workdir) or config).eval.report
+    return args.checkpoint or {"best": "best", "last": "latest"}[reported]
+
+
+def check_weights(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bool) -> None:
     """Raises UserError if the weights or the checkpoint are not there; see `Verb.check`."""
     if args.model and not args.weights:
         find_pretrained(args.model)
     elif args.model and here:
-        check_file(Path(args.weights))
+        check_file(Path(args.weights).expanduser())
+        _class_names(args)
     elif here:
-        check_which(checkpoints_of(args.workdir), args.checkpoint)
+        check_which(checkpoints_of(args.workdir), which_checkpoint(args, config))
 
 
 def find_trained(args: argparse.Namespace, config: ml_collections.ConfigDict) -> "TrainedModel":
@@ -62,5 +78,9 @@ def find_trained(args: argparse.Namespace, config: ml_collections.ConfigDict) ->
     from imagenet_jax.training.trained import trained_model
 
     if args.model:
-        return pretrained_model(args.model, config, args.weights)
-    return trained_model(args.workdir, args.checkpoint, config)
+        return pretrained_model(args.model, config, args.weights, _class_names(args))
+    return trained_model(args.workdir, which_checkpoint(args, config), config)
+
+
+def _class_names(args: argparse.Namespace) -> tuple[str, ...]:
+    return read_class_names(Path(args.classes).expanduser()) if args.classes else ()

@@ -1,21 +1,27 @@
 """Pretrained weights from named places and files, and the models made of them."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import numpy as np
+from absl import logging
 
 from imagenet_jax.errors import WeightsError
 from imagenet_jax.models import create_model
 from imagenet_jax.models.cost import variable_shapes
 from imagenet_jax.weights import other_names
 from imagenet_jax.weights.download import fetch
-from imagenet_jax.weights.files import read_arrays
-from imagenet_jax.weights.head import head_path
+from imagenet_jax.weights.files import read_weights
+from imagenet_jax.weights.fitting import models_by_size
+from imagenet_jax.weights.head import head_paths
 from imagenet_jax.weights.pretrained import Pretrained
-from imagenet_jax.weights.torch_layout import import_arrays
+from imagenet_jax.weights.state_dict import StateDict
+from imagenet_jax.weights.torch_layout import get_leaf, import_arrays, leaves, put_leaf
+
+_MOST_TRIED = 6  # models that a file may be of, a second each
 
 LAYOUTS = {
     "torch": lambda arrays, _: dict(arrays),
@@ -26,8 +32,24 @@ LAYOUTS = {
 }
 
 
-def load_pretrained(weights: Pretrained) -> tuple[nn.Module, dict[str, Any]]:
-    """Fetches weights, and gives the model in float32 and its variables (NumPy arrays).
+class Loaded(NamedTuple):
+    """A model in float32 whose weights are in a file.
+
+    Attributes:
+      model: of as many classes as the file has.
+      variables: NumPy arrays.
+      class_names: as the file has them; () where it does not say.
+      has_head: whether the last layer is in the file; if not, `variables` are without it.
+    """
+
+    model: nn.Module
+    variables: dict[str, Any]
+    class_names: tuple[str, ...] = ()
+    has_head: bool = True
+
+
+def load_pretrained(weights: Pretrained) -> Loaded:
+    """Fetches weights, and gives the model and its variables.
 
     Raises:
       WeightsError: if they cannot be fetched or read, or do not fit the model.
@@ -35,28 +57,69 @@ def load_pretrained(weights: Pretrained) -> tuple[nn.Module, dict[str, Any]]:
     return load_file(fetch(weights.url, weights.sha256), weights.model, weights.layout)
 
 
-def load_file(path: Path, model_name: str, layout: str = "") -> tuple[nn.Module, dict[str, Any]]:
+def load_file(
+    path: Path, model_name: str, layout: str = "", *, may_lack_head: bool = False
+) -> Loaded:
     """The model whose weights are in a file, and its variables; classes as many as in the file.
 
     Args:
-      path: .pth, .safetensors or .npz.
+      path: see `files.read_weights`.
       model_name: a key of `models.MODELS`.
       layout: a key of LAYOUTS; "": the one that fits.
+      may_lack_head: take a file without the last layer.
 
     Raises:
-      WeightsError: if the file cannot be read or does not fit the model.
+      WeightsError: if the file cannot be read or does not fit the model; with the models of the
+        table that it fits.
     """
-    arrays = read_arrays(path)
-    layout = layout or _guess_layout(arrays)
+    state = read_weights(path)
     try:
-        template = create_model(model_name, num_classes=1)
-        arrays = LAYOUTS[layout](arrays, template)
-        size = _image_size(template, arrays)
-        classes = _num_classes(template, arrays, size)
-        model = create_model(model_name, num_classes=classes)
-        return model, import_arrays(variable_shapes(model, size), arrays)
+        return _fitted(state, model_name, layout, may_lack_head)
     except WeightsError as error:
-        raise WeightsError(f"{path} as {model_name}: {error}") from error
+        others = [name for name in models_by_size(state.arrays) if name != model_name]
+        others = [name for name in others[:_MOST_TRIED] if _fits(state, name)]
+        hint = f". The file is of --model={' or '.join(others)}" if others else ""
+        raise WeightsError(f"{path} as {model_name}: {error}{hint}") from error
+
+
+def _fits(state: StateDict, model_name: str) -> bool:
+    try:
+        return bool(_fitted(state, model_name, "", True))
+    except WeightsError:
+        return False
+
+
+def _fitted(state: StateDict, model_name: str, layout: str, may_lack_head: bool) -> Loaded:
+    template = create_model(model_name, num_classes=1)
+    layout = layout or _guess_layout(state.arrays)
+    try:
+        arrays = LAYOUTS[layout](state.arrays, template)
+    except (LookupError, AttributeError, ValueError) as error:
+        raise WeightsError(f"the arrays, named as in {layout}, are of another model") from error
+    size = _image_size(template, arrays)
+    heads = head_paths(template, size)
+    prefixes = tuple(".".join((*path, "")) for path in heads)
+    if may_lack_head and not any(name.startswith(prefixes) for name in arrays):
+        shapes = _without(variable_shapes(template, size), heads)
+        return Loaded(template, import_arrays(shapes, arrays), has_head=False)
+    model = create_model(model_name, num_classes=_num_classes(arrays, prefixes[-1]))
+    variables = import_arrays(variable_shapes(model, size), arrays)
+    names = state.class_names
+    if names and len(names) != model.num_classes:
+        logging.warning(
+            "the file names %d classes and has %d: not used", len(names), model.num_classes
+        )
+        names = ()
+    return Loaded(model, variables, names)
+
+
+def _without(shapes: Mapping[str, Any], modules: Collection[tuple[str, ...]]) -> dict[str, Any]:
+    """The shapes of a model without those of some modules."""
+    kept: dict[str, Any] = {"params": {}, "batch_stats": {}}
+    for leaf in leaves(shapes):
+        if leaf.path[:-1] not in modules:
+            put_leaf(kept[leaf.collection], leaf.path, get_leaf(shapes[leaf.collection], leaf.path))
+    return kept
 
 
 def _guess_layout(arrays: Mapping[str, np.ndarray]) -> str:
@@ -70,22 +133,30 @@ def _guess_layout(arrays: Mapping[str, np.ndarray]) -> str:
     return next((layout for mark, layout in marks.items() if mark in arrays), "torch")
 
 
-def _num_classes(template: nn.Module, arrays: Mapping[str, np.ndarray], size: int) -> int:
-    """The length of the bias of the last layer, whose name the one-class model tells."""
-    name = ".".join((*head_path(template, size), "bias"))
+def _num_classes(arrays: Mapping[str, np.ndarray], head: str) -> int:
+    """The length of the bias of the last layer, of which `head` is how its names begin."""
+    name = f"{head}bias"
     if name not in arrays:
         raise WeightsError(f"missing {name}, the bias of the last layer")
+    if arrays[name].ndim != 1 or not len(arrays[name]):
+        raise WeightsError(f"{name} has the shape {arrays[name].shape}, expected that of a list")
     return len(arrays[name])
 
 
 def _image_size(template: nn.Module, arrays: Mapping[str, np.ndarray]) -> int:
     """The image size that position-dependent weights are for; for others any will do."""
     patch = getattr(template, "patch", 0)
-    if not patch:
+    name = next((name for name in ("pos_embed", _MIXER) if name in arrays), "")
+    if not patch or not name:
         return 224
-    tokens = 0
-    if "pos_embed" in arrays:
-        tokens = arrays["pos_embed"].shape[1] - (getattr(template, "pool", "") == "token")
-    elif "blocks.0.mlp_tokens.fc1.weight" in arrays:
-        tokens = arrays["blocks.0.mlp_tokens.fc1.weight"].shape[1]
-    return patch * round(tokens**0.5) or 224
+    shape = arrays[name].shape
+    tokens = shape[1] if len(shape) > 1 else 0
+    if name == "pos_embed" and getattr(template, "pool", "") == "token":
+        tokens -= 1
+    side = math.isqrt(max(tokens, 0))
+    if not side or side**2 != tokens:
+        raise WeightsError(f"{name} has the shape {shape}, not that of a square of patches")
+    return patch * side
+
+
+_MIXER = "blocks.0.mlp_tokens.fc1.weight"  # [outputs, tokens]

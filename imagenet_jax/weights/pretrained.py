@@ -10,7 +10,8 @@ from imagenet_jax.config import base_config
 from imagenet_jax.errors import ConfigError, WeightsError, did_you_mean
 from imagenet_jax.models.facts import FACTS
 
-FILE_SUFFIXES = (".pth", ".pt", ".bin", ".safetensors", ".npz")
+# Those behind the third are torch's, too; .tar: model_best.pth.tar
+FILE_SUFFIXES = (".pth", ".safetensors", ".npz", ".pt", ".bin", ".ckpt", ".tar")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Pretrained:
       sha256: of the file, as many digits as its publisher states, maybe none.
       license: SPDX identifier, as the publisher states it.
       layout: how the arrays are named, a key of `load.LAYOUTS`.
-      image_size, eval_crop, eval_crop_fraction, eval_resize, resize_method: fields of config.data.
+      image_size, eval_crop, eval_crop_fraction, resize_method: fields of config.data.
+      eval_resize: to what the short side is resized, in place of eval_crop_fraction; or 0.
       mean, std: fields of config.augment.
       top1, top5: percent on ImageNet's validation set, as `source` says.
     """
@@ -50,12 +52,16 @@ class Pretrained:
         return self.name.partition(".")[0]
 
     def apply_preprocessing(self, config: ml_collections.ConfigDict) -> None:
-        """Sets the fields that say how images get to the model, as these weights want them."""
+        """Sets the fields that say how images get to the model, as these weights want them.
+
+        What is cut out is a share of the photo, and stays the same at another data.image_size.
+        """
+        share = self.image_size / self.eval_resize if self.eval_resize else self.eval_crop_fraction
         config.data.update(
             image_size=self.image_size,
             eval_crop=self.eval_crop,
-            eval_crop_fraction=self.eval_crop_fraction or 0.875,
-            eval_resize=self.eval_resize,
+            eval_crop_fraction=share,
+            eval_resize=0,
             resize_method=self.resize_method,
             resize_antialias=True,
         )
@@ -150,4 +156,4 @@ def check_file(path: Path) -> None:
     if not path.is_file():
         raise WeightsError(f"there is no file {path}")
     if path.suffix not in FILE_SUFFIXES:
-        raise WeightsError(f"{path}: expected a name that ends with .pth, .safetensors or .npz")
+        raise WeightsError(f"{path}: expected a name that ends with {', '.join(FILE_SUFFIXES)}")

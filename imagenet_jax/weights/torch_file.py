@@ -1,17 +1,14 @@
 """Reads the arrays of torch.save's files without torch, and without running what is in them.
 
-A .pth file holds a pickle, and a pickle may call any function. Here it may name only the few
-functions that build tensors, and those are our own.
-
 The formats are those of torch/serialization.py: a zip archive since torch 1.6, before that
-five pickles and the raw storages one after the other.
+five pickles and the raw storages one after the other. See `pickle_data` for why no file can do
+anything here but describe tensors.
 """
 
+import io
 import math
-import pickle
 import zipfile
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -19,6 +16,8 @@ import ml_dtypes
 import numpy as np
 
 from imagenet_jax.errors import WeightsError
+from imagenet_jax.weights.archive import DAMAGE, open_archive
+from imagenet_jax.weights.pickle_data import UNREAD, Name, dict_of, read_pickle, refused_call, shown
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _DTYPES = {
@@ -33,51 +32,66 @@ _DTYPES = {
     "ByteStorage": np.dtype("u1"),
     "BoolStorage": np.dtype("?"),
 }
-_WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 
 class _Storage(NamedTuple):
-    """Memory that tensors are views of; `values` is there when the file was read."""
+    """Memory that tensors are views of."""
 
     key: str
     dtype: np.dtype
-    count: int
 
 
-class _Tensor(NamedTuple):
+class Tensor(NamedTuple):
+    """A view of a storage; offset and strides in values."""
+
     storage: _Storage
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
 
-def read_torch_file(path: Path) -> dict[str, np.ndarray]:
-    """The named tensors of a state_dict that torch.save wrote.
+class TorchFile(NamedTuple):
+    """What torch.save wrote: `tree` of dicts, lists and `Tensor`s, whose `view` has the values."""
 
-    A dictionary around it ("state_dict", "model_state_dict" or "model") is opened.
+    tree: Any
+    storages: Mapping[str, np.ndarray]
+
+    def view(self, tensor: Tensor) -> np.ndarray:
+        """The values of a tensor, not to be written to; checked to lie within its storage."""
+        values = self.storages[tensor.storage.key]
+        _, offset, shape, strides = tensor
+        if len(shape) != len(strides) or min((offset, *shape, *strides), default=0) < 0:
+            raise WeightsError(shown(f"impossible shape {shape}, strides {strides}"))
+        last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
+        # One value can be shown as a tensor of terabytes: that is refused, too.
+        if math.prod(shape) and max(last + 1, math.prod(shape)) > len(values):
+            raise WeightsError(
+                shown(f"a tensor of shape {shape} reaches over the end of its storage")
+            )
+        bytes_apart = [stride * values.itemsize for stride in strides]
+        return np.lib.stride_tricks.as_strided(values[offset:], shape, bytes_apart, writeable=False)
+
+
+def open_torch_file(path: Path) -> TorchFile:
+    """Reads a file that torch.save wrote.
 
     Raises:
-      WeightsError: if the file is damaged, holds anything but tensors, or is a TorchScript.
+      WeightsError: if the file is damaged, wants to call anything but what makes tensors, is a
+        TorchScript, or takes far more memory than its size.
     """
     try:
-        if zipfile.is_zipfile(path):
-            tree, storages = _read_zip(path)
-        else:
-            tree, storages = _read_legacy(path)
-        return _arrays(tree, storages)
+        return _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
-    except (
-        *(pickle.UnpicklingError, zipfile.BadZipFile, EOFError, KeyError, IndexError),
-        *(TypeError, ValueError, AttributeError, UnicodeDecodeError, OverflowError, MemoryError),
-    ) as error:
+    except DAMAGE as error:
         raise WeightsError(
-            f"{path} is damaged or no file of torch.save: {type(error).__name__}: {error}"
+            f"{path} is damaged or no file of torch.save: {type(error).__name__}: "
+            f"{shown(str(error))}"
         ) from error
 
 
-def _read_zip(path: Path) -> tuple[Any, dict[str, np.ndarray]]:
-    with zipfile.ZipFile(path) as archive:
+def _read_zip(path: Path) -> TorchFile:
+    with open_archive(path) as archive:
         names = archive.namelist()
         if any(name.endswith("/constants.pkl") for name in names):
             raise WeightsError("this is a TorchScript program, not a state_dict")
@@ -85,93 +99,93 @@ def _read_zip(path: Path) -> tuple[Any, dict[str, np.ndarray]]:
         folder = pickled.removesuffix("data.pkl")
         if f"{folder}byteorder" in names and archive.read(f"{folder}byteorder") != b"little":
             raise WeightsError("big-endian files are not read")
-        with archive.open(pickled) as file:
-            unpickler = _Unpickler(file)
-            tree = unpickler.load()
+        tree, found = _read_tree(io.BytesIO(archive.read(pickled)))
         storages = {
             key: np.frombuffer(archive.read(f"{folder}data/{key}"), storage.dtype)
-            for key, storage in unpickler.storages.items()
+            for key, storage in found.items()
         }
-    return tree, storages
+    return TorchFile(tree, storages)
 
 
-def _read_legacy(path: Path) -> tuple[Any, dict[str, np.ndarray]]:
-    with path.open("rb") as file:
-        if _Unpickler(file).load() != _LEGACY_MAGIC:
-            raise WeightsError("no file of torch.save")
-        _Unpickler(file).load()  # the version of the protocol
-        if not _Unpickler(file).load().get("little_endian"):
-            raise WeightsError("big-endian files are not read")
-        unpickler = _Unpickler(file)
-        tree = unpickler.load()
-        storages = {}
-        for key in _Unpickler(file).load():
-            storage = unpickler.storages[key]
-            count = int.from_bytes(file.read(8), "little")
-            data = file.read(count * storage.dtype.itemsize)
-            storages[key] = np.frombuffer(data, storage.dtype, count)
-    return tree, storages
+def _read_legacy(path: Path) -> TorchFile:
+    file = io.BytesIO(path.read_bytes())
+    if read_pickle(file, {}, _no_storage) != _LEGACY_MAGIC:
+        raise WeightsError("no file of torch.save")
+    read_pickle(file, {}, _no_storage)  # the version of the protocol
+    if not read_pickle(file, {}, _no_storage).get("little_endian"):
+        raise WeightsError("big-endian files are not read")
+    tree, found = _read_tree(file)
+    storages = {}
+    for key in read_pickle(file, {}, _no_storage):
+        storage = found[key]
+        count = int.from_bytes(file.read(8), "little")
+        data = file.read(count * storage.dtype.itemsize)
+        storages[key] = np.frombuffer(data, storage.dtype, count)
+    return TorchFile(tree, storages)
 
 
-class _Unpickler(pickle.Unpickler):
-    """Knows the functions of a state_dict, and nothing else."""
+def _read_tree(file: BinaryIO) -> tuple[Any, dict[str, _Storage]]:
+    """The objects of a pickle, and the storages that its tensors are views of."""
+    found: dict[str, _Storage] = {}
 
-    def __init__(self, file: BinaryIO):
-        super().__init__(file)
-        self.storages: dict[str, _Storage] = {}
+    def find(saved: Any) -> _Storage:
+        if saved[0] == "module" and type(saved[1]) is Name:
+            raise refused_call(saved[1])
+        kind, dtype, key, _, _, *of_another = saved
+        known = kind == "storage" and type(key) is str and type(dtype) is Name
+        if not known or of_another not in ([], [None]):
+            raise WeightsError("it has an unknown kind of storage")
+        if dtype.module not in ("torch", "torch.cuda") or dtype.name not in _DTYPES:
+            known = ", ".join(name.removesuffix("Storage") for name in _DTYPES)
+            raise WeightsError(f"it has tensors in a {dtype}; read are {known}")
+        storage = _Storage(key, _DTYPES[dtype.name])
+        if found.setdefault(key, storage).dtype != storage.dtype:
+            raise WeightsError("it has a storage of two dtypes")
+        return storage
 
-    def find_class(self, module: str, name: str) -> Any:
-        known: dict[tuple[str, str], Callable[..., Any]] = {
-            ("collections", "OrderedDict"): OrderedDict,
-            ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-            ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
-            ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
-        }
-        if (module, name) in known:
-            return known[module, name]
-        if module in ("torch", "torch.cuda") and name in _DTYPES:
-            return _DTYPES[name]
-        raise WeightsError(
-            f"it wants to call {module}.{name}, which a state_dict of tensors does not; refused. "
-            "If you trust it, load it with torch and save model.state_dict()"
-        )
-
-    def persistent_load(self, saved: tuple) -> _Storage:
-        kind, dtype, key, _, count, *_ = saved
-        if kind != "storage" or not isinstance(dtype, np.dtype):
-            raise WeightsError(f"unknown storage {kind!r}")
-        return self.storages.setdefault(key, _Storage(key, dtype, count))
+    return read_pickle(file, _CALLS, find), found
 
 
-def _rebuild_tensor(
-    storage: _Storage, offset: int, shape: tuple, strides: tuple, *_: Any
-) -> _Tensor:
-    return _Tensor(storage, offset, tuple(shape), tuple(strides))
+def _no_storage(saved: Any) -> None:
+    raise WeightsError("it has a storage where none can be")
 
 
-def _arrays(tree: Any, storages: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    if not isinstance(tree, Mapping):
-        raise WeightsError(f"it holds a {type(tree).__name__}, not a state_dict")
-    for wrapper in _WRAPPERS:
-        if isinstance(tree.get(wrapper), Mapping):
-            tree = tree[wrapper]
-    others = [name for name, value in tree.items() if not isinstance(value, _Tensor)]
-    if others or not tree:
-        raise WeightsError(f"not only tensors: {', '.join(map(str, others[:5])) or 'it is empty'}")
-    return {name: _view(tensor, storages) for name, tensor in tree.items()}
+def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
+    numbers = (offset, *shape, *strides)
+    if type(storage) is not _Storage or not all(type(number) is int for number in numbers):
+        raise WeightsError("it has a tensor of something else than a storage and whole numbers")
+    return Tensor(storage, offset, tuple(shape), tuple(strides))
 
 
-def _view(tensor: _Tensor, storages: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The values of a tensor, copied; checked not to reach out of its storage."""
-    values = storages[tensor.storage.key]
-    _, offset, shape, strides = tensor
-    if len(shape) != len(strides) or min((offset, *shape, *strides), default=0) < 0:
-        raise WeightsError(f"impossible shape {shape}, strides {strides}")
-    last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
-    if math.prod(shape) and last >= len(values):
-        raise WeightsError(f"a tensor of shape {shape} reaches over the end of its storage")
-    size = values.itemsize
-    view = np.lib.stride_tricks.as_strided(
-        values[offset:], shape, [stride * size for stride in strides], writeable=False
-    )
-    return view.copy()
+def _rebuild_parameter(data: Any, *_: Any) -> Any:
+    return data
+
+
+def _ordered_dict(pairs: Any = ()) -> dict[Any, Any]:
+    """Python 2 wrote the items into the call."""
+    made = dict_of(pairs)
+    if pairs:
+        pairs.clear()  # a list that is referred to a million times is copied once
+    return made
+
+
+def _unread(*_: Any) -> Any:
+    return UNREAD
+
+
+_CALLS = {
+    Name("collections", "OrderedDict"): _ordered_dict,
+    Name("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    Name("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
+    Name("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    # What training scripts keep beside the weights.
+    Name("argparse", "Namespace"): _unread,
+    Name("collections", "defaultdict"): _unread,
+    Name("numpy.core.multiarray", "scalar"): _unread,
+    Name("numpy._core.multiarray", "scalar"): _unread,
+    Name("numpy", "dtype"): _unread,
+    Name("pathlib", "PosixPath"): _unread,
+    Name("torch", "Size"): _unread,
+    Name("torch", "device"): _unread,
+    Name("_codecs", "encode"): _unread,
+}

@@ -87,12 +87,12 @@ def import_arrays(shapes: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -
         if kernel and given[name].ndim != len(leaf.shape):
             problems.append(f"{name} has the shape {given[name].shape} of another kind of layer")
             continue
-        array = from_torch(leaf.path[-1], np.asarray(given[name], np.float32))
+        array = from_torch(leaf.path[-1], given[name])
         if array.shape != leaf.shape:
-            expected = to_torch(leaf.path[-1], np.empty(leaf.shape)).shape
+            expected = to_torch(leaf.path[-1], np.broadcast_to(0, leaf.shape)).shape
             problems.append(f"{name} has the shape {given[name].shape}, expected {expected}")
             continue
-        put_leaf(variables[leaf.collection], leaf.path, np.array(array, order="C"))
+        put_leaf(variables[leaf.collection], leaf.path, np.array(array, np.float32, order="C"))
     refuse(problems)
     return variables
 

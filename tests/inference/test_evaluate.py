@@ -5,15 +5,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import launch
 from imagenet_jax import augment
 from imagenet_jax.data import Split, open_split
 from imagenet_jax.data.catalog import evaluation_split
 from imagenet_jax.data.sources.imagenet import NAMES, SYNSETS
-from imagenet_jax.errors import CheckpointError, DataError
+from imagenet_jax.errors import CheckpointError, DataError, WeightsError
 from imagenet_jax.inference.evaluate import evaluate_pretrained, evaluate_run
+from imagenet_jax.inference.pretrained import pretrained_model
+from imagenet_jax.models import create_model
 from imagenet_jax.models.cost import variable_shapes
 from imagenet_jax.tasks import Classification
 from imagenet_jax.training.trained import TrainedModel
+from imagenet_jax.verbs.model_flags import load, which_checkpoint
+from imagenet_jax.weights.class_names import read_class_names
+from imagenet_jax.weights.files import write_safetensors
 from imagenet_jax.weights.pretrained import pretrained_config
 
 
@@ -80,6 +86,17 @@ def test_one_step_can_be_asked_for(loop_config, finished_run):
         evaluate_run(loop_config, finished_run, which="first")
 
 
+def test_the_checkpoint_that_was_reported_is_taken(loop_config, tmp_path):
+    for report, expected in (("best", "best"), ("last", "latest")):
+        loop_config.eval.report = report
+        (tmp_path / "config.json").write_text(json.dumps(loop_config.to_dict()))
+        for verb in (["predict", "a.jpg"], ["evaluate"]):
+            args = launch.parse([*verb, f"--workdir={tmp_path}", "--config.eval.report=last"])
+            assert which_checkpoint(args, load(args)) == expected
+            args.checkpoint = "15"
+            assert which_checkpoint(args, load(args)) == "15"
+
+
 def write_photos(folder, names):
     rng = np.random.default_rng(0)
     for name in names:
@@ -96,11 +113,14 @@ def imagenet_classifier():
     config.data.image_size, config.data.eval_crop, config.eval.batch_size = 32, "none", 8
     task = Classification(config, SYNSETS)
     model = task.model()
+    return TrainedModel("random LeNet", model, lenet_variables(model), task)
+
+
+def lenet_variables(model):
     rng = np.random.default_rng(0)
-    variables = jax.tree.map(
+    return jax.tree.map(
         lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(np.float32), variable_shapes(model, 32)
     )
-    return TrainedModel("random LeNet", model, variables, task)
 
 
 @pytest.mark.parametrize("by", ["synset", "name"])
@@ -121,6 +141,34 @@ def test_a_part_of_imagenet_in_another_order_is_evaluated(imagenet_classifier, t
     logits = imagenet_classifier.model.apply(imagenet_classifier.variables, inputs, train=False)
     expected = -np.asarray(jax.nn.log_softmax(logits))[np.arange(6), true].mean()
     assert result["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_weights_of_ones_own_classes_are_evaluated(tmp_path):
+    """The same classes in another order, in the data set a part of them."""
+    names = ["zebra", "cat", "dog"]
+    write_photos(tmp_path / "photos", ["cat", "zebra"])
+    (tmp_path / "names.txt").write_text("\n".join(names))
+    config = pretrained_config("lenet")
+    config.data.update(image_size=32, eval_crop="none", eval_split="train")
+    config.data.name, config.eval.batch_size = f"folder:{tmp_path}/photos", 8
+    variables = lenet_variables(create_model("lenet", num_classes=3))
+    path = tmp_path / "w.safetensors"
+    write_safetensors(path, variables)
+    with pytest.raises(WeightsError, match=r"has 3 classes.*--classes=FILE"):
+        pretrained_model("lenet", config, str(path))
+    with pytest.raises(WeightsError, match="has 3 classes, and 2 names are given"):
+        pretrained_model("lenet", config, str(path), names[:2])
+    trained = pretrained_model("lenet", config, str(path), read_class_names(tmp_path / "names.txt"))
+    result = evaluate_pretrained(trained)["eval"]
+    (batch,) = open_split(config, train=False).eval_batches(np.arange(4), 4)
+    inputs = augment.eval_image(batch, config.augment)
+    logits = trained.model.apply({"params": variables["params"]}, inputs, train=False)
+    true = [{0: 1, 1: 0}[label] for label in batch["label"].tolist()]  # cat, zebra
+    expected = -np.asarray(jax.nn.log_softmax(logits))[np.arange(4), true].mean()
+    assert result["loss"] == pytest.approx(expected, rel=1e-5)
+    write_photos(tmp_path / "photos", ["cats"])
+    with pytest.raises(DataError, match=r"'cats' of the data set is none of the 3.*mean 'cat'"):
+        evaluate_pretrained(trained)
 
 
 def test_classes_that_imagenet_lacks_are_refused(imagenet_classifier, tmp_path):

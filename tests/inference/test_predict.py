@@ -1,20 +1,25 @@
 import json
+import os
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import launch
-from imagenet_jax.data.sources.imagenet import SYNSETS, imagenet_labels
+from imagenet_jax.data.sources.imagenet import NAMES, SYNSETS, imagenet_labels
 from imagenet_jax.errors import DataError
 from imagenet_jax.models.facts import FACTS
+
+BRIGHT = "bright_$5_$7"
 
 
 @pytest.fixture
 def photos(tmp_path):
-    """Dark and bright noise of two classes."""
+    """Dark and bright noise of two classes; matplotlib would read one's name as a formula."""
     rng = np.random.default_rng(0)
-    for name, level in (("dark", 40), ("bright", 215)):
+    for name, level in (("dark", 40), (BRIGHT, 215)):
         (tmp_path / "set" / "train" / name).mkdir(parents=True)
         for k in range(16):
             pixels = rng.normal(level, 15, (12, 10, 3)).clip(0, 255).astype(np.uint8)
@@ -33,13 +38,13 @@ def test_a_trained_run_predicts_its_own_classes(photos, tmp_path, capsys, one_bl
     }
     flags = [f"--config.{name}={value}" for name, value in fields.items()]
     assert launch.main(["train", f"--workdir={workdir}", *flags]) == 0
-    asked = [str(photos / "train/bright/3.png"), str(photos / "train/dark/5.png")]
+    asked = [str(photos / "train" / BRIGHT / "3.png"), str(photos / "train/dark/5.png")]
     out = tmp_path / "p.json"
     assert launch.main(["predict", *asked, f"--workdir={workdir}", f"--json={out}"]) == 0
     result = json.loads(out.read_text())
     assert [photo["path"] for photo in result["predictions"]] == asked
     first = [photo["classes"][0] for photo in result["predictions"]]
-    assert [found["class_name"] for found in first] == ["bright", "dark"]
+    assert [found["class_name"] for found in first] == [BRIGHT, "dark"]
     for photo in result["predictions"]:
         assert sum(found["probability"] for found in photo["classes"]) == pytest.approx(1)
     # One more than fits at once: two even batches, and a row to fill the second up.
@@ -54,12 +59,48 @@ def test_a_trained_run_predicts_its_own_classes(photos, tmp_path, capsys, one_bl
             assert one["probability"] == pytest.approx(other["probability"], abs=1e-5)
     printed = capsys.readouterr().out
     assert "3.png" in printed and "bright" in printed
+    assert "predictions.png, the first 24 of 33 photos" in printed
     with Image.open(workdir / "predictions.png") as picture:
         assert picture.width > 300
+    check_odd_files(photos, tmp_path, workdir, out, capsys)
+
+
+def check_odd_files(photos, tmp_path, workdir, out, capsys):
+    """Folders, patterns, names that matplotlib or a terminal stumble over, files that are bad."""
+    folder = tmp_path / "odd"
+    (folder / "below").mkdir(parents=True)
+    names = ["cost_$5_$7.png", "\u6570\u5b57 ü.png", "x" * 200 + ".png", "a\nb.png", "[1].png"]
+    names.append(os.fsdecode(b"\xff$.png"))
+    for name in names:
+        shutil.copyfile(photos / "train/dark/5.png", folder / name)
+    (folder / "below" / "bad.jfif").write_bytes(b"\xff\xd8 broken")
+    (folder / "notes.txt").write_text("no photo")
+    asked = [str(folder), str(photos / "train" / BRIGHT / "1*.png"), str(folder / "gone.png")]
+    argv = ["predict", *asked, f"--workdir={workdir}", f"--json={out}", "--picture=/dev/null/p.png"]
+    assert launch.main(argv) == 1
+    result, told = json.loads(out.read_text()), capsys.readouterr()
+    found = {Path(photo["path"]).name: photo for photo in result["predictions"]}
+    assert found.keys() == {*names, "1.png", *(f"1{k}.png" for k in range(6))}
+    for name, photo in found.items():
+        assert photo["classes"][0]["class_name"] == ("dark" if name in names else BRIGHT)
+    assert [Path(error["path"]).name for error in result["errors"]] == [
+        *("bad.jfif", "gone.png", "p.png")
+    ]
+    assert "picture" not in result and "cost_$5_$7.png" in told.out
+    assert "bad.jfif cannot be read" in told.err and "p.png cannot be drawn" in told.err
+    assert "gone.png cannot be read: No such file" in told.err
+    # The picture is made of the same photos, with all those names in it.
+    assert launch.main([*argv[:-3], str(folder / "c*.png"), f"--workdir={workdir}"]) == 1
+    assert "drawn in" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("photo", "message"), [("nothing.jpg", "nothing.jpg cannot be read"), ("", "no image")]
+    ("photo", "message"),
+    [
+        ("nothing.jpg", "nothing.jpg cannot be read"),
+        ("nothing*.jpg", "no image files there"),
+        ("", "no image"),
+    ],
 )
 def test_what_is_no_photo_is_named(photo, message, tmp_path, capsys, monkeypatch):
     text = tmp_path / "text.jpg"
@@ -71,7 +112,7 @@ def test_what_is_no_photo_is_named(photo, message, tmp_path, capsys, monkeypatch
     assert not (tmp_path / "w").exists()
 
 
-def fake_model(name, config, file):
+def fake_model(name, config, file, class_names):
     from imagenet_jax.tasks import Classification
     from imagenet_jax.training.trained import TrainedModel
 
@@ -96,3 +137,14 @@ def test_classes_are_known_by_synset_or_name():
     np.testing.assert_array_equal(imagenet_labels(names), [0, 2, 2, 0])
     with pytest.raises(DataError, match=r"1 of 2 classes are none of ImageNet's, e\.g\. unicorn"):
         imagenet_labels(["tench", "unicorn"])
+
+
+def test_names_of_two_classes_are_told_apart_or_refused():
+    labels = [264, 474]  # a dog and a garment
+    np.testing.assert_array_equal(imagenet_labels(["Cardigan", "cardigan"]), labels)
+    np.testing.assert_array_equal(imagenet_labels(["n02113186", "n02963159"]), labels)
+    with pytest.raises(DataError, match=r"n02113186 \(Cardigan\) or n02963159 \(cardigan\)"):
+        imagenet_labels(["tench", "CARDIGAN"])
+    with pytest.raises(DataError, match=r"'tench' and 'n01440764' are both n01440764 \(tench\)"):
+        imagenet_labels(["tench", "goldfish", "n01440764"])
+    np.testing.assert_array_equal(imagenet_labels(NAMES), range(1000))

@@ -117,7 +117,7 @@ def test_metrics_are_scikit_learns_whatever_the_batches(config, devices, batch_s
     ("name", "options", "path"),
     [
         ("lenet", {}, ("fc3",)),
-        ("bit_r50x1", {"stage_sizes": (1,)}, ("head.fc",)),
+        ("bit_r50x1", {"stage_sizes": ()}, ("head.fc",)),
         ("squeezenet1_1", {"squeezed": (1,)}, ("classifier.1",)),
     ],
 )

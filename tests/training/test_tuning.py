@@ -14,7 +14,7 @@ from imagenet_jax.models.cost import variable_shapes
 from imagenet_jax.models.table import MODELS
 from imagenet_jax.tasks.classification import Classification
 from imagenet_jax.tasks.table import make_task
-from imagenet_jax.training.finetune import starting_variables
+from imagenet_jax.training.finetune import _why_new, starting_variables
 from imagenet_jax.training.loop import train
 from imagenet_jax.training.program import make_program
 from imagenet_jax.training.tuning import decay_by_layer, layer_depths
@@ -220,7 +220,7 @@ def test_another_size_other_classes_and_grey_images():
 
 
 @pytest.mark.parametrize("classes", [7, 10])
-def test_training_starts_from_a_file(tiny_config, tmp_path, classes):
+def test_training_starts_from_a_file(tiny_config, tmp_path, classes, caplog):
     model, path = create_model("resnet8", num_classes=classes), tmp_path / "w.safetensors"
     variables = random_variables(model, 8)
     write_safetensors(path, variables)
@@ -230,11 +230,25 @@ def test_training_starts_from_a_file(tiny_config, tmp_path, classes):
         starting_variables(program)  # half as wide
     tiny_config.model.width = 0
     program = make_program(Classification.of_size(tiny_config, 10), make_mesh())
-    state = jax.device_get(program.init_state(starting_variables(program)))
+    with caplog.at_level("WARNING"):
+        state = jax.device_get(program.init_state(starting_variables(program)))
     for name in ("conv1", "layer2.0"):
         jax.tree.map(np.testing.assert_array_equal, state.params[name], variables["params"][name])
     # What the classes of a file mean is not known, so the head is new.
     assert not state.params["fc"]["kernel"].any()
+    assert "the head is new, as the weights have none, or do not say what" in caplog.text
+
+
+def test_why_a_head_is_new():
+    facts = {"class_names": ["a", "b"]}
+    for theirs, reason in (
+        (facts, ""),
+        ({}, "have none, or do not say"),
+        ({"class_names": ["b", "a"]}, "the class names are others or in another order, 'b' there"),
+        ({"class_names": ["a", "b", "c"]}, "there are 3 class names there and 2 here"),
+        ({"keypoints": 5}, "the keypoints are not the same"),
+    ):
+        assert reason in _why_new(theirs, facts) and bool(reason) == bool(_why_new(theirs, facts))
 
 
 @pytest.mark.slow

@@ -1,6 +1,13 @@
+import errno
 import hashlib
 import http.server
+import os
+import socket
+import subprocess
+import sys
 import threading
+import time
+from pathlib import Path
 
 import pytest
 
@@ -23,7 +30,7 @@ def server():
     """A server that breaks off after `limit` bytes and remembers what was asked for."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
-        limit, ranges = len(CONTENT), []
+        limit, ranges, pause, length = len(CONTENT), [], 0, True
 
         def do_GET(self):
             start = 0
@@ -32,9 +39,12 @@ def server():
             if asked:
                 start = int(asked.removeprefix("bytes=").removesuffix("-"))
             self.send_response(206 if asked else 200)
-            self.send_header("Content-Length", str(len(CONTENT) - start))
+            if Handler.length:
+                self.send_header("Content-Length", str(len(CONTENT) - start))
             self.end_headers()
-            self.wfile.write(CONTENT[start : start + Handler.limit])
+            self.wfile.write(CONTENT[start : start + 1000])
+            time.sleep(Handler.pause)
+            self.wfile.write(CONTENT[start : start + Handler.limit][1000:])
 
         def log_message(self, *args):
             pass
@@ -62,6 +72,53 @@ def test_a_broken_download_goes_on_where_it_stopped(server, cache):
     server.limit = len(CONTENT)
     assert fetch(server.url, SHA256).read_bytes() == CONTENT
     assert server.ranges == [None, "bytes=3000000-"]
+
+
+FETCH = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from imagenet_jax.weights.download import fetch
+print(fetch(sys.argv[2], sys.argv[3]))
+"""
+
+
+@pytest.mark.parametrize("sha256", [SHA256, ""])
+def test_one_of_several_processes_fetches_and_all_have_it(server, cache, sha256):
+    server.pause = 2  # until all of them have started
+    command = [sys.executable, "-c", FETCH, str(Path(__file__).parents[2]), server.url, sha256]
+    # None of them imports JAX: they start together, in a moment.
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    told = [process.communicate(timeout=60)[0].strip() for process in started]
+    assert told == [str(cache / "weights.pth")] * 4
+    assert (cache / "weights.pth").read_bytes() == CONTENT
+    assert server.ranges == [None]
+    assert [file.name for file in cache.iterdir()] == ["weights.pth"]
+
+
+def test_without_locks_each_process_has_a_file_of_its_own(server, cache, monkeypatch):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr(download.fcntl, "flock", no_locks)
+    names, original = [], download._download
+    monkeypatch.setattr(download, "_download", lambda *a: (names.append(a[1].name), original(*a)))
+    assert fetch(server.url, SHA256).read_bytes() == CONTENT
+    assert [file.name for file in cache.iterdir()] == ["weights.pth"]
+    assert names == [f".weights.pth.{socket.gethostname()}.{os.getpid()}.partial"]
+
+
+def test_without_a_checksum_the_length_counts(server, cache):
+    server.limit = 3_000_000
+    with pytest.raises(WeightsError, match="broke off at 3000000 of 5120000"):
+        fetch(server.url, "")
+    server.limit = len(CONTENT)
+    assert fetch(server.url, "").read_bytes() == CONTENT
+    assert server.ranges == [None, None]  # nothing was put together of two attempts
+    (cache / "weights.pth").unlink()
+    server.length = False
+    with pytest.raises(WeightsError, match="does not say how long it is"):
+        fetch(server.url, "")
+    assert fetch(server.url, SHA256).read_bytes() == CONTENT
 
 
 def test_another_checksum_is_refused(server, cache):

@@ -1,4 +1,5 @@
 import io
+import math
 import re
 import zipfile
 
@@ -15,6 +16,7 @@ from imagenet_jax.inference.evaluate import evaluate_pretrained
 from imagenet_jax.inference.pretrained import pretrained_model
 from imagenet_jax.models import MODELS, create_model
 from imagenet_jax.models.cost import variable_shapes
+from imagenet_jax.weights.adapt import adapt
 from imagenet_jax.weights.load import LAYOUTS, load_file
 from imagenet_jax.weights.other_names import from_augreg, from_efficientnet_pytorch
 from imagenet_jax.weights.pretrained import PRETRAINED, find_pretrained, pretrained_config
@@ -28,7 +30,12 @@ def test_every_row_is_of_a_model_and_makes_a_config(name):
     assert re.fullmatch(r"(https://|pypi:)\S+\.(pth|npz)", weights.url)
     assert re.fullmatch(r"[0-9a-f]{8,64}", weights.sha256) or weights.layout == "augreg"
     assert 55 < weights.top1 < 90
-    validate(pretrained_config(name))
+    config = pretrained_config(name)
+    validate(config)
+    # The short side, as `preprocess.Preprocess` resizes it; another size sees the same share.
+    share = config.data.eval_crop_fraction
+    assert weights.eval_resize in (0, math.floor(weights.image_size / share))
+    assert config.data.eval_resize == 0 and 0.8 < share <= 1
 
 
 @pytest.mark.parametrize("name", [name for name in PRETRAINED if ".tv" in name])
@@ -97,7 +104,7 @@ def test_augregs_files_are_read_as_timm_reads_them(tmp_path):
     model = create_model("vit_ti16", num_classes=7)
     path = tmp_path / "vit.npz"
     np.savez(path, **augreg_arrays(model, random_variables(model, 224)))
-    ours, variables = load_file(path, "vit_ti16")
+    ours, variables, *_ = load_file(path, "vit_ti16")
     assert ours.num_classes == 7
     reference_model("timm vit_tiny_patch16_224")
     import timm
@@ -128,11 +135,68 @@ def test_a_file_tells_its_classes_and_its_image_size(tmp_path):
         model = create_model(name, num_classes=5)
         variables = random_variables(model, size)
         np.savez(tmp_path / "w.npz", **export_arrays(variables))
-        found, again = load_file(tmp_path / "w.npz", name)
+        found, again, *_ = load_file(tmp_path / "w.npz", name)
         assert found.num_classes == 5
         jax.tree.map(np.testing.assert_array_equal, again["params"], variables["params"])
-    with pytest.raises(WeightsError, match=r"w\.npz as resnet18: missing fc\.bias"):
+    with pytest.raises(WeightsError, match=r"w\.npz as resnet18: missing fc\.bias") as error:
         load_file(tmp_path / "w.npz", "resnet18")
+    assert str(error.value).endswith("The file is of --model=bit_r50x1")
+
+
+def test_a_file_for_another_model_says_for_which(tmp_path):
+    model = create_model("mobilenet_v3_small", num_classes=3)
+    arrays = export_arrays(random_variables(model, 64))
+    for name in ("w.npz", "body.npz"):
+        np.savez(tmp_path / name, **arrays)
+        with pytest.raises(WeightsError, match=rf"{name} as squeezenet1_0: missing") as error:
+            load_file(tmp_path / name, "squeezenet1_0")
+        if name == "w.npz":
+            assert str(error.value).endswith("The file is of --model=mobilenet_v3_small")
+        arrays = {k: v for k, v in arrays.items() if not k.startswith("classifier.3.")}
+    arrays["features.0.0.weight"] = arrays["features.0.0.weight"][:8]
+    np.savez(tmp_path / "w.npz", **arrays)
+    with pytest.raises(WeightsError) as error:
+        load_file(tmp_path / "w.npz", "squeezenet1_0")
+    assert "--model" not in str(error.value)
+
+
+def test_a_file_without_a_last_layer_is_for_training_only(tmp_path):
+    model = create_model("resnet18", num_classes=5)
+    variables = random_variables(model, 64)
+    arrays = {k: v for k, v in export_arrays(variables).items() if not k.startswith("fc.")}
+    np.savez(tmp_path / "w.npz", **arrays)
+    with pytest.raises(WeightsError, match=r"missing fc\.bias, the bias of the last layer"):
+        load_file(tmp_path / "w.npz", "resnet18")
+    found = load_file(tmp_path / "w.npz", "resnet18", may_lack_head=True)
+    assert not found.has_head and "fc" not in found.variables["params"]
+    adapted = adapt(found.variables, model, 64, new_head=True)["params"]
+    assert not adapted["fc"]["kernel"].any()
+    np.testing.assert_array_equal(
+        adapted["conv1"]["kernel"], variables["params"]["conv1"]["kernel"]
+    )
+    np.savez(tmp_path / "w.npz", **arrays, **{"projector.weight": np.zeros((3, 3))})
+    with pytest.raises(WeightsError, match=r"unexpected projector\.weight"):
+        load_file(tmp_path / "w.npz", "resnet18", may_lack_head=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("pos_embed", np.zeros(5, "f4")),
+        ("pos_embed", np.zeros((1, 0, 192), "f4")),
+        ("pos_embed", np.zeros((1, 4, 192), "f4")),
+        ("head.bias", np.zeros((), "f4")),
+        ("head.bias", np.zeros(0, "f4")),
+        ("head.weight", np.zeros((3, 192, 1), "f4")),
+        ("conv_stem.weight", np.zeros(3, "f4")),
+        ("embedding/kernel", np.zeros(3, "f4")),
+    ],
+)
+def test_shapes_and_names_that_no_model_has_are_refused(name, array, tmp_path):
+    arrays = export_arrays(random_variables(create_model("vit_ti16", num_classes=3), 32))
+    np.savez(tmp_path / "w.npz", **arrays | {name: array})
+    with pytest.raises(WeightsError, match=r"w\.npz as vit_ti16: "):
+        load_file(tmp_path / "w.npz", "vit_ti16")
 
 
 @pytest.fixture(scope="module")

@@ -1,3 +1,8 @@
+import io
+import json
+import struct
+import zipfile
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +12,7 @@ import safetensors.numpy
 from imagenet_jax.errors import WeightsError
 from imagenet_jax.models import create_model
 from imagenet_jax.models.cost import variable_shapes
-from imagenet_jax.weights.files import read_arrays, write_safetensors
+from imagenet_jax.weights.files import read_weights, write_safetensors
 from imagenet_jax.weights.torch_layout import export_arrays, import_arrays
 
 
@@ -36,7 +41,7 @@ def test_names_and_axes_are_torchs(variables):
 
 def test_export_and_import_are_exact(variables, shapes, tmp_path):
     write_safetensors(tmp_path / "w.safetensors", variables, {"model": "resnet8"})
-    arrays = read_arrays(tmp_path / "w.safetensors")
+    arrays = read_weights(tmp_path / "w.safetensors").arrays
     again = import_arrays(shapes, arrays)
     assert jax.tree.structure(again) == jax.tree.structure(dict(variables))
     for new, old in zip(jax.tree.leaves(again), jax.tree.leaves(dict(variables)), strict=True):
@@ -82,20 +87,89 @@ def test_what_does_not_fit_is_listed(variables, shapes):
 @pytest.mark.parametrize("name", ["w.safetensors", "w.npz", "w.pth"])
 def test_damaged_and_missing_files_are_named(name, tmp_path):
     with pytest.raises(WeightsError, match=f"there is no file .*{name}"):
-        read_arrays(tmp_path / name)
+        read_weights(tmp_path / name)
     for content in (b"", b"nonsense", b"PK\x03\x04"):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(WeightsError, match=name):
-            read_arrays(tmp_path / name)
+            read_weights(tmp_path / name)
 
 
 def test_other_suffixes_are_refused(tmp_path):
-    (tmp_path / "w.ckpt").write_bytes(b"x")
-    with pytest.raises(WeightsError, match=r"ends with \.pth, \.safetensors or \.npz"):
-        read_arrays(tmp_path / "w.ckpt")
+    (tmp_path / "w.h5").write_bytes(b"x")
+    with pytest.raises(WeightsError, match=r"ends with \.pth, "):
+        read_weights(tmp_path / "w.h5")
 
 
-def test_objects_in_an_npz_are_refused(tmp_path):
-    np.savez(tmp_path / "w.npz", w=np.array([print], object))
-    with pytest.raises(WeightsError, match=r"w\.npz is damaged or no npz file"):
-        read_arrays(tmp_path / "w.npz")
+def npy(descr, shape, data=bytes(8)):
+    file = io.BytesIO()
+    header = {"descr": descr, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file.getvalue() + data
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (npy("<f4", (10**13,)), "cannot reshape"),
+        (npy("<f4", (2**40, 2**40)), "cannot reshape"),
+        (npy("<f4", (-1, 2)), "impossible shape"),
+        (npy("|O", (1,)), "an array of object"),
+        (npy("<U2", (1,)), "an array of <U2"),
+        (npy([("a", "<f4"), ("b", "<f4")], (1,)), "expected numbers"),
+        (b"no array at all", "magic string"),
+    ],
+)
+def test_an_npz_that_claims_more_than_it_has_or_something_else(content, message, tmp_path):
+    with zipfile.ZipFile(tmp_path / "w.npz", "w") as archive:
+        archive.writestr("w.npy", content)
+    with pytest.raises(WeightsError, match=rf"w\.npz is damaged or no npz file.*{message}"):
+        read_weights(tmp_path / "w.npz")
+
+
+def test_archives_that_cannot_be_read_or_grow_out_of_bounds(tmp_path, monkeypatch):
+    monkeypatch.setattr("imagenet_jax.weights.archive._SMALL", 2**20)
+    path = tmp_path / "w.npz"
+    for method, message in ((zipfile.ZIP_DEFLATED, "than weights can be"), (14, "unknown method")):
+        with zipfile.ZipFile(path, "w", method) as archive:
+            archive.writestr("w.npy", npy("<f4", (2**19,), bytes(2**21)))
+        with pytest.raises(WeightsError, match=message):
+            read_weights(path)
+    whole = bytearray(path.read_bytes())
+    whole[whole.rindex(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(whole)
+    with pytest.raises(WeightsError, match="is encrypted"):
+        read_weights(path)
+
+
+def test_numbers_of_npz_files_are_read_as_they_are(tmp_path):
+    import ml_dtypes
+
+    base = np.arange(6.0).reshape(2, 3)
+    arrays = {"half": base.astype(ml_dtypes.bfloat16), "columns": np.asfortranarray(base)}
+    arrays |= {"scalar": np.array(3), "big": base.astype(">f4"), "empty": base[:0]}
+    np.savez_compressed(tmp_path / "w.npz", **arrays)
+    found = read_weights(tmp_path / "w.npz").arrays
+    assert found.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert found[name].dtype == array.dtype
+        np.testing.assert_array_equal(found[name], array)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "size", "message"),
+    [
+        ({"w": ("F8_E4M3", [2], [0, 2])}, 2, "w is of the dtype F8_E4M3; read are F64, "),
+        ({"w": ("C64", [1], [0, 8])}, 8, "of the dtype C64"),
+        ({"w": ("F32", [2], [0, 8]), "v": ("F32", [2], [4, 12])}, 12, "damaged"),
+        ({"w": ("F32", [2**40], [0, 8])}, 8, "damaged"),
+        ({"w": ("F32", [2**10], [0, 2**12])}, 8, "damaged"),
+    ],
+)
+def test_safetensors_whose_header_lies_or_has_other_dtypes(arrays, size, message, tmp_path):
+    keys = ("dtype", "shape", "data_offsets")
+    header = {name: dict(zip(keys, facts, strict=True)) for name, facts in arrays.items()}
+    text = json.dumps(header).encode()
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(struct.pack("<Q", len(text)) + text + bytes(size))
+    with pytest.raises(WeightsError, match=rf"w\.safetensors.*{message}"):
+        read_weights(path)

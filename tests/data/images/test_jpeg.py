@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from pixel_oracles import encode, noise
 
+from imagenet_jax.data.images.decode import decode_image
 from imagenet_jax.data.images.jpeg import Header, read_header
 
 ORIENTATION = 0x0112
@@ -62,12 +63,49 @@ def test_orientation_is_read_in_both_byte_orders_and_what_is_invalid_is_upright(
     assert Image.open(file).getexif().get(ORIENTATION) == value
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+@pytest.mark.parametrize("kind", ["B", "H", "I", "b", "h", "i"])
+def test_every_integer_type_of_exif_turns_an_image_alike(order, count, kind):
+    number = {"B": 1, "H": 3, "I": 4, "b": 6, "h": 8, "i": 9}[kind]
+    values = struct.pack(f"{order}{count}{kind}", *([6] + [1] * (count - 1)))
+    start = b"II" if order == "<" else b"MM"
+    block = b"Exif\0\0" + start + struct.pack(order + "HIH", 42, 8, 1)
+    entry = struct.pack(order + "HHI", ORIENTATION, number, count)
+    within = values.ljust(4, b"\0") if len(values) <= 4 else struct.pack(order + "I", 26)
+    block += entry + within + bytes(4) + (values if len(values) > 4 else b"")
+    plain = encode(noise(8, 16), "JPEG")
+    encoded = with_segment(plain, 0xE1, block)
+    assert read_header(encoded).orientation == 6
+    lying, upright = (
+        decode_image(file, exif_orientation=True, max_pixels=1000) for file in (plain, encoded)
+    )
+    np.testing.assert_array_equal(upright, np.rot90(lying, -1))
+
+
+def test_an_orientation_of_xmp_counts_where_exif_has_none():
+    plain = encode(noise(8, 16), "JPEG")
+    xmp = b'http://ns.adobe.com/xap/1.0/\0<x tiff:Orientation="8"/>'
+    turned = with_segment(plain, 0xE1, xmp)
+    for file, expected in (
+        (turned, 8),
+        (with_segment(turned, 0xE1, exif("<", (0x0100, 3, 1, 99))), 8),
+        (with_segment(turned, 0xE1, exif("<", (ORIENTATION, 3, 1, 1))), 1),
+        (with_segment(turned, 0xE1, b"Exif\0\0damaged"), 8),
+    ):
+        assert read_header(file).orientation == expected
+        height = decode_image(file, exif_orientation=True, max_pixels=1000).shape[0]
+        assert height == {8: 16, 1: 8}[expected]
+
+
 def test_a_damaged_exif_block_is_upright():
     encoded = encode(noise(8, 8), "JPEG")
     whole = exif("<", (ORIENTATION, 3, 1, 6))
     for length in range(6, len(whole)):
         header = read_header(with_segment(encoded, 0xE1, whole[:length]))
         assert header.orientation in (1, 6) and header.height == 8
+        file = with_segment(encoded, 0xE1, whole[:length])
+        decode_image(file, exif_orientation=True, max_pixels=1000)
     assert read_header(with_segment(encoded, 0xE1, b"http://ns.adobe.com/xap")).orientation == 1
 
 

@@ -103,7 +103,11 @@ def test_a_frozen_norm_is_torchvisions(images):
     jax.tree.map(np.testing.assert_array_equal, updated, stats)
 
 
-@pytest.mark.parametrize("platform", ["cpu", "tpu"], indirect=True)
+@pytest.mark.parametrize(
+    "platform",
+    ["cpu", pytest.param("tpu", marks=(pytest.mark.slow, pytest.mark.exhaustive))],
+    indirect=True,
+)
 def test_frozen_norms_of_a_network_are_those_of_evaluation(platform):
     """Also where convolution and norm, or norm and pooling, are computed together."""
     x = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)

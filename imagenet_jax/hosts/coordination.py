@@ -4,7 +4,7 @@ import contextlib
 import functools
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -18,6 +18,7 @@ PACKAGES = (
     *("tensorflow-cpu", "tensorflow", "tensorflow-datasets", "array-record"),
 )
 _PREFIX = "imagenet_jax"
+_PATIENCE = 10.0  # seconds of one call that waits for news
 
 
 def tell(key: str, value: Any) -> None:
@@ -46,6 +47,36 @@ def ask(key: str, process: int, timeout: float) -> Any:
     client = distributed.global_state.client
     name = f"{_PREFIX}/{key}/{process}"
     return json.loads(client.blocking_key_value_get(name, int(1000 * timeout)))
+
+
+def is_job() -> bool:
+    """Whether this process works with others."""
+    return distributed.global_state.client is not None and jax.process_count() > 1
+
+
+def announce(key: str, value: Any) -> None:
+    """Keeps a JSON-like value for the whole job; that of the first process stays."""
+    with contextlib.suppress(jax.errors.JaxRuntimeError):
+        distributed.global_state.client.key_value_set(f"{_PREFIX}/{key}", json.dumps(value))
+
+
+def heard(key: str, seconds: float) -> Any:
+    """What was announced under a key, as soon as it is; raises as `ask`."""
+    client = distributed.global_state.client
+    return json.loads(client.blocking_key_value_get(f"{_PREFIX}/{key}", int(1000 * seconds)))
+
+
+def await_news(key: str, ended: Callable[[], bool] = lambda: False) -> Any:
+    """What is announced under a key, whenever it is; None when the job or `ended` is over."""
+    while distributed.global_state.client is not None and not ended():
+        try:
+            return heard(key, _PATIENCE)
+        except jax.errors.JaxRuntimeError as error:
+            if "DEADLINE_EXCEEDED" not in str(error):
+                return None
+        except AttributeError:  # the client went between two lines
+            return None
+    return None
 
 
 def check_same(facts: Mapping[str, Any], timeout: float) -> None:

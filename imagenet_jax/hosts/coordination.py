@@ -1,9 +1,11 @@
 """What the processes of a job tell each other beside their devices, through JAX's coordinator."""
 
+import atexit
 import contextlib
 import functools
 import json
 import platform
+import threading
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -18,7 +20,11 @@ PACKAGES = (
     *("tensorflow-cpu", "tensorflow", "tensorflow-datasets", "array-record"),
 )
 _PREFIX = "imagenet_jax"
-_PATIENCE = 10.0  # seconds of one call that waits for news
+_NEWS = f"{_PREFIX}/news/"
+_LOOK = 0.5  # seconds between looks for news
+_reactions: dict[str, Callable[[Any], None]] = {}
+_listener: threading.Thread | None = None
+_over = threading.Event()
 
 
 def tell(key: str, value: Any) -> None:
@@ -55,28 +61,35 @@ def is_job() -> bool:
 
 
 def announce(key: str, value: Any) -> None:
-    """Keeps a JSON-like value for the whole job; that of the first process stays."""
+    """Keeps JSON-like news for the whole job; those of the first process stay."""
     with contextlib.suppress(jax.errors.JaxRuntimeError):
-        distributed.global_state.client.key_value_set(f"{_PREFIX}/{key}", json.dumps(value))
+        distributed.global_state.client.key_value_set(f"{_NEWS}{key}", json.dumps(value))
 
 
-def heard(key: str, seconds: float) -> Any:
-    """What was announced under a key, as soon as it is; raises as `ask`."""
-    client = distributed.global_state.client
-    return json.loads(client.blocking_key_value_get(f"{_PREFIX}/{key}", int(1000 * seconds)))
+def on_news(key: str, react: Callable[[Any], None]) -> None:
+    """Calls `react` with what any process announces under a key, once, in a thread of its own."""
+    global _listener
+    _reactions[key] = react
+    if _listener is None:
+        _listener = threading.Thread(target=_listen, name="news of the job", daemon=True)
+        _listener.start()
+        # Python would end the process if it found a thread within a call to the coordinator.
+        atexit.register(_stop_listening)
 
 
-def await_news(key: str, ended: Callable[[], bool] = lambda: False) -> Any:
-    """What is announced under a key, whenever it is; None when the job or `ended` is over."""
-    while distributed.global_state.client is not None and not ended():
-        try:
-            return heard(key, _PATIENCE)
-        except jax.errors.JaxRuntimeError as error:
-            if "DEADLINE_EXCEEDED" not in str(error):
-                return None
-        except AttributeError:  # the client went between two lines
-            return None
-    return None
+def _listen() -> None:
+    while not _over.wait(_LOOK) and (client := distributed.global_state.client) is not None:
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            for name, value in client.key_value_dir_get(_NEWS):
+                react = _reactions.pop(name.removeprefix(_NEWS), None)
+                if react:
+                    news = json.loads(value)
+                    threading.Thread(target=react, args=(news,), daemon=True).start()
+
+
+def _stop_listening() -> None:
+    _over.set()
+    _listener.join()
 
 
 def check_same(facts: Mapping[str, Any], timeout: float) -> None:

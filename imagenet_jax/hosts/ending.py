@@ -1,7 +1,7 @@
 """How a process ends early: what it gives back, and what it tells the others of its job.
 
-Who fails tells the coordinator why. In every process of the job a thread waits for such news, says
-it and ends its process, wherever that stands: in a collective, at a barrier, or without input.
+Who fails tells the coordinator why. Every process of the job hears it in a thread, says it and
+ends, wherever it stands: in a collective, at a barrier, or without input.
 """
 
 import contextlib
@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, NoReturn
 
 import jax
@@ -20,6 +20,7 @@ from imagenet_jax.hosts import coordination
 _LAST_WORDS = 3.0  # seconds that the others get to hear why one of them ends
 _cleanups: list[Callable[[], None]] = []
 _ending = threading.Event()  # this process says itself why it ends
+_heard = threading.Event()  # another one has said why all end
 
 
 @contextlib.contextmanager
@@ -53,47 +54,49 @@ def end_job(reason: str, status: int) -> NoReturn:
     if coordination.is_job():
         news = {"process": jax.process_index(), "reason": reason, "status": status}
         coordination.announce("ending", news)
-        with contextlib.suppress(jax.errors.JaxRuntimeError):  # the coordinator is gone
-            _await_others()
+        _leave_together(status)
     leave(status)
 
 
 def await_ending(seconds: float) -> None:
-    """Gives another process the time to say why it ended, of which this one saw a consequence."""
-    with contextlib.suppress(jax.errors.JaxRuntimeError):
-        coordination.heard("ending", seconds)
-        time.sleep(2 * _LAST_WORDS)  # the thread that waits for it says it, and ends the process
+    """Gives the time to hear why another process ended, where this one saw a consequence."""
+    _heard.wait(seconds)
+    if _heard.is_set():
+        threading.Event().wait()  # the thread that heard it ends the process
 
 
 def listen() -> None:
-    """Starts the thread that ends this process when another one of its job says that it ends."""
-    threading.Thread(target=_listen, name="news of the job", daemon=True).start()
+    """From now on this process ends when another one of its job says that it does."""
+    coordination.on_news("ending", _end_too)
 
 
-def _listen() -> None:
-    news = coordination.await_news("ending")
-    if news is None:
+def _end_too(news: dict[str, Any]) -> None:
+    if _ending.is_set():  # as all do if each finds the same fault
         return
-    with contextlib.suppress(jax.errors.JaxRuntimeError):
-        coordination.tell("heard", True)
-        if not _ending.is_set():
-            _say(news)
-            if jax.process_index() == 0:  # the coordinator, without whom the others hear nothing
-                _await_others()
-    if not _ending.is_set():
-        leave(news["status"])
-
-
-def _say(news: dict[str, Any]) -> None:
+    _heard.set()
     if news["status"] == STOPPED:
         print(f"process {news['process']} {news['reason']}", flush=True)
     else:
         reason = f"error: process {news['process']} failed: {news['reason']}"
         print(reason, file=sys.stderr, flush=True)
+    _leave_together(news["status"])
 
 
-def _await_others() -> None:
-    """Returns when every process has heard it, or after a time."""
+def _leave_together(status: int) -> NoReturn:
+    """Leaves when all know why; process 0, with whom the coordinator goes, as the last.
+
+    JAX aborts who is left without the coordinator.
+    """
+    _await_all("heard", range(jax.process_count()))
+    first = jax.process_index() == 0
+    _await_all("left", range(1, jax.process_count()) if first else ())
+    leave(status)
+
+
+def _await_all(what: str, processes: Collection[int]) -> None:
+    """Tells it of this process, and returns when these have told it too, or after a time."""
     deadline = time.monotonic() + _LAST_WORDS
-    while len(coordination.told("heard")) < jax.process_count() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    with contextlib.suppress(jax.errors.JaxRuntimeError):
+        coordination.tell(what, True)
+        while set(processes) - coordination.told(what).keys() and time.monotonic() < deadline:
+            time.sleep(0.05)

@@ -70,7 +70,7 @@ def test_a_missing_package_is_named(tiny_config, monkeypatch, name):
 
 def test_tensorboard_shows_each_step_once_after_a_kill(tiny_config, tmp_path):
     """Killed at 20, twice, with a checkpoint of 10."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
     from tensorboard.util.tensor_util import make_ndarray
 
     for begin, loss in ((0, 3.0), (10, 2.0), (10, 1.0)):

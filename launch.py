@@ -5,6 +5,7 @@ Flags and process start-up, nothing else. README.md explains the verbs.
 
 import argparse
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -110,8 +111,9 @@ def failed(message: str, status: int = FAILED) -> int:
     """Prints the message and gives the exit status; ends the job if there are other processes."""
     print(f"error: {message}", file=sys.stderr, flush=True)
     if is_one_of_many():
-        # The others may wait for this one in a collective: leaving at once ends them all.
-        os._exit(status)
+        from imagenet_jax.hosts.ending import end_job
+
+        end_job(message, status)  # the others may wait for this one in a collective
     return status
 
 
@@ -122,6 +124,10 @@ def crashed(error: Exception) -> int:
             f"the devices are out of memory: {error}. Lower config.batch_size, or keep it "
             "and raise config.accumulate"
         )
+    if is_one_of_many():
+        from imagenet_jax.hosts.ending import await_ending
+
+        await_ending(2.0)  # another process may have failed, and this one in consequence
     traceback.print_exception(error)
     if is_runtime_error(error):
         return failed("a compiled program failed, or another process of this job", CRASHED)
@@ -203,9 +209,12 @@ def make_config(args: argparse.Namespace, *, here: bool) -> ml_collections.Confi
 
 
 if __name__ == "__main__":
+    # Nothing is lost before a run begins, see `hosts.preemption`.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(STOPPED))
     status = main(sys.argv[1:])
     sys.stdout.flush()
-    if status == STOPPED:
-        sys.exit(status)
+    if status == STOPPED and is_one_of_many():
+        sys.exit(status)  # together with the others
     if status:
-        os._exit(status)  # else orbax's threads bury the message under tracebacks of their own
+        # Else an input that hangs is waited for, and Orbax's threads bury the message.
+        os._exit(status)

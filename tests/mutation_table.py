@@ -426,8 +426,8 @@ BREAKS = (
     (
         "a run begins its data again",
         "training/loop.py",
-        "self.train_split.train_batches(rows, self.step, total)",
-        "self.train_split.train_batches(rows, 0, total)",
+        "run.train_split.train_batches(rows, run.step, total, offset)",
+        "run.train_split.train_batches(rows, 0, total, offset)",
         (INTERRUPTED,),
     ),
     # Weights.

@@ -42,6 +42,7 @@ def test_nothing_imports_upward():
 # What stands behind `tasks.task.Task`: all that differs between tasks.
 SHARED = (
     *("training/step.py", "training/loop.py", "training/program.py", "training/feed.py"),
+    *("training/run.py", "training/position.py", "training/changes.py"),
     *("training/evaluate.py", "training/checkpoint.py", "training/checkpoint_manager.py"),
     *("training/state.py", "training/clock.py", "devices", "study", "sweep"),
     *("data/chunk.py", "data/pipeline.py", "data/order.py", "data/stages.py"),

@@ -13,7 +13,12 @@ def is_duration(text: Any) -> bool:
 
 
 def steps_of(
-    duration: str, *, batch_size: int, num_examples: int, total_steps: int | None = None
+    duration: str,
+    *,
+    batch_size: int,
+    num_examples: int,
+    total_steps: float | None = None,
+    shift: float = 0,
 ) -> int:
     """A duration in whole steps, rounded to the nearest; '' is 0.
 
@@ -22,6 +27,8 @@ def steps_of(
       batch_size: examples per step.
       num_examples: examples per epoch.
       total_steps: length of the run in steps.
+      shift: steps of this size whose examples were seen beside those of the steps counted, by
+        larger steps before them.
     """
     if not duration:
         return 0
@@ -30,9 +37,9 @@ def steps_of(
     if unit.startswith("step"):
         steps = number
     elif unit.startswith("epoch"):
-        steps = number * num_examples / batch_size
+        steps = number * num_examples / batch_size - shift
     elif unit.startswith("example"):
-        steps = number / batch_size
+        steps = number / batch_size - shift
     else:
-        steps = number / 100 * total_steps
+        steps = number / 100 * (total_steps + shift) - shift
     return math.floor(steps + 0.5)

@@ -60,12 +60,16 @@ class Split:
     def num_classes(self) -> int:
         return len(self.source.class_names)
 
-    def train_batches(self, rows: np.ndarray, start: int, stop: int) -> Iterator[dict]:
-        """The batches of the steps start <= step < stop; `rows` of each global batch."""
+    def train_batches(
+        self, rows: np.ndarray, start: int, stop: int, offset: int = 0
+    ) -> Iterator[dict]:
+        """The batches of the steps start <= step < stop; `rows` of each global batch.
+
+        `offset` is that of `order.TrainOrder`.
+        """
         config = self.config
-        order = TrainOrder(
-            config.seed, self.num_examples, config.batch_size, rows, config.data.repeats
-        )
+        size, repeats = config.batch_size, config.data.repeats
+        order = TrainOrder(config.seed, self.num_examples, size, rows, repeats, offset)
         return self._batches(order, start, stop)
 
     def eval_batches(self, rows: np.ndarray, batch_size: int) -> Iterator[dict]:

@@ -54,6 +54,9 @@ class TrainOrder:
     With `repeats` = K each example comes K times in its batch (Hoffer et al. 2020, repeated
     augmentation), in K blocks of rows, so that neighbours differ. The copies' `epoch` differs,
     and thereby their augmentation; a pass through the split then takes K epochs' steps.
+
+    A run whose batch size was another one before has an `offset`: how many distinct examples its
+    steps saw beyond `batch_size` / K each, so that it goes on where it was.
     """
 
     seed: int
@@ -61,11 +64,12 @@ class TrainOrder:
     batch_size: int
     rows: np.ndarray
     repeats: int = 1
+    offset: int = 0
 
     def __call__(self, step: int) -> Rows:
         distinct = self.batch_size // self.repeats
         copy, place = np.divmod(np.asarray(self.rows, np.int64), distinct)
-        epoch, place = np.divmod(step * distinct + place, self.num_examples)
+        epoch, place = np.divmod(self.offset + step * distinct + place, self.num_examples)
         index = np.empty_like(place)
         for number in np.unique(epoch):
             of_epoch = epoch == number

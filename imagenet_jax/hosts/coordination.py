@@ -1,10 +1,12 @@
 """What the processes of a job tell each other beside their devices, through JAX's coordinator."""
 
+import atexit
 import contextlib
 import functools
 import json
 import platform
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -18,6 +20,11 @@ PACKAGES = (
     *("tensorflow-cpu", "tensorflow", "tensorflow-datasets", "array-record"),
 )
 _PREFIX = "imagenet_jax"
+_NEWS = f"{_PREFIX}/news/"
+_LOOK = 0.5  # seconds between looks for news
+_reactions: dict[str, Callable[[Any], None]] = {}
+_listener: threading.Thread | None = None
+_over = threading.Event()
 
 
 def tell(key: str, value: Any) -> None:
@@ -46,6 +53,43 @@ def ask(key: str, process: int, timeout: float) -> Any:
     client = distributed.global_state.client
     name = f"{_PREFIX}/{key}/{process}"
     return json.loads(client.blocking_key_value_get(name, int(1000 * timeout)))
+
+
+def is_job() -> bool:
+    """Whether this process works with others."""
+    return distributed.global_state.client is not None and jax.process_count() > 1
+
+
+def announce(key: str, value: Any) -> None:
+    """Keeps JSON-like news for the whole job; those of the first process stay."""
+    with contextlib.suppress(jax.errors.JaxRuntimeError):
+        distributed.global_state.client.key_value_set(f"{_NEWS}{key}", json.dumps(value))
+
+
+def on_news(key: str, react: Callable[[Any], None]) -> None:
+    """Calls `react` with what any process announces under a key, once, in a thread of its own."""
+    global _listener
+    _reactions[key] = react
+    if _listener is None:
+        _listener = threading.Thread(target=_listen, name="news of the job", daemon=True)
+        _listener.start()
+        # Python would end the process if it found a thread within a call to the coordinator.
+        atexit.register(_stop_listening)
+
+
+def _listen() -> None:
+    while not _over.wait(_LOOK) and (client := distributed.global_state.client) is not None:
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            for name, value in client.key_value_dir_get(_NEWS):
+                react = _reactions.pop(name.removeprefix(_NEWS), None)
+                if react:
+                    news = json.loads(value)
+                    threading.Thread(target=react, args=(news,), daemon=True).start()
+
+
+def _stop_listening() -> None:
+    _over.set()
+    _listener.join()
 
 
 def check_same(facts: Mapping[str, Any], timeout: float) -> None:

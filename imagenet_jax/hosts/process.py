@@ -9,6 +9,7 @@ import hashlib
 import importlib.util
 import logging as pylogging
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -42,8 +43,14 @@ def start_process(job: Mapping[str, Any] | None, timeout: int = 300) -> None:
         cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
         jax.config.update("jax_compilation_cache_dir", f"{cache}/imagenet_jax/compiled")
     if job is not None:
+        from imagenet_jax.hosts.ending import listen
+
+        # Its own handler of SIGTERM would swallow what comes before `preemption.stop_requests`.
+        jax.config.update("jax_enable_preemption_service", False)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Python's would wait for the others, too
         with _start_limit(timeout):
             jax.distributed.initialize(**job, initialization_timeout=timeout + 60)
+        listen()
 
 
 def is_one_of_many() -> bool:

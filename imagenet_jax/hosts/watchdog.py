@@ -5,7 +5,6 @@ The loop says what it is about to do (`doing`); a thread looks whether it ever g
 
 import contextlib
 import faulthandler
-import os
 import sys
 import threading
 import time
@@ -15,6 +14,7 @@ import jax
 
 from imagenet_jax.errors import HUNG
 from imagenet_jax.hosts import coordination
+from imagenet_jax.hosts.ending import leave
 
 _activity = ("starting", time.monotonic(), False)
 
@@ -73,8 +73,7 @@ def _end(what: str, seconds: float) -> None:
     ]
     print("".join(f"watchdog: {line}\n" for line in lines), file=sys.stderr, flush=True)
     faulthandler.dump_traceback(all_threads=True)
-    sys.stderr.flush()
-    os._exit(HUNG)
+    leave(HUNG)
 
 
 def _aside(call: Callable[[], None]) -> threading.Thread:

@@ -24,17 +24,26 @@ class Outputs:
         config: ml_collections.ConfigDict,
         tracking: Sequence[Tracking],
         formats: Mapping[str, str],
+        evaluation_due: bool = False,
     ):
-        """`start` of `total` steps are done; each `tracking` adds a writer and hooks.
+        """Opens them, in process 0.
 
-        `formats` are those of the metrics that the progress line shows.
+        Args:
+          workdir: of the run.
+          start: steps done.
+          total: steps of the whole run.
+          config: of the run.
+          tracking: each adds a writer and hooks.
+          formats: of the metrics that the progress line shows.
+          evaluation_due: whether the evaluation of step `start` is still to be done.
         """
         self._writers: list[Writer] = []
         self._hooks: list[Callable[[int], Any]] = []
         self._progress = None
         if jax.process_index() != 0:
             return
-        self._writers = [MetricsFile(workdir / "metrics.jsonl", resume_step=start)]
+        metrics = workdir / "metrics.jsonl"
+        self._writers = [MetricsFile(metrics, resume_step=start, evaluation_due=evaluation_due)]
         for track in tracking:
             writer, hooks = track(config, workdir, start, total)
             self._writers.append(writer)

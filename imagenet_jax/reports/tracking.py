@@ -54,6 +54,7 @@ def clu_tracking(
     import imagenet_jax.data.host_tensorflow  # noqa: F401  # isort: skip
     from clu import metric_writers, periodic_actions  # isort: skip
 
+    _start_session(workdir, start)
     writer = metric_writers.MultiWriter(
         [metric_writers.SummaryWriter(str(workdir)), metric_writers.LoggingWriter()]
     )
@@ -69,6 +70,27 @@ def clu_tracking(
             )
         )
     return writer, hooks
+
+
+def _start_session(workdir: Path, start: int) -> None:
+    """Tells TensorBoard that what earlier event files hold of steps after `start` is redone.
+
+    Files are read in the order of their names, which begin with the second of their making.
+    """
+    import tensorflow as tf
+
+    earlier = [path.name.split(".")[3] for path in workdir.glob("events.out.tfevents.*")]
+    if not earlier:
+        return
+    second = max(earlier)
+    name = f"events.out.tfevents.{second}.~session.{uuid.uuid4().hex}"  # after the others of it
+    log = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
+    with tf.io.TFRecordWriter(str(workdir / name)) as file:
+        for fact in ({"file_version": "brain.Event:2"}, {"session_log": log, "step": start + 1}):
+            event = tf.compat.v1.Event(wall_time=time.time(), **fact)
+            file.write(event.SerializeToString())
+    if int(time.time()) <= int(second):
+        time.sleep(1.0)  # the next file's second is a later one
 
 
 def wandb_tracking(

@@ -29,10 +29,19 @@ Tracking = Callable[
 class MetricsFile:
     """WORKDIR/metrics.jsonl: one JSON object a line, {"step": 50, "train/loss": 1.2, ...}."""
 
-    def __init__(self, path: Path, *, resume_step: int):
-        """Opens for appending; lines after `resume_step`, which will be redone, are dropped."""
+    def __init__(self, path: Path, *, resume_step: int, evaluation_due: bool = False):
+        """Opens for appending; lines of what will be redone are dropped.
+
+        That is what comes after `resume_step`, and its evaluation if that is due.
+        """
         self.path = path
         kept = [line for line in read_metrics(path) if line["step"] <= resume_step]
+        if evaluation_due:
+            kept = [
+                line
+                for line in kept
+                if line["step"] < resume_step or not any(name.startswith("eval/") for name in line)
+            ]
         replace_text(path, "".join(json.dumps(line) + "\n" for line in kept))
         self._file = path.open("a")
 

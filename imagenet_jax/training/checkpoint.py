@@ -27,7 +27,7 @@ from imagenet_jax.devices.sharding import bytes_per_device
 from imagenet_jax.errors import CheckpointError, DivergenceError, UserError
 from imagenet_jax.hosts.coordination import versions
 from imagenet_jax.reports.workdir import no_checkpoint
-from imagenet_jax.training.checkpoint_manager import Manager
+from imagenet_jax.training.checkpoint_manager import Manager, write_score
 from imagenet_jax.training.state import TrainState, all_finite, checksum, different_arrays
 
 Record = dict[str, Any]
@@ -85,6 +85,16 @@ class Checkpoints:
         else:
             copy = self._copy(state)
             self._writing = self._thread.submit(self._write, step, copy, checked, record, score)
+
+    def add_score(self, step: int, score: float) -> None:
+        """Gives the saved checkpoint of a step the score of an evaluation that came later."""
+        self.wait()
+        if jax.process_index() == 0:
+            with self._named_errors():
+                write_score(self.directory / str(step), score)
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices(f"scored {step}")
+        self._manager.reload()
 
     def _write(
         self, step: int, state: TrainState, checked: Any, record: Record, score: float | None
@@ -200,8 +210,15 @@ class Checkpoints:
         self._writing = self._thread.submit(self._manager.wait_until_finished)
         self._finish_thread()
 
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *unused: object) -> None:
+        if error is None or jax.process_count() == 1:  # else others may never come
+            self.close()
+
     def close(self) -> None:
-        """Waits and lets go of the directory; not after an error, when others may never come."""
+        """Waits and lets go of the directory."""
         self.wait()
         self._thread.shutdown()
         with self._named_errors():

@@ -8,20 +8,29 @@ import jax
 
 from imagenet_jax.data import Split
 from imagenet_jax.devices.parallel import local_rows
+from imagenet_jax.hosts.preemption import StopRequested, StopRequests
 from imagenet_jax.hosts.watchdog import doing
 from imagenet_jax.training.feed import Feed
 from imagenet_jax.training.program import Program
 
 
 def evaluate_split(
-    program: Program, eval_step: Callable[..., Any], variables: Any, split: Split
+    program: Program,
+    eval_step: Callable[..., Any],
+    variables: Any,
+    split: Split,
+    stop: StopRequests | None = None,
 ) -> dict[str, Any]:
     """Runs `eval_step`, compiled for a split of this size, over a whole split.
 
     Returns:
       split, num_examples, the metrics of the task (see `Task.summarize`), and unreadable (images
       that could not be decoded).
+
+    Raises:
+      StopRequested: between two batches, if `stop` says so.
     """
+    stop = stop or StopRequests()
     batch_size = program.eval_batch_size(split.num_examples)
     host_batches = split.eval_batches(local_rows(program.mesh, batch_size), batch_size)
     meter = program.task.meter()
@@ -35,8 +44,10 @@ def evaluate_split(
             mask = rows.pop("mask")
             meter.add({name: array[mask] for name, array in rows.items()})
 
-    with Feed(host_batches, program.mesh) as feed:
+    with Feed(host_batches, program.mesh, check_wait=stop.check_wait) as feed:
         while (batch := feed.next()) is not None:
+            if stop.reached():
+                raise StopRequested
             doing(f"evaluation, batch {len(results) + len(running) + 1}")
             running.append(eval_step(variables, batch))
             # No more than two steps in flight, or their batches would fill the memory.

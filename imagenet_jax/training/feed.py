@@ -1,8 +1,10 @@
 """Moves batches to the devices ahead of the step that needs them."""
 
+import contextlib
 import queue
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -13,6 +15,8 @@ from imagenet_jax.devices.parallel import put_batch
 from imagenet_jax.training.clock import Clock
 
 _END = object()
+_LOOK = 0.5  # seconds of waiting until `check_wait` is asked again
+_LAST_BATCH = 3.0  # seconds for the one that is being made when nobody wants it any more
 
 
 class Feed:
@@ -24,11 +28,21 @@ class Feed:
         mesh: Mesh,
         clock: Clock | None = None,
         depth: int = 2,
+        check_wait: Callable[[float], None] = lambda seconds: None,
     ):
-        """Starts the thread. `clock` is told how long the devices were idle for lack of input."""
+        """Starts the thread.
+
+        Args:
+          host_batches: what it takes.
+          mesh: the devices.
+          clock: is told how long the devices were idle for lack of input.
+          depth: most batches ready.
+          check_wait: called with the seconds that a wait for input takes; may raise.
+        """
         self._batches = host_batches
         self._mesh = mesh
         self._clock = clock
+        self._check_wait = check_wait
         self._queue: queue.Queue = queue.Queue(depth)
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._fill, name="feed", daemon=True)
@@ -42,29 +56,35 @@ class Feed:
             waiting for input only from the moment it is finished.
 
         Raises:
-          Exception: whatever the host pipeline raised.
+          Exception: whatever the host pipeline or `check_wait` raised.
         """
+        waiting = contextlib.nullcontext()
         if self._queue.empty():
             jax.block_until_ready(running)
-            if self._clock:
-                with self._clock.input_wait():
-                    item = self._queue.get()
-            else:
-                item = self._queue.get()
-        else:
-            item = self._queue.get()
+            waiting = self._clock.input_wait() if self._clock else waiting
+        with waiting:
+            item = self._take()
         if isinstance(item, BaseException):
             raise item
         return None if item is _END else item
 
     def close(self) -> None:
-        """Ends the thread, also in the middle of the data."""
+        """Ends the thread, also in the middle of the data; one that hangs is left behind."""
         self._closed.set()
-        while self._thread.is_alive():
+        deadline = time.monotonic() + _LAST_BATCH
+        while self._thread.is_alive() and time.monotonic() < deadline:
             try:
                 self._queue.get(timeout=0.05)
             except queue.Empty:
                 continue
+
+    def _take(self) -> Any:
+        begin = time.monotonic()
+        while True:
+            try:
+                return self._queue.get(timeout=_LOOK)
+            except queue.Empty:
+                self._check_wait(time.monotonic() - begin)
 
     def __enter__(self) -> "Feed":
         return self

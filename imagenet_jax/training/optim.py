@@ -9,41 +9,53 @@ import jax
 import ml_collections
 import optax
 
-from imagenet_jax.config.durations import steps_of
 from imagenet_jax.errors import ConfigError
+from imagenet_jax.training.position import Course
 
 Schedule = Callable[[jax.Array | int], jax.Array]
 
 
 def make_schedule(
-    config: ml_collections.ConfigDict, *, total_steps: int, num_examples: int
+    config: ml_collections.ConfigDict,
+    *,
+    total_steps: int,
+    num_examples: int,
+    course: Course | None = None,
 ) -> Schedule:
     """The learning rate as a function of the number of updates done.
 
     Linear warmup from 0, then the course named by schedule.name: "cosine" and "linear" fall
     to schedule.end times the peak at `total_steps`, "step" multiplies by schedule.factor at
-    each boundary, "constant" stays.
+    each boundary, "constant" stays. It is a function of the share of the run's examples that
+    were seen: after a change of the batch size it goes on from there over what is left.
+
+    Args:
+      config: see `schema.SCHEMA`.
+      total_steps: updates of the whole run.
+      num_examples: examples per epoch.
+      course: of the run; by default its batch size was never another one.
 
     Raises:
       ConfigError: if the warmup is longer than the run.
     """
     schedule, peak = config.schedule, config.optim.learning_rate
 
-    def steps(duration: str) -> int:
-        return steps_of(
-            duration,
-            batch_size=config.batch_size,
-            num_examples=num_examples,
-            total_steps=total_steps,
-        )
+    course = course or Course(config.batch_size)
 
+    def steps(duration: str) -> float:
+        """When it is over, in steps of today's size from the first example on."""
+        if not course.interval(duration, num_examples, total_steps):
+            return 0
+        return max(course.steps(duration, num_examples, total_steps) + course.shift, 0)
+
+    total = total_steps + course.shift
     warmup = steps(schedule.warmup)
-    if warmup >= total_steps and warmup:
+    if warmup >= total and warmup:
         raise ConfigError(
             f"config.schedule.warmup = {schedule.warmup!r} is {warmup} steps, the whole run "
             f"(config.duration = {config.duration!r}) is {total_steps}; warm up for less"
         )
-    rest = total_steps - warmup
+    rest = total - warmup
     if schedule.name == "cosine":
         after = optax.cosine_decay_schedule(peak, rest, alpha=schedule.end)
     elif schedule.name == "linear":
@@ -55,7 +67,8 @@ def make_schedule(
         after = optax.piecewise_constant_schedule(peak, drops)
     else:
         after = optax.constant_schedule(peak)
-    return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup])
+    rate = optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup])
+    return (lambda step: rate(step + course.shift)) if course.shift else rate
 
 
 def make_optimizer(

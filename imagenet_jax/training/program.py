@@ -13,7 +13,6 @@ import optax
 from jax.sharding import Mesh
 
 from imagenet_jax.config import validate_batch
-from imagenet_jax.config.durations import steps_of
 from imagenet_jax.data.order import even_batch
 from imagenet_jax.devices import parallel, sharding
 from imagenet_jax.errors import ConfigError
@@ -22,6 +21,7 @@ from imagenet_jax.tasks.task import Task
 from imagenet_jax.training.checks import check_fields
 from imagenet_jax.training.initial import Traced, agreed, initial_values, trace
 from imagenet_jax.training.optim import Schedule, make_optimizer, make_schedule
+from imagenet_jax.training.position import Course, course_of
 from imagenet_jax.training.state import TrainState, init_state, init_variables, replaced
 from imagenet_jax.training.step import eval_step, train_step
 from imagenet_jax.training.tuning import Tuning, decay_by_layer, make_tuning
@@ -39,20 +39,16 @@ class Program:
     learning_rate: Schedule
     num_examples: int
     total_steps: int
+    course: Course
     platform: str | None = None
 
     @property
     def config(self) -> ml_collections.ConfigDict:
         return self.task.config
 
-    def steps(self, duration: str) -> int:
-        """A duration of this run in steps."""
-        return steps_of(
-            duration,
-            batch_size=self.config.batch_size,
-            num_examples=self.num_examples,
-            total_steps=self.total_steps,
-        )
+    def interval(self, duration: str) -> int:
+        """Something periodic in steps."""
+        return self.course.interval(duration, self.num_examples, self.total_steps)
 
     def eval_batch_size(self, num_examples: int) -> int:
         """The batch in which a split of `num_examples` is evaluated, see `order.even_batch`."""
@@ -183,6 +179,7 @@ def make_program(
     *,
     num_examples: int | None = None,
     platform: str | None = None,
+    course: Course | None = None,
 ) -> Program:
     """Builds model, schedule and optimizer for a data set.
 
@@ -191,22 +188,24 @@ def make_program(
       mesh: the devices, see `sharding.make_mesh`.
       num_examples: training examples per epoch; None: only to evaluate.
       platform: "tpu" or "cuda" if the devices are described and not attached.
+      course: of a run that goes on with another batch size; None: it has been this one.
 
     Raises:
       ConfigError: if the run or its warmup has no sensible length for this data set.
     """
     config = task.config
+    course = course or course_of(config)
     total_steps, schedule = 0, lambda step: 0.0
     if num_examples is not None:
-        total_steps = steps_of(
-            config.duration, batch_size=config.batch_size, num_examples=num_examples
-        )
-        if total_steps < 1:
+        total_steps = course.steps(config.duration, num_examples)
+        if total_steps < 1 and not course.offset:
             raise ConfigError(
                 f"config.duration = {config.duration!r} is less than one step of "
                 f"{config.batch_size} of {num_examples} examples"
             )
-        schedule = make_schedule(config, total_steps=total_steps, num_examples=num_examples)
+        schedule = make_schedule(
+            config, total_steps=total_steps, num_examples=num_examples, course=course
+        )
     model = task.model(sharding.batch_shards(mesh))
     tuning = make_tuning(config, model)
     optimizer = make_optimizer(config.optim, schedule)
@@ -222,5 +221,6 @@ def make_program(
         learning_rate=jax.jit(schedule),
         num_examples=num_examples or 0,
         total_steps=total_steps,
+        course=course,
         platform=platform,
     )

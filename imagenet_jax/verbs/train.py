@@ -13,8 +13,13 @@ from imagenet_jax.verbs.verb import Verb
 def _add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow_config_change",
-        action="store_true",
-        help="resume although the config differs from the checkpoint's",
+        nargs="?",
+        const=True,
+        default=False,
+        type=lambda text: text.split(","),
+        metavar="FIELD,FIELD",
+        help="resume although the config differs from the checkpoint's; with names of fields (or "
+        "sections, or dataset): only where these do",
     )
 
 

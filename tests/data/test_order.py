@@ -119,6 +119,17 @@ def test_repeated_augmentation_has_each_example_so_often_in_a_batch_and_a_pass(
     assert {(e, i) for e in range(2 * repeats) for i in range(n)} <= set(pairs)
 
 
+@pytest.mark.parametrize("repeats", [1, 2, 4])
+def test_an_order_with_an_offset_goes_on_where_another_batch_size_was(repeats):
+    """After 5 batches of 12, half of them repeated: 30 distinct examples."""
+    first = joined(whole(TrainOrder, 50, 12, seed=3, repeats=2), range(5))[0].reshape(5, 2, 6)[:, 0]
+    size, distinct = 8, 8 // repeats
+    order = whole(TrainOrder, 50, size, seed=3, repeats=repeats, offset=30 - 5 * distinct)
+    rest = joined(order, range(5, 16))[0].reshape(-1, repeats, distinct)[:, 0]
+    seen = np.concatenate([first.reshape(-1), rest.reshape(-1)])[:50]
+    np.testing.assert_array_equal(seen, permutation(3, 0, 50))
+
+
 def test_repeated_augmentation_does_not_depend_on_the_processes():
     one = TrainOrder(0, 50, 12, np.arange(12), repeats=3)(7)
     parts = [TrainOrder(0, 50, 12, rows, repeats=3)(7) for rows in np.split(np.arange(12), 4)]

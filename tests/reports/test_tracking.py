@@ -1,20 +1,21 @@
-"""Weights & Biases and MLflow, offline."""
+"""TensorBoard; Weights & Biases and MLflow, offline."""
 
+import contextlib
 import json
 
 import pytest
 
 from imagenet_jax.errors import ConfigError
+from imagenet_jax.hosts.preemption import StopRequests
 from imagenet_jax.reports import tracking
 from imagenet_jax.training.loop import train
 
 
-class stop_at_two:
-    def __enter__(self):
-        return lambda step: step == 2
-
-    def __exit__(self, *unused):
-        pass
+@contextlib.contextmanager
+def stop_at_two():
+    stop, answers = StopRequests(), iter((False, True))
+    stop.reached = lambda: next(answers)
+    yield stop
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +66,18 @@ def test_a_missing_package_is_named(tiny_config, monkeypatch, name):
     tiny_config.log[name] = "project"
     with pytest.raises(ConfigError, match=f"pip install {name}"):
         tracking.make_tracking(tiny_config)
+
+
+def test_tensorboard_shows_each_step_once_after_a_kill(tiny_config, tmp_path):
+    """Killed at 20, twice, with a checkpoint of 10."""
+    from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
+    from tensorboard.util.tensor_util import make_ndarray
+
+    for begin, loss in ((0, 3.0), (10, 2.0), (10, 1.0)):
+        writer, _ = tracking.clu_tracking(tiny_config, tmp_path, begin, 30)
+        for step in range(begin + 5, 21, 5):
+            writer.write_scalars(step, {"train/loss": loss})
+        writer.close()
+    events = EventAccumulator(str(tmp_path)).Reload().Tensors("train/loss")
+    shown = [(event.step, float(make_ndarray(event.tensor_proto))) for event in events]
+    assert shown == [(5, 3.0), (10, 3.0), (15, 1.0), (20, 1.0)]

@@ -1,0 +1,66 @@
+"""What of a config may be another when a run is resumed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ml_collections
+
+from imagenet_jax.config import differences, from_dict
+from imagenet_jax.errors import CheckpointError
+
+# Fields, or sections, that cannot change what a run learns, and why.
+FREE = {
+    "sharding": "the same sums, spread over the devices in another way",
+    "partitioner": "another way to write the same program",
+    "compiler_options": "how the program is compiled, and not what it computes",
+    "hang_timeout": "when to give up",
+    "data.dir": "where the data set lies; its size and names are compared",
+    "data.workers": "the order of the data does not depend on who reads them",
+    "data.prefetch": "how many batches wait",
+    "data.cache": "where decoded images wait",
+    "eval.batch_size": "evaluation is exact: each example counts once",
+    "checkpoint": "when and how many states are kept",
+    "log": "what is written down of it, and where",
+}
+
+
+def check_changes(
+    record: Mapping[str, Any],
+    config: ml_collections.ConfigDict,
+    data: Mapping[str, Any],
+    allowed: bool | Sequence[str],
+    where: str,
+) -> list[str]:
+    """Compares the config and the data set with those of a checkpoint's record.
+
+    Args:
+      record: of the checkpoint.
+      config: of now.
+      data: what the record calls "data", of now.
+      allowed: whether anything may have changed, or the names of the fields and sections that may
+        ("dataset" for the data set).
+      where: the checkpoint, for the message.
+
+    Returns:
+      A line "NAME: OLD -> NEW" for each change.
+
+    Raises:
+      CheckpointError: if something changed that is neither in `FREE` nor `allowed`.
+    """
+    changes = differences(from_dict(record["config"]), config)
+    changes += differences({"dataset": record["data"]}, {"dataset": data})
+    names = (*FREE, *(() if isinstance(allowed, bool) else allowed))
+    refused = [change for change in changes if not _is_of(change.partition(":")[0], names)]
+    if refused and allowed is not True:
+        raise CheckpointError(
+            f"{where} was written with another config or data set:\n  "
+            + "\n  ".join(refused)
+            + "\nUse another --workdir, the old values, or --allow_config_change to go on, or "
+            f"--allow_config_change={','.join(c.partition(':')[0] for c in refused)}"
+        )
+    return changes
+
+
+def _is_of(name: str, fields: Sequence[str]) -> bool:
+    """Whether a field is one of these, or in a section that is."""
+    return any(name == field or name.startswith(f"{field}.") for field in fields)

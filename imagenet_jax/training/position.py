@@ -1,0 +1,94 @@
+"""Where a run stands in its data, by the examples seen: steps may change their size on the way."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import ml_collections
+
+from imagenet_jax.config.durations import steps_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Course:
+    """Which examples the steps of a run see, with the batch size that it has now.
+
+    Attributes:
+      batch_size: examples of a step.
+      repeats: how often each comes in its batch.
+      offset: examples seen before, beyond `batch_size` for each step; not 0 only if the batch
+        size was another one before.
+      distinct_offset: the same for distinct ones, which is how the order of the data counts.
+    """
+
+    batch_size: int
+    repeats: int = 1
+    offset: int = 0
+    distinct_offset: int = 0
+
+    @property
+    def shift(self) -> float:
+        """`offset` in steps of today's size; a whole number stays one."""
+        whole, rest = divmod(self.offset, self.batch_size)
+        return self.offset / self.batch_size if rest else whole
+
+    def examples(self, step: int) -> int:
+        """Examples seen after so many steps."""
+        return step * self.batch_size + self.offset
+
+    def steps(self, duration: str, num_examples: int, total_steps: int | None = None) -> int:
+        """The step at whose end the run has lasted so long, see `durations.steps_of`.
+
+        "steps" counts updates, "percent" the share of the examples of the whole run.
+        """
+        return steps_of(
+            duration,
+            batch_size=self.batch_size,
+            num_examples=num_examples,
+            total_steps=total_steps,
+            shift=self.shift,
+        )
+
+    def interval(self, duration: str, num_examples: int, total_steps: int) -> int:
+        """Something periodic in steps of today's size."""
+        total = total_steps + self.shift
+        return steps_of(
+            duration, batch_size=self.batch_size, num_examples=num_examples, total_steps=total
+        )
+
+    def is_due(self, step: int, every: int) -> bool:
+        """Whether this step ends one of the periods of `every` steps; 0: there are none."""
+        unit = every * self.batch_size
+        return unit > 0 and self.examples(step) // unit > self.examples(step - 1) // unit
+
+    def position(self, step: int, num_examples: int) -> dict[str, int]:
+        """What a checkpoint's record says of it."""
+        examples = self.examples(step)
+        epoch, example = divmod(examples, num_examples)
+        distinct = step * (self.batch_size // self.repeats) + self.distinct_offset
+        return {
+            "step": step,
+            "examples": examples,
+            "distinct": distinct,
+            "epoch": epoch,
+            "example": example,
+        }
+
+
+def course_of(config: ml_collections.ConfigDict, record: Mapping[str, Any] | None = None) -> Course:
+    """The course of a run by its config from a checkpoint's record on, or from the beginning."""
+    batch_size, repeats = config.batch_size, config.data.repeats
+    if record is None:
+        return Course(batch_size, repeats)
+    position, before = record["position"], record["config"]
+    step = position["step"]
+    # Records of earlier versions know the steps only, all of one size.
+    examples = position.get("examples", step * before["batch_size"])
+    copies = before["data"].get("repeats", 1)
+    distinct = position.get("distinct", step * (before["batch_size"] // copies))
+    return Course(
+        batch_size,
+        repeats,
+        offset=examples - step * batch_size,
+        distinct_offset=distinct - step * (batch_size // repeats),
+    )

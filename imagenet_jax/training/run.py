@@ -1,0 +1,236 @@
+"""A run: its state, and what becomes of it: resumed, evaluated, saved, finished."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import tqdm
+from jax.experimental import multihost_utils
+
+from imagenet_jax.config import to_json
+from imagenet_jax.data import Split
+from imagenet_jax.hosts.preemption import StopRequested, StopRequests
+from imagenet_jax.hosts.watchdog import doing
+from imagenet_jax.reports.outputs import Outputs
+from imagenet_jax.reports.report import run_facts
+from imagenet_jax.reports.writers import plot_curves, replace_text, write_summary
+from imagenet_jax.training.changes import check_changes
+from imagenet_jax.training.checkpoint import Checkpoints, Record
+from imagenet_jax.training.clock import Clock
+from imagenet_jax.training.evaluate import evaluate_split
+from imagenet_jax.training.finetune import starting_variables
+from imagenet_jax.training.position import course_of
+from imagenet_jax.training.program import Program, make_program
+from imagenet_jax.training.state import TrainState, state_sha256
+
+
+class Run:
+    """A run between its start and its end: the state, and where its facts go."""
+
+    def __init__(
+        self,
+        program: Program,
+        workdir: Path,
+        train_split: Split,
+        eval_split: Split,
+        checkpoints: Checkpoints,
+        stop: StopRequests,
+    ):
+        self.program, self.config, self.workdir = program, program.config, workdir
+        self.task = program.task
+        self.train_split, self.eval_split = train_split, eval_split
+        self.checkpoints, self.stop = checkpoints, stop
+        self.is_main = jax.process_index() == 0
+        self.clock = Clock()
+        self.state: TrainState | None = None
+        self.step = self.saved_step = 0
+        self.evaluation_due = False  # that of `step`, which a signal prevented
+        self.eval_step: Callable[..., Any] | None = None
+        self.pending: list[Any] = []  # sums of the steps since the last log, on the devices
+        self.last_eval: tuple[int, dict[str, Any]] | None = None
+        self.best_score, self.evaluations_since = None, 0  # for config.eval.patience
+
+    def resume(self, allow_config_change: bool | Sequence[str]) -> None:
+        """Takes up the newest good checkpoint, or starts from scratch."""
+        doing("reading a checkpoint")
+
+        def check(step: int, record: Record) -> None:
+            where = f"checkpoint {step} in {self.workdir}"
+            check_changes(record, self.config, self._data(), allow_config_change, where)
+
+        restored = self.checkpoints.restore(
+            self.program.state_shapes(), check=check, set_aside_damaged=True
+        )
+        if restored:
+            self._take_up(*restored)
+        else:
+            doing("compiling", limited=False)
+            start = starting_variables(self.program)
+            self.state = self.program.init_state(start)
+        multihost_utils.assert_equal(self.step, "processes see other checkpoints; share --workdir")
+        if self.is_main:
+            replace_text(self.workdir / "config.json", to_json(self.config))
+
+    def _take_up(self, state: TrainState, record: Record) -> None:
+        """Goes on from a checkpoint, in the data after the examples that it has seen."""
+        self.state, self.clock = state, Clock(**record["clock"])
+        self.step = self.saved_step = record["position"]["step"]
+        self.best_score, self.evaluations_since = record.get("patience", (None, 0))
+        self.evaluation_due = record.get("evaluation_due", False)
+        course = course_of(self.config, record)
+        if course != self.program.course:  # its schedule is another one
+            examples = self.train_split.num_examples
+            self.program = make_program(
+                self.task, self.program.mesh, num_examples=examples, course=course
+            )
+        total = self.program.total_steps
+        over = self.step >= total or self.out_of_patience
+        state = "already finished" if over else "resumed"
+        self.say(f"{state}: step {self.step} of {total} in {self.workdir}")
+        for change in check_changes(record, self.config, self._data(), True, ""):
+            self.say(f"  with {change}")
+
+    def catch_up(self, out: Outputs) -> bool:
+        """Does the evaluation that a signal prevented before; False if one does so again."""
+        result = self.evaluate(out)
+        if result is not None:
+            self.checkpoints.add_score(self.step, self.task.score(result))
+        return result is not None
+
+    def end_early(self, out: Outputs) -> bool:
+        """Saves what a signal interrupted; False."""
+        if self.pending:
+            self.log(out)
+        self.save()
+        self.checkpoints.wait()
+        self.say(f"stopped at step {self.step}; the same command line continues")
+        return False
+
+    def log(self, out: Outputs) -> None:
+        """Fetches the sums since the last log and writes their means."""
+        sums, self.pending = jax.device_get(self.pending), []
+        for number, part in enumerate(sums):
+            if not math.isfinite(part["loss"]):
+                step, rate = self.step - len(sums) + 1 + number, self.config.optim.learning_rate
+                raise self.checkpoints.diverged(step, part["loss"], rate)
+        self.clock.tick(training=True)
+        means = self.task.summarize(sums)
+        out.write(
+            self.step,
+            {
+                "epoch": self._epochs(),
+                **{f"train/{name}": means[name] for name in self.task.train_metrics},
+                "learning_rate": float(self.program.learning_rate(self.step - 1)),
+                "images_per_second": self.clock.images_per_second,
+                "input_wait_fraction": self.clock.input_wait_fraction,
+            },
+        )
+
+    def evaluate(self, out: Outputs | None = None) -> dict[str, Any] | None:
+        """Evaluates the current state, once per step; None if a signal came between."""
+        if self.last_eval and self.last_eval[0] == self.step:
+            return self.last_eval[1]
+        with self.clock.paused():
+            self.eval_step = self.eval_step or self._compile_eval_step()
+            variables, split = self.state.eval_variables(), self.eval_split
+            try:
+                result = evaluate_split(self.program, self.eval_step, variables, split, self.stop)
+            except StopRequested:
+                return None
+            except Exception:
+                if out and jax.process_count() == 1:  # an error need not cost the training
+                    self.save()
+                raise
+        self.last_eval, self.evaluation_due = (self.step, result), False
+        score = self.task.score(result)
+        better = self.best_score is None or score > self.best_score
+        self.best_score = score if better else self.best_score
+        self.evaluations_since = 0 if better else self.evaluations_since + 1
+        if out:
+            out.write(self.step, {f"eval/{name}": result[name] for name in self.task.eval_metrics})
+        return result
+
+    def save(self) -> None:
+        """Starts to write a checkpoint of the current step, if there is none yet."""
+        if self.step == self.saved_step:
+            return
+        doing(f"the checkpoint of step {self.step}")
+        jax.block_until_ready(self.state)
+        with self.clock.paused(), self.clock.stall():
+            score = None
+            if self.last_eval and self.last_eval[0] == self.step:
+                score = self.task.score(self.last_eval[1])
+            record = {
+                "config": self.config.to_dict(),
+                "position": self.program.course.position(self.step, self.program.num_examples),
+                "evaluation_due": self.evaluation_due,
+                "clock": dataclasses.asdict(self.clock),
+                "data": self._data(),
+                "patience": [self.best_score, self.evaluations_since],
+            }
+            self.checkpoints.save(self.step, self.state, record, score)
+        self.saved_step = self.step
+
+    def finish(self) -> dict[str, Any] | None:
+        """Waits for the last checkpoint and writes summary.json and curves.png; None if a signal
+        stops it."""
+        doing("the last checkpoint and the summary")
+        self.checkpoints.wait()
+        self.stop.at_once = True
+        self.clock.tick(training=False)
+        trained_steps, trained_epochs = self.step, self._epochs()
+        if self.config.eval.report == "best":
+            self.state, record = self.checkpoints.restore(self.program.state_shapes(), which="best")
+            self.step = record["position"]["step"]
+        result = self.evaluate()
+        if result is None:
+            return None
+        self.clock.tick(training=False)
+        summary = {
+            **run_facts(self.config),
+            "step": self.step,
+            "trained_steps": trained_steps,
+            "epochs": trained_epochs,
+            **self.clock.facts(),
+            "state_sha256": state_sha256(self.state),
+            "eval": result,
+        }
+        if self.is_main:
+            write_summary(self.workdir / "summary.json", summary)
+            plot_curves(self.workdir, self.task.best)
+            self.say(f"finished; everything is in {self.workdir}")
+        return summary
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether nothing has become better for config.eval.patience evaluations."""
+        return 0 < self.config.eval.patience <= self.evaluations_since
+
+    def _data(self) -> dict[str, Any]:
+        """What the order of the data and the meaning of the outputs depend on."""
+        return {"num_examples": self.train_split.num_examples, **self.task.facts()}
+
+    def say(self, text: str) -> None:
+        if self.is_main:
+            tqdm.tqdm.write(text)  # clear of the progress bar
+
+    def compile(self) -> jax.stages.Compiled:
+        """Compiles both steps before the first batch, so that the loop never does."""
+        doing("compiling", limited=False)
+        self.clock.tick(training=False)
+        start = time.perf_counter()
+        train_step = self.program.compile_train_step()
+        self.eval_step = self._compile_eval_step()
+        self.checkpoints.compile(self.program.state_shapes(), train_step)
+        self.clock.compile_seconds = time.perf_counter() - start
+        return train_step
+
+    def _compile_eval_step(self) -> jax.stages.Compiled:
+        return self.program.compile_eval_step(self.eval_split.num_examples)
+
+    def _epochs(self) -> float:
+        return self.program.course.examples(self.step) / self.program.num_examples

@@ -1,0 +1,81 @@
+"""A run's place in its data and its schedule, when the size of its steps changes on the way."""
+
+import numpy as np
+import pytest
+
+from imagenet_jax.config import base_config
+from imagenet_jax.training.optim import make_schedule
+from imagenet_jax.training.position import Course, course_of
+
+
+def config_of(batch_size, repeats=1, **schedule):
+    config = base_config()
+    config.batch_size, config.data.repeats = batch_size, repeats
+    config.schedule.update(schedule)
+    return config
+
+
+def resumed(config, step, before):
+    """The course of a config after so many steps of the course before."""
+    record = {"position": before.position(step, 1000), "config": config_of(1).to_dict()}
+    return course_of(config, record)
+
+
+def test_a_finished_run_goes_on_with_smaller_steps_where_it_was():
+    """45 steps of 64, then two epochs more of steps of 32."""
+    before = course_of(config_of(64))
+    after = resumed(config_of(32), 45, before)
+    assert after.examples(45) == before.examples(45) == 2880
+    assert after.steps("4 epochs", 1437) == 45 + round((4 * 1437 - 2880) / 32)
+    assert after.position(45, 1437) == {
+        **{"step": 45, "examples": 2880, "distinct": 2880, "epoch": 2, "example": 6}
+    }
+    assert resumed(config_of(64), 50, after).examples(51) == 2880 + 5 * 32 + 64
+
+
+def test_records_of_before_tell_the_steps_only():
+    record = {"position": {"step": 45, "epoch": 2, "example": 6}}
+    record["config"] = config_of(64, repeats=2).to_dict()
+    assert course_of(config_of(64, repeats=2), record) == Course(64, 2)
+    assert course_of(config_of(32), record) == Course(32, 1, 45 * 32, 0)
+    del record["config"]["data"]["repeats"]
+    assert course_of(config_of(32), record) == Course(32, 1, 45 * 32, 45 * 32)
+
+
+def test_what_is_periodic_goes_by_examples():
+    course = Course(32, offset=48)
+    assert [step for step in range(1, 12) if course.is_due(step, 3)] == [2, 5, 8, 11]
+    assert not any(course.is_due(step, 0) for step in range(1, 12))
+    assert [step for step in range(1, 12) if Course(32).is_due(step, 3)] == [3, 6, 9]
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        {"name": "cosine", "warmup": "1 epochs"},
+        {"name": "linear", "warmup": "10 percent", "end": 0.1},
+        {"name": "step", "boundaries": ("5 epochs", "80 percent")},
+    ],
+)
+@pytest.mark.parametrize("size", [8, 48, 96])
+def test_the_rate_is_a_function_of_the_share_of_examples_seen(schedule, size):
+    """After 100 steps of 32 on 640 examples, half of 10 epochs, it is that of the same place."""
+    old, new = config_of(32, **schedule), config_of(size, **schedule)
+    course = resumed(new, 100, course_of(old))
+    total = course.steps("10 epochs", 640)
+    assert course.examples(total) == pytest.approx(6400, abs=size / 2)
+    rate = make_schedule(old, total_steps=200, num_examples=640)
+    goes_on = make_schedule(new, total_steps=total, num_examples=640, course=course)
+    for step in np.arange(100, total, 7):
+        expected = rate(course.examples(int(step)) / 32)
+        np.testing.assert_allclose(goes_on(step), expected, rtol=0, atol=1e-3)
+
+
+def test_durations_in_steps_count_updates():
+    course = resumed(config_of(32), 10, course_of(config_of(64)))
+    assert course.steps("20 steps", 640) == 20
+    config = config_of(32, name="constant", warmup="20 steps")
+    rate = make_schedule(config, total_steps=30, num_examples=640, course=course)
+    examples = course.examples(15) / course.examples(20)
+    np.testing.assert_allclose(rate(15), 0.1 * examples, rtol=1e-6)
+    assert rate(20) == pytest.approx(0.1)

@@ -66,9 +66,9 @@ def loop(run: Run, tracking: Sequence[Tracking]) -> bool:
     if (run.step >= total or run.out_of_patience) and not run.evaluation_due:
         return True
     train_step = run.compile()
-    log_every = max(program.interval(config.log.every), 1)
+    log_every = program.interval(config.log.every)
     eval_every = program.interval(config.eval.every)
-    save_every = max(program.interval(config.checkpoint.every), 1)
+    save_every = program.interval(config.checkpoint.every)
     rows, offset = local_rows(program.mesh, config.batch_size), course.distinct_offset
     host_batches = run.train_split.train_batches(rows, run.step, total, offset)
     shown = (run.workdir, run.step, total, config, tracking, run.task.formats)

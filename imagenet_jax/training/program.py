@@ -47,8 +47,9 @@ class Program:
         return self.task.config
 
     def interval(self, duration: str) -> int:
-        """Something periodic in steps."""
-        return self.course.interval(duration, self.num_examples, self.total_steps)
+        """Something periodic in steps, one at least; 0 for "", which is never."""
+        steps = self.course.interval(duration, self.num_examples, self.total_steps)
+        return max(steps, 1) if duration else 0
 
     def eval_batch_size(self, num_examples: int) -> int:
         """The batch in which a split of `num_examples` is evaluated, see `order.even_batch`."""

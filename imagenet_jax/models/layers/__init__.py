@@ -7,7 +7,7 @@ from imagenet_jax.lazy import lazy_names
 
 _NAMES = {
     "BatchNorm": "norm",
-    "Dropout": "layers",
+    "Dropout": "dropout",
     "Layers": "layers",
     "choose": "platforms",
     "lowering_for": "platforms",

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from imagenet_jax.models.layers.convolution import convolution
+from imagenet_jax.models.layers.dropout import Dropout
 from imagenet_jax.models.layers.dtypes import wide
 from imagenet_jax.models.layers.gelu import gelu
 from imagenet_jax.models.layers.image_conv import image_conv
@@ -210,11 +211,11 @@ class Layers:
         kind = {"approximate": self.tanh_gelu}
         return choose(CPU + GPU, partial(gelu, **kind), partial(nn.gelu, **kind), x)
 
-    def dropout(self, rate: float) -> "Dropout":
+    def dropout(self, rate: float) -> Dropout:
         """Dropout of single values."""
         return Dropout(rate, axis_name=self.axis_name)
 
-    def drop_path(self, rate: float) -> "Dropout":
+    def drop_path(self, rate: float) -> Dropout:
         """Stochastic depth: the whole branch of an example at once (Huang et al. 2016)."""
         return Dropout(rate, whole_example=True, axis_name=self.axis_name)
 
@@ -226,36 +227,6 @@ class Layers:
 def add_shortcut(x: jax.Array, branch: jax.Array) -> jax.Array:
     """x + branch; a CPU stores it and its gradient, else XLA adds up all branches in each block."""
     return stored(CPU, x + branch)
-
-
-class Dropout(nn.Module):
-    """Sets values to zero in training and scales the others up to keep the mean.
-
-    What is dropped is a function of the key and of the example's row in the global batch, so it
-    does not depend on the devices.
-
-    Attributes:
-      rate: probability of being dropped, 0 to 1; an array where it differs in a loop.
-      whole_example: drop all values of an example or none.
-      axis_name: mapped axis over which the batch is spread.
-    """
-
-    rate: float | jax.Array
-    whole_example: bool = False
-    axis_name: str | None = None
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """x [B, ...]; in training the model needs rngs={"dropout": key}."""
-        if not train or (isinstance(self.rate, float | int) and not self.rate):
-            return x
-        rows = jnp.arange(x.shape[0])
-        if self.axis_name:
-            rows += x.shape[0] * jax.lax.axis_index(self.axis_name)
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(self.make_rng("dropout"), rows)
-        shape = (1,) * (x.ndim - 1) if self.whole_example else x.shape[1:]
-        keep = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - self.rate, shape))(keys)
-        return jnp.where(keep, x / (1 - self.rate), 0).astype(x.dtype)
 
 
 def avg_pool(x: jax.Array, window: int, stride: int, padding: int = 0) -> jax.Array:

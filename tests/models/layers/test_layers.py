@@ -5,8 +5,8 @@ import pytest
 
 from imagenet_jax.models import create_model
 from imagenet_jax.models.cost import count_macs
+from imagenet_jax.models.layers.dropout import Dropout
 from imagenet_jax.models.layers.layers import (
-    Dropout,
     adaptive_avg_pool,
     avg_pool,
     divisible,

@@ -184,7 +184,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     default = Path(str(args.config or "quickstart").partition(".py:")[0]).stem
     if getattr(args, "model", ""):
         default = f"{verb}/{args.model}"
-    args.workdir = Path(args.workdir or f"runs/{default}")
+    args.json = args.json and os.path.expanduser(args.json)
+    args.workdir = Path(args.workdir or f"runs/{default}").expanduser()
     args.program = str(Path(__file__).resolve())
     args.overrides = dict(f.removeprefix("--config.").split("=", 1) for f in fields)
     return args

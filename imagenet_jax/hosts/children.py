@@ -12,6 +12,12 @@ from typing import Any
 _PR_SET_PDEATHSIG = 1  # of Linux' prctl
 
 
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """SIGTERM, SIGINT, and the SIGHUP of a terminal that is closed, unless nohup has it ignored."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    return tuple(number for number in numbers if signal.getsignal(number) != signal.SIG_IGN)
+
+
 def start_child(command: Sequence[str], **options: Any) -> subprocess.Popen:
     """Starts a process in a session of its own, which Ctrl-C does not reach.
 

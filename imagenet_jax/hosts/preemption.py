@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT ask a run to save and stop, whatever it is at.
+"""SIGTERM, SIGINT and SIGHUP ask a run to save and stop, whatever it is at.
 
 A thread notices them, as Python's own handlers wait until a compilation or a step is over.
 """
@@ -15,9 +15,10 @@ import jax
 
 from imagenet_jax.errors import STOPPED
 from imagenet_jax.hosts import coordination
+from imagenet_jax.hosts.children import stop_signals
 from imagenet_jax.hosts.ending import end_job, leave
 
-_NUMBERS = (signal.SIGTERM, signal.SIGINT)
+_NUMBERS = stop_signals()
 _DAY = 86400.0  # of those that wait for a process that stands still, the watchdog knows more
 _LONGEST_WAIT = 10.0  # seconds for input in one process of several, once it is asked to stop
 

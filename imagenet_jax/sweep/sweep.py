@@ -27,6 +27,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from imagenet_jax.config import flatten
 from imagenet_jax.errors import ConfigError, UserError
+from imagenet_jax.hosts.children import stop_signals
 from imagenet_jax.reports.writers import replace_figure, write_summary
 from imagenet_jax.sweep.space import Choices, Range, Space, grid, parse_space, with_fields
 from imagenet_jax.sweep.trial import TrialRuns
@@ -100,7 +101,7 @@ def sweep(
     total = request.trials or len(combinations) or 20
     active: list[TrialRuns] = []
     # As Ctrl-C: the runs are stopped first, see below.
-    signals = (signal.SIGTERM, signal.SIGHUP)
+    signals = stop_signals()
     before = [signal.signal(number, signal.default_int_handler) for number in signals]
     try:
         while True:

@@ -14,11 +14,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from imagenet_jax.errors import HUNG, PERMANENT, STOPPED, ConfigError
-from imagenet_jax.hosts.children import start_child
+from imagenet_jax.hosts.children import start_child, stop_signals
 from imagenet_jax.hosts.launchers.job import Job
 
 _LAST_LINES = 20
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 60.0  # seconds before a restart
 _END_TIME = 60.0  # seconds for the others to end when one has finished or was told to stop
 
@@ -151,7 +150,7 @@ class _Job:
                 with contextlib.suppress(ProcessLookupError):
                     process.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
 
-        old = {s: signal.signal(s, pass_on) for s in _SIGNALS}
+        old = {s: signal.signal(s, pass_on) for s in stop_signals()}
         try:
             yield received
         finally:

@@ -1,5 +1,7 @@
 """Zip archives of arrays, .pth and .npz: none takes more memory than its size justifies."""
 
+import struct
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -9,10 +11,11 @@ from imagenet_jax.errors import WeightsError
 # Weights hardly shrink; arrays of zeros, as initial biases are, shrink to a thousandth.
 MOST_RATIO = 20
 _SMALL = 2**26  # bytes that any archive may take
-# What reading a damaged file raises beside WeightsError.
+# What reading a damaged file raises beside WeightsError; the last two are of npy headers.
 DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, OSError, EOFError, LookupError, TypeError, ValueError),
-    *(AttributeError, OverflowError, MemoryError, RuntimeError),
+    *(AttributeError, OverflowError, MemoryError, RuntimeError, struct.error),
+    *(tokenize.TokenError, SyntaxError),
 )
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 

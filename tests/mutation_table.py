@@ -448,8 +448,8 @@ BREAKS = (
     (
         "strides are forgotten",
         "weights/torch_file.py",
-        "for stride in strides]",
-        "for stride in sorted(strides, reverse=True)]",
+        "[stride * values.itemsize for stride in strides]",
+        "[values.itemsize * stride for stride in sorted(strides, reverse=True)]",
         (TORCH_FILES,),
     ),
     (
@@ -501,8 +501,8 @@ BREAKS = (
     (
         "classes by their number",
         "inference/evaluate.py",
-        "split.label_map = _labels(",
-        "_labels(",
+        "split.label_map = _labels(split.source.class_names, trained.task.class_names)",
+        "_labels(split.source.class_names, trained.task.class_names)",
         (
             "inference/test_evaluate.py::test_a_part_of_imagenet_in_another_order_is_evaluated[synset]",
         ),

@@ -45,7 +45,9 @@ def read_torch_file(path: Path) -> StateDict:
     except (WeightsError, ValueError, OverflowError, LookupError) as error:
         raise WeightsError(f"{path}: {error}") from error
     if place:
-        logging.info("%s: the weights are those in %r", path, place)
+        several = sum(isinstance(file.tree.get(name), Mapping) for name in _WRAPPERS) > 1
+        level = logging.WARNING if several else logging.INFO  # a terminal does not show the latter
+        logging.log(level, "%s: the weights are those in %r", path, place)
     return StateDict(without_prefixes(path, arrays), _class_names(file.tree))
 
 

@@ -135,6 +135,13 @@ def test_archives_that_cannot_be_read_or_grow_out_of_bounds(tmp_path, monkeypatc
         with pytest.raises(WeightsError, match=message):
             read_weights(path)
     whole = bytearray(path.read_bytes())
+    claimed = bytearray(whole)
+    place = claimed.rindex(b"PK\x01\x02")
+    claimed[place + 10 : place + 12] = bytes(2)  # stored
+    claimed[place + 20 : place + 24] = bytes([255, 255, 255, 127])
+    path.write_bytes(claimed)
+    with pytest.raises(WeightsError, match="is said to be larger than the file"):
+        read_weights(path)
     whole[whole.rindex(b"PK\x01\x02") + 8] |= 1
     path.write_bytes(whole)
     with pytest.raises(WeightsError, match="is encrypted"):

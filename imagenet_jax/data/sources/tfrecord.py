@@ -90,17 +90,28 @@ def record_offsets(path: str) -> np.ndarray:
         raise DataError(f"{path}: {error.message}") from error
     stamp = np.array([facts.length, facts.mtime_nsec], np.int64)
     for index in _index_paths(path):
-        try:
-            stored = np.load(index, allow_pickle=False)
-        except (OSError, ValueError, EOFError):
-            continue
-        if stored.dtype == np.int64 and stored.size > 2 and (stored[:2] == stamp).all():
-            return stored[2:]
+        stored = _stored(index, stamp)
+        if stored is not None:
+            return stored
     offsets = _scan(path, facts.length)
     for index in _index_paths(path):
         if _saved(index, np.concatenate([stamp, offsets])):
             break
     return offsets
+
+
+def _stored(index: Path, stamp: np.ndarray) -> np.ndarray | None:
+    """The offsets of an index file; None if it has none of the file of this stamp."""
+    try:
+        # Mapped: a header that claims terabytes is refused before memory is taken.
+        stored = np.load(index, mmap_mode="r", allow_pickle=False)
+    except Exception:  # NumPy raises any kind for a damaged one, which is made anew
+        return None
+    if stored.dtype != np.int64 or stored.ndim != 1 or len(stored) < 4:
+        return None
+    offsets = np.array(stored[2:])
+    rising = offsets[0] == 0 and (offsets[1:] > offsets[:-1]).all() and offsets[-1] == stamp[0]
+    return offsets if rising and (stored[:2] == stamp).all() else None
 
 
 def _scan(path: str, size: int) -> np.ndarray:

@@ -1,6 +1,8 @@
+import io
 import os
 import resource
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,12 +53,37 @@ def test_the_index_is_kept_and_made_anew_when_the_file_changes(file):
     assert len(record_offsets(file)) == 51
 
 
-@pytest.mark.parametrize("content", [b"", b"nonsense", b"\x93NUMPY"])
-def test_a_damaged_index_is_made_anew(file, content):
+def index_of(changed):
+    """An index with some of its numbers changed."""
+
+    def content(whole):
+        numbers = np.load(io.BytesIO(whole))
+        for place, number in changed.items():
+            numbers[place] = number
+        made = io.BytesIO()
+        np.save(made, numbers)
+        return made.getvalue()
+
+    return content
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(lambda whole: b"", lambda whole: b"nonsense", lambda whole: b"\x93NUMPY"),
+        lambda whole: whole.replace(b"(", b"(1" + b"0" * 13, 1),  # 40 TB
+        lambda whole: whole.replace(b"}", b"(", 1),  # no expression of Python
+        lambda whole: whole[:-9],
+        *(index_of({2: 1}), index_of({3: -1}), index_of({5: 2**62}), index_of({-1: 3})),
+    ],
+)
+def test_a_damaged_index_is_made_anew(file, damage):
     first = record_offsets(file)
-    with open(f"{file}.offsets.npy", "wb") as index:
-        index.write(content)
+    index = Path(f"{file}.offsets.npy")
+    whole = index.read_bytes()
+    index.write_bytes(damage(whole))
     np.testing.assert_array_equal(record_offsets(file), first)
+    assert index.read_bytes() == whole
 
 
 def test_where_nothing_can_be_written_beside_the_file_the_index_is_in_the_cache(

@@ -110,9 +110,10 @@ def test_signal_to_one_of_two_processes_saves_and_stops_both(tmp_path, number):
     assert not (tmp_path / "run.lock").exists()
 
 
+@pytest.mark.slow
 def test_a_signal_while_compiling_ends_both_processes_at_once(tmp_path):
-    """Of a model that would take minutes; in one of them."""
-    arguments = [*LONG, "--config.model.name=densenet201", "--config.model.stem=imagenet"]
+    """In one of them; the model takes a while."""
+    arguments = [*LONG, "--config.model.name=resnet50", "--config.model.stem=imagenet"]
     arguments += ["--config.data.image_size=32", f"--workdir={tmp_path}"]
     job = start_job(arguments, devices=1)
     wait_for(tmp_path / "config.json", job[0], lambda file: True)
@@ -143,6 +144,7 @@ def test_an_unreadable_image_in_one_process_ends_both_with_its_name(tmp_path):
     assert not (tmp_path / "run/run.lock").exists()
 
 
+@pytest.mark.slow
 def test_missing_data_ends_both_of_two_processes(tmp_path):
     arguments = [*LONG, "--config.data.name=imagenet2012", f"--config.data.dir={tmp_path}"]
     for process in start_job([*arguments, f"--workdir={tmp_path}/run"], devices=1):

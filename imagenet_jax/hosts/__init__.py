@@ -10,6 +10,7 @@ _NAMES = {
     "is_first": "process",
     "start_process": "process",
     "stop_requests": "preemption",
+    "workdir_lock": "lock",
 }
 __all__ = list(_NAMES)
 __getattr__ = lazy_names(__name__, _NAMES)

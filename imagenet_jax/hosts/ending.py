@@ -54,6 +54,8 @@ def end_job(reason: str, status: int) -> NoReturn:
     if coordination.is_job():
         news = {"process": jax.process_index(), "reason": reason, "status": status}
         coordination.announce("ending", news)
+        # Who is left alone in a collective before it hears why would say something else.
+        _await_all("heard", range(jax.process_count()), _LAST_WORDS)
         _leave_together(status)
     leave(status)
 
@@ -71,6 +73,7 @@ def listen() -> None:
 
 
 def _end_too(news: dict[str, Any]) -> None:
+    _await_all("heard", (), 0)
     if _ending.is_set():  # as all do if each finds the same fault
         return
     _heard.set()
@@ -83,20 +86,16 @@ def _end_too(news: dict[str, Any]) -> None:
 
 
 def _leave_together(status: int) -> NoReturn:
-    """Leaves when all know why; process 0, with whom the coordinator goes, as the last.
-
-    JAX aborts who is left without the coordinator.
-    """
-    _await_all("heard", range(jax.process_count()))
+    """Leaves; process 0, with whom the coordinator goes, as the last: JAX aborts who is left."""
     first = jax.process_index() == 0
-    _await_all("left", range(1, jax.process_count()) if first else ())
+    _await_all("left", range(1, jax.process_count()) if first else (), 2 * _LAST_WORDS)
     leave(status)
 
 
-def _await_all(what: str, processes: Collection[int]) -> None:
+def _await_all(what: str, processes: Collection[int], seconds: float) -> None:
     """Tells it of this process, and returns when these have told it too, or after a time."""
-    deadline = time.monotonic() + _LAST_WORDS
-    with contextlib.suppress(jax.errors.JaxRuntimeError):
+    deadline = time.monotonic() + seconds
+    with contextlib.suppress(jax.errors.JaxRuntimeError):  # the coordinator is gone
         coordination.tell(what, True)
         while set(processes) - coordination.told(what).keys() and time.monotonic() < deadline:
             time.sleep(0.05)

@@ -48,7 +48,7 @@ class Run:
         self.clock = Clock()
         self.state: TrainState | None = None
         self.step = self.saved_step = 0
-        self.evaluation_due = False  # that of `step`, which a signal prevented
+        self.evaluation_due = False  # that of `step` is still to be done
         self.eval_step: Callable[..., Any] | None = None
         self.pending: list[Any] = []  # sums of the steps since the last log, on the devices
         self.last_eval: tuple[int, dict[str, Any]] | None = None
@@ -89,7 +89,7 @@ class Run:
             )
         total = self.program.total_steps
         over = self.step >= total or self.out_of_patience
-        state = "already finished" if over else "resumed"
+        state = "already finished" if over and not self.evaluation_due else "resumed"
         self.say(f"{state}: step {self.step} of {total} in {self.workdir}")
         for change in check_changes(record, self.config, self._data(), True, ""):
             self.say(f"  with {change}")

@@ -21,7 +21,9 @@ SUMS_TWICE = (
 )
 KEPT = "training/test_checkpoint.py::test_the_latest_and_the_best_are_kept"
 DAMAGED = "training/test_checkpoint.py::test_damaged_newest_is_passed_over_with_a_warning"
-INTERRUPTED = "training/test_loop.py::test_interrupted_run_ends_with_the_bits_of_an_undisturbed_one"
+INTERRUPTED = (
+    "training/test_resume.py::test_interrupted_run_ends_with_the_bits_of_an_undisturbed_one"
+)
 TORCH_FILES = "weights/test_torch_file.py::test_files_that_torch_wrote_are_read_without_it"
 
 BREAKS = (
@@ -435,21 +437,25 @@ BREAKS = (
         "training/run.py",
         '"evaluation_due": self.evaluation_due,',
         '"evaluation_due": False,',
-        ("training/test_loop.py::test_evaluations_that_signals_prevent_are_done_on_resume",),
+        ("training/test_resume.py::test_evaluations_that_signals_prevent_are_done_on_resume",),
     ),
     (
         "the position counts steps of today's size",
         "training/position.py",
         "distinct_offset=distinct - step * (batch_size // repeats),",
         "distinct_offset=0,",
-        ("training/test_loop.py::test_another_batch_size_goes_on_with_the_examples_not_yet_seen",),
+        (
+            "training/test_resume.py::test_another_batch_size_goes_on_with_the_examples_not_yet_seen",
+        ),
     ),
     (
         "the rate counts steps of today's size",
         "training/optim.py",
         "rate(step + course.shift)",
         "rate(step)",
-        ("training/test_loop.py::test_another_batch_size_goes_on_with_the_examples_not_yet_seen",),
+        (
+            "training/test_resume.py::test_another_batch_size_goes_on_with_the_examples_not_yet_seen",
+        ),
     ),
     (
         "a number that is another process's now keeps the lock",

@@ -21,7 +21,9 @@ SUMS_TWICE = (
 )
 KEPT = "training/test_checkpoint.py::test_the_latest_and_the_best_are_kept"
 DAMAGED = "training/test_checkpoint.py::test_damaged_newest_is_passed_over_with_a_warning"
-INTERRUPTED = "training/test_loop.py::test_interrupted_run_ends_with_the_bits_of_an_undisturbed_one"
+INTERRUPTED = (
+    "training/test_resume.py::test_interrupted_run_ends_with_the_bits_of_an_undisturbed_one"
+)
 TORCH_FILES = "weights/test_torch_file.py::test_files_that_torch_wrote_are_read_without_it"
 
 BREAKS = (
@@ -429,6 +431,47 @@ BREAKS = (
         "run.train_split.train_batches(rows, run.step, total, offset)",
         "run.train_split.train_batches(rows, 0, total, offset)",
         (INTERRUPTED,),
+    ),
+    (
+        "a prevented evaluation is forgotten",
+        "training/run.py",
+        '"evaluation_due": self.evaluation_due,',
+        '"evaluation_due": False,',
+        ("training/test_resume.py::test_evaluations_that_signals_prevent_are_done_on_resume",),
+    ),
+    (
+        "the position counts steps of today's size",
+        "training/position.py",
+        "distinct_offset=distinct - step * (batch_size // repeats),",
+        "distinct_offset=0,",
+        (
+            "training/test_resume.py::test_another_batch_size_goes_on_with_the_examples_not_yet_seen",
+        ),
+    ),
+    (
+        "the rate counts steps of today's size",
+        "training/optim.py",
+        "rate(step + course.shift)",
+        "rate(step)",
+        (
+            "training/test_resume.py::test_another_batch_size_goes_on_with_the_examples_not_yet_seen",
+        ),
+    ),
+    (
+        "a number that is another process's now keeps the lock",
+        "hosts/holder.py",
+        "return _runs(self.pid) and _started(self.pid) == self.started",
+        "return _runs(self.pid)",
+        (
+            "hosts/test_lock.py::test_the_lock_of_a_dead_process_of_this_machine_is_taken_over_at_once",
+        ),
+    ),
+    (
+        "all stop a place later than they could",
+        "hosts/preemption.py",
+        "self._place >= self._stop_at",
+        "self._place > self._stop_at",
+        ("hosts/test_preemption.py::test_all_stop_at_the_first_place_that_none_has_passed",),
     ),
     # Weights.
     (

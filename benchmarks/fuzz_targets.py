@@ -200,7 +200,9 @@ def record_readers() -> dict[str, Reader]:
         }
         label = tf.train.Int64List(value=[k + 1])
         feature["image/class/label"] = tf.train.Feature(int64_list=label)
-        return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+        return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(
+            deterministic=True
+        )
 
     def framed(parts: list[bytes]) -> bytes:
         lengths = [struct.pack("<Q", len(part)) for part in parts]

@@ -215,8 +215,10 @@ def record_readers() -> dict[str, Reader]:
         (folder / "train-00000-of-00001").write_bytes(data)
         source = open_tfrecord_folder(str(folder), "train")
         for row in range(len(source)):
-            source.read(np.array([row]))
-            source.name(row)
+            try:
+                source.read(np.array([row]))
+            except UserError as error:  # the pipeline puts the name before it
+                raise UserError(f"{source.describe(row)}: {error}") from error
 
     records = [example(k) for k in range(3)]
 

@@ -200,7 +200,9 @@ def record_readers() -> dict[str, Reader]:
         }
         label = tf.train.Int64List(value=[k + 1])
         feature["image/class/label"] = tf.train.Feature(int64_list=label)
-        return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+        return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(
+            deterministic=True
+        )
 
     def framed(parts: list[bytes]) -> bytes:
         lengths = [struct.pack("<Q", len(part)) for part in parts]
@@ -213,8 +215,10 @@ def record_readers() -> dict[str, Reader]:
         (folder / "train-00000-of-00001").write_bytes(data)
         source = open_tfrecord_folder(str(folder), "train")
         for row in range(len(source)):
-            source.read(np.array([row]))
-            source.name(row)
+            try:
+                source.read(np.array([row]))
+            except UserError as error:  # the pipeline puts the name before it
+                raise UserError(f"{source.describe(row)}: {error}") from error
 
     records = [example(k) for k in range(3)]
 

@@ -133,8 +133,8 @@ def test_models_lists_what_matches(tmp_path, capsys):
 
 
 def test_classes_are_known_by_synset_or_name():
-    names = ("n01440764", "Great White Shark", "great_white_shark", "tench, Tinca tinca")
-    np.testing.assert_array_equal(imagenet_labels(names), [0, 2, 2, 0])
+    for names in (("n01440764", "Great White Shark"), ("tench, Tinca tinca", "great_white_shark")):
+        np.testing.assert_array_equal(imagenet_labels(names), [0, 2])
     with pytest.raises(DataError, match=r"1 of 2 classes are none of ImageNet's, e\.g\. unicorn"):
         imagenet_labels(["tench", "unicorn"])
 

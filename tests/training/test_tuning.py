@@ -240,15 +240,11 @@ def test_training_starts_from_a_file(tiny_config, tmp_path, classes, caplog):
 
 
 def test_why_a_head_is_new():
-    facts = {"class_names": ["a", "b"]}
-    for theirs, reason in (
-        (facts, ""),
-        ({}, "have none, or do not say"),
-        ({"class_names": ["b", "a"]}, "the class names are others or in another order, 'b' there"),
-        ({"class_names": ["a", "b", "c"]}, "there are 3 class names there and 2 here"),
-        ({"keypoints": 5}, "the keypoints are not the same"),
-    ):
-        assert reason in _why_new(theirs, facts) and bool(reason) == bool(_why_new(theirs, facts))
+    facts, names = {"class_names": ["a", "b"]}, "class_names"
+    assert _why_new(facts, facts) == "" and "have none" in _why_new({}, facts)
+    assert "in another order, 'b' there and 'a' here" in _why_new({names: ["b", "a"]}, facts)
+    assert "are 3 class names there and 2 here" in _why_new({names: ["a", "b", "c"]}, facts)
+    assert "the keypoints are not the same" in _why_new({"keypoints": 5}, facts)
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ def parse_example(record: bytes | memoryview) -> dict[str, list[memoryview] | li
             name = str(fields.get(1, b""), "utf-8")
             for kind, values in _fields(fields.get(2, view[:0])):
                 if kind == 1:
-                    features[name] = [value for _, value in _fields(values)]
+                    features[name] = [memoryview(value) for _, value in _fields(values)]
                 elif kind == 3:
                     features[name] = [n for _, value in _fields(values) for n in _integers(value)]
     except (IndexError, TypeError, UnicodeDecodeError) as error:

@@ -66,7 +66,7 @@ class TFRecords:
         read = self._open(self._paths[self._shard[number]])
         data = read(begin + _HEADER, end - begin - _HEADER - _FOOTER)
         if _masked_crc(data) != read(end - _FOOTER, _FOOTER):
-            raise DataError("damaged record: its checksum is wrong")
+            raise DataError(f"{self.where(number)}: damaged record: its checksum is wrong")
         return data
 
 

@@ -46,6 +46,13 @@ def test_integers_may_be_unpacked():
     assert parse_example(record) == {"a": [5, 300]}
 
 
+def test_a_number_where_bytes_belong_is_refused():
+    record = serialized(image=[b"xy"])
+    assert record.count(b"\x0a\x02xy") == 1  # key 0x0a: bytes
+    with pytest.raises(ValueError, match=r"no tf\.train\.Example"):
+        parse_example(record.replace(b"\x0a\x02xy", b"\x08\x02\x08\x02"))
+
+
 def test_a_record_cut_anywhere_or_of_noise_raises_value_error_if_anything():
     record = serialized(image=[b"x" * 50], label=[3], file_name=[b"a.jpg"])
     rng = np.random.default_rng(0)

@@ -178,14 +178,14 @@ def test_a_trial_that_fails_is_shown_and_the_others_count(tmp_path, capsys, trai
 
 def test_an_interrupted_sweep_goes_on_with_the_trial_it_left(tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")
-    flags = [*SHORT, f"--workdir={tmp_path}", "--grid", "seed=1,2", "--config.duration=60 steps"]
+    flags = [*SHORT, f"--workdir={tmp_path}", "--grid", "seed=1,2", "--config.duration=300 steps"]
     command = [sys.executable, str(ROOT / "launch.py"), "sweep", *flags]
-    command += ["--config.log.every=1 steps", "--config.eval.every=60 steps"]
+    command += ["--config.log.every=1 steps", "--config.eval.every=300 steps"]
     first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + 120
-    while not [*tmp_path.glob("trials/*/metrics.jsonl")] and time.monotonic() < deadline:
-        time.sleep(0.1)
-    time.sleep(0.1)
+    while not any(file.stat().st_size for file in tmp_path.glob("trials/*/metrics.jsonl")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     first.send_signal(signal.SIGTERM)
     output = first.communicate(timeout=120)[0]
     assert first.returncode == STOPPED, output

@@ -14,7 +14,7 @@ SCRIPT = Path(__file__).parents[1] / "benchmarks" / "fuzz_readers.py"
     "readers",
     [
         ("pth", "pth_legacy", "npz", "safetensors"),
-        ("jpeg", "folder", "zip"),
+        ("jpeg", "folder", "zip", "csv"),
         ("tfrecord", "tfrecord_index", "training_jpeg"),
     ],
     ids="-".join,

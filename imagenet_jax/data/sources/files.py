@@ -225,6 +225,8 @@ def _zip(file: Path) -> _Files:
     # Windows' own separator, which the format forbids and some programs write.
     members = {m.filename.replace("\\", "/"): m for m in archive.infolist() if not m.is_dir()}
     for name, member in members.items():
+        if member.compress_size > file.stat().st_size:
+            raise DataError(f"data.name = 'zip:{file}': damaged at {name}")
         if member.flag_bits & 1:
             raise DataError(f"data.name = 'zip:{file}': {name} is encrypted; unpack the archive")
         if member.compress_type not in _COMPRESSIONS:

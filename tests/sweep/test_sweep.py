@@ -178,7 +178,7 @@ def test_a_trial_that_fails_is_shown_and_the_others_count(tmp_path, capsys, trai
 
 def test_an_interrupted_sweep_goes_on_with_the_trial_it_left(tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")
-    flags = [*SHORT, f"--workdir={tmp_path}", "--grid", "seed=1,2", "--config.duration=300 steps"]
+    flags = [*SHORT, f"--workdir={tmp_path}", "--grid", "seed=1", "--config.duration=300 steps"]
     command = [sys.executable, str(ROOT / "launch.py"), "sweep", *flags]
     command += ["--config.log.every=1 steps", "--config.eval.every=300 steps"]
     first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -193,5 +193,5 @@ def test_an_interrupted_sweep_goes_on_with_the_trial_it_left(tmp_path, monkeypat
     assert "the same command line continues" in (left / "output.log").read_text()
     assert launch.main(command[2:]) == 0
     trials = json.loads((tmp_path / "sweep.json").read_text())["trials"]
-    assert sorted(trial["fields"]["seed"] for trial in trials) == ["1", "2"]
+    assert [trial["fields"]["seed"] for trial in trials] == ["1"]
     assert "resumed: step" in (left / "output.log").read_text()

@@ -162,7 +162,8 @@ class _Job:
             for line in self._processes[number].stdout:
                 log.write(line)
                 log.flush()
-                print(f"[{number}] {line.decode(errors='replace').rstrip()}", flush=True)
+                text = f"[{number}] {line.decode(errors='replace').rstrip()}\n"
+                print(text, end="", flush=True)  # in one piece, as the other readers print too
 
     def _show_end(self, number: int, code: int) -> None:
         how = f"status {code}" if code > 0 else f"signal {signal.Signals(-code).name}"

@@ -16,6 +16,7 @@ import ml_collections
 
 from imagenet_jax.config import apply_overrides, flatten, validate
 from imagenet_jax.errors import CRASHED, FAILED, STOPPED, ConfigError, UserError
+from imagenet_jax.hosts.children import end_with_parent
 from imagenet_jax.hosts.launchers import find_launcher
 from imagenet_jax.hosts.launchers.job import Job
 from imagenet_jax.hosts.process import (
@@ -32,6 +33,7 @@ from imagenet_jax.verbs import VERBS
 
 def main(argv: Sequence[str]) -> int:
     """Runs one verb; returns the exit status, see `errors`."""
+    end_with_parent()
     try:
         args = parse(argv)
         if args.launcher != "local" and args.verb != "sweep":

@@ -1,14 +1,14 @@
-"""Processes that do not outlive the one that started them."""
+"""Processes that do not outlive the one that started them, and the signals that ask for an end."""
 
 import ctypes
-import functools
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+_PARENT = "IMAGENET_JAX_PARENT"  # the environment variable that tells a child who started it
 _PR_SET_PDEATHSIG = 1  # of Linux' prctl
 
 
@@ -18,21 +18,27 @@ def stop_signals() -> tuple[signal.Signals, ...]:
     return tuple(number for number in numbers if signal.getsignal(number) != signal.SIG_IGN)
 
 
-def start_child(command: Sequence[str], **options: Any) -> subprocess.Popen:
+def start_child(
+    command: Sequence[str], env: Mapping[str, str] = os.environ, **options: Any
+) -> subprocess.Popen:
     """Starts a process in a session of its own, which Ctrl-C does not reach.
 
-    On Linux it gets SIGTERM, and so saves and stops, when this process ends in whatever way.
-
     Args:
-      command: what it runs.
+      command: what it runs; launch.py calls `end_with_parent`.
+      env: its environment.
       options: of subprocess.Popen.
     """
-    before = functools.partial(_end_with, os.getpid()) if sys.platform == "linux" else None
-    return subprocess.Popen(command, start_new_session=True, preexec_fn=before, **options)
+    env = {**env, _PARENT: str(os.getpid())}
+    return subprocess.Popen(command, env=env, start_new_session=True, **options)
 
 
-def _end_with(parent: int) -> None:
-    """Runs in the child, before its program."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it has ended in between
-        os.kill(os.getpid(), signal.SIGTERM)
+def end_with_parent() -> None:
+    """Lets Linux send SIGTERM when the process ends, in whatever way, that `start_child` was in.
+
+    The child does it itself: code between fork and exec could hang where threads hold locks.
+    """
+    parent = os.environ.pop(_PARENT, "")
+    if parent and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != int(parent):  # it has ended in between
+            os.kill(os.getpid(), signal.SIGTERM)

@@ -78,6 +78,8 @@ def test_a_process_that_does_not_end_with_the_others_is_started_again(tmp_path, 
 def test_a_signal_reaches_all_and_is_no_reason_to_start_again(tmp_path, number):
     """Those that are started get SIGTERM, also when the launcher itself is killed."""
     code = (
+        "from imagenet_jax.hosts.children import end_with_parent\n"
+        "end_with_parent()\n"
         f"ended = pathlib.Path({str(tmp_path)!r}, f'end{{number}}')\n"
         "signal.signal(signal.SIGTERM, lambda *_: (ended.touch(), sys.exit(3 * number)))\n"
         "print('ready', flush=True)\n"

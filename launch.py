@@ -58,6 +58,8 @@ def main(argv: Sequence[str]) -> int:
         if args.json:
             Path(args.json).parent.mkdir(parents=True, exist_ok=True)
             write_summary(Path(args.json), summary)
+        if errors := summary.get("errors"):  # of a part, beside the answers for the others
+            return failed("; ".join(error["error"] for error in errors))
     return 0
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from imagenet_jax.errors import DataError
 
@@ -40,17 +41,15 @@ def find_photos(names: Sequence[str]) -> list[str]:
 
 
 def _images(folder: str) -> list[str]:
-    """Files whose suffix is of a format that can be read; not the hidden ones, as "._1.jpg"."""
-    from PIL import Image
+    """The image files in a folder and below; others are counted in a line of the log."""
+    from imagenet_jax.data.sources.files import folder_files
+    from imagenet_jax.data.sources.layout import find_images, left_out_text
 
-    from imagenet_jax.data.images.decode import FORMATS
-
-    suffixes = {end for end, name in Image.registered_extensions().items() if name in FORMATS}
-    return sorted(
-        str(path)
-        for path in Path(folder).rglob("*")
-        if path.suffix.lower() in suffixes and path.is_file() and not path.name.startswith(".")
-    )
+    files = folder_files(Path(folder))
+    images, left_out = find_images(files.names, files.beginning)
+    if others := left_out_text(left_out):
+        logging.warning("%s: left out: %s", printable(folder), others)
+    return [os.path.join(folder, name) for name in images]
 
 
 def read_pixels(path: str, config: Any) -> np.ndarray:

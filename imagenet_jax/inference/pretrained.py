@@ -5,7 +5,6 @@ from pathlib import Path
 
 import ml_collections
 
-from imagenet_jax.data.sources.imagenet import SYNSETS
 from imagenet_jax.errors import WeightsError
 from imagenet_jax.tasks.classification import Classification
 from imagenet_jax.training.trained import TrainedModel
@@ -45,10 +44,10 @@ def _class_names(title: str, loaded: Loaded, given: tuple[str, ...]) -> tuple[st
     count = loaded.model.num_classes
     if given and len(given) != count:
         raise WeightsError(f"{title} has {count} classes, and {len(given)} names are given")
-    names = given or loaded.class_names
-    if names or count == len(SYNSETS):
-        return names or SYNSETS
-    raise WeightsError(
-        f"{title} has {count} classes, ImageNet has {len(SYNSETS)}: what they mean is not known. "
-        "Name them with --classes=FILE, a name a line"
-    )
+    names = given or loaded.known_classes
+    if not names:
+        raise WeightsError(
+            f"{title} has {count} classes, and what they mean is not known. Name them with "
+            "--classes=FILE, a name a line"
+        )
+    return names

@@ -77,7 +77,7 @@ def _start_session(workdir: Path, start: int) -> None:
 
     Files are read in the order of their names, which begin with the second of their making.
     """
-    import tensorflow as tf
+    from imagenet_jax.data.host_tensorflow import tf
 
     earlier = [path.name.split(".")[3] for path in workdir.glob("events.out.tfevents.*")]
     if not earlier:

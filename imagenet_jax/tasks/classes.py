@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -50,7 +50,7 @@ class ClassTask(Task):
         return cls(config, tuple(map(str, range(classes))))
 
     def facts(self) -> dict[str, Any]:
-        return {"class_names": list(self.class_names)}
+        return class_facts(self.class_names)
 
     def fields(self) -> dict[str, Field]:
         return ClassField(*self.reads, len(self.class_names)).fields
@@ -123,6 +123,11 @@ class ClassTask(Task):
     @staticmethod
     def draw(figure: Any, picture: Any, answer: Mapping[str, Any]) -> None:
         class_scores.draw(figure, picture, answer["classes"])
+
+
+def class_facts(class_names: Sequence[str]) -> dict[str, Any]:
+    """`Task.facts` of whatever tells these classes apart, weights of others as well."""
+    return {"class_names": list(class_names)}
 
 
 def make_model(

@@ -7,6 +7,7 @@ import ml_collections
 
 from imagenet_jax.config import differences, from_dict
 from imagenet_jax.errors import CheckpointError
+from imagenet_jax.models.facts import FACTS
 
 # Fields, or sections, that cannot change what a run learns, and why.
 FREE = {
@@ -22,6 +23,9 @@ FREE = {
     "checkpoint": "when and how many states are kept",
     "log": "what is written down of it, and where",
 }
+
+# Families with arrays of two axes that are no kernels; they decayed before optim.decayed was.
+_ONCE_DECAYED = ("vit", "swin", "nfnet", "convnext")
 
 
 def check_changes(
@@ -48,6 +52,9 @@ def check_changes(
       CheckpointError: if something changed that is neither in `FREE` nor `allowed`.
     """
     changes = differences(from_dict(record["config"]), config)
+    family = FACTS[config.model.name].family
+    if "decayed" not in record["config"]["optim"] and family in _ONCE_DECAYED:
+        changes.append(f"optim.decayed: all of two axes -> {config.optim.decayed!r}")
     changes += differences({"dataset": record["data"]}, {"dataset": data})
     names = (*FREE, *(() if isinstance(allowed, bool) else allowed))
     refused = [change for change in changes if not _is_of(change.partition(":")[0], names)]

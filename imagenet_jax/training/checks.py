@@ -66,9 +66,10 @@ def check_training(config: ml_collections.ConfigDict, *, here: bool) -> None:
 
 def _check_start(weights: str, model: str) -> None:
     """What `finetune.starting_variables` needs."""
-    if weights and Path(weights).is_dir():
-        checkpoints_of(Path(weights))
-    elif Path(weights).suffix in FILE_SUFFIXES:
-        check_file(Path(weights))
+    path = Path(weights).expanduser()
+    if weights and path.is_dir():
+        checkpoints_of(path)
+    elif path.suffix in FILE_SUFFIXES:
+        check_file(path)
     elif weights:
         pretrained_start(weights, model)

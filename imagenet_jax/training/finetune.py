@@ -7,15 +7,13 @@ import jax
 import numpy as np
 from absl import logging
 
-from imagenet_jax.data.sources.imagenet import SYNSETS
 from imagenet_jax.errors import WeightsError
+from imagenet_jax.tasks.classes import class_facts
 from imagenet_jax.training.program import Program
 from imagenet_jax.training.trained import trained_model
 from imagenet_jax.weights.adapt import adapt
 from imagenet_jax.weights.load import Loaded, load_file, load_pretrained
 from imagenet_jax.weights.pretrained import FILE_SUFFIXES, pretrained_start
-
-_IMAGENET = {"class_names": list(SYNSETS)}  # the facts of tasks on ImageNet's classes
 
 
 def starting_variables(program: Program) -> dict[str, Any] | None:
@@ -32,11 +30,12 @@ def starting_variables(program: Program) -> dict[str, Any] | None:
     name, model_name = config.finetune.weights, config.model.name
     if not name:
         return None
-    if Path(name).is_dir():
-        source = trained_model(Path(name), "best")
+    path = Path(name).expanduser()
+    if path.is_dir():
+        source = trained_model(path, "best")
         variables, facts = jax.device_get(source.variables), source.task.facts()
-    elif Path(name).suffix in FILE_SUFFIXES:
-        found = load_file(Path(name), model_name, may_lack_head=True)
+    elif path.suffix in FILE_SUFFIXES:
+        found = load_file(path, model_name, may_lack_head=True)
         variables, facts = found.variables, _facts(found)
     else:
         weights = pretrained_start(name, model_name)
@@ -45,7 +44,8 @@ def starting_variables(program: Program) -> dict[str, Any] | None:
                 "config.augment.mean and std are not those of %s, %s and %s: expect worse results",
                 *(weights.name, weights.mean, weights.std),
             )
-        variables, facts = load_pretrained(weights).variables, _IMAGENET
+        found = load_pretrained(weights)
+        variables, facts = found.variables, _facts(found)
     reason = _why_new(facts, program.task.facts())
     if reason:
         logging.warning("config.finetune.weights = %r: the head is new, as %s", name, reason)
@@ -58,12 +58,8 @@ def starting_variables(program: Program) -> dict[str, Any] | None:
 
 
 def _facts(found: Loaded) -> dict[str, Any]:
-    """What is known of the outputs of weights in a file."""
-    if not found.has_head:
-        return {}
-    if found.class_names:
-        return {"class_names": list(found.class_names)}
-    return _IMAGENET if found.model.num_classes == len(SYNSETS) else {}
+    """What is known of the outputs of weights."""
+    return class_facts(found.known_classes) if found.known_classes else {}
 
 
 def _why_new(theirs: dict[str, Any], ours: dict[str, Any]) -> str:

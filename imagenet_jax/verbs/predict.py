@@ -2,13 +2,11 @@
 
 import argparse
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import ml_collections
 
-from imagenet_jax.errors import DataError
 from imagenet_jax.inference.photos import find_photos
-from imagenet_jax.reports.writers import write_summary
 from imagenet_jax.training.checks import check_fields
 from imagenet_jax.verbs.model_flags import add_weights_flags, check_weights, find_trained, load
 from imagenet_jax.verbs.verb import Verb
@@ -38,19 +36,7 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
     trained = find_trained(args, config)
     result = predict_photos(trained, find_photos(args.photos))
     picture = Path(args.picture).expanduser() if args.picture else args.workdir / "predictions.png"
-    result = draw_predictions(result, picture, trained.config)
-    if result["errors"]:
-        _answer_and_fail(result, args.json)
-    return result
-
-
-def _answer_and_fail(result: dict[str, Any], json: str | None) -> NoReturn:
-    """Tells what is known of the other photos before the error ends the program."""
-    print(_text(result))
-    if json:
-        Path(json).parent.mkdir(parents=True, exist_ok=True)
-        write_summary(Path(json), result)
-    raise DataError("; ".join(error["error"] for error in result["errors"]))
+    return draw_predictions(result, picture, trained.config)
 
 
 def _text(result: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ import flax.linen as nn
 import numpy as np
 from absl import logging
 
+from imagenet_jax.data.sources.imagenet import SYNSETS
 from imagenet_jax.errors import WeightsError
 from imagenet_jax.models import create_model
 from imagenet_jax.models.cost import variable_shapes
@@ -46,6 +47,14 @@ class Loaded(NamedTuple):
     variables: dict[str, Any]
     class_names: tuple[str, ...] = ()
     has_head: bool = True
+
+    @property
+    def known_classes(self) -> tuple[str, ...]:
+        """What the outputs are: those that the file names, ImageNet's of 1000; () if not known."""
+        if not self.has_head:
+            return ()
+        imagenet = SYNSETS if self.model.num_classes == len(SYNSETS) else ()
+        return self.class_names or imagenet
 
 
 def load_pretrained(weights: Pretrained) -> Loaded:

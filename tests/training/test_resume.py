@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from test_loop import StopAt, read_lines
 
+from imagenet_jax.config import base_config
 from imagenet_jax.data import catalog
 from imagenet_jax.errors import CheckpointError, ConfigError, UserError
+from imagenet_jax.training.changes import check_changes
 from imagenet_jax.training.loop import train
 
 
@@ -155,3 +157,17 @@ def test_changed_data_set_is_refused(loop_config, trained, monkeypatch):
     monkeypatch.setattr("imagenet_jax.training.loop.task_split", open_split)
     with pytest.raises(CheckpointError, match=r"num_examples: 40 -> 41"):
         train(loop_config, trained())
+
+
+@pytest.mark.parametrize(("model", "changed"), [("vit_ti16", True), ("resnet18", False)])
+def test_records_of_another_rule_of_decay_are_told(model, changed):
+    config = base_config()
+    config.model.name = model
+    record = {"config": config.to_dict(), "data": {}}
+    assert not check_changes(record, config, {}, False, "it")
+    del record["config"]["optim"]["decayed"]
+    if not changed:
+        assert not check_changes(record, config, {}, False, "it")
+        return
+    with pytest.raises(CheckpointError, match=r"optim\.decayed: all of two axes -> \('kernel"):
+        check_changes(record, config, {}, False, "it")

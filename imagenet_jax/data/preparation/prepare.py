@@ -89,13 +89,7 @@ def prepare(
         if not encoding.short_side:
             return _checked(dataset, builder, workers, reads)
         splits = tuple(builder.info.splits)
-    name = name or _default_name(dataset, encoding)
-    check_name(name)
-    if records.is_tfds_name(name):
-        raise ConfigError(
-            f"--name={name} is a data set of TFDS's own, which data.name = {name!r} means; give "
-            f"another, e.g. --name={name}_files"
-        )
+    name = _new_name(name or _default_name(dataset, encoding))
     file_format = file_format or ("tfrecord" if encoding.kind == "raw" else "array_record")
     build = Build(dataset, splits, data_dir, name, file_format, encoding, eval_fraction, reads)
     with _alone(build):
@@ -107,6 +101,17 @@ def prepare(
         report = _written(build.staging, about, facts, class_names)
         publish(build, facts, class_names, f"Prepared by imagenet_jax: {json.dumps(about)}")
     return report
+
+
+def _new_name(name: str) -> str:
+    """The name, if a data set can be called so. Raises ConfigError."""
+    check_name(name)
+    if records.is_tfds_name(name):
+        raise ConfigError(
+            f"--name={name} is a data set of TFDS's own, which data.name = {name!r} means; give "
+            f"another, e.g. --name={name}_files"
+        )
+    return name
 
 
 @contextlib.contextmanager

@@ -156,7 +156,10 @@ def _listing(kind: str, path: str, reads: Sequence[str]) -> Listing:
     if kind == "csv":
         files = _below(file.parent, [])
         return Listing(str(file.parent), read_list(file, several), files.read, files.size_of, {})
-    files = (_folder if kind == "folder" else _zip)(file)
+    files = (folder_files if kind == "folder" else _zip)(file)
+    for name in files.names:  # they name classes and examples
+        if any(ord(letter) in range(0xDC80, 0xDD00) for letter in name):
+            raise DataError(f"{file}: the name {os.fsencode(name)!r} is not UTF-8; rename it")
     root, (images, left_out) = str(file), find_images(files.names, files.beginning)
     class_names: tuple[str, ...] = ()
     if several:
@@ -166,7 +169,7 @@ def _listing(kind: str, path: str, reads: Sequence[str]) -> Listing:
     return Listing(root, found, files.read, files.size_of, left_out | others, class_names)
 
 
-class _Files(NamedTuple):
+class Files(NamedTuple):
     """What a folder or an archive has."""
 
     names: list[str]  # with /
@@ -175,11 +178,12 @@ class _Files(NamedTuple):
     size_of: Callable[[str], int]
 
 
-def _folder(root: Path) -> _Files:
+def folder_files(root: Path) -> Files:
+    """What lies in a folder and below, through links as well. Raises DataError."""
     return _below(root, sorted(_files_below(root, "", frozenset())))
 
 
-def _below(root: Path, names: list[str]) -> _Files:
+def _below(root: Path, names: list[str]) -> Files:
     """The files of these names below a folder."""
 
     def read(name: str) -> bytes:
@@ -191,14 +195,14 @@ def _below(root: Path, names: list[str]) -> _Files:
         with (root / name).open("rb") as file:
             return file.read(BEGINNING)
 
-    return _Files(names, read, beginning, lambda name: (root / name).stat().st_size)
+    return Files(names, read, beginning, lambda name: (root / name).stat().st_size)
 
 
 def _files_below(root: Path, folder: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
     """Paths of files, through links as well, but not around in a circle.
 
     Raises:
-      DataError: for a folder that cannot be read, or a name that is no text.
+      DataError: for a folder that cannot be read.
     """
     try:
         facts = os.stat(root / folder)
@@ -209,15 +213,13 @@ def _files_below(root: Path, folder: str, above: frozenset[tuple[int, int]]) -> 
         raise DataError(f"{root / folder} cannot be read: {error}") from error
     for entry in entries if here not in above else ():
         name = f"{folder}/{entry.name}" if folder else entry.name
-        if not name.isprintable() and any(ord(c) in range(0xDC80, 0xDD00) for c in name):
-            raise DataError(f"{root}: the name {os.fsencode(name)!r} is not UTF-8; rename it")
         if entry.is_dir():
             yield from _files_below(root, name, above | {here})
         elif entry.is_file():
             yield name
 
 
-def _zip(file: Path) -> _Files:
+def _zip(file: Path) -> Files:
     try:
         archive = zipfile.ZipFile(file)
     except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
@@ -252,7 +254,7 @@ def _zip(file: Path) -> _Files:
         except OSError:
             return b""  # of a damaged file nobody knows what it was
 
-    return _Files(list(members), read, beginning, lambda name: members[name].file_size)
+    return Files(list(members), read, beginning, lambda name: members[name].file_size)
 
 
 def check_bytes(count: int) -> None:

@@ -105,20 +105,20 @@ def _yaml_names(file: str, text: str) -> list[str]:
 def _labels(
     root: str, file: str, read_file: Callable[[str], bytes], classes: tuple[str, ...]
 ) -> tuple[str, ...]:
-    lines = _lines(_text(root, file, read_file))
-    boxes = [_YOLO.fullmatch(line) for line in lines]
-    lines = [box[1] if box else line for box, line in zip(boxes, lines, strict=True)]
-    found = split_labels("\n".join(lines))
-    if not classes:
-        return found
     numbers = {str(number): name for number, name in enumerate(classes)}
-    for label in found:
-        if label not in classes and label not in numbers:
-            raise DataError(
-                f"{root}/{file}: {label!r} is none of the {len(classes)} classes that are named"
-                + did_you_mean(label, classes)
-            )
-    return tuple(dict.fromkeys(n if n in classes else numbers[n] for n in found))
+    found = []
+    for line in _lines(_text(root, file, read_file)):
+        box = _YOLO.fullmatch(line)
+        for label in (box[1],) if box else split_labels(line):
+            # A box has the number of its class, also where classes are called 1, 2, 3.
+            name = numbers.get(label) if box or label not in classes else label
+            if classes and name is None:
+                raise DataError(
+                    f"{root}/{file}: {label!r} is none of the {len(classes)} classes that are "
+                    f"named{did_you_mean(label, classes)}"
+                )
+            found.append(name or label)
+    return tuple(dict.fromkeys(found))
 
 
 def _text(root: str, file: str, read_file: Callable[[str], bytes]) -> str:

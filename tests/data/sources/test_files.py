@@ -166,7 +166,8 @@ def test_links_are_followed_but_not_in_a_circle(tmp_path):
 def test_names_that_are_no_text_are_named(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / os.fsdecode(b"caf\xe9")).mkdir()
-    with pytest.raises(DataError, match=r"the name b'caf\\xe9' is not UTF-8"):
+    (tmp_path / "data" / os.fsdecode(b"caf\xe9") / "1.jpg").touch()
+    with pytest.raises(DataError, match=r"the name b'caf\\xe9/1\.jpg' is not UTF-8"):
         open_files("folder", f"{tmp_path}/data", "train")
 
 

@@ -100,6 +100,19 @@ def test_a_list_has_several_labels_in_a_cell(listed):
     assert source.class_names == ("ant", "bee", "cat", "dog")
 
 
+def test_a_box_has_the_number_of_its_class_whatever_classes_are_called(tmp_path):
+    files = {
+        "images/a.png": IMAGE,
+        "labels/a.txt": b"1 0.5 0.5 1 1\n",  # the second, as on a die
+        "images/b.png": IMAGE,
+        "labels/b.txt": b"1",
+        "classes.txt": b"1\n2\n3\n",
+    }
+    store(tmp_path / "data", files, "folder")
+    source = open_files("folder", f"{tmp_path}/data", "train", SEVERAL)
+    assert names_of(source, [0, 1]) == [{"2"}, {"1"}]
+
+
 def test_what_has_no_label_is_counted(listed, tmp_path, caplog):
     with caplog.at_level("INFO", logger="absl"):
         open_files("csv", listed, "train", SEVERAL)

@@ -1,0 +1,164 @@
+"""The breaks of augmentation and of tasks; see `mutation_table`."""
+
+CLOSED_FORM = "training/test_one_step.py::test_head_and_auxiliary_head_move_by_their_gradients"
+EVALUATION = (
+    "training/test_one_step.py::test_evaluation_is_of_the_running_statistics_and_without_smoothing"
+)
+OWN_KEY = "augment/test_augment.py::test_whatever_is_drawn_has_a_key_of_its_own"
+PLACE = (
+    "augment/test_augment.py::"
+    "test_randomness_is_of_key_epoch_and_index_not_of_the_place_in_the_batch"
+)
+
+BREAKS_OF_TASKS = (
+    (
+        "the flip reuses the shift's key",
+        "augment/__init__.py",
+        "random_flip(image, fold_in(keys, 1))",
+        "random_flip(image, fold_in(keys, 0))",
+        (OWN_KEY,),
+    ),
+    (
+        "no auxiliary loss",
+        "tasks/classes.py",
+        "Term(self.config.loss.auxiliary, over",
+        "Term(0.0, over",
+        (CLOSED_FORM,),
+    ),
+    (
+        "labels are not smoothed",
+        "tasks/classification.py",
+        "targets, self.config.loss.label_smoothing",
+        "targets, 0.0",
+        (CLOSED_FORM,),
+    ),
+    (
+        "evaluation smooths labels",
+        "tasks/classification.py",
+        "loss = cross_entropy(predictions, targets.label)",
+        "loss = cross_entropy(predictions, targets.label, self.config.loss.label_smoothing)",
+        (EVALUATION,),
+    ),
+    (
+        "micro-batches part the pairs",
+        "tasks/classes.py",
+        "2 if augment.is_mixing(self.config.augment) else 1",
+        "1",
+        (
+            "training/test_step.py::test_augmentation_does_not_depend_on_devices_and_micro_batches[pair-jit-2]",
+        ),
+    ),
+    (
+        "the flip is upside down",
+        "augment/geometry.py",
+        "image[:, :, ::-1]",
+        "image[:, ::-1]",
+        ("augment/test_augment.py::test_flip_mirrors_about_half_and_leaves_the_rest",),
+    ),
+    (
+        "the largest shift is never drawn",
+        "augment/geometry.py",
+        "jax.random.randint(key, (2,), 0, 2 * pad + 1)",
+        "jax.random.randint(key, (2,), 0, 2 * pad)",
+        ("augment/test_augment.py::test_translate_shows_every_shifted_window_of_the_padded_image",),
+    ),
+    (
+        "every epoch is augmented alike",
+        "augment/keys.py",
+        "jax.random.fold_in(jax.random.fold_in(key, e), i)",
+        "jax.random.fold_in(key, i)",
+        (f"{PLACE}[erasing]",),
+    ),
+    (
+        "erasing of the others",
+        "augment/geometry.py",
+        "(draw[4, 0] < augment.erase)",
+        "(draw[4, 0] > augment.erase)",
+        ("augment/test_geometry.py::test_erasing_covers_one_box_of_a_share_of_the_images",),
+    ),
+    (
+        "means are not divided by the deviations",
+        "augment/color.py",
+        "(1 / (255 * std)) - mean / std",
+        "(1 / (255 * std)) - mean",
+        ("augment/test_augment.py::test_normalize_equals_numpy",),
+    ),
+    (
+        "one of two instead of three",
+        "augment/color.py",
+        "which = (3 * uniform(fold_in(keys, 1))).astype(jnp.int32)",
+        "which = (2 * uniform(fold_in(keys, 1))).astype(jnp.int32)",
+        (
+            "augment/test_color.py::test_three_augment_makes_a_third_grey_a_third_solarized_and_"
+            "blurs_the_rest",
+        ),
+    ),
+    (
+        "the partner's label is one's own",
+        "augment/mix.py",
+        "[:, ::-1].reshape(label.shape)",
+        ".reshape(label.shape)",
+        (
+            "augment/test_mix.py::test_mixup_blends_neighbours_with_the_weight_of_their_labels",
+            "augment/test_mix.py::test_cutmix_swaps_a_box_and_weighs_by_its_area",
+        ),
+    ),
+    (
+        "the weight is not the area's",
+        "augment/mix.py",
+        "kept = 1 - box[2] * box[3] / (height * width)",
+        "kept = share",
+        ("augment/test_mix.py::test_cutmix_swaps_a_box_and_weighs_by_its_area",),
+    ),
+    (
+        "padding is mixed in",
+        "augment/mix.py",
+        'batch["mask"].reshape(-1, 2).all(1)',
+        'batch["mask"].reshape(-1, 2).any(1)',
+        ("augment/test_mix.py::test_rows_that_do_not_count_are_not_mixed_in",),
+    ),
+    # The order of the data, and how they become a batch.
+    (
+        "a sum over classes for a mean",
+        "tasks/losses.py",
+        "jax.nn.logsumexp(logits, axis=-1) - logits.mean(-1)",
+        "jax.nn.logsumexp(logits, axis=-1) - logits.sum(-1)",
+        ("tasks/test_losses.py",),
+    ),
+    (
+        "the weights of a mix change places",
+        "tasks/losses.py",
+        "targets.weight * loss + (1 - targets.weight) * other",
+        "(1 - targets.weight) * loss + targets.weight * other",
+        ("augment/test_mix.py::test_the_loss_is_the_cross_entropy_of_the_soft_target",),
+    ),
+    (
+        "top 6 for top 5",
+        "tasks/metrics.py",
+        "(mask & (rank < 5))",
+        "(mask & (rank <= 5))",
+        ("tasks/test_metrics.py::test_counts_equal_scikit_learn",),
+    ),
+    (
+        "NaN is correct",
+        "tasks/metrics.py",
+        "~(logits <= own)",
+        "(logits > own)",
+        ("tasks/test_metrics.py::test_nan_is_never_correct",),
+    ),
+    (
+        "a masked NaN spreads",
+        "tasks/metrics.py",
+        '"loss": jnp.where(mask, loss, 0).sum(),',
+        '"loss": (mask * loss).sum(),',
+        ("tasks/test_metrics.py::test_masked_nan_loss_does_not_spread",),
+    ),
+    (
+        "padding counts",
+        "tasks/metrics.py",
+        '"count": mask.sum(dtype=jnp.int32),',
+        '"count": jnp.int32(len(mask)),',
+        ("tasks/test_metrics.py::test_masked_examples_do_not_count",),
+    ),
+    # Schedules and optimizers.
+)

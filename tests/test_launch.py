@@ -59,6 +59,7 @@ def test_what_data_and_devices_refuse_is_one_message(field, message, capsys, tmp
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_compiled_programs_are_kept(tmp_path):
     """Where they are kept if nothing says where; the second start finds all of them."""
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path), "JAX_NUM_CPU_DEVICES": "1"}

@@ -104,7 +104,7 @@ def _torch_step(name: str, batch: int) -> Callable[[], Any]:
     import torch
     from torch.nn import functional
 
-    # As configs/vit_s16.py: the mean of the patches, no class token.
+    # As configs/vit_s16.py but for a layer before the head: the mean of the patches, no token.
     options = {} if name == "resnet50" else {"class_token": False, "global_pool": "avg"}
     timm_name = {"resnet50": "resnet50", "vit_s16": "vit_small_patch16_224"}[name]
     model = timm.create_model(timm_name, num_classes=CLASSES, **options)

@@ -2,6 +2,7 @@
 
 from imagenet_jax.config.field import Field, choice, interval, number
 
+METHODS = ("nearest", "bilinear", "bicubic", "area", "lanczos")
 CROPS = ("center_crop", "resize_center_crop", "resize", "none")
 
 DATA: dict[str, Field] = {
@@ -47,8 +48,9 @@ DATA: dict[str, Field] = {
         "eval_crop_fraction, rounded down",
         0,
     ),
-    "data.resize_method": choice(
-        "bilinear", ("nearest", "bilinear", "bicubic", "area", "lanczos"), "interpolation"
+    "data.resize_method": choice("bilinear", METHODS, "interpolation"),
+    "data.eval_resize_method": choice(
+        "", ("", *METHODS), "interpolation of evaluation images; '': resize_method"
     ),
     "data.resize_antialias": Field(
         False, "filter before shrinking: Pillow's resize; else OpenCV's, which is faster"
@@ -74,14 +76,20 @@ DATA: dict[str, Field] = {
     "data.policy": choice(
         "",
         (
-            *("", "randaugment", "trivialaugment", "augmix"),
+            *("", "randaugment", "randaugment_tf", "trivialaugment", "augmix"),
             *("autoaugment", "autoaugment_cifar10", "autoaugment_svhn"),
         ),
         "training: augmentation policy on the host; see data/images/policies.py",
     ),
-    "data.policy_ops": number(2, "randaugment: operations one after the other", 1, 8),
+    "data.policy_ops": number(
+        2, "randaugment, randaugment_tf: operations one after the other", 1, 8
+    ),
     "data.policy_magnitude": number(
-        9, "randaugment: 0 to 30; augmix: its severity, at most 10", 0, 30
+        9,
+        "randaugment: 0 to 30; randaugment_tf: its level, of 10 and beyond; augmix: its severity, "
+        "at most 10",
+        0,
+        30,
     ),
     "data.repeats": number(
         1, "training: how often an example comes in its batch, each time augmented anew", 1

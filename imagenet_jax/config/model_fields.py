@@ -17,7 +17,22 @@ MODEL: dict[str, Field] = {
     ),
     "model.zero_init_residual": Field(True, "ResNets: residual branches start at zero"),
     "model.pool": choice(
-        "", ("", "token", "avg"), "ViTs: what gives the logits; '': the model's own"
+        "",
+        ("", "token", "avg", "norm_avg"),
+        "ViTs: what gives the logits, see models/vit.py; '': the model's own",
+    ),
+    "model.pos_embed": choice(
+        "",
+        ("", "learn", "sincos2d"),
+        "ViTs: position embeddings, learnt or sines and cosines; '': the model's own",
+    ),
+    "model.representation_size": number(
+        0, "ViTs: width of a layer with tanh before the head; 0: none", 0
+    ),
+    "model.kernel_init": choice(
+        "",
+        ("", "normal", "xavier"),
+        "ViTs: initial kernels of the blocks, N(0, 0.02) or Xavier's; '': the model's own",
     ),
     "model.head_bias": number(
         0.0, "initial bias of each logit, e.g. -6.9 for a probability of 0.001", -100, 100

@@ -86,6 +86,11 @@ SCHEMA: dict[str, Field] = {
     "optim.b1": share(0.9, "adamw: decay of the first moment"),
     "optim.b2": share(0.999, "adamw: decay of the second moment"),
     "optim.eps": number(1e-8, "adamw: added to the root of the second moment", 0),
+    "optim.momentum_dtype": choice(
+        "float32",
+        ("float32", "bfloat16"),
+        "in which the momentum, adamw: the first moment, is kept",
+    ),
     "optim.weight_decay": number(
         1e-4, "sgd: added to the gradient (L2); adamw: decoupled, times the learning rate", 0
     ),

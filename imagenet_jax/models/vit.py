@@ -4,6 +4,7 @@ In the forms of AugReg (Steiner et al. 2021, https://arxiv.org/abs/2106.10270) a
 et al. 2020, https://arxiv.org/abs/2012.12877), which differ in their training only; timm's names.
 """
 
+import dataclasses
 from collections.abc import Callable, Container, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from imagenet_jax.models.backbone import Backbone, Level, Maps
 from imagenet_jax.models.layers.attention import attention, has_flash_attention
@@ -20,6 +22,7 @@ from imagenet_jax.models.layers.layers import Layers, add_shortcut, linear_rates
 from imagenet_jax.models.layers.platforms import CPU, choose
 
 Params = dict[str, jax.Array]
+_XAVIER = {"init": nn.initializers.xavier_uniform(), "bias_init": nn.initializers.normal(1e-6)}
 
 
 class Attention(nn.Module):
@@ -27,12 +30,13 @@ class Attention(nn.Module):
 
     heads: int
     layers: Layers
+    init: Callable = normal_02
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         channels, dtype = x.shape[-1], x.dtype
-        qkv = self.layers.dense(3 * channels, name="qkv")
-        proj = self.layers.dense(channels, name="proj")
+        qkv = self.layers.dense(3 * channels, init=self.init, name="qkv")
+        proj = self.layers.dense(channels, init=self.init, name="proj")
         if self.is_initializing():
             return proj(jnp.split(qkv(x), 3, -1)[0])
         params = qkv.variables["params"], proj.variables["params"]
@@ -85,10 +89,11 @@ class Mlp(nn.Module):
     layers: Layers
     dropout: float = 0.0
     init: Callable = normal_02
+    bias_init: Callable = nn.initializers.zeros
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        dense = partial(self.layers.dense, init=self.init)
+        dense = partial(self.layers.dense, init=self.init, bias_init=self.bias_init)
         y = self.layers.gelu(dense(self.inner, name="fc1")(x))
         y = self.layers.dropout(self.dropout)(y, train)
         y = dense(x.shape[-1], name="fc2")(y)
@@ -104,6 +109,7 @@ class EncoderBlock(nn.Module):
       drop_path: rate of stochastic depth.
       layer_scale: initial value of the scale of both branches (DeiT III); 0: none.
       layers: see `layers.Layers`.
+      xavier: initial kernels by Xavier's rule, see `ViT`.
     """
 
     heads: int
@@ -111,6 +117,7 @@ class EncoderBlock(nn.Module):
     drop_path: float
     layer_scale: float
     layers: Layers
+    xavier: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -123,9 +130,13 @@ class EncoderBlock(nn.Module):
                 branch = branch * gamma.astype(branch.dtype)
             return add_shortcut(x, layers.drop_path(self.drop_path)(branch, train))
 
-        y = Attention(self.heads, layers, name="attn")(layers.layer_norm(name="norm1")(x))
+        # Of a square matrix, and of each of those in qkv, Xavier's and LeCun's range is the same.
+        square = nn.initializers.lecun_uniform() if self.xavier else normal_02
+        attend = Attention(self.heads, layers, square, name="attn")
+        y = attend(layers.layer_norm(name="norm1")(x))
         x = add(x, layers.dropout(self.dropout)(y, train), "ls1")
-        mlp = Mlp(4 * x.shape[-1], layers, self.dropout, name="mlp")
+        init = _XAVIER if self.xavier else {}
+        mlp = Mlp(4 * x.shape[-1], layers, self.dropout, **init, name="mlp")
         return add(x, mlp(layers.layer_norm(name="norm2")(x), train), "ls2")
 
 
@@ -136,7 +147,13 @@ class ViT(Backbone):
       patch: height and width of a patch in pixels.
       width, depth, heads: of the encoder.
       num_classes: number of logits.
-      pool: "token": a class token gives the logits; "avg": the mean of the patches does.
+      pool: "token": a class token gives the logits; "avg": the mean of the patches, normalised
+        (timm's fc_norm); "norm_avg": the mean of the normalised patches (big_vision's gap).
+      pos_embed: "learn": a parameter; "sincos2d": fixed, see `sincos2d`.
+      representation_size: width of a layer with tanh before the head, as in the paper's
+        pre-training; 0: none.
+      kernel_init: "normal": kernels of the blocks from N(0, 0.02), as timm's; "xavier": by Glorot
+        & Bengio 2010, and biases of the MLPs from N(0, 1e-6), as in big_vision and torchvision.
       dropout: rate after the position embedding and in the blocks.
       drop_path: rate of stochastic depth of the last block; it rises from 0.
       layer_scale: see `EncoderBlock`.
@@ -151,6 +168,9 @@ class ViT(Backbone):
     heads: int
     num_classes: int
     pool: str = "token"
+    pos_embed: str = "learn"
+    representation_size: int = 0
+    kernel_init: str = "normal"
     dropout: float = 0.0
     drop_path: float = 0.0
     layer_scale: float = 0.0
@@ -166,22 +186,42 @@ class ViT(Backbone):
         x = embed(self.width, self.patch, self.patch, name="patch_embed.proj")(x)
         grid = x.shape  # [B, h, w, C]
         x = x.reshape(x.shape[0], -1, self.width)
-        if self.pool == "token":
-            token = self.param("cls_token", nn.initializers.zeros, (1, 1, self.width), jnp.float32)
-            token = jnp.broadcast_to(token.astype(x.dtype), (x.shape[0], 1, self.width))
-            x = jnp.concatenate([token, x], 1)
-        place = self.param("pos_embed", normal_02, (1, *x.shape[1:]), jnp.float32)
-        tokens = layers.dropout(self.dropout)(x + place.astype(x.dtype), train)
+        tokens = layers.dropout(self.dropout)(self._placed(x, grid[1:3]), train)
         in_a_loop = self.scan and not self.is_initializing()
         encode = self._in_a_loop if in_a_loop else self._in_a_row
         for name, x in encode(tokens, train, names):
             yield name, x[:, -grid[1] * grid[2] :].reshape(grid)
-        if self.pool == "token":
-            x = layers.layer_norm(name="norm")(x[:, 0])
-        else:
-            x = layers.layer_norm(name="fc_norm")(x.mean(1, dtype=wide(x.dtype)))
+        x = self._pooled(x)
+        if self.representation_size:
+            whole = dataclasses.replace(layers, dtype=wide(layers.dtype))  # as the head computes
+            init = nn.initializers.lecun_normal()
+            x = jnp.tanh(whole.dense(self.representation_size, init=init, name="pre_logits")(x))
         zeros = nn.initializers.zeros
         return layers.head(self.num_classes, init=zeros, name="head")(x)
+
+    @nn.nowrap
+    def _placed(self, x: jax.Array, grid: tuple[int, int]) -> jax.Array:
+        """Patches x [B, T, C], and the class token before them if there is one, in their places."""
+        token = self.pool == "token"
+        if token:
+            first = self.param("cls_token", nn.initializers.zeros, (1, 1, self.width), jnp.float32)
+            first = jnp.broadcast_to(first.astype(x.dtype), (x.shape[0], 1, self.width))
+            x = jnp.concatenate([first, x], 1)
+        if self.pos_embed == "learn":
+            place = self.param("pos_embed", normal_02, (1, *x.shape[1:]), jnp.float32)
+        else:
+            place = np.pad(sincos2d(*grid, self.width), ((0, 0), (int(token), 0), (0, 0)))
+        return x + jnp.asarray(place).astype(x.dtype)
+
+    @nn.nowrap
+    def _pooled(self, x: jax.Array) -> jax.Array:
+        """Tokens [B, T, C] to one vector each, [B, C]."""
+        norm = self.layers.layer_norm
+        if self.pool == "token":
+            return norm(name="norm")(x[:, 0])
+        if self.pool == "norm_avg":
+            return norm(name="norm")(x).mean(1, dtype=wide(x.dtype))
+        return norm(name="fc_norm")(x.mean(1, dtype=wide(x.dtype)))
 
     @nn.nowrap
     def levels_among(self, maps: Sequence[Level]) -> Sequence[Level]:
@@ -226,8 +266,21 @@ class ViT(Backbone):
 
     @nn.nowrap
     def _block(self, rate: float | jax.Array, **place: Any) -> nn.Module:
-        make = self.layers.block(EncoderBlock)
-        return make(self.heads, self.dropout, rate, self.layer_scale, self.layers, **place)
+        make, xavier = self.layers.block(EncoderBlock), self.kernel_init == "xavier"
+        return make(self.heads, self.dropout, rate, self.layer_scale, self.layers, xavier, **place)
+
+
+def sincos2d(height: int, width: int, channels: int) -> np.ndarray:
+    """Fixed position embeddings float32 [1, height * width, channels] of a grid of patches.
+
+    Sines and cosines of x, then of y, at channels / 4 frequencies from 1 to 1 / 10,000, as
+    big_vision has MoCo v3's (Chen et al. 2021, https://arxiv.org/abs/2104.02057).
+    """
+    places = np.mgrid[:height, :width].reshape(2, -1, 1)
+    angles = places / 10_000 ** np.linspace(0, 1, channels // 4)
+    y, x = angles
+    table = np.concatenate([np.sin(x), np.cos(x), np.sin(y), np.cos(y)], 1)
+    return table[None].astype(np.float32)
 
 
 _TINY = partial(ViT, width=192, depth=12, heads=3)

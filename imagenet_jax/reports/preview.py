@@ -28,6 +28,10 @@ ROWS: dict[str, dict[str, str]] = {
     "translate 0.2": {"data.translate": "0.2"},
     "randaugment, magnitude 9": {"data.policy": "randaugment"},
     "randaugment, magnitude 20": {"data.policy": "randaugment", "data.policy_magnitude": "20"},
+    "randaugment_tf, level 10": {
+        "data.policy": "randaugment_tf",
+        "data.policy_magnitude": "10",
+    },
     "trivialaugment": {"data.policy": "trivialaugment"},
     "autoaugment": {"data.policy": "autoaugment"},
     "augmix, severity 3": {"data.policy": "augmix", "data.policy_magnitude": "3"},

@@ -254,9 +254,8 @@ class Checkpoints:
         if wrong:
             more = f" and {len(wrong) - 8} more" if len(wrong) > 8 else ""
             raise CheckpointError(
-                f"checkpoint {step} in {self.directory} is of another model than the config's: "
-                + "; ".join(wrong[:8])
-                + more
+                f"checkpoint {step} in {self.directory} is of another model or optimizer than "
+                "the config's: " + "; ".join(wrong[:8]) + more
             )
 
     def _refuse_full_disk(self, state: TrainState) -> None:

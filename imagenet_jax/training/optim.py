@@ -77,19 +77,21 @@ def make_optimizer(
     """SGD with momentum and L2 weight decay, or AdamW with decoupled weight decay."""
     mask = None if optim.decay_norm_and_bias else partial(decay_mask, patterns=optim.decayed)
     clip = optax.clip_by_global_norm(optim.clip_norm) if optim.clip_norm else optax.identity()
+    kept = None if optim.momentum_dtype == "float32" else optim.momentum_dtype
     if optim.name == "adamw":
         update = optax.adamw(
             schedule,
             b1=optim.b1,
             b2=optim.b2,
             eps=optim.eps,
+            mu_dtype=kept,
             weight_decay=optim.weight_decay,
             mask=mask,
         )
     else:
         update = optax.chain(
             optax.add_decayed_weights(optim.weight_decay, mask),
-            optax.sgd(schedule, optim.momentum or None, optim.nesterov),
+            optax.sgd(schedule, optim.momentum or None, optim.nesterov, kept),
         )
     return optax.chain(clip, update)
 

@@ -111,8 +111,8 @@ def _whole(leaf: jax.Array) -> np.ndarray:
 
 
 def different_arrays(found: Any, expected: Any) -> list[str]:
-    """What differs between two trees of arrays, shapes or Orbax's metadata, by name and shape."""
-    have, want = _array_shapes(found), _array_shapes(expected)
+    """What differs between two trees of arrays or their metadata: names, dtypes, shapes."""
+    have, want = _array_types(found), _array_types(expected)
     wrong = [f"missing {name} {want[name]}" for name in want if name not in have]
     wrong += [f"unexpected {name} {have[name]}" for name in have if name not in want]
     return wrong + [
@@ -122,13 +122,13 @@ def different_arrays(found: Any, expected: Any) -> list[str]:
     ]
 
 
-def _array_shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    """{"params/head/bias": (10,), ...}"""
+def _array_types(tree: Any) -> dict[str, str]:
+    """{"params/head/bias": "float32 (10,)", ...}"""
     leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda leaf: hasattr(leaf, "shape"))
     return {
         "/".join(
             str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path
-        ): tuple(leaf.shape)
+        ): f"{leaf.dtype} {tuple(leaf.shape)}"
         for path, leaf in leaves
     }
 
@@ -140,7 +140,8 @@ def checksum(state: TrainState) -> jax.Array:
     """
     total = jnp.zeros((), jnp.uint32)
     for number, leaf in enumerate(jax.tree.leaves(state)):
-        bits = jax.lax.bitcast_convert_type(leaf, jnp.uint32).reshape(-1)
+        unsigned = jnp.dtype(f"uint{8 * leaf.dtype.itemsize}")
+        bits = jax.lax.bitcast_convert_type(leaf, unsigned).reshape(-1).astype(jnp.uint32)
         place = jnp.arange(bits.size, dtype=jnp.uint32)
         mixed = (bits ^ place * jnp.uint32(2654435761)) * jnp.uint32(2 * number + 2246822519)
         total += jnp.sum(mixed ^ (mixed >> 15), dtype=jnp.uint32)

@@ -107,6 +107,7 @@ _AUGREG_BLOCK = (
 _AUGREG = (
     (r"embedding/(kernel|bias)", "patch_embed.proj"),
     (r"Transformer/encoder_norm/(scale|bias)", "norm"),
+    (r"pre_logits/(kernel|bias)", "pre_logits"),
     (r"head/(kernel|bias)", "head"),
 )
 

@@ -63,6 +63,7 @@ class Pretrained:
             eval_crop_fraction=share,
             eval_resize=0,
             resize_method=self.resize_method,
+            eval_resize_method="",
             resize_antialias=True,
         )
         config.augment.mean, config.augment.std = self.mean, self.std

@@ -91,6 +91,26 @@ def test_adamw_is_the_papers_formula_with_decay_on_kernels_only():
         np.testing.assert_allclose(found[name], p, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_momentum_kept_in_bfloat16(name):
+    def kept(value):
+        return np.float32(jnp.bfloat16(value))
+
+    fields = {"momentum": 0.9, "nesterov": False, "b1": 0.9, "b2": 0.99, "weight_decay": 0.0}
+    found = run_optimizer(name=name, momentum_dtype="bfloat16", **fields)
+    p, m, v = 1.0, 0.0, 0.0
+    for step in range(1, 6):
+        gradient = 2 * p + 1
+        m = kept(kept(0.9) * m) + (0.1 if name == "adamw" else 1.0) * gradient
+        v = 0.99 * v + 0.01 * gradient**2
+        root = np.sqrt(v / (1 - 0.99**step)) + 1e-8
+        p -= 0.1 * (m / (1 - 0.9**step) / root if name == "adamw" else m)
+        m = kept(m)
+    np.testing.assert_allclose(found["kernel"], p, rtol=1e-5)
+    exact = run_optimizer(name=name, **fields)
+    assert np.abs(exact["kernel"] - p).max() > 1e-4
+
+
 def test_decay_of_norm_and_bias_if_asked():
     decayed = run_optimizer(weight_decay=0.1, decay_norm_and_bias=True)
     np.testing.assert_allclose(decayed["bias"], decayed["kernel"][0])

@@ -40,6 +40,11 @@ def test_checksum_sees_every_changed_bit_and_every_swap():
         assert checksum(other) != plain
 
 
+def test_checksum_of_half_precision_sees_a_bit():
+    half = jnp.array([1.0, 2.0], jnp.bfloat16)
+    assert checksum(make_state(params=half)) != checksum(make_state(params=half.at[0].set(1.0078)))
+
+
 def test_all_finite_finds_one_nan_anywhere():
     assert all_finite(make_state())
     for bad in (np.nan, np.inf):

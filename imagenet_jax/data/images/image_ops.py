@@ -10,32 +10,37 @@ from collections.abc import Callable
 
 from PIL import Image, ImageEnhance, ImageOps
 
+Fill = tuple[int, int, int] | None  # None: black
 AFFINE, NEAREST = Image.Transform.AFFINE, Image.Resampling.NEAREST
 
 
-def shear_x(image: Image.Image, magnitude: float) -> Image.Image:
-    """Row y is moved to the left by `magnitude` y pixels; black comes in."""
-    return image.transform(image.size, AFFINE, (1, magnitude, 0, 0, 1, 0), NEAREST)
+def shear_x(image: Image.Image, magnitude: float, fill: Fill = None) -> Image.Image:
+    """Row y is moved to the left by `magnitude` y pixels; `fill` comes in."""
+    return image.transform(image.size, AFFINE, (1, magnitude, 0, 0, 1, 0), NEAREST, fillcolor=fill)
 
 
-def shear_y(image: Image.Image, magnitude: float) -> Image.Image:
-    """Column x is moved up by `magnitude` x pixels; black comes in."""
-    return image.transform(image.size, AFFINE, (1, 0, 0, magnitude, 1, 0), NEAREST)
+def shear_y(image: Image.Image, magnitude: float, fill: Fill = None) -> Image.Image:
+    """Column x is moved up by `magnitude` x pixels; `fill` comes in."""
+    return image.transform(image.size, AFFINE, (1, 0, 0, magnitude, 1, 0), NEAREST, fillcolor=fill)
 
 
-def translate_x(image: Image.Image, magnitude: float) -> Image.Image:
-    """Moves the image right by `magnitude` pixels, rounded towards 0; black comes in."""
-    return image.transform(image.size, AFFINE, (1, 0, -int(magnitude), 0, 1, 0), NEAREST)
+def translate_x(image: Image.Image, magnitude: float, fill: Fill = None) -> Image.Image:
+    """Moves the image right by `magnitude` pixels, rounded towards 0; `fill` comes in."""
+    return image.transform(
+        image.size, AFFINE, (1, 0, -int(magnitude), 0, 1, 0), NEAREST, fillcolor=fill
+    )
 
 
-def translate_y(image: Image.Image, magnitude: float) -> Image.Image:
-    """Moves the image down by `magnitude` pixels, rounded towards 0; black comes in."""
-    return image.transform(image.size, AFFINE, (1, 0, 0, 0, 1, -int(magnitude)), NEAREST)
+def translate_y(image: Image.Image, magnitude: float, fill: Fill = None) -> Image.Image:
+    """Moves the image down by `magnitude` pixels, rounded towards 0; `fill` comes in."""
+    return image.transform(
+        image.size, AFFINE, (1, 0, 0, 0, 1, -int(magnitude)), NEAREST, fillcolor=fill
+    )
 
 
-def rotate(image: Image.Image, magnitude: float) -> Image.Image:
-    """Turns the image by `magnitude` degrees, counter-clockwise; black comes in."""
-    return image.rotate(magnitude, NEAREST)
+def rotate(image: Image.Image, magnitude: float, fill: Fill = None) -> Image.Image:
+    """Turns the image by `magnitude` degrees, counter-clockwise; `fill` comes in."""
+    return image.rotate(magnitude, NEAREST, fillcolor=fill)
 
 
 def brightness(image: Image.Image, magnitude: float) -> Image.Image:

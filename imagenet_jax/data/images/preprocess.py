@@ -112,11 +112,11 @@ class Preprocess:
     def _resize(self, pixels: np.ndarray, out: np.ndarray) -> None:
         """Pillow filters before it shrinks (antialias), OpenCV does not and is faster."""
         height, width = out.shape[:2]
+        method = "" if self.train else self.data.eval_resize_method
+        method = method or self.data.resize_method
         if pixels.shape == out.shape:
             out[:] = pixels
         elif self.data.resize_antialias:
-            method = PILLOW[self.data.resize_method]
-            out[:] = np.asarray(Image.fromarray(pixels).resize((width, height), method))
+            out[:] = np.asarray(Image.fromarray(pixels).resize((width, height), PILLOW[method]))
         else:
-            method = OPENCV[self.data.resize_method]
-            cv2.resize(pixels, (width, height), dst=out, interpolation=method)
+            cv2.resize(pixels, (width, height), dst=out, interpolation=OPENCV[method])

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import optax
+from absl import logging
 from flax.linen.module import InterceptorContext
 
 from imagenet_jax.training.checks import check_lora
@@ -18,6 +19,7 @@ from imagenet_jax.weights.head import head_paths
 
 Path = tuple[str, ...]
 _LORA_LAYERS = re.compile(r"qkv|proj")  # the attention's, as in the paper
+_MOST_GROUPS = 12  # of blocks, as ConvNeXt's fine-tuning has them: 0.75^50 of a rate trains nothing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,12 +137,14 @@ def make_tuning(config: ml_collections.ConfigDict, model: nn.Module) -> Tuning:
 
 
 def decay_by_layer(model: nn.Module, image_size: int, decay: float) -> optax.GradientTransformation:
-    """Scales updates by decay^(number of blocks between a parameter and the head).
-
-    What comes before the first block counts as one block, what comes after the last as the head.
-    """
+    """Scales updates by decay^(depth of the head - depth of a parameter), see `layer_depths`."""
     depth = layer_depths(model, image_size)
     last = max(depth.values())
+    logging.info(
+        "layerwise: %d groups of layers, the first of which trains at %.2g of the head's rate",
+        last + 1,
+        decay**last,
+    )
 
     def scale(path: Any, update: jax.Array) -> jax.Array:
         return update * decay ** (last - depth.get(_keys(path)[0], 0))
@@ -149,25 +153,35 @@ def decay_by_layer(model: nn.Module, image_size: int, decay: float) -> optax.Gra
 
 
 def layer_depths(model: nn.Module, image_size: int) -> dict[str, int]:
-    """{module of the top level: number of its block}, 0 the stem's, in the order of the calls."""
+    """{module of the top level: its depth}, in the order of the calls.
+
+    0 is what comes before the first block. Each block of a transformer has a depth of its own, as
+    in BEiT and SimMIM; of other networks as many that follow each other share one that there are
+    12 at most, as in ConvNeXt's. What comes after the last block, and auxiliary heads, is deepest.
+    """
     modules, params = _called(model, image_size)
-    called: dict[str, bool] = {}  # whether a module has modules of its own
-    for path, _ in modules:
-        if path:
-            called[path[0]] = called.get(path[0], False) or len(path) > 1
-    names = [name for name in called if name in params]
-    blocks = [name for name in names if called[name]]
+    names = [name for name in dict.fromkeys(path[0] for path, _ in modules if path)]
+    names = [name for name in names if name in params]
+    heads = {path[0] for path in head_paths(model, image_size)}
+    body = [name for name in names if name not in heads]
+    blocks = [name for name in body if _kernels(params[name]) > 1]
     plain = not blocks  # a stack of layers, each of which is a block
     if plain:
-        blocks = [name for name in names if "kernel" in params[name]][1:]
-    depths, depth = {}, 0
-    for name in names:
-        if name in blocks:
-            depth += 1
+        blocks = [name for name in body if "kernel" in params[name]][1:]
+    attends = any("qkv" in path for path, _ in modules)
+    groups = len(blocks) if attends else min(len(blocks), _MOST_GROUPS)
+    depths, number = {}, 0
+    for name in body:
+        number += name in blocks
         # What stands between blocks belongs to the next one, behind the last to the head.
-        between = depth and name not in blocks and not plain
-        depths[name] = depth + 1 if between else depth
-    return depths
+        ahead = bool(number) and name not in blocks and not plain
+        depths[name] = -(-groups * (number + ahead) // max(len(blocks), 1))
+    return {name: depths.get(name, groups + 1) for name in names}
+
+
+def _kernels(params: Any) -> int:
+    paths = jax.tree_util.tree_leaves_with_path(params)
+    return sum(path[-1].key == "kernel" for path, _ in paths)
 
 
 def find_frozen_norms(model: nn.Module, image_size: int) -> frozenset[Path]:

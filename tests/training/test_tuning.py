@@ -20,7 +20,6 @@ from imagenet_jax.training.program import make_program
 from imagenet_jax.training.tuning import decay_by_layer, layer_depths
 from imagenet_jax.weights.adapt import adapt, resample_positions
 from imagenet_jax.weights.files import write_safetensors
-from imagenet_jax.weights.head import head_paths
 
 
 def one_step(config):
@@ -134,30 +133,28 @@ def test_updates_shrink_from_block_to_block():
     assert found["layer1.0"] == {0.5**8} and found["conv1"] == found["bn1"] == {0.5**9}
 
 
-@pytest.mark.parametrize(
-    ("name", "size", "expected"),
-    [
-        ("vit_ti16", 32, {"patch_embed.proj": 0, "blocks.0": 1, "blocks.3": 4, "head": 5}),
-        (
-            "convnext_tiny",
-            32,
-            {
-                "stem.0": 0,
-                "stages.0.blocks.2": 3,
-                "stages.1.downsample.1": 4,
-                "stages.1.blocks.0": 4,
-            },
-        ),
-        ("vgg11_bn", 32, {"features.0": 0, "features.1": 0, "features.4": 1, "features.5": 1}),
-        ("efficientnet_lite0", 32, {"features.0.0": 0, "features.1.0": 1, "classifier.1": 17}),
-    ],
-)
-def test_depths_follow_the_order_of_the_network(vit_config, name, size, expected):
-    depths = layer_depths(create_model(name, num_classes=3), size)
-    assert {module: depths[module] for module in expected} == expected
-    assert depths[head_paths(create_model(name, num_classes=3), size)[-1][0]] == max(
-        depths.values()
-    )
+# Modules and their depths, in the order of the network; the last is the head.
+DEPTHS = {
+    "vit_ti16": "patch_embed.proj 0, blocks.0 1, blocks.3 4, blocks.11 12, norm 13, head 13",
+    "convnext_tiny": "stem.0 0, stages.0.blocks.2 2, stages.1.downsample.1 3, stages.1.blocks.0 3",
+    "vgg11_bn": "features.0 0, features.1 0, features.4 1, features.5 1, classifier.6 10",
+    "vgg16": "features.0 0, features.2 1, classifier.3 12, classifier.6 13",
+    # 16 blocks, of which the fourth and the fifth share a depth, and so on
+    "efficientnet_lite0": "features.0.0 0, features.1.0 1, features.3.0 3, features.3.1 4, "
+    "features.4.0 5, features.4.1 6, features.4.2 6, features.7.0 12, classifier.1 13",
+    "densenet121": "features.conv0 0, features.denseblock1.denselayer1 1, "
+    "features.denseblock4.denselayer16 12, features.norm5 13, classifier 13",
+    "googlenet": "conv1 0, conv3 0, inception3a 1, inception4a 3, aux1 10, inception4b 4, "
+    "inception5b 9, fc 10",
+}
+
+
+@pytest.mark.parametrize("name", DEPTHS)
+def test_depths_follow_the_order_of_the_network(name):
+    depths = layer_depths(create_model(name, num_classes=3), 32)
+    for module, depth in (pair.split(" ") for pair in DEPTHS[name].split(", ")):
+        assert depths[module] == int(depth), module
+    assert depths[list(depths)[-1]] == max(depths.values())
 
 
 @pytest.mark.slow

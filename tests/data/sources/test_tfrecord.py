@@ -137,10 +137,20 @@ def test_a_file_cut_short_is_named_with_the_record_it_ends_in(file):
         TFRecords([(file, 0, 100)])
 
 
-@pytest.mark.parametrize("content", [b"", b"not a record file at all"])
+def test_an_empty_file_has_no_records(tmp_path):
+    files = [written(tmp_path / f"{k}", RECORDS[: 3 * (k % 2)]) for k in range(4)]
+    for _ in range(2):  # with and without an index
+        records = TFRecords([(file, 0, -1) for file in files])
+        assert records.get(range(6)) == 2 * RECORDS[:3]
+        assert records.empty == files[::2]
+    with pytest.raises(DataError, match=f"{files[0]} has 0 records, 3 are needed"):
+        TFRecords([(files[0], 0, 3)])
+
+
+@pytest.mark.parametrize("content", [b"x", b"not a record file at all", b"xa" * 20])
 def test_what_is_no_tfrecord_file_is_refused(tmp_path, content):
     (tmp_path / "a").write_bytes(content)
-    with pytest.raises(DataError, match=f"{tmp_path}/a"):
+    with pytest.raises(DataError, match=f"{tmp_path}/a, byte 0: damaged or no TFRecord file"):
         TFRecords([(f"{tmp_path}/a", 0, -1)])
 
 

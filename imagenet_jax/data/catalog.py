@@ -61,15 +61,15 @@ class Split:
         return len(self.source.class_names)
 
     def train_batches(
-        self, rows: np.ndarray, start: int, stop: int, offset: int = 0
+        self, rows: np.ndarray, start: int, stop: int, offset: int = 0, epoch_offset: int = 0
     ) -> Iterator[dict]:
         """The batches of the steps start <= step < stop; `rows` of each global batch.
 
-        `offset` is that of `order.TrainOrder`.
+        The offsets are those of `order.TrainOrder`.
         """
         config = self.config
-        size, repeats = config.batch_size, config.data.repeats
-        order = TrainOrder(config.seed, self.num_examples, size, rows, repeats, offset)
+        size, offsets = (config.batch_size, rows, config.data.repeats), (offset, epoch_offset)
+        order = TrainOrder(config.seed, self.num_examples, *size, *offsets)
         return self._batches(order, start, stop)
 
     def eval_batches(self, rows: np.ndarray, batch_size: int) -> Iterator[dict]:

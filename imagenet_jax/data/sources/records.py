@@ -16,6 +16,7 @@ from absl import logging
 from array_record.python import array_record_module
 
 from imagenet_jax.data.host_tensorflow import tf
+from imagenet_jax.data.names import split_there
 from imagenet_jax.data.sources.classes import ONE, SEVERAL, class_field
 from imagenet_jax.data.sources.example_proto import parse_example
 from imagenet_jax.data.sources.layout import LeftOut
@@ -101,7 +102,7 @@ class RecordSource:
         self._features = features
         self._classes = class_field(reads, len(class_names), name)
         self.fields = self._classes.fields
-        self.left_out: LeftOut = {}
+        self.split, self.left_out = "", LeftOut()
 
     def __len__(self) -> int:
         return len(self._records)
@@ -225,6 +226,7 @@ def split_source(
     """A split of a prepared data set. Raises DataError; see `open_records`."""
     info = builder.info
     where = f"{info.full_name} in {builder.data_dir}"
+    split = split_there(split, info.splits)
     try:
         instructions = info.splits[split].file_instructions
     except (KeyError, ValueError) as error:
@@ -242,7 +244,10 @@ def split_source(
     if kind not in kinds:
         raise DataError(f"{where} is stored as {kind}; {' and '.join(kinds)} can be read")
     named = TFDS_FEATURES._replace(label=label)
-    return RecordSource(kinds[kind](parts), names, f"{info.full_name}, split {split}", named, reads)
+    where = f"{info.full_name}, split {split}"
+    source = RecordSource(kinds[kind](parts), names, where, named, reads)
+    source.split = split
+    return source
 
 
 def _class_feature(

@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 
 from imagenet_jax.data.host_tensorflow import tf
+from imagenet_jax.data.names import split_there
 from imagenet_jax.data.sources.classes import ONE
 from imagenet_jax.data.sources.example_proto import parse_example
 from imagenet_jax.data.sources.imagenet import SYNSETS
@@ -35,6 +36,7 @@ def open_tfrecord_folder(path: str, split: str, reads: Sequence[str] = (ONE,)) -
       DataError: if the split is not there, lacks shards, has no records or other features.
     """
     shards = _shards(path)
+    split = split_there(split, shards)
     if split not in shards:
         splits = ", ".join(shards) or "none"
         raise DataError(
@@ -58,6 +60,7 @@ def open_tfrecord_folder(path: str, split: str, reads: Sequence[str] = (ONE,)) -
             has = ", ".join(sorted(first)) or "no features"
             raise DataError(f"{where} has {has}; {name} is needed, {what}")
     source = RecordSource(records, names or SYNSETS, where, features, reads)
+    source.split = split
     source.left_out = {"without records": records.empty} if records.empty else {}
     return source
 

@@ -101,12 +101,12 @@ def test_a_remote_file_is_read_through_tensorflow(monkeypatch, tmp_path):
     tf.io.gfile.makedirs("ram://bucket/imagenet")
     records = TFRecords([(written(path), 3, 20)])
     assert records.get([19, 0]) == [RECORDS[22], RECORDS[3]]
-    with tf.io.TFRecordWriter(path, "GZIP") as writer:
+    with tf.io.TFRecordWriter(f"{path}.gz", "GZIP") as writer:
         writer.write(b"1")
     with pytest.raises(
-        DataError, match=r"copy them to a FOLDER here and run\n  for f in FOLDER/\*-of"
+        DataError, match=r"copy them to a FOLDER here and run\n  gunzip FOLDER/\*-of"
     ):
-        TFRecords([(path, 0, -1)])
+        TFRecords([(f"{path}.gz", 0, -1)])
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -3,8 +3,9 @@
 python launch.py --config=configs/finetune.py:efficientnet_lite0 --config.data.name=folder:PHOTOS
 
 After the colon: a name of `launch.py models`, with a tag if it has several weights; the
-preprocessing is that of the weights. PHOTOS holds train/CLASS/*.jpg and validation/CLASS/*.jpg; a
-folder without splits is split by `launch.py prepare --dataset=folder:PHOTOS --eval_fraction=0.1`.
+preprocessing is that of the weights. PHOTOS holds train/CLASS/*.jpg and validation/CLASS/*.jpg, or
+val; a folder without splits is split by
+`launch.py prepare --dataset=folder:PHOTOS --eval_fraction=0.1`.
 On a CPU add --config.model.dtype=float32.
 
 After a comma: what is trained.

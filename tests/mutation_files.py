@@ -127,4 +127,28 @@ BREAKS_OF_FILES = (
             "inference/test_evaluate.py::test_a_part_of_imagenet_in_another_order_is_evaluated[synset]",
         ),
     ),
+    (
+        "fewer repeats use crops again",
+        "training/position.py",
+        "epoch_offset += next_epoch * (copies - repeats)",
+        "epoch_offset += (next_epoch - 1) * (copies - repeats)",
+        ("training/test_position.py::test_no_augmentation_comes_twice_when_repeats_change",),
+    ),
+    (
+        "one of two splits stands for validation",
+        "data/names.py",
+        "or len(others) != 1",
+        "or not others",
+        ("data/test_catalog.py::test_no_split_stands_for_another_where_it_is_not_clear",),
+    ),
+    (
+        "a model without BatchNorm is held to its groups",
+        "training/checks.py",
+        "if frozen or not FACTS[config.model.name].has_batch_norm:",
+        "if frozen:",
+        (
+            "training/test_checks.py::test_groups_of_images_count_only_where_batch_statistics_are_"
+            "computed",
+        ),
+    ),
 )

@@ -217,8 +217,8 @@ BREAKS = (
     (
         "a run begins its data again",
         "training/loop.py",
-        "run.train_split.train_batches(rows, run.step, total, offset)",
-        "run.train_split.train_batches(rows, 0, total, offset)",
+        "run.train_split.train_batches(rows, run.step, total, *offsets)",
+        "run.train_split.train_batches(rows, 0, total, *offsets)",
         (INTERRUPTED,),
     ),
     (

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from imagenet_jax.config import load_config, to_json, validate, validate_batch
+from imagenet_jax.config import load_config, to_json, validate
 from imagenet_jax.models import MODELS
+from imagenet_jax.training.checks import validate_batch
 
 GOLDEN = Path(__file__).parent / "golden"
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))

@@ -9,7 +9,6 @@ from imagenet_jax.lazy import lazy_names
 __all__ = [
     "apply_overrides",
     "base_config",
-    "batch_unit",
     "differences",
     "flatten",
     "from_dict",
@@ -18,7 +17,6 @@ __all__ = [
     "model_options",
     "to_json",
     "validate",
-    "validate_batch",
 ]
 
 __getattr__ = lazy_names(__name__, dict.fromkeys(__all__, "config"))

@@ -7,7 +7,6 @@ A config is an `ml_collections.ConfigDict` made by `base_config()`, changed by a
 import difflib
 import importlib.util
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -125,39 +124,6 @@ def validate(config: ml_collections.ConfigDict) -> None:
     missing = [name for name in SCHEMA if name not in values]
     if missing:
         raise ConfigError(f"config lacks the fields {', '.join(missing)}; start from base_config()")
-
-
-def _mixes(config: ml_collections.ConfigDict) -> bool:
-    return bool(config.augment.mixup or config.augment.cutmix)
-
-
-def batch_unit(config: ml_collections.ConfigDict) -> int:
-    """Images by which a device's batch divides: whole micro-batches and whole norm groups."""
-    pair = 2 if _mixes(config) else 1
-    return config.accumulate * math.lcm(max(config.model.bn_group_size, 1), pair)
-
-
-def validate_batch(config: ml_collections.ConfigDict, num_devices: int) -> None:
-    """Raises ConfigError unless every device gets whole micro-batches and whole norm groups."""
-    mixing, unit = _mixes(config), batch_unit(config)
-    if config.batch_size % (num_devices * unit) == 0:
-        return
-    parts = f"{num_devices} devices"
-    if config.accumulate > 1:
-        parts += f" x {config.accumulate} micro-batches (accumulate)"
-    if config.model.bn_group_size > 1:
-        parts += f" x groups of {config.model.bn_group_size} images (model.bn_group_size)"
-    if mixing:
-        parts += " x pairs of images (augment.mixup, augment.cutmix)"
-    step = num_devices * unit
-    below = config.batch_size // step * step
-    nearest = f"{below} or {below + step}" if below else f"{step}"
-    counts = [n for n in range(1, 4097) if config.batch_size % (n * unit) == 0]
-    fits = f"device counts {', '.join(map(str, counts))}" if counts else "no device count"
-    raise ConfigError(
-        f"config.batch_size = {config.batch_size} does not divide by {parts}; "
-        f"the nearest batch_size that does is {nearest}. With this one, {fits} would do"
-    )
 
 
 def model_options(config: ml_collections.ConfigDict) -> dict[str, Any]:

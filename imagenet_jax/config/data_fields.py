@@ -12,7 +12,11 @@ DATA: dict[str, Field] = {
     ),
     "data.dir": Field("", "TFDS data directory; '': $TFDS_DATA_DIR or ~/tensorflow_datasets"),
     "data.train_split": Field("train", "split (TFDS) or sub-folder trained on"),
-    "data.eval_split": Field("validation", "split (TFDS) or sub-folder evaluated on"),
+    "data.eval_split": Field(
+        "validation",
+        "split (TFDS) or sub-folder evaluated on; a single one called val, valid, dev, eval or "
+        "evaluation stands for validation, and the other way round",
+    ),
     "data.folds": Field(
         0,
         "cross-validation: parts of train_split, one of which is evaluated on; 0: none",

@@ -11,7 +11,7 @@ import numpy as np
 from absl import logging
 from jax.experimental import multihost_utils
 
-from imagenet_jax.data.names import FILES, check_data, place_of
+from imagenet_jax.data.names import FILES, VALIDATION, check_data, place_of
 from imagenet_jax.data.order import EvalOrder, Order, TrainOrder
 from imagenet_jax.data.sources.classes import ONE, class_field
 from imagenet_jax.data.sources.fake import FakeSource
@@ -36,7 +36,8 @@ class Split:
       False for padding and for images that cannot be read; index int32 [b], the example's number
       in its split; epoch int32 [b], how often the example came up before.
     `unreadable` names the images that were skipped so far, {index: "NAME: reason"};
-    label_map int32 [K] gives the labels of evaluation batches for those of the source.
+    label_map int32 [K] gives the labels of evaluation batches for those of the source; found is
+    the split's name, where the data set calls it otherwise than the config does.
     """
 
     config: ml_collections.ConfigDict
@@ -44,13 +45,15 @@ class Split:
     train: bool
     unreadable: dict[int, str] = dataclasses.field(default_factory=dict)
     label_map: np.ndarray | None = None
+    found: str = ""
 
     @property
     def name(self) -> str:
         data = self.config.data
         if data.folds:
-            return f"{data.train_split}, {'all but ' * self.train}fold {data.fold} of {data.folds}"
-        return self.config.data.train_split if self.train else self.config.data.eval_split
+            name = self.found or data.train_split
+            return f"{name}, {'all but ' * self.train}fold {data.fold} of {data.folds}"
+        return self.found or (data.train_split if self.train else data.eval_split)
 
     @property
     def num_examples(self) -> int:
@@ -61,15 +64,15 @@ class Split:
         return len(self.source.class_names)
 
     def train_batches(
-        self, rows: np.ndarray, start: int, stop: int, offset: int = 0
+        self, rows: np.ndarray, start: int, stop: int, offset: int = 0, epoch_offset: int = 0
     ) -> Iterator[dict]:
         """The batches of the steps start <= step < stop; `rows` of each global batch.
 
-        `offset` is that of `order.TrainOrder`.
+        The offsets are those of `order.TrainOrder`.
         """
         config = self.config
-        size, repeats = config.batch_size, config.data.repeats
-        order = TrainOrder(config.seed, self.num_examples, size, rows, repeats, offset)
+        size, offsets = (config.batch_size, rows, config.data.repeats), (offset, epoch_offset)
+        order = TrainOrder(config.seed, self.num_examples, *size, *offsets)
         return self._batches(order, start, stop)
 
     def eval_batches(self, rows: np.ndarray, batch_size: int) -> Iterator[dict]:
@@ -118,11 +121,9 @@ def open_split(
     check_data(data)
     if data.folds:
         whole = _open(config, True, reads)
-        return Split(config, fold_of(whole.source, data.fold, data.folds, train=train), train)
-    split = _open(config, train, reads)
-    if left_out := left_out_text(getattr(split.source, "left_out", {})):
-        _say_once(f"{data.name}: left out: {left_out}")
-    return split
+        part = fold_of(whole.source, data.fold, data.folds, train=train)
+        return dataclasses.replace(whole, source=part, train=train)
+    return _open(config, train, reads)
 
 
 @functools.cache  # both splits are of the same files
@@ -131,7 +132,7 @@ def _say_once(text: str) -> None:
 
 
 def _open(config: ml_collections.ConfigDict, train: bool, reads: Sequence[str]) -> Split:
-    """The whole split."""
+    """The whole split. A line of the log says what is left out, and if it is called otherwise."""
     data = config.data
     split = data.train_split if train else data.eval_split
     kind, path = place_of(data.name) or ("", "")
@@ -140,19 +141,25 @@ def _open(config: ml_collections.ConfigDict, train: bool, reads: Sequence[str]) 
         name = class_field(reads, data.fake_classes, "data.name = fake").name
         source = FakeSource(count, data.fake_classes, data.image_size, reads=name)
         return Split(config, source, train)
+    name, cut = split_slice(split) if kind in FILES else (split, None)
     if kind in FILES:
-        split, cut = split_slice(split)
-        source = open_files(kind, path, split, reads)
-        return Split(config, slice_of(source, cut) if cut else source, train)
-    if kind == "tfrecord":
+        source = open_files(kind, path, name, reads)
+    elif kind == "tfrecord":
         from imagenet_jax.data.sources.tfrecord_folder import open_tfrecord_folder
 
-        return Split(config, open_tfrecord_folder(path, split, reads), train)
-    return Split(config, _open_records(data, split, reads), train)
+        source = open_tfrecord_folder(path, name, reads)
+    else:
+        source = _open_records(data, name, reads)
+    found = source.split + split[len(name) :]
+    if found != split:
+        _say_once(f"{data.name} has no split {split!r}: {found!r} stands for it")
+    if left_out := left_out_text(source.left_out):
+        _say_once(f"{data.name}: left out: {left_out}")
+    return Split(config, slice_of(source, cut) if cut else source, train, found=found)
 
 
 def evaluation_split(name: str, data_dir: str = "") -> str:
-    """The split of a data set that one would evaluate on: validation, val, test, or the only one.
+    """The split of a data set that one would evaluate on: validation, test, or the only one.
 
     Args:
       name: as config.data.name.
@@ -174,7 +181,7 @@ def evaluation_split(name: str, data_dir: str = "") -> str:
         from imagenet_jax.data.sources import records
 
         splits = list(records.find_builder(name, records.resolved_dir(data_dir)).info.splits)
-    found = [split for split in ("validation", "val", "test") if split in splits]
+    found = [split for name in (*VALIDATION, "test") for split in splits if split.lower() == name]
     if not found and len(splits) > 1:
         raise DataError(f"{name} has the splits {', '.join(splits)}; choose one with --split")
     return (found or splits or ["validation"])[0]

@@ -1,6 +1,7 @@
 """What config.data may say, as far as it shows without opening anything."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import ml_collections
@@ -8,6 +9,8 @@ import ml_collections
 from imagenet_jax.errors import ConfigError, DataError
 
 FILES = ("folder", "zip", "csv")
+# What people call the split that they evaluate on while they train, as one name.
+VALIDATION = ("validation", "val", "valid", "dev", "eval", "evaluation")
 # Classes and training examples of data sets that need not be opened to be studied.
 _SIZES = {
     "digits": (10, 1437),
@@ -23,6 +26,25 @@ def place_of(name: str) -> tuple[str, str] | None:
     """("folder", PATH) of "folder:PATH", and the like; None of a TFDS data set and of fake."""
     kind, _, path = name.partition(":")
     return (kind, path) if kind in (*FILES, "tfrecord") and path else None
+
+
+def split_there(split: str, splits: Iterable[str]) -> str:
+    """The split that is meant by a name, as the data set calls it.
+
+    Args:
+      split: NAME or NAME[...].
+      splits: those that the data set has.
+
+    Returns:
+      `split`, with another of `VALIDATION` for one of them that is not there, in any case, if the
+      data set has exactly one. Never "test" for "validation".
+    """
+    name, bracket, part = split.partition("[")
+    splits = list(splits)
+    others = [other for other in splits if other.lower() in VALIDATION]
+    if name in splits or name.lower() not in VALIDATION or len(others) != 1:
+        return split
+    return f"{others[0]}{bracket}{part}"
 
 
 def known_size(data: ml_collections.ConfigDict) -> tuple[int, int]:

@@ -56,7 +56,8 @@ class TrainOrder:
     and thereby their augmentation; a pass through the split then takes K epochs' steps.
 
     A run whose batch size was another one before has an `offset`: how many distinct examples its
-    steps saw beyond `batch_size` / K each, so that it goes on where it was.
+    steps saw beyond `batch_size` / K each, so that it goes on where it was. One that had more
+    repeats before has an `epoch_offset`, which is added to `epoch`: no augmentation comes again.
     """
 
     seed: int
@@ -65,6 +66,7 @@ class TrainOrder:
     rows: np.ndarray
     repeats: int = 1
     offset: int = 0
+    epoch_offset: int = 0
 
     def __call__(self, step: int) -> Rows:
         distinct = self.batch_size // self.repeats
@@ -74,7 +76,7 @@ class TrainOrder:
         for number in np.unique(epoch):
             of_epoch = epoch == number
             index[of_epoch] = shuffled(self.seed, int(number), self.num_examples, place[of_epoch])
-        epoch = epoch * self.repeats + copy
+        epoch = epoch * self.repeats + copy + self.epoch_offset
         return Rows(index.astype(np.int32), epoch.astype(np.int32), np.ones(len(index), bool))
 
 

@@ -15,6 +15,10 @@ LAYER_OPTIONS = (
     *("dtype", "bn_group_size", "bn_momentum", "bn_epsilon", "axis_name", "fused_norm"),
     *("tanh_gelu", "fast_variance", "remat", "frozen_norm", "head_bias"),
 )
+# Families with batch normalisation in each of their models.
+_BATCH_NORM = (
+    *("googlenet", "inception", "resnet", "densenet", "mobilenet", "efficientnet", "regnet"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +52,11 @@ class Facts:
     def has_attention(self) -> bool:
         """Whether it is a transformer."""
         return self.family in ("vit", "swin")
+
+    @property
+    def has_batch_norm(self) -> bool:
+        """Whether images of a batch are normalised together in training."""
+        return self.family in _BATCH_NORM or self.name.endswith("_bn")
 
 
 def _read_facts() -> dict[str, Facts]:

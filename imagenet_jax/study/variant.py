@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import ml_collections
 
-from imagenet_jax.config import batch_unit
 from imagenet_jax.data import Split
 from imagenet_jax.data.names import known_size
 from imagenet_jax.devices.parallel import compiler_options
@@ -29,6 +28,7 @@ from imagenet_jax.study.operations import (
 )
 from imagenet_jax.study.topology import Hardware
 from imagenet_jax.tasks.table import make_task, task_split
+from imagenet_jax.training.checks import batch_unit
 from imagenet_jax.training.program import Program, check_config, make_program
 
 # What is reported of a step that compiles, besides its memory and how it was to be run.

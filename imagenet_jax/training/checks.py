@@ -3,6 +3,7 @@
 JAX takes a second to import, and a mistake in a name should not cost that much.
 """
 
+import math
 from pathlib import Path
 
 import ml_collections
@@ -32,6 +33,57 @@ def check_lora(config: ml_collections.ConfigDict) -> None:
             "config.finetune.mode = 'lora' is for transformers, and config.model.name = "
             f"{config.model.name!r} has no attention"
         )
+
+
+def _group_size(config: ml_collections.ConfigDict) -> int:
+    """Images whose batch statistics a step computes together; 1 where it computes none."""
+    frozen = config.model.frozen_norm or config.finetune.mode == "head"
+    if frozen or not FACTS[config.model.name].has_batch_norm:
+        return 1
+    return max(config.model.bn_group_size, 1)
+
+
+def _pair(config: ml_collections.ConfigDict) -> int:
+    return 2 if config.augment.mixup or config.augment.cutmix else 1
+
+
+def batch_unit(config: ml_collections.ConfigDict) -> int:
+    """Images by which a device's batch divides: whole micro-batches and whole norm groups."""
+    return config.accumulate * math.lcm(_group_size(config), _pair(config))
+
+
+def validate_batch(config: ml_collections.ConfigDict, num_devices: int) -> None:
+    """Raises ConfigError unless every device gets whole micro-batches and whole norm groups."""
+    group, pair, unit = _group_size(config), _pair(config), batch_unit(config)
+    if config.batch_size % (num_devices * unit) == 0:
+        return
+    parts = "1 device" if num_devices == 1 else f"{num_devices} devices"
+    if config.accumulate > 1:
+        parts += f" x {config.accumulate} micro-batches (accumulate)"
+    if group > 1:
+        parts += f" x groups of {group} images (model.bn_group_size)"
+    if pair > 1:
+        parts += " x pairs of images (augment.mixup, augment.cutmix)"
+    step = num_devices * unit
+    below = config.batch_size // step * step
+    nearest = f"{below} or {below + step}" if below else f"{step}"
+    counts = [str(n) for n in range(1, 4097) if config.batch_size % (n * unit) == 0]
+    fits = [f"device counts {', '.join(counts)}"] if counts else []
+    if smaller := _smaller_group(config, num_devices):
+        fits.append(f"model.bn_group_size = {smaller}")
+    raise ConfigError(
+        f"config.batch_size = {config.batch_size} does not divide by {parts}; "
+        f"the nearest batch_size that does is {nearest}. With this one, "
+        f"{' or '.join(fits) or 'no device count'} would do"
+    )
+
+
+def _smaller_group(config: ml_collections.ConfigDict, num_devices: int) -> int:
+    """The largest group below bn_group_size by which this batch divides; 0 if there is none."""
+    images, rest = divmod(config.batch_size, num_devices * config.accumulate)
+    sizes = range(_group_size(config) - 1, 1, -1)
+    fitting = (n for n in sizes if images % math.lcm(n, _pair(config)) == 0)
+    return 0 if rest else next(fitting, 0)
 
 
 def check_source(config: ml_collections.ConfigDict, *, here: bool) -> None:

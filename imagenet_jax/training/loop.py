@@ -69,8 +69,8 @@ def loop(run: Run, tracking: Sequence[Tracking]) -> bool:
     log_every = program.interval(config.log.every)
     eval_every = program.interval(config.eval.every)
     save_every = program.interval(config.checkpoint.every)
-    rows, offset = local_rows(program.mesh, config.batch_size), course.distinct_offset
-    host_batches = run.train_split.train_batches(rows, run.step, total, offset)
+    rows, offsets = local_rows(program.mesh, config.batch_size), course.order_offsets
+    host_batches = run.train_split.train_batches(rows, run.step, total, *offsets)
     shown = (run.workdir, run.step, total, config, tracking, run.task.formats)
 
     with (

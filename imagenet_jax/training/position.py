@@ -19,12 +19,20 @@ class Course:
       offset: examples seen before, beyond `batch_size` for each step; not 0 only if the batch
         size was another one before.
       distinct_offset: the same for distinct ones, which is how the order of the data counts.
+      epoch_offset: of the epochs that an example's augmentation is a function of, so that none
+        comes again where there were more repeats before, see `order.TrainOrder`.
     """
 
     batch_size: int
     repeats: int = 1
     offset: int = 0
     distinct_offset: int = 0
+    epoch_offset: int = 0
+
+    @property
+    def order_offsets(self) -> tuple[int, int]:
+        """Those of `order.TrainOrder`."""
+        return self.distinct_offset, self.epoch_offset
 
     @property
     def shift(self) -> float:
@@ -72,6 +80,7 @@ class Course:
             "distinct": distinct,
             "epoch": epoch,
             "example": example,
+            "epoch_offset": self.epoch_offset,
         }
 
 
@@ -86,9 +95,15 @@ def course_of(config: ml_collections.ConfigDict, record: Mapping[str, Any] | Non
     examples = position.get("examples", step * before["batch_size"])
     copies = before["data"].get("repeats", 1)
     distinct = position.get("distinct", step * (before["batch_size"] // copies))
+    # Epoch e had the numbers from e * copies on, one for each copy. Those of the next one follow.
+    epoch_offset = position.get("epoch_offset", 0)
+    if copies > repeats:
+        next_epoch = distinct // record["data"]["num_examples"] + 1
+        epoch_offset += next_epoch * (copies - repeats)
     return Course(
         batch_size,
         repeats,
         offset=examples - step * batch_size,
         distinct_offset=distinct - step * (batch_size // repeats),
+        epoch_offset=epoch_offset,
     )

@@ -12,13 +12,12 @@ import ml_collections
 import optax
 from jax.sharding import Mesh
 
-from imagenet_jax.config import validate_batch
 from imagenet_jax.data.order import even_batch
 from imagenet_jax.devices import parallel, sharding
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.tasks.table import make_task
 from imagenet_jax.tasks.task import Task
-from imagenet_jax.training.checks import check_fields
+from imagenet_jax.training.checks import check_fields, validate_batch
 from imagenet_jax.training.initial import Traced, agreed, initial_values, trace
 from imagenet_jax.training.optim import Schedule, make_optimizer, make_schedule
 from imagenet_jax.training.position import Course, course_of

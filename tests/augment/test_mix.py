@@ -6,9 +6,10 @@ from oracles import torchvision
 from scipy.stats import beta, kstest
 
 from imagenet_jax.augment.mix import Targets, cutmix_box, mix, symmetric_beta
-from imagenet_jax.config import base_config, validate_batch
+from imagenet_jax.config import base_config
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.tasks import losses
+from imagenet_jax.training.checks import validate_batch
 
 COUNT = 400
 

@@ -9,7 +9,6 @@ from imagenet_jax.config import (
     load_config,
     to_json,
     validate,
-    validate_batch,
 )
 from imagenet_jax.config.schema import SCHEMA
 from imagenet_jax.errors import ConfigError
@@ -95,24 +94,6 @@ def test_added_field_is_refused():
         config.convert_dict = False
     with pytest.raises(ConfigError, match="no field 'convert_dict'"):
         validate(config)
-
-
-@pytest.mark.parametrize("devices", [1, 2, 8])
-def test_batch_that_divides_is_accepted(devices):
-    config = base_config()
-    config.batch_size, config.accumulate, config.model.bn_group_size = 512, 2, 32
-    validate_batch(config, devices)
-
-
-def test_batch_that_does_not_divide_names_the_batches_and_devices_that_do():
-    config = base_config()
-    config.batch_size, config.model.bn_group_size = 96, 8
-    with pytest.raises(ConfigError) as error:
-        validate_batch(config, 8)
-    message = str(error.value)
-    assert "batch_size = 96" in message
-    assert "64 or 128" in message
-    assert "device counts 1, 2, 3, 4, 6, 12 would do" in message
 
 
 def test_repeats_must_divide_the_batch():

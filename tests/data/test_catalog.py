@@ -1,9 +1,16 @@
+import itertools
+import shutil
+
 import numpy as np
 import pytest
+import tensorflow as tf
+from pixel_oracles import encode, noise
 
 from imagenet_jax.config import base_config
 from imagenet_jax.data import open_split
-from imagenet_jax.errors import ConfigError
+from imagenet_jax.data.catalog import evaluation_split
+from imagenet_jax.data.preparation.prepare import prepare
+from imagenet_jax.errors import ConfigError, DataError
 
 
 @pytest.mark.parametrize("name", ["", "folder:", "zip:", "tar:x.tar"])
@@ -45,6 +52,85 @@ def test_the_two_splits_are_those_of_the_config(noise_config, noise_folder):
     (noise_folder / "held_out/dog").mkdir(parents=True)
     (noise_folder / "train/dog/9.jpg").rename(noise_folder / "held_out/dog/9.jpg")
     assert [open_split(noise_config, train).num_examples for train in (True, False)] == [9, 1]
+
+
+def record(label):
+    """An image in the form of `tfrecord:`."""
+    example = tf.train.Example()
+    example.features.feature["image/encoded"].bytes_list.value.append(encode(noise(6, 5)))
+    example.features.feature["image/class/label"].int64_list.value.append(label)
+    return example.SerializeToString()
+
+
+@pytest.fixture
+def photos_of(tmp_path):
+    """Makes a data set of a kind with a split of so many photos by each name."""
+
+    def make(kind, splits):
+        for split, count in splits.items():
+            for name, k in itertools.product(("cat", "dog"), range(count)):
+                file = tmp_path / "photos" / split / name / f"{k}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(encode(noise(6, 5, seed=k)))
+        folder, config = tmp_path / "photos", base_config()
+        config.data.name, config.data.dir = f"folder:{folder}", str(tmp_path)
+        if kind == "zip":
+            config.data.name = f"zip:{shutil.make_archive(str(tmp_path / 'a'), 'zip', folder)}"
+        elif kind == "csv":
+            lines = (f"{p},{p.parent.name},{p.parent.parent.name}" for p in folder.rglob("*.png"))
+            (tmp_path / "a.csv").write_text("\n".join(["path,label,split", *lines]))
+            config.data.name = f"csv:{tmp_path}/a.csv"
+        elif kind == "tfds":
+            prepare(config.data.name, data_dir=str(tmp_path), name="mine", workers=1)
+            config.data.name = "mine"
+        elif kind == "tfrecord":
+            (tmp_path / "records").mkdir()
+            for split, count in splits.items():
+                with tf.io.TFRecordWriter(f"{tmp_path}/records/{split}-00000-of-00001") as writer:
+                    for k in range(2 * count):
+                        writer.write(record(1 + k))
+            config.data.name = f"tfrecord:{tmp_path}/records"
+        return config
+
+    return make
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "csv", "tfds", "tfrecord"])
+def test_val_stands_for_validation_and_the_log_says_so(photos_of, kind, caplog):
+    config = photos_of(kind, {"train": 3, "val": 2, "test": 1})
+    split = open_split(config, train=False)
+    assert (split.name, split.num_examples) == ("val", 4)
+    said = f"{config.data.name} has no split 'validation': 'val' stands for it"
+    assert caplog.text.count(said) == 1 and config.data.eval_split == "validation"
+    assert (
+        open_split(config, train=True).name,
+        evaluation_split(config.data.name, config.data.dir),
+    ) == ("train", "val")
+    config.data.eval_split = "absent"
+    with pytest.raises(DataError, match=r"absent.*(train, val|val, test)"):
+        open_split(config, train=False)
+
+
+@pytest.mark.parametrize(
+    ("splits", "asked", "found"),
+    [
+        (("train", "valid"), "validation[:50%]", "valid[:50%]"),
+        (("train", "Validation"), "val", "Validation"),
+        (("train", "eval"), "validation", "eval"),
+        (("train", "validation", "val"), "val", "val"),  # it is there
+    ],
+)
+def test_one_split_to_validate_on_stands_for_another(photos_of, splits, asked, found):
+    config = photos_of("folder", dict.fromkeys(splits, 2))
+    config.data.eval_split = asked
+    assert open_split(config, train=False).name == found
+
+
+@pytest.mark.parametrize("splits", [("train", "test"), ("train", "val", "valid")])
+def test_no_split_stands_for_another_where_it_is_not_clear(photos_of, splits):
+    config = photos_of("folder", dict.fromkeys(splits, 2))
+    with pytest.raises(DataError, match=rf"no images in validation.*{', '.join(sorted(splits))}\)"):
+        open_split(config, train=False)
 
 
 @pytest.mark.parametrize("train_crop", ["random_resized_crop", "center_crop"])

@@ -35,6 +35,7 @@ def test_every_row_tells_parameters_and_multiply_adds(name):
     assert count_params(shapes) == facts.params
     assert count_macs(model, facts.image_size, shapes) == pytest.approx(1e9 * facts.gmacs, rel=1e-3)
     assert (facts.top1 is None) == (not facts.source)
+    assert facts.has_batch_norm == ("batch_stats" in shapes)
 
 
 @pytest.mark.slow

@@ -1,9 +1,12 @@
 """A run's place in its data and its schedule, when the size of its steps changes on the way."""
 
+import itertools
+
 import numpy as np
 import pytest
 
 from imagenet_jax.config import base_config
+from imagenet_jax.data.order import TrainOrder
 from imagenet_jax.training.optim import make_schedule
 from imagenet_jax.training.position import Course, course_of
 
@@ -17,7 +20,8 @@ def config_of(batch_size, repeats=1, **schedule):
 
 def resumed(config, step, before):
     """The course of a config after so many steps of the course before."""
-    record = {"position": before.position(step, 1000), "config": config_of(1).to_dict()}
+    record = {"position": before.position(step, 1000), "data": {"num_examples": 1000}}
+    record["config"] = config_of(before.batch_size, before.repeats).to_dict()
     return course_of(config, record)
 
 
@@ -28,18 +32,43 @@ def test_a_finished_run_goes_on_with_smaller_steps_where_it_was():
     assert after.examples(45) == before.examples(45) == 2880
     assert after.steps("4 epochs", 1437) == 45 + round((4 * 1437 - 2880) / 32)
     assert after.position(45, 1437) == {
-        **{"step": 45, "examples": 2880, "distinct": 2880, "epoch": 2, "example": 6}
+        **{"step": 45, "examples": 2880, "distinct": 2880, "epoch": 2, "example": 6},
+        "epoch_offset": 0,
     }
     assert resumed(config_of(64), 50, after).examples(51) == 2880 + 5 * 32 + 64
 
 
 def test_records_of_before_tell_the_steps_only():
-    record = {"position": {"step": 45, "epoch": 2, "example": 6}}
+    record = {"position": {"step": 45, "epoch": 2, "example": 6}, "data": {"num_examples": 640}}
     record["config"] = config_of(64, repeats=2).to_dict()
     assert course_of(config_of(64, repeats=2), record) == Course(64, 2)
-    assert course_of(config_of(32), record) == Course(32, 1, 45 * 32, 0)
+    assert course_of(config_of(32), record) == Course(32, 1, 45 * 32, 0, epoch_offset=3)
     del record["config"]["data"]["repeats"]
     assert course_of(config_of(32), record) == Course(32, 1, 45 * 32, 45 * 32)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *([(4, 5), (1, 5), (4, 5)], [(1, 13), (3, 2), (2, 3), (1, 6)]),
+        *([(4, 40), (2, 1), (1, 100)], [(2, 7), (2, 9), (4, 3)]),
+    ],
+)
+def test_no_augmentation_comes_twice_when_repeats_change(changes):
+    """Pairs of example and epoch, which it is a function of; each so often as there are repeats."""
+    size, examples, done, course, seen = 12, 1000, 0, None, []
+    for repeats, steps in changes:
+        config = config_of(size, repeats)
+        course = resumed(config, done, course) if course else course_of(config)
+        rows = np.arange(size)
+        order = TrainOrder(0, examples, size, rows, repeats, *course.order_offsets)
+        for step in range(done, done + 20 * steps):
+            index, epoch, _ = order(step)
+            seen += zip(index.tolist(), epoch.tolist(), strict=True)
+        done += 20 * steps
+    assert len(seen) == len(set(seen)) > examples
+    if all(a <= b for (a, _), (b, _) in itertools.pairwise(changes)):
+        assert course.epoch_offset == 0  # what needs no offset keeps its bits
 
 
 def test_what_is_periodic_goes_by_examples():

@@ -35,6 +35,7 @@ from imagenet_jax.data.preparation.shards import AS_THEY_ARE, Encoding, Shard, r
 from imagenet_jax.data.preparation.verification import plot_sizes, report_of
 from imagenet_jax.data.sources import records
 from imagenet_jax.data.sources.classes import ONE
+from imagenet_jax.data.sources.layout import LeftOut
 from imagenet_jax.errors import ConfigError, DataError
 
 FORMATS = ("array_record", "tfrecord")
@@ -96,7 +97,7 @@ def prepare(
         if build.path.exists() and not rebuild:
             return _finished(build)
         facts = run_build(build, workers)
-        about = _about(build)
+        about = _about(build, facts)
         class_names = source_of(build, next(iter(facts))).class_names
         report = _written(build.staging, about, facts, class_names)
         publish(build, facts, class_names, f"Prepared by imagenet_jax: {json.dumps(about)}")
@@ -194,11 +195,12 @@ def _finished(build: Build) -> dict[str, Any]:
     return report
 
 
-def _about(build: Build) -> dict[str, Any]:
+def _about(build: Build, facts: Facts) -> dict[str, Any]:
     """What is kept of how a data set was made."""
-    left_out = {}
-    if (place_of(build.spec) or [""])[0] in FILES:
-        left_out = source_of(build, source_splits(build)[0]).left_out
+    left_out: LeftOut = {}
+    for split in facts if place_of(build.spec) else ():
+        for reason, names in source_of(build, split).left_out.items():
+            left_out[reason] = sorted({*left_out.get(reason, ()), *names})
     return {**_options(build), "source": _stamps(build), "left_out": left_out}
 
 

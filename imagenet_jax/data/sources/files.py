@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import logging
 
-from imagenet_jax.data.names import existing
+from imagenet_jax.data.names import existing, split_there
 from imagenet_jax.data.sources.classes import ONE, SEVERAL, class_field
 from imagenet_jax.data.sources.csv_list import read_list
 from imagenet_jax.data.sources.label_files import labelled
@@ -78,6 +78,7 @@ class FileSource:
         found = {name for entry in entries for name in entry.class_names}
         self.class_names = listing.class_names or tuple(sorted(found, key=_class_order))
         label_of = {name: label for label, name in enumerate(self.class_names)}
+        self.split = split = split_there(split, listing.splits)
         mine = sorted((entry.path, entry.class_names) for entry in entries if entry.split == split)
         if not mine:
             splits, others = ", ".join(listing.splits) or "none", left_out_text(listing.left_out)

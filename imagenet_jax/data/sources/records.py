@@ -16,8 +16,10 @@ from absl import logging
 from array_record.python import array_record_module
 
 from imagenet_jax.data.host_tensorflow import tf
+from imagenet_jax.data.names import split_there
 from imagenet_jax.data.sources.classes import ONE, SEVERAL, class_field
 from imagenet_jax.data.sources.example_proto import parse_example
+from imagenet_jax.data.sources.layout import LeftOut
 from imagenet_jax.data.sources.source import ImpossibleValue
 from imagenet_jax.data.sources.tfrecord import TFRecords, most_open_files
 from imagenet_jax.errors import DataError
@@ -100,6 +102,7 @@ class RecordSource:
         self._features = features
         self._classes = class_field(reads, len(class_names), name)
         self.fields = self._classes.fields
+        self.split, self.left_out = "", LeftOut()
 
     def __len__(self) -> int:
         return len(self._records)
@@ -108,9 +111,9 @@ class RecordSource:
         keys = self._features
         features = [parse_example(record) for record in self._records.get(index)]
         try:
-            images = [feature[keys.image][0] for feature in features]
+            images = [memoryview(feature[keys.image][0]) for feature in features]  # no numbers
             labels = [[n - keys.first_label for n in feature[keys.label]] for feature in features]
-        except (KeyError, IndexError) as error:
+        except (KeyError, IndexError, TypeError) as error:
             raise ValueError(f"the record has no {keys.image} and {keys.label}") from error
         try:
             return images, self._classes.values(labels)
@@ -120,8 +123,9 @@ class RecordSource:
     def name(self, index: int) -> str:
         """The example's file name, if its record has one, else its number."""
         (record,) = self._records.get([index])
-        value = parse_example(record).get(self._features.file_name)
-        return str(value[0], "utf-8") if value else str(index)
+        value, *_ = parse_example(record).get(self._features.file_name) or [int(index)]
+        # In any encoding: what is no UTF-8 reads \xe9, so that different names stay different.
+        return str(value) if isinstance(value, int) else str(value, "utf-8", "backslashreplace")
 
     def describe(self, index: int) -> str:
         place = f"{self._name}, example {index} in {self._records.where(index)}"
@@ -222,6 +226,7 @@ def split_source(
     """A split of a prepared data set. Raises DataError; see `open_records`."""
     info = builder.info
     where = f"{info.full_name} in {builder.data_dir}"
+    split = split_there(split, info.splits)
     try:
         instructions = info.splits[split].file_instructions
     except (KeyError, ValueError) as error:
@@ -239,7 +244,10 @@ def split_source(
     if kind not in kinds:
         raise DataError(f"{where} is stored as {kind}; {' and '.join(kinds)} can be read")
     named = TFDS_FEATURES._replace(label=label)
-    return RecordSource(kinds[kind](parts), names, f"{info.full_name}, split {split}", named, reads)
+    where = f"{info.full_name}, split {split}"
+    source = RecordSource(kinds[kind](parts), names, where, named, reads)
+    source.split = split
+    return source
 
 
 def _class_feature(

@@ -9,7 +9,9 @@ import functools
 import mmap
 import os
 import resource
+import shlex
 import struct
+import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +23,7 @@ from imagenet_jax.data.host_tensorflow import tf
 from imagenet_jax.errors import DataError
 
 _HEADER, _FOOTER = 12, 4
+_GZIP, _BEGINNING = b"\x1f\x8b", 4096  # how a compressed file begins; bytes that tell
 
 
 class TFRecords:
@@ -29,13 +32,16 @@ class TFRecords:
     def __init__(self, parts: Sequence[tuple[str, int, int]]):
         """Takes `take` records (-1: all) after the first `skip` of each (path, skip, take).
 
+        Files may be empty; `empty` names those without any record.
+
         Raises:
-          DataError: for a file that is missing, damaged or has fewer records.
+          DataError: for a file that is missing, damaged, compressed or has fewer records.
         """
         paths = [path for path, _, _ in parts]
         with ThreadPoolExecutor(16) as pool:
             begins = list(pool.map(record_offsets, paths))
         self._paths, offsets, shards = paths, [], []
+        self.empty = [path for path, begin in zip(paths, begins, strict=True) if len(begin) == 1]
         for shard, ((path, skip, take), begin) in enumerate(zip(parts, begins, strict=True)):
             stop = len(begin) - 1 if take < 0 else skip + take
             if stop > len(begin) - 1:
@@ -82,12 +88,14 @@ def record_offsets(path: str) -> np.ndarray:
     user's cache directory, and made anew when the file's size or time of change differs.
 
     Raises:
-      DataError: for a file that is missing or damaged, with the byte.
+      DataError: for a file that is missing, compressed or damaged, with the byte.
     """
     try:
         facts = tf.io.gfile.stat(path)
     except tf.errors.OpError as error:
         raise DataError(f"{path}: {error.message}") from error
+    if not facts.length:
+        return np.zeros(1, np.int64)
     stamp = np.array([facts.length, facts.mtime_nsec], np.int64)
     for index in _index_paths(path):
         stored = _stored(index, stamp)
@@ -116,12 +124,11 @@ def _stored(index: Path, stamp: np.ndarray) -> np.ndarray | None:
 
 def _scan(path: str, size: int) -> np.ndarray:
     """Walks over the headers of all records."""
-    if not size:
-        raise DataError(f"{path}: the file is empty")
     read, at, offsets = _open(path), 0, [0]
     while at < size:
         header = read(at, _HEADER)
         if len(header) < _HEADER or _masked_crc(header[:8]) != header[8:]:
+            _check_compression(path, bytes(read(0, _BEGINNING)))
             raise DataError(f"{path}, byte {at}: damaged or no TFRecord file")
         at += _HEADER + struct.unpack("<Q", header[:8])[0] + _FOOTER
         if at > size:
@@ -130,6 +137,34 @@ def _scan(path: str, size: int) -> np.ndarray:
             )
         offsets.append(at)
     return np.array(offsets, np.int64)
+
+
+def _check_compression(path: str, beginning: bytes) -> None:
+    """Raises DataError for a file that begins as TensorFlow's compressed ones, with the remedy."""
+    if beginning.startswith(_GZIP):
+        kind, program = "GZIP", "gzip -dc"
+    elif _is_zlib(beginning):
+        code = "import sys, zlib; sys.stdout.buffer.write(zlib.decompress(sys.stdin.buffer.read()))"
+        kind, program = "ZLIB", f'python3 -c "{code}"'
+    else:
+        return
+    remote = "://" in path
+    files = "FOLDER" if remote else shlex.quote(path.rpartition("/")[0] or ".")
+    command = f'for f in {files}/*-of-*; do {program} < "$f" > "$f.tmp" && mv "$f.tmp" "$f"; done'
+    if path.endswith(".gz"):
+        command = f"gunzip {files}/*-of-*.gz"
+    raise DataError(
+        f"{path} is compressed ({kind}). Records are read by their number, in any order, for which "
+        f"the files must not be: {'copy them to a FOLDER here and ' * remote}run\n  {command}"
+    )
+
+
+def _is_zlib(beginning: bytes) -> bool:
+    stream = zlib.decompressobj()
+    try:
+        return bool(stream.decompress(beginning)) or stream.eof
+    except zlib.error:
+        return False
 
 
 def _index_paths(path: str) -> list[Path]:

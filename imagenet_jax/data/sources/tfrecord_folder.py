@@ -4,13 +4,15 @@ The layout is that of tensorflow/tpu's imagenet_to_gcs.py and of Inception's bui
 DIR/train-00000-of-01024 or DIR/train/train-00000-of-01024, tf.train.Examples with image/encoded and
 image/class/label, which is 1 to 1000 in the order of the synsets; 0 stands for a background class.
 Other data sets in this layout (TF-Slim's) have DIR/labels.txt with the line NUMBER:NAME for each
-class, from 0 on.
+class, from 0 on. Files may be empty, as writers leave those that they had nothing for, and must not
+be compressed.
 """
 
 import re
 from collections.abc import Sequence
 
 from imagenet_jax.data.host_tensorflow import tf
+from imagenet_jax.data.names import split_there
 from imagenet_jax.data.sources.classes import ONE
 from imagenet_jax.data.sources.example_proto import parse_example
 from imagenet_jax.data.sources.imagenet import SYNSETS
@@ -23,7 +25,7 @@ _HINT = (
     "put a file labels.txt with a line NUMBER:NAME for each class, from 0 on, beside the records"
 )
 _SHARD = re.compile(
-    r"(?:^|.*[_-])(?P<split>[^/_-]+)-(?P<shard>\d{5})-of-(?P<count>\d{5})(\.tfrecord)?"
+    r"(?:^|.*[_-])(?P<split>[^/_-]+)-(?P<shard>\d{5})-of-(?P<count>\d{5})(\.tfrecord)?(\.gz)?"
 )
 
 
@@ -31,9 +33,10 @@ def open_tfrecord_folder(path: str, split: str, reads: Sequence[str] = (ONE,)) -
     """A split of `tfrecord:DIR`; `reads` as of `files.open_files`.
 
     Raises:
-      DataError: if the split is not there, lacks shards, or has other features.
+      DataError: if the split is not there, lacks shards, has no records or other features.
     """
     shards = _shards(path)
+    split = split_there(split, shards)
     if split not in shards:
         splits = ", ".join(shards) or "none"
         raise DataError(
@@ -45,13 +48,21 @@ def open_tfrecord_folder(path: str, split: str, reads: Sequence[str] = (ONE,)) -
     features = FeatureNames("image/encoded", "image/class/label", "image/filename")
     if not names:
         features = features._replace(first_label=1, hint=_HINT)
-    first = parse_example(records.get([0])[0]) if len(records) else {}
-    if features.image not in first or features.label not in first:
-        has = ", ".join(sorted(first)) or "no records"
-        raise DataError(
-            f"{path}, split {split} has {has}; {features.image} and {features.label} are needed"
-        )
-    return RecordSource(records, names or SYNSETS, f"{path}, split {split}", features, reads)
+    where = f"{path}, split {split}"
+    if not len(records):
+        raise DataError(f"{where} has no records: its {len(records.empty)} files are empty")
+    first = parse_example(records.get([0])[0])
+    for name, kind, what in (
+        (features.image, memoryview, "the bytes of an image file"),
+        (features.label, int, "a whole number"),
+    ):
+        if not first.get(name) or not isinstance(first[name][0], kind):
+            has = ", ".join(sorted(first)) or "no features"
+            raise DataError(f"{where} has {has}; {name} is needed, {what}")
+    source = RecordSource(records, names or SYNSETS, where, features, reads)
+    source.split = split
+    source.left_out = {"without records": records.empty} if records.empty else {}
+    return source
 
 
 def tfrecord_splits(path: str) -> list[str]:
@@ -70,7 +81,8 @@ def _shards(path: str) -> dict[str, dict[int, tuple[str, int]]]:
     for file in sorted(files):
         if match := _SHARD.fullmatch(file.rpartition("/")[2]):
             found = shards.setdefault(match["split"], {})
-            found[int(match["shard"])] = (file, int(match["count"]))
+            # The first: before a compressed file of the same name.
+            found.setdefault(int(match["shard"]), (file, int(match["count"])))
     return shards
 
 
@@ -91,8 +103,12 @@ def _class_names(path: str) -> tuple[str, ...]:
     file = f"{path.rstrip('/')}/labels.txt"
     if not tf.io.gfile.exists(file):
         return ()
-    with tf.io.gfile.GFile(file) as opened:
-        lines = [line.strip() for line in opened if line.strip()]
+    with tf.io.gfile.GFile(file, "rb") as opened:
+        content = opened.read()
+    try:
+        lines = [line.strip() for line in content.decode("utf-8-sig").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file} is not UTF-8: {error}") from error
     names = dict(line.split(":", 1) for line in lines if ":" in line)
     if len(names) < len(lines) or names.keys() != {str(k) for k in range(len(names))}:
         raise DataError(f"{file}: expected a line NUMBER:NAME for each class, from 0 on")

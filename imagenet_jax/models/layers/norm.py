@@ -1,11 +1,12 @@
 """Batch normalisation over groups of images, the same on any number of devices."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from imagenet_jax.errors import ConfigError
 from imagenet_jax.models.layers.dtypes import wide
 from imagenet_jax.models.layers.pointwise import Product, moments, product_statistics
 from imagenet_jax.models.layers.sums import scale_and_shift, sums_and_squares
@@ -67,6 +68,7 @@ class BatchNorm(nn.Module):
 
         Raises:
           ValueError: if the batch does not divide into groups.
+          ConfigError: for statistics of a single value, in training.
         """
         channels = (x if kernel is None else kernel).shape[-1]
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), jnp.float32)
@@ -89,7 +91,8 @@ class BatchNorm(nn.Module):
             mean, var, count = self._statistics(grouped, kernel)
             mean = mean if max_pool is None else mean * sign(scale)
             if not self.is_initializing():
-                unbiased = var * (count / max(count - 1, 1))
+                self._check_count(count, grouped.shape)
+                unbiased = var * (count / (count - 1))
                 keep = self.momentum
                 running_mean.value = keep * running_mean.value + (1 - keep) * mean.mean(0)
                 running_var.value = keep * running_var.value + (1 - keep) * unbiased.mean(0)
@@ -112,6 +115,19 @@ class BatchNorm(nn.Module):
     def _local(self) -> bool:
         """Whether a device holds whole groups, or its share of them as a program of its own."""
         return bool(self.group_size or self.axis_name)
+
+    def _check_count(self, count: float, shape: Sequence[int]) -> None:
+        """Raises ConfigError where a channel [G, N, ..., C] has one value, which becomes 0."""
+        if count > 1:
+            return
+        _, images, *sides, _ = shape
+        pixels = f" of {' x '.join(map(str, sides))} pixels" if sides else ""
+        raise ConfigError(
+            f"BatchNorm {'/'.join(self.path)}: in training each channel has 1 value, from {images} "
+            f"image{pixels}: its variance is 0, and nothing can be learnt from it. Raise "
+            f"{'model.bn_group_size' if self.group_size else 'batch_size / accumulate'} or "
+            "data.image_size, or set model.frozen_norm"
+        )
 
     def _statistics(
         self, grouped: jax.Array, kernel: jax.Array | None

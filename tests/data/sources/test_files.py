@@ -86,8 +86,8 @@ def test_an_example_is_described_by_its_path(open_source, tmp_path):
 
 
 def test_a_missing_split_is_named_with_those_that_are_there(open_source):
-    with pytest.raises(DataError, match=r"validation/CLASS/IMAGE \(splits found: train, val\)\."):
-        open_source(FILES, "validation")
+    with pytest.raises(DataError, match=r"test/CLASS/IMAGE \(splits found: train, val\)\."):
+        open_source(FILES, "test")
 
 
 def test_a_data_set_without_images_is_refused(open_source):

@@ -101,6 +101,12 @@ def test_a_remote_file_is_read_through_tensorflow(monkeypatch, tmp_path):
     tf.io.gfile.makedirs("ram://bucket/imagenet")
     records = TFRecords([(written(path), 3, 20)])
     assert records.get([19, 0]) == [RECORDS[22], RECORDS[3]]
+    with tf.io.TFRecordWriter(f"{path}.gz", "GZIP") as writer:
+        writer.write(b"1")
+    with pytest.raises(
+        DataError, match=r"copy them to a FOLDER here and run\n  gunzip FOLDER/\*-of"
+    ):
+        TFRecords([(f"{path}.gz", 0, -1)])
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -137,10 +143,20 @@ def test_a_file_cut_short_is_named_with_the_record_it_ends_in(file):
         TFRecords([(file, 0, 100)])
 
 
-@pytest.mark.parametrize("content", [b"", b"not a record file at all"])
+def test_an_empty_file_has_no_records(tmp_path):
+    files = [written(tmp_path / f"{k}", RECORDS[: 3 * (k % 2)]) for k in range(4)]
+    for _ in range(2):  # with and without an index
+        records = TFRecords([(file, 0, -1) for file in files])
+        assert records.get(range(6)) == 2 * RECORDS[:3]
+        assert records.empty == files[::2]
+    with pytest.raises(DataError, match=f"{files[0]} has 0 records, 3 are needed"):
+        TFRecords([(files[0], 0, 3)])
+
+
+@pytest.mark.parametrize("content", [b"x", b"not a record file at all", b"xa" * 20])
 def test_what_is_no_tfrecord_file_is_refused(tmp_path, content):
     (tmp_path / "a").write_bytes(content)
-    with pytest.raises(DataError, match=f"{tmp_path}/a"):
+    with pytest.raises(DataError, match=f"{tmp_path}/a, byte 0: damaged or no TFRecord file"):
         TFRecords([(f"{tmp_path}/a", 0, -1)])
 
 

@@ -1,3 +1,5 @@
+import subprocess
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -35,12 +37,13 @@ def imagenet_example(k):
     )
 
 
-def write(folder, split, shards, make=imagenet_example):
+def write(folder, split, shards, make=imagenet_example, *, count=9, compression="", suffix=""):
+    """`count` examples, shard by shard in turn."""
     folder.mkdir(parents=True, exist_ok=True)
     for shard in range(shards):
-        path = folder / f"{split}-{shard:05d}-of-{shards:05d}"
-        with tf.io.TFRecordWriter(str(path)) as writer:
-            for k in range(shard, len(PIXELS), shards):
+        path = folder / f"{split}-{shard:05d}-of-{shards:05d}{suffix}"
+        with tf.io.TFRecordWriter(str(path), compression) as writer:
+            for k in range(shard, count, shards):
                 writer.write(make(k))
 
 
@@ -87,6 +90,9 @@ def test_slims_data_sets_name_their_classes(tmp_path):
     (tmp_path / "labels.txt").write_text("daisy\nrose\n")
     with pytest.raises(DataError, match=r"labels\.txt: expected a line NUMBER:NAME"):
         opened(tmp_path)
+    (tmp_path / "labels.txt").write_bytes(b"0:daisy\n1:ros\xe9\n")
+    with pytest.raises(DataError, match=r"labels\.txt is not UTF-8"):
+        opened(tmp_path)
 
 
 def test_a_lost_shard_and_other_features_are_named(tmp_path):
@@ -95,8 +101,94 @@ def test_a_lost_shard_and_other_features_are_named(tmp_path):
     with pytest.raises(DataError, match="lacks 1 of 4 files: train-00002-of-00004"):
         opened(tmp_path)
     write(tmp_path / "b", "train", 1, lambda k: example(image=b"", label=k))
-    with pytest.raises(DataError, match=r"has image, label; image/encoded and image/class/label"):
+    with pytest.raises(DataError, match=r"has image, label; image/encoded is needed"):
         opened(tmp_path / "b")
+
+
+def test_an_empty_shard_is_none_of_the_examples_and_told(tmp_path, caplog):
+    write(tmp_path / "old", "train", 12)  # of 9 examples
+    empty = [f"{tmp_path}/old/train-{k:05d}-of-00012" for k in (9, 10, 11)]
+    source = opened(tmp_path / "old").source
+    images, fields = source.read(np.arange(9))
+    np.testing.assert_array_equal(fields["label"], [100 * k for k in range(9)])
+    assert [bytes(image) for image in images] == [encode(pixels) for pixels in PIXELS]
+    assert source.left_out == {"without records": empty}
+    assert f"3 without records (e.g. {empty[0]})" in caplog.text
+    write(tmp_path / "old", "validation", 2, count=1)
+    report = prepare(f"tfrecord:{tmp_path}/old", data_dir=str(tmp_path), workers=1)
+    assert report["left_out"]["without records"] == [
+        *empty,
+        f"{tmp_path}/old/validation-00001-of-00002",
+    ]
+    assert [facts["num_examples"] for facts in report["splits"].values()] == [9, 1]
+
+
+def test_a_split_of_empty_shards_is_refused(tmp_path):
+    write(tmp_path, "train", 3, count=0)
+    with pytest.raises(DataError, match="split train has no records: its 3 files are empty"):
+        opened(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "suffix", "count"),
+    [
+        *(("GZIP", "", 9), ("GZIP", ".gz", 9), ("GZIP", ".tfrecord.gz", 9), ("ZLIB", "", 9)),
+        *(("GZIP", "", 0), ("ZLIB", "", 0)),
+    ],
+)
+def test_compressed_shards_are_refused_with_a_command_that_mends_them(
+    tmp_path, kind, suffix, count
+):
+    folder = tmp_path / "my set"
+    write(folder, "train", 2, compression=kind, suffix=suffix, count=count)
+    for open_it in opened, lambda folder: prepare(f"tfrecord:{folder}", data_dir=str(tmp_path)):
+        with pytest.raises(
+            DataError, match=rf"-of-00002{suffix} is compressed \({kind}\)"
+        ) as error:
+            open_it(folder)
+    subprocess.run(str(error.value).split("\n")[1], shell=True, check=True)
+    if count:
+        np.testing.assert_array_equal(
+            opened(folder).source.read(np.arange(9))[1]["label"],
+            [0, 200, 400, 600, 800, 100, 300, 500, 700],
+        )
+
+
+def test_names_are_text_whatever_they_are_stored_as(tmp_path):
+    names = (7, b"caf\xe9.jpg", b"caf\xe8.jpg", "\u00e9.jpg".encode())
+
+    def make(k):
+        name = {"image__filename": names[k]} if k < 4 else {}
+        return example(image__encoded=encode(PIXELS[k]), image__class__label=1, **name)
+
+    write(tmp_path, "train", 1, make, count=5)
+    source = opened(tmp_path).source
+    found = [source.name(index) for index in np.arange(5)]
+    assert found == ["7", r"caf\xe9.jpg", r"caf\xe8.jpg", "\u00e9.jpg", "4"]
+    assert source.describe(0).endswith("(7)")
+    report = prepare(f"tfrecord:{tmp_path}", data_dir=str(tmp_path / "new"), name="new", workers=1)
+    config = base_config()
+    config.data.update(name="new", dir=str(tmp_path / "new"))
+    stored = open_split(config, True).source
+    assert sorted(stored.name(index) for index in range(5)) == sorted(found)
+    assert report["splits"]["train"]["num_examples"] == 5
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        ({"image__class__label": b"tench"}, "image/class/label is needed, a whole number"),
+        ({"image__encoded": 3}, "image/encoded is needed, the bytes of an image"),
+    ],
+)
+def test_features_of_another_type_are_refused(tmp_path, features, message):
+    good = {"image__encoded": encode(PIXELS[0]), "image__class__label": 1}
+    write(tmp_path, "train", 1, lambda k: example(**{**good, **features}))
+    with pytest.raises(DataError, match=message):
+        opened(tmp_path)
+    write(tmp_path, "validation", 1, lambda k: example(**{**good, **(features if k else {})}))
+    with pytest.raises(ValueError, match="the record has no image/encoded and image/class/label"):
+        opened(tmp_path, "validation").source.read(np.arange(2))
 
 
 def test_the_background_class_is_out_of_range(tmp_path):

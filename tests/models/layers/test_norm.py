@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from oracles import torchvision
 
+from imagenet_jax.errors import ConfigError
+from imagenet_jax.models import create_model
 from imagenet_jax.models.cost import variable_shapes
 from imagenet_jax.models.layers.layers import Layers
 from imagenet_jax.models.layers.norm import BatchNorm
@@ -61,6 +63,44 @@ def test_statistics_of_bfloat16_are_taken_in_float32(images):
 def test_images_that_do_not_divide_into_groups_are_refused(images):
     with pytest.raises(ValueError, match="8 images do not divide into groups of 3"):
         run(images, group_size=3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "message"),
+    [
+        (
+            (1, 1, 1, 5),
+            {},
+            "from 1 image of 1 x 1 pixels: .* Raise batch_size / accumulate or data",
+        ),
+        ((8, 1, 1, 5), {"group_size": 1}, "from 1 image of 1 x 1 .* Raise model.bn_group_size or"),
+        ((1, 5), {}, "from 1 image: its variance is 0"),
+    ],
+)
+def test_statistics_of_one_value_are_refused_in_training(shape, options, message):
+    """As torch does; by the running ones, or of two values, it is normalised."""
+    x = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    with pytest.raises(ConfigError, match=message):
+        run(x, **options)
+    assert np.isfinite(run(x, train=False, **options)[0]).all()
+    assert np.isfinite(run(x, frozen=True, **options)[0]).all()
+    pair = np.stack([x[0], x[0] + 2])
+    out, stats = run(pair, group_size=2)
+    np.testing.assert_allclose(out, np.sign(pair - pair.mean(0)), atol=1e-4)
+    np.testing.assert_allclose(stats["var"], 0.9 + 0.1 * 2, rtol=1e-5)  # unbiased: 2, not 1
+
+
+def test_a_network_names_the_norm_that_has_one_value():
+    """ResNet-18 ends with 1 x 1 at 32 pixels."""
+    model = create_model("resnet18", num_classes=3, bn_group_size=1)
+
+    def step(variables, image):
+        return model.apply(variables, image, train=True, mutable=["batch_stats"])
+
+    with pytest.raises(
+        ConfigError, match=r"BatchNorm layer4\.0/bn1: in training each channel has 1 "
+    ):
+        jax.eval_shape(step, variable_shapes(model, 32), jnp.ones((4, 32, 32, 3)))
 
 
 @pytest.mark.parametrize("with_kernel", [False, True])

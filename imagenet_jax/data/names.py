@@ -1,5 +1,6 @@
 """What config.data may say, as far as it shows without opening anything."""
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,7 +26,7 @@ _IMAGENET = (1000, 1_281_167)
 def place_of(name: str) -> tuple[str, str] | None:
     """("folder", PATH) of "folder:PATH", and the like; None of a TFDS data set and of fake."""
     kind, _, path = name.partition(":")
-    return (kind, path) if kind in (*FILES, "tfrecord") and path else None
+    return (kind, os.path.expanduser(path)) if kind in (*FILES, "tfrecord") and path else None
 
 
 def split_there(split: str, splits: Iterable[str]) -> str:
@@ -83,7 +84,7 @@ def check_files(name: str) -> None:
 
 def existing(kind: str, path: str) -> Path:
     """Where `folder:PATH`, `zip:PATH` or `csv:PATH` is. Raises DataError if it is not there."""
-    found, what = Path(path).expanduser(), "folder" if kind == "folder" else "file"
+    found, what = Path(path), "folder" if kind == "folder" else "file"
     if not (found.is_dir() if kind == "folder" else found.is_file()):
         raise DataError(f"data.name = '{kind}:{path}': there is no such {what}")
     return found

@@ -9,6 +9,7 @@ from pixel_oracles import encode, noise
 from imagenet_jax.config import base_config
 from imagenet_jax.data import open_split
 from imagenet_jax.data.catalog import evaluation_split
+from imagenet_jax.data.names import FILES, place_of
 from imagenet_jax.data.preparation.prepare import prepare
 from imagenet_jax.errors import ConfigError, DataError
 
@@ -145,3 +146,10 @@ def test_the_seed_changes_order_and_random_crops(noise_config, train_crop):
     assert (first_order != second_order).any()
     changed = (first != second).any((1, 2, 3))
     assert changed.all() if train_crop == "random_resized_crop" else not changed.any()
+
+
+def test_home_is_found_in_the_name_of_every_kind(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    for kind in (*FILES, "tfrecord"):
+        assert place_of(f"{kind}:~/photos") == (kind, "/home/me/photos")
+    assert place_of("tfrecord:gs://bucket/~x") == ("tfrecord", "gs://bucket/~x")

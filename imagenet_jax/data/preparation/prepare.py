@@ -243,7 +243,7 @@ def _sizes(stamps: dict[str, list[Any]]) -> str:
 def _default_name(dataset: str, encoding: Encoding) -> str:
     """After the folder or file: letters, digits and _, the first a letter."""
     place = place_of(dataset)
-    stem = Path(place[1]).expanduser().resolve().stem if place else re.split("[/:]", dataset)[0]
+    stem = Path(place[1]).resolve().stem if place else re.split("[/:]", dataset)[0]
     plain = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode().lower()
     base = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")
     if not base:

@@ -47,11 +47,21 @@ def load_config(path: str | Path) -> ml_collections.ConfigDict:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-        return module.get_config(argument) if colon else module.get_config()
+        config = module.get_config(argument) if colon else module.get_config()
     except ConfigError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(f"config file {path}: {type(error).__name__}: {error}") from error
+    if not isinstance(config, ml_collections.ConfigDict):
+        raise ConfigError(
+            f"config file {path}: get_config() returns {_kind_of(config)}; let it end with `return "
+            "config`, which began as base_config()"
+        )
+    return config
+
+
+def _kind_of(value: Any) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"
 
 
 def apply_overrides(config: ml_collections.ConfigDict, overrides: Mapping[str, str]) -> None:
@@ -190,7 +200,14 @@ def from_json(text: str) -> ml_collections.ConfigDict:
 
 
 def from_dict(values: Mapping[str, Any]) -> ml_collections.ConfigDict:
-    """The config with these values; fields that are not among them get their defaults."""
+    """The config with these values; fields that are not among them get their defaults.
+
+    Raises:
+      ConfigError: for a field that does not exist, or what is no record of fields.
+      TypeError: for a value of another type.
+    """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"it holds {_kind_of(values)}, not the fields of a config")
     config = base_config()
     for name, value in flatten(values):
         _field(name)

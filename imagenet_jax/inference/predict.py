@@ -11,7 +11,8 @@ import numpy as np
 
 from imagenet_jax.data.order import even_batch
 from imagenet_jax.errors import DataError
-from imagenet_jax.inference.photos import printable, read_photo, read_pixels
+from imagenet_jax.inference.photos import read_photo, read_pixels
+from imagenet_jax.printable import printable
 from imagenet_jax.reports.writers import replace_figure
 from imagenet_jax.tasks.table import find_task
 from imagenet_jax.training.trained import TrainedModel

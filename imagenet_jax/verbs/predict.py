@@ -1,12 +1,14 @@
 """`launch.py predict`."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
 import ml_collections
 
 from imagenet_jax.inference.photos import find_photos
+from imagenet_jax.reports.workdir import check_output
 from imagenet_jax.training.checks import check_fields
 from imagenet_jax.verbs.model_flags import add_weights_flags, check_weights, find_trained, load
 from imagenet_jax.verbs.verb import Verb
@@ -27,7 +29,12 @@ def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bo
     check_fields(config)
     check_weights(args, config, here)
     if here:
+        check_output(_picture(args), "--picture")
         find_photos(args.photos)
+
+
+def _picture(args: argparse.Namespace) -> Path:
+    return Path(os.path.expanduser(args.picture or args.workdir / "predictions.png"))
 
 
 def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -35,8 +42,7 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
 
     trained = find_trained(args, config)
     result = predict_photos(trained, find_photos(args.photos))
-    picture = Path(args.picture).expanduser() if args.picture else args.workdir / "predictions.png"
-    return draw_predictions(result, picture, trained.config)
+    return draw_predictions(result, _picture(args), trained.config)
 
 
 def _text(result: dict[str, Any]) -> str:

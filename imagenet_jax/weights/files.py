@@ -1,7 +1,6 @@
 """Weights in files: torch's .pth, .safetensors and .npz."""
 
 import io
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from imagenet_jax.atomic import replacing
 from imagenet_jax.errors import WeightsError
 from imagenet_jax.weights.archive import DAMAGE, open_archive
 from imagenet_jax.weights.pickle_data import shown
@@ -105,9 +105,5 @@ def write_safetensors(
     path: Path, variables: Mapping[str, Any], metadata: Mapping[str, str] | None = None
 ) -> None:
     """Exports the variables of a model as a state_dict in torch's layout; atomic."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with replacing(path) as partial:
         safetensors.numpy.save_file(export_arrays(variables), partial, dict(metadata or {}) or None)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

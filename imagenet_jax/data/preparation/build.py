@@ -5,6 +5,7 @@ killed goes on with the shards that are missing, and nobody reads half a data se
 """
 
 import dataclasses
+import glob
 import hashlib
 import json
 import shutil
@@ -115,7 +116,7 @@ def publish(build: Build, facts: Facts, class_names: tuple[str, ...], descriptio
     """Writes TFDS's metadata and gives the finished data set its name, instead of an older one."""
     split_infos = []
     for split, of_split in facts.items():
-        files = sorted(build.staging.glob(f"{build.name}-{split}.*.facts.json"))
+        files = sorted(build.staging.glob(glob.escape(f"{build.name}-{split}.") + "*.facts.json"))
         lengths = [sum(not f.error for f in _read_facts(file)) for file in files]
         size = sum(fact.size for fact in of_split)
         split_infos.append(tfds.core.SplitInfo(name=split, shard_lengths=lengths, num_bytes=size))
@@ -127,8 +128,9 @@ def publish(build: Build, facts: Facts, class_names: tuple[str, ...], descriptio
         check_data=False,
         description=description,
     )
-    for file in build.staging.glob("*.facts.json"):
-        file.unlink()
+    for pattern in ("*.facts.json", ".*.partial"):  # the latter of a process that was killed
+        for file in build.staging.glob(pattern):
+            file.unlink()
     (build.staging / "plan.json").unlink()
     old = build.path.with_name(f"old.{VERSION}")
     if build.path.exists():

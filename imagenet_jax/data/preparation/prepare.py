@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from imagenet_jax.atomic import replace_text
 from imagenet_jax.data.names import FILES, check_name, check_preparation, place_of
 from imagenet_jax.data.preparation.build import (
     Build,
@@ -31,7 +32,7 @@ from imagenet_jax.data.preparation.build import (
     source_of,
     source_splits,
 )
-from imagenet_jax.data.preparation.shards import AS_THEY_ARE, Encoding, Shard, replace_synced
+from imagenet_jax.data.preparation.shards import AS_THEY_ARE, Encoding, Shard
 from imagenet_jax.data.preparation.verification import plot_sizes, report_of
 from imagenet_jax.data.sources import records
 from imagenet_jax.data.sources.classes import ONE
@@ -220,9 +221,7 @@ def _written(
     """The report, after it and its picture were written into the data set's folder."""
     report = {**about, **report_of(facts, class_names)}
     plot_sizes(facts, about["name"], path / "image_sizes.png")
-    partial = path / f".{REPORT}.partial"
-    partial.write_text(json.dumps(report, indent=1) + "\n")
-    replace_synced(partial, path / REPORT)
+    replace_text(path / REPORT, json.dumps(report, indent=1) + "\n")
     return report
 
 
@@ -241,7 +240,9 @@ def _sizes(stamps: dict[str, list[Any]]) -> str:
 def _default_name(dataset: str, encoding: Encoding) -> str:
     """After the folder or file: letters, digits and _, the first a letter."""
     place = place_of(dataset)
-    stem = Path(place[1]).expanduser().resolve().stem if place else re.split("[/:]", dataset)[0]
+    stem = (
+        Path(os.path.expanduser(place[1])).resolve().stem if place else re.split("[/:]", dataset)[0]
+    )
     plain = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode().lower()
     base = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")
     if not base:

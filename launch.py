@@ -142,6 +142,11 @@ def crashed(error: Exception) -> int:
             f"the devices are out of memory: {error}. Lower config.batch_size, or keep it "
             "and raise config.accumulate"
         )
+    if isinstance(error, MemoryError):
+        return failed(
+            f"this machine is out of memory: {error}. Lower config.batch_size, "
+            "config.data.image_size or config.data.prefetch"
+        )
     if is_one_of_many():
         from imagenet_jax.hosts.ending import await_ending
 

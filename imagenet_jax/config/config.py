@@ -16,6 +16,7 @@ import ml_collections
 
 from imagenet_jax.config.axes import parse_sharding
 from imagenet_jax.config.field import Field
+from imagenet_jax.config.lists import parse_tuple
 from imagenet_jax.config.schema import SCHEMA
 from imagenet_jax.errors import ConfigError
 
@@ -252,7 +253,6 @@ def _parse(text: str, default: Any) -> Any:
             raise ValueError(text)
         return text.lower() == "true"
     if isinstance(default, tuple):
-        items = [item.strip(" '\"") for item in text.strip("()[] ").split(",")]
         kind = type(default[0]) if default else str
-        return tuple(kind(item) for item in items if item)
+        return tuple(kind(item) for item in parse_tuple(text))
     return type(default)(text)

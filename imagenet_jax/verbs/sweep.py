@@ -90,7 +90,7 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
 
 
 def _text(result: dict[str, Any]) -> str:
-    from imagenet_jax.sweep.sweep import sweep_text
+    from imagenet_jax.sweep.report import sweep_text
 
     return sweep_text(result)
 

@@ -65,8 +65,8 @@ def _draw(study: optuna.Study, path: Path, metric: str) -> None:
     figure.set_size_inches(11, 5)
     figure.subplots_adjust(bottom=0.3)  # for the names of the fields
     for plane in figure.axes:  # values of users may have $, those of a log scale are formulas
-        for label in plane.get_yticklabels() if plane.get_yscale() != "log" else ():
-            label.set_parse_math(False)
+        for tick in plane.get_yticklabels() if plane.get_yscale() != "log" else ():
+            tick.set_parse_math(False)
     replace_figure(path, figure)
 
 

@@ -65,6 +65,12 @@ WRONG = [
     ("--workdir=gs://bucket", 1, "--workdir=gs://bucket is a URL"),
     ("--workdir=broken.py/run", 1, "--workdir=broken.py/run cannot be written to: [Errno 20]"),
     ("sweep --grid seed=1,2 --workdir=broken.py/run", 1, "cannot be written to: [Errno 20]"),
+    *(
+        (f"{line} --workdir=runs/{name}", 1, f"takes {name[1]!r} in")
+        for line in ("train", "sweep --grid seed=1,2")
+        for name in ("a[1]", "a*", "a?")
+    ),
+    ("--workdir=a\\b", 1, "for a part of a pattern"),
     # The config: its file, its fields, what they name.
     ("--config=configs/nothing.py", 1, "configs/nothing.py is no Python file"),
     ("--config=broken.py", 1, "config file broken.py: ZeroDivisionError"),

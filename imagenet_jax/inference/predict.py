@@ -1,6 +1,5 @@
 """What is in photos, as the task of a trained model tells it."""
 
-import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -126,9 +125,7 @@ def _draw(result: dict[str, Any], path: Path, config: Any) -> int:
             place.suptitle(name, fontsize=8, parse_math=False)
         figure.suptitle(printable(result["model"])[-80:], fontsize=10, parse_math=False)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph .* missing from font")
-            replace_figure(path, figure)
+        replace_figure(path, figure)
     finally:
         plt.close(figure)
     return len(shown)

@@ -16,6 +16,18 @@ def check_writable(workdir: Path) -> None:
     _check_folder(workdir, f"--workdir={workdir}")
 
 
+def check_run_folder(workdir: Path) -> None:
+    """As `check_writable`, for checkpoints: they could not be read back from just any folder."""
+    path = str(workdir.absolute())
+    odd = [c for c in path if c in "*?[\\" or 0xD800 <= ord(c) < 0xE000]
+    if odd:
+        raise UserError(
+            f"--workdir={workdir}: Orbax, which writes the checkpoints, takes {odd[0]!r} in {path} "
+            "for a part of a pattern; use a folder whose path is in UTF-8 and has none of * ? [ \\"
+        )
+    check_writable(workdir)
+
+
 def check_output(file: Path, flag: str) -> None:
     """Raises UserError if the file that a flag names cannot be written; makes nothing."""
     if file.is_dir():

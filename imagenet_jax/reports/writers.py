@@ -2,6 +2,7 @@
 
 import json
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -94,7 +95,8 @@ def _plain(value: Any) -> Any:
 
 def replace_figure(path: Path, figure: Any) -> None:
     """Saves a matplotlib figure as PNG, see `atomic.replacing`."""
-    with replacing(path) as partial:
+    with replacing(path) as partial, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(partial, format="png", dpi=120)
 
 

@@ -97,7 +97,7 @@ class TrialRuns:
         except (OSError, ValueError, LookupError, TypeError) as error:
             self._fail(f"{summary} cannot be read: {error}")
             return
-        if not isinstance(value, int | float):  # null: NaN, as of mAP without any label
+        if not isinstance(value, int | float):  # null: NaN
             self._fail(f"{summary}: its {self._metric} is no number")
             return
         self.values.append(value)

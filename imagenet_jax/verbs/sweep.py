@@ -9,7 +9,7 @@ import ml_collections
 
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.hosts.launchers import find_launcher
-from imagenet_jax.reports.workdir import check_writable
+from imagenet_jax.reports.workdir import check_run_folder
 from imagenet_jax.sweep.space import grid, parse_space, with_fields
 from imagenet_jax.verbs.verb import Verb, number, whole_numbers
 
@@ -59,7 +59,7 @@ def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bo
     if methods == ["grid"]:
         grid(space)
     if here:
-        check_writable(args.workdir)
+        check_run_folder(args.workdir)
 
 
 def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[str, Any]:

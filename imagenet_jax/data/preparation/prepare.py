@@ -120,7 +120,8 @@ def _alone(build: Build) -> Iterator[None]:
     """Keeps this user's other processes here from preparing the same data set meanwhile."""
     which = hashlib.sha1(str(build.path.resolve()).encode()).hexdigest()[:16]
     lock = Path(tempfile.gettempdir()) / f"imagenet_jax-{os.getuid()}-{which}.lock"
-    with lock.open("w") as file:
+    # Never through a link, which others could have put into the folder that all share.
+    with open(os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released when the process ends
         except OSError:
@@ -151,8 +152,8 @@ def _checked(
 ) -> dict[str, Any]:
     """The report of a data set that TFDS built, from a look at all its images."""
     path = Path(builder.data_dir)
-    if (path / REPORT).exists():
-        return json.loads((path / REPORT).read_text())
+    if (path / REPORT).exists() and "splits" in (report := _read_report(path / REPORT)):
+        return report
     sources = {split: records.split_source(builder, split, reads) for split in builder.info.splits}
     shards = [
         Shard(dataset, str(builder._data_dir_root), split, index, AS_THEY_ARE, None, reads)
@@ -176,11 +177,11 @@ def _finished(build: Build) -> dict[str, Any]:
     file = build.path / REPORT
     if not file.exists():
         raise ConfigError(f"{build.path} is there already and was not made by prepare; give --name")
-    report = json.loads(file.read_text())
+    report = _read_report(file)
     asked = _options(build)
     del asked["path"]  # a data set may be moved
     report.setdefault("reads", [ONE])  # as all were before there were others
-    other = [f"{k} {report[k]!r}, not {asked[k]!r}" for k in asked if report[k] != asked[k]]
+    other = [f"{k} {report.get(k)!r}, not {asked[k]!r}" for k in asked if report.get(k) != asked[k]]
     if other:
         raise ConfigError(
             f"{build.path} was prepared otherwise: {'; '.join(other)}. Give another --name, or "
@@ -193,6 +194,15 @@ def _finished(build: Build) -> dict[str, Any]:
             f"then, {_sizes(now)} now); --rebuild makes it anew, --name makes another"
         )
     return report
+
+
+def _read_report(file: Path) -> dict[str, Any]:
+    """The content of a verification.json; {} if it is damaged."""
+    try:
+        report = json.loads(file.read_text())
+    except (ValueError, RecursionError):
+        report = None
+    return report if isinstance(report, dict) else {}
 
 
 def _about(build: Build) -> dict[str, Any]:

@@ -79,7 +79,7 @@ class Run:
 
     def _take_up(self, state: TrainState, record: Record) -> None:
         """Goes on from a checkpoint, in the data after the examples that it has seen."""
-        self.state, self.clock = state, Clock(**record["clock"])
+        self.state, self.clock = state, Clock.of_record(record["clock"])
         self.step = self.saved_step = record["position"]["step"]
         self.best_score, self.evaluations_since = record.get("patience", (None, 0))
         self.evaluation_due = record.get("evaluation_due", False)

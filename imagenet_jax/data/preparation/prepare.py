@@ -178,6 +178,8 @@ def _finished(build: Build) -> dict[str, Any]:
     if not file.exists():
         raise ConfigError(f"{build.path} is there already and was not made by prepare; give --name")
     report = _read_report(file)
+    if "dataset" not in report:
+        raise ConfigError(f"{file} is damaged; --rebuild makes the data set anew")
     asked = _options(build)
     del asked["path"]  # a data set may be moved
     report.setdefault("reads", [ONE])  # as all were before there were others

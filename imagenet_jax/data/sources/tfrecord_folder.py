@@ -7,6 +7,7 @@ Other data sets in this layout (TF-Slim's) have DIR/labels.txt with the line NUM
 class, from 0 on.
 """
 
+import glob
 import re
 from collections.abc import Sequence
 
@@ -64,7 +65,7 @@ def _shards(path: str) -> dict[str, dict[int, tuple[str, int]]]:
     files = [
         file
         for pattern in ("*-of-*", "*/*-of-*")
-        for file in tf.io.gfile.glob(f"{path.rstrip('/')}/{pattern}")
+        for file in tf.io.gfile.glob(f"{glob.escape(path.rstrip('/'))}/{pattern}")
     ]
     shards: dict[str, dict[int, tuple[str, int]]] = {}
     for file in sorted(files):

@@ -149,7 +149,6 @@ WRONG = [
     ("predict a.jpg --model=resnet18 --weights=broken.py", 1, "ends with .pth, .safetensors"),
     ("predict a.jpg --model=resnet18", 1, "a.jpg cannot be read"),
     ("predict a.jpg --model=resnet18 --classes=a.txt", 1, "--classes goes with --weights"),
-    ("predict a.jpg --model=resnet18 --picture=empty", 1, "--picture=empty is a folder"),
     ("predict pipe --model=resnet18", 1, "pipe cannot be read: it is no file"),
     ("predict a.jpg --workdir=empty", 1, "no checkpoints in empty"),
     ("models --filter=nothing", 1, "no model matches"),

@@ -8,7 +8,6 @@ from typing import Any
 import ml_collections
 
 from imagenet_jax.inference.photos import find_photos
-from imagenet_jax.reports.workdir import check_output
 from imagenet_jax.training.checks import check_fields
 from imagenet_jax.verbs.model_flags import add_weights_flags, check_weights, find_trained, load
 from imagenet_jax.verbs.verb import Verb
@@ -29,7 +28,6 @@ def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bo
     check_fields(config)
     check_weights(args, config, here)
     if here:
-        check_output(_picture(args), "--picture")
         find_photos(args.photos)
 
 

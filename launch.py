@@ -27,14 +27,17 @@ from imagenet_jax.hosts.process import (
     own_job,
     start_process,
 )
+from imagenet_jax.printable import printable_lines
+from imagenet_jax.reports.workdir import check_output
 from imagenet_jax.reports.writers import write_summary
 from imagenet_jax.verbs import VERBS
+from imagenet_jax.verbs.verb import number
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs one verb; returns the exit status, see `errors`."""
-    end_with_parent()
     try:
+        end_with_parent()
         args = parse(argv)
         if args.launcher != "local" and args.verb != "sweep":
             return launch(args, argv)
@@ -43,6 +46,8 @@ def main(argv: Sequence[str]) -> int:
                 "--dry_run and --max_restarts go with a --launcher, e.g. processes:2x2"
             )
         summary = run(args)
+        if summary is not None and is_first():
+            show(args, summary)
     except UserError as error:
         return failed(str(error))
     except OSError as error:
@@ -53,14 +58,20 @@ def main(argv: Sequence[str]) -> int:
         return crashed(error)
     if summary is None:
         return STOPPED
-    if is_first():
-        print(VERBS[args.verb].text(summary))
-        if args.json:
-            Path(args.json).parent.mkdir(parents=True, exist_ok=True)
-            write_summary(Path(args.json), summary)
-        if errors := summary.get("errors"):  # of a part, beside the answers for the others
-            return failed("; ".join(error["error"] for error in errors))
+    if is_first() and (errors := summary.get("errors")):  # of a part, beside the answers for others
+        return failed("; ".join(error["error"] for error in errors))
     return 0
+
+
+def show(args: argparse.Namespace, summary: dict[str, Any]) -> None:
+    """Prints the result of a verb, and writes it to the file of --json."""
+    if args.json:
+        Path(args.json).parent.mkdir(parents=True, exist_ok=True)
+        write_summary(Path(args.json), summary)
+    try:
+        print(printable_lines(VERBS[args.verb].text(summary)), flush=True)
+    except BrokenPipeError:  # nobody reads on, as in `launch.py models | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def run(args: argparse.Namespace) -> dict[str, Any] | None:
@@ -68,6 +79,8 @@ def run(args: argparse.Namespace) -> dict[str, Any] | None:
     job = own_job()
     if job is not None:  # first: if this process failed before it joined, the others would wait
         start_process(job, args.start_timeout)
+    if args.json:
+        check_output(Path(args.json), "--json")
     config = make_config(args, here=True)
     if job is not None:
         from imagenet_jax.hosts.coordination import check_same, versions  # they import JAX
@@ -113,6 +126,7 @@ def without_flags(argv: Sequence[str], flags: Sequence[str]) -> list[str]:
 
 def failed(message: str, status: int = FAILED) -> int:
     """Prints the message and gives the exit status; ends the job if there are other processes."""
+    message = printable_lines(message)
     print(f"error: {message}", file=sys.stderr, flush=True)
     if is_one_of_many():
         from imagenet_jax.hosts.ending import end_job
@@ -127,6 +141,11 @@ def crashed(error: Exception) -> int:
         return failed(
             f"the devices are out of memory: {error}. Lower config.batch_size, or keep it "
             "and raise config.accumulate"
+        )
+    if isinstance(error, MemoryError):
+        return failed(
+            f"this machine is out of memory: {error}. Lower config.batch_size, "
+            "config.data.image_size or config.data.prefetch"
         )
     if is_one_of_many():
         from imagenet_jax.hosts.ending import await_ending
@@ -166,7 +185,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--max_restarts",
-        type=int,
+        type=number(int, least=0),
         default=0,
         help="of a launcher, after a process was preempted, killed, hung or crashed",
     )
@@ -174,7 +193,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "--dry_run", action="store_true", help="of a launcher: print what would run"
     )
     parser.add_argument(
-        "--start_timeout", type=int, default=300, help="seconds to wait for other processes"
+        "--start_timeout",
+        type=number(int, least=1, most=10**6),
+        default=300,
+        help="seconds to wait for other processes",
     )
     VERBS[verb].add_flags(parser)
     fields = [arg for arg in argv if arg.startswith("--config.")]
@@ -188,8 +210,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     default = Path(str(args.config or "quickstart").partition(".py:")[0]).stem
     if getattr(args, "model", ""):
         default = f"{verb}/{args.model}"
+    args.config = args.config and os.path.expanduser(args.config)
     args.json = args.json and os.path.expanduser(args.json)
-    args.workdir = Path(args.workdir or f"runs/{default}").expanduser()
+    args.workdir = Path(os.path.expanduser(args.workdir or f"runs/{default}"))
     args.program = str(Path(__file__).resolve())
     args.overrides = dict(f.removeprefix("--config.").split("=", 1) for f in fields)
     return args
@@ -216,8 +239,13 @@ def make_config(args: argparse.Namespace, *, here: bool) -> ml_collections.Confi
 if __name__ == "__main__":
     # Nothing is lost before a run begins, see `hosts.preemption`.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(STOPPED))
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        stream.reconfigure(
+            errors="backslashreplace"
+        )  # where it is not UTF-8, as LANG=C may have it
     status = main(sys.argv[1:])
-    sys.stdout.flush()
+    if sys.stdout:
+        sys.stdout.flush()
     if status == STOPPED and is_one_of_many():
         sys.exit(status)  # together with the others
     if status:

@@ -103,7 +103,7 @@ BREAKS = (
     (
         "biases decay",
         "training/optim.py",
-        'found.search("/".join(key.key for key in path)) is not None',
+        "any(re.search(pattern, name) for pattern in patterns)",
         "True",
         ("training/test_optim.py::test_sgd_is_torchs_formula_with_decay_on_kernels_only",),
     ),
@@ -117,8 +117,8 @@ BREAKS = (
     (
         "drops are counted from the warmup's end",
         "training/optim.py",
-        "(steps(duration) - warmup for duration",
-        "(steps(duration) for duration",
+        "boundary = steps(duration) - warmup",
+        "boundary = steps(duration)",
         ("training/test_optim.py::test_step_drops_are_counted_from_the_start_of_the_run",),
     ),
     (

@@ -4,6 +4,7 @@ All command lines are tried by one interpreter, which has imported nothing else.
 """
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,16 @@ for argv in json.load(sys.stdin):
 print(json.dumps(told))
 """
 SLURM = "--launcher=slurm:nodes=2"
+NINES = "9" * 5000  # int() takes no more than 4300
+# {workdir: (its config.json, what is said of it)}
+DAMAGED = {
+    "damaged": ("{", "Expecting property name"),
+    "list": ("[]", "it holds a list, not the fields of a config"),
+    "deep": ("[" * 10**5, "maximum recursion depth"),
+    "typed": ('{"batch_size": "many"}', "Could not override"),
+    "newer": ('{"field_of_tomorrow": 1}', "config has no field 'field_of_tomorrow'"),
+    "binary": (b"\xff\xfe\x00", "'utf-8' codec can't decode"),
+}
 
 # (command line, exit status, what is said); files are those of the fixture `told`.
 SHOWN = [
@@ -54,11 +65,25 @@ WRONG = [
     ("--workdir=gs://bucket", 1, "--workdir=gs://bucket is a URL"),
     ("--workdir=broken.py/run", 1, "--workdir=broken.py/run cannot be written to: [Errno 20]"),
     ("sweep --grid seed=1,2 --workdir=broken.py/run", 1, "cannot be written to: [Errno 20]"),
+    *(
+        (f"{line} --workdir=runs/{name}", 1, f"takes {name[1]!r} in")
+        for line in ("train", "sweep --grid seed=1,2")
+        for name in ("a[1]", "a*", "a?")
+    ),
+    ("--workdir=a\\b", 1, "for a part of a pattern"),
     # The config: its file, its fields, what they name.
     ("--config=configs/nothing.py", 1, "configs/nothing.py is no Python file"),
     ("--config=broken.py", 1, "config file broken.py: ZeroDivisionError"),
     ("--config=finetune.py:resnet5O", 1, "did you mean 'resnet50'"),
     ("--config=finetune.py:resnet50,haed", 1, "the mode is one of full, head"),
+    ("--config=none.py", 1, "none.py: get_config() returns None; let it end with `return config`"),
+    ("--config=argument.py:x", 1, "argument.py: get_config() returns a str"),
+    ("--config=exits.py", 1, "config file exits.py: SystemExit"),
+    (f"--config.batch_size={NINES}", 1, "expected int, at least 1"),
+    (f"--config.sharding=fsdp={NINES}", 1, "'fsdp=4,tensor_parallel=2'"),
+    ("--workdir=~nobody/x --config.batch_size=x", 1, "expected int"),
+    ("--json=empty", 1, "--json=empty is a folder"),
+    ("models --json=broken.py/x.json", 1, "--json=broken.py/x.json cannot be written to"),
     ("--config.batch_size 3", 1, "write it as --config.batch_size=VALUE"),
     ("--config.bach_size=3", 1, "did you mean 'batch_size'"),
     ("--config.batch_size=many", 1, "expected int, at least 1"),
@@ -84,6 +109,16 @@ WRONG = [
     ("--launcher=processes", 1, "processes:NxD"),
     ("--launcher=processes:0", 1, "processes:NxD"),
     ("--launcher=processes:2x", 1, "processes:NxD"),
+    (f"--launcher=processes:{NINES}", 1, "processes:NxD"),
+    ("--launcher=processes:2 --max_restarts=-1", 2, "--max_restarts: -1 is not 0 to"),
+    ("--start_timeout=nan", 2, "--start_timeout: invalid int value"),
+    ("--start_timeout=0", 2, "--start_timeout: 0 is not 1 to"),
+    ("--launcher=slurm:nodes=0", 1, "nodes=0; expected a whole number, at least 1"),
+    (f"--launcher=slurm:nodes={NINES}", 1, "expected a whole number"),
+    ("--launcher=slurm:partition=a#b --dry_run", 1, "partition=a#b is no name"),
+    ("--launcher=gke:image=i,bucket=b,chips_per_host=0", 1, "chips_per_host=0; expected"),
+    ("--launcher=gke:image=i,bucket=b,chips_per_host=²", 1, "chips_per_host=²; expected"),
+    ("--launcher=gke:image=i,bucket=b,topology=٤x٤ --dry_run", 1, "expected e.g. 4x4"),
     ("--launcher=slurm:node=2", 1, "no option 'node=2'; did you mean 'nodes'"),
     ("--launcher=slurm:nodes=two", 1, "nodes=two; expected a whole number"),
     ("--launcher=tpu-vm:zone=a,bucket=b", 1, "needs type"),
@@ -98,6 +133,10 @@ WRONG = [
     ("evaluate --workdir=/nowhere", 1, "no checkpoints in /nowhere"),
     ("evaluate --workdir=run --checkpoint=7", 1, "expected latest, best or one of the steps 5"),
     ("evaluate --workdir=damaged", 1, "damaged/config.json cannot be read"),
+    *(
+        (f"evaluate --workdir={name}", 1, f"{name}/config.json cannot be read: {why}")
+        for name, (_, why) in DAMAGED.items()
+    ),
     ("evaluate --dataset=cifar10", 1, "--dataset goes with --model"),
     ("evaluate --model=resnet5O --dataset=fake", 1, "did you mean 'resnet50'"),
     ("evaluate --model=lenet --dataset=fake", 1, "no pretrained weights of lenet are known"),
@@ -110,6 +149,7 @@ WRONG = [
     ("predict a.jpg --model=resnet18 --weights=broken.py", 1, "ends with .pth, .safetensors"),
     ("predict a.jpg --model=resnet18", 1, "a.jpg cannot be read"),
     ("predict a.jpg --model=resnet18 --classes=a.txt", 1, "--classes goes with --weights"),
+    ("predict pipe --model=resnet18", 1, "pipe cannot be read: it is no file"),
     ("predict a.jpg --workdir=empty", 1, "no checkpoints in empty"),
     ("models --filter=nothing", 1, "no model matches"),
     ("prepare", 1, "--dataset is missing"),
@@ -117,6 +157,11 @@ WRONG = [
     ("prepare --dataset=digits --encoding=raw", 1, "--encoding=raw needs --resize"),
     ("prepare --dataset=digits --name=small", 1, "--name and --eval_fraction are not for TFDS's"),
     ("prepare --preview=a.png --config.data.name=folder:/nowhere", 1, "there is no such folder"),
+    ("prepare --dataset=digits --resize=-1", 2, "--resize: -1 is not 0 to"),
+    ("prepare --dataset=digits --workers=-1", 2, "--workers: -1 is not 0 to"),
+    ("prepare --dataset=zip:no.zip --eval_fraction=nan", 1, "--eval_fraction=nan is not"),
+    ("prepare --preview=empty", 1, "--preview=empty is a folder"),
+    *((f"benchmark --seconds={s}", 2, f"--seconds: {s} is not 0 to") for s in ("nan", "inf", "-1")),
     ("benchmark --config.data.name=csv:no.csv", 1, "there is no such file"),
     ("study --topology=v5e", 1, "there is no topology 'v5e'; there are for instance"),
     ("study --topology=v5f:2x2", 1, "there is no topology 'v5f:2x2'; there are for instance"),
@@ -124,6 +169,10 @@ WRONG = [
     ("study --topology=h200:0", 1, "a GPU topology is KIND:COUNT, as in h200:8"),
     ("study --topology=v100:8", 1, "XLA's GPU compiler has ended its support of v100"),
     ("study --scaling=v5e:2x2,2by4", 1, "there is no topology 'v5e:2by4'"),
+    (f"study --topology=h200:{NINES}", 1, "there is no topology"),
+    ("study --strong=-1", 2, "--strong: -1 is not 0 to"),
+    ("study --batch_per_device=0", 2, "is no list of whole numbers from 1 on"),
+    ("study --compare list.json list.json", 1, "list.json is no report of a study"),
     ("study --partitioner=pjit", 1, "one of jit, shard_map, pmap"),
     ("study --batch_per_device=x", 2, "--batch_per_device: 'x' is no list of whole numbers"),
     ("study --compare no.json no.json", 1, "no.json: No such file"),
@@ -135,6 +184,10 @@ WRONG = [
     ("sweep --grid sead=1,2", 1, "did you mean 'seed'"),
     ("sweep --grid optim.name=sgd,adam", 1, "one of sgd, adamw"),
     ("sweep --grid model.name=resnet18,resnet5O", 1, "did you mean 'resnet50'"),
+    ("sweep --grid seed=1,2 --trials=-1", 2, "--trials: -1 is not 0 to"),
+    ("sweep --grid seed=1,2 --parallel=0", 2, "--parallel: 0 is not 1 to"),
+    ("sweep --grid seed=1,2 --folds=1", 1, "config.data.folds = 1 is not possible"),
+    ("sweep --grid seed=1,2 --seeds=-1", 2, "is no list of whole numbers from 0 on"),
     ("sweep --grid seed=1..3", 1, "a grid is made of values"),
     ("sweep --bayes optim.learning_rate=0..1:log", 1, "expected 0 < LOW < HIGH"),
     ("sweep --grid seed=1,2 --launcher=gke", 1, "a sweep needs the results of its runs here"),
@@ -146,10 +199,17 @@ WRONG = [
 def told(tmp_path_factory):
     """{command line: (exit status, what was printed, heavy modules that are imported by then)}."""
     folder = tmp_path_factory.mktemp("front_door")
-    for name in ("empty", "run/checkpoints/5", "damaged/checkpoints"):
+    for name in ("empty", "run/checkpoints/5", *(f"{name}/checkpoints" for name in DAMAGED)):
         (folder / name).mkdir(parents=True)
-    (folder / "damaged/config.json").write_text("{")
+    for name, (content, _) in DAMAGED.items():
+        content = content if isinstance(content, bytes) else content.encode()
+        (folder / name / "config.json").write_bytes(content)
+    (folder / "list.json").write_text("[]")
+    os.mkfifo(folder / "pipe")
     (folder / "broken.py").write_text("def get_config():\n    return 1 / 0\n")
+    (folder / "none.py").write_text("def get_config():\n    pass\n")
+    (folder / "argument.py").write_text("def get_config(argument):\n    return argument\n")
+    (folder / "exits.py").write_text("raise SystemExit(3)\n")
     (folder / "finetune.py").write_text((ROOT / "configs/finetune.py").read_text())
     before = {*folder.rglob("*")}
     lines = [line for line, _, _ in (*SHOWN, *WRONG)]

@@ -9,7 +9,19 @@ import pytest
 ROOT = Path(__file__).parents[1] / "imagenet_jax"
 # From below to above. Files beside the wings are wings of their own.
 WINGS = (
-    *("errors", "lazy", "config", "augment", "models", "devices", "data", "weights", "reports"),
+    *(
+        "errors",
+        "lazy",
+        "printable",
+        "atomic",
+        "config",
+        "augment",
+        "models",
+        "devices",
+        "data",
+        "weights",
+        "reports",
+    ),
     *("tasks", "hosts", "training", "inference", "study", "sweep", "verbs"),
 )
 

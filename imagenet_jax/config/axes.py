@@ -1,5 +1,7 @@
 """The axes of the mesh, and how config.sharding names them."""
 
+import re
+
 from imagenet_jax.errors import ConfigError
 
 DATA_AXIS, FSDP_AXIS, TENSOR_AXIS = "data", "fsdp", "tensor"
@@ -17,7 +19,7 @@ def parse_sharding(text: str) -> dict[str, int]:
     sizes: dict[str, int] = {}
     for part in text.split(","):
         word, equals, size = part.strip().partition("=")
-        good_size = size.isdigit() and int(size) > 0 if equals else True
+        good_size = re.fullmatch("[1-9][0-9]{0,8}", size) if equals else True
         if word not in _WORDS or _WORDS[word] in sizes or not good_size:
             raise ConfigError(
                 f"config.sharding = {text!r}; expected data_parallel, fsdp, tensor_parallel or "

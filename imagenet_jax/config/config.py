@@ -15,6 +15,7 @@ import ml_collections
 
 from imagenet_jax.config.axes import parse_sharding
 from imagenet_jax.config.field import Field
+from imagenet_jax.config.lists import parse_tuple
 from imagenet_jax.config.schema import SCHEMA
 from imagenet_jax.errors import ConfigError
 
@@ -46,11 +47,21 @@ def load_config(path: str | Path) -> ml_collections.ConfigDict:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-        return module.get_config(argument) if colon else module.get_config()
+        config = module.get_config(argument) if colon else module.get_config()
     except ConfigError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(f"config file {path}: {type(error).__name__}: {error}") from error
+    if not isinstance(config, ml_collections.ConfigDict):
+        raise ConfigError(
+            f"config file {path}: get_config() returns {_kind_of(config)}; let it end with `return "
+            "config`, which began as base_config()"
+        )
+    return config
+
+
+def _kind_of(value: Any) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"
 
 
 def apply_overrides(config: ml_collections.ConfigDict, overrides: Mapping[str, str]) -> None:
@@ -156,7 +167,14 @@ def from_json(text: str) -> ml_collections.ConfigDict:
 
 
 def from_dict(values: Mapping[str, Any]) -> ml_collections.ConfigDict:
-    """The config with these values; fields that are not among them get their defaults."""
+    """The config with these values; fields that are not among them get their defaults.
+
+    Raises:
+      ConfigError: for a field that does not exist, or what is no record of fields.
+      TypeError: for a value of another type.
+    """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"it holds {_kind_of(values)}, not the fields of a config")
     config = base_config()
     for name, value in flatten(values):
         _field(name)
@@ -201,7 +219,6 @@ def _parse(text: str, default: Any) -> Any:
             raise ValueError(text)
         return text.lower() == "true"
     if isinstance(default, tuple):
-        items = [item.strip(" '\"") for item in text.strip("()[] ").split(",")]
         kind = type(default[0]) if default else str
-        return tuple(kind(item) for item in items if item)
+        return tuple(kind(item) for item in parse_tuple(text))
     return type(default)(text)

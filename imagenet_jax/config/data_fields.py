@@ -1,7 +1,10 @@
 """The fields of the data and of augmentation: config.data and config.augment."""
 
+import math
+
 from imagenet_jax.config.field import Field, choice, interval, number
 
+MOST = 2**31 - 1  # examples: batches hold their numbers as int32
 METHODS = ("nearest", "bilinear", "bicubic", "area", "lanczos")
 CROPS = ("center_crop", "resize_center_crop", "resize", "none")
 
@@ -100,8 +103,8 @@ DATA: dict[str, Field] = {
     ),
     "data.workers": number(0, "threads that read and decode; 0: one per CPU core", 0),
     "data.prefetch": number(2, "batches made ahead by the host", 1),
-    "data.fake_train_examples": number(1281167, "fake: size of the training split", 1),
-    "data.fake_eval_examples": number(50000, "fake: size of the evaluation split", 1),
+    "data.fake_train_examples": number(1281167, "fake: size of the training split", 1, MOST),
+    "data.fake_eval_examples": number(50000, "fake: size of the evaluation split", 1, MOST),
     "data.fake_classes": number(1000, "fake: number of classes", 2),
     "augment.flip": Field(True, "mirror half of the training images"),
     "augment.pad": number(0, "random translation by up to this many pixels", 0),
@@ -133,12 +136,12 @@ DATA: dict[str, Field] = {
         (0.485, 0.456, 0.406),
         "subtracted from RGB in [0, 1]",
         "three numbers",
-        lambda v: len(v) == 3,
+        lambda v: len(v) == 3 and all(map(math.isfinite, v)),
     ),
     "augment.std": Field(
         (0.229, 0.224, 0.225),
         "RGB in [0, 1] is divided by it",
         "three numbers above 0",
-        lambda v: len(v) == 3 and min(v) > 0,
+        lambda v: len(v) == 3 and all(map(math.isfinite, v)) and min(v) > 0,
     ),
 }

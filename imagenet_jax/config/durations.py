@@ -4,12 +4,14 @@ import math
 import re
 from typing import Any
 
+_MOST_DIGITS = 20  # a longer number may be infinite
 _DURATION = re.compile(r"(\d+(?:_\d+)*(?:\.\d+)?|\.\d+)\s*(steps?|epochs?|examples?|percent|%)")
 
 
 def is_duration(text: Any) -> bool:
     """Whether `text` reads like '90 epochs', '500 steps', '5 percent' or '5%'."""
-    return isinstance(text, str) and _DURATION.fullmatch(text.strip()) is not None
+    found = _DURATION.fullmatch(text.strip()) if isinstance(text, str) else None
+    return found is not None and len(found[1]) <= _MOST_DIGITS
 
 
 def steps_of(

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -40,7 +41,7 @@ def is_pattern(text: str) -> bool:
     """Whether it is a regular expression."""
     try:
         re.compile(text)
-    except re.error:
+    except (re.error, OverflowError, RecursionError):
         return False
     return True
 
@@ -56,4 +57,5 @@ def duration(default: str, meaning: str, empty: bool = False) -> Field:
 def interval(default: tuple[float, float], meaning: str, most: float = math.inf) -> Field:
     """Two numbers, a range."""
     allowed = "two numbers, 0 < low <= high" + ("" if most == math.inf else f" <= {most:g}")
+    most = min(most, sys.float_info.max)
     return Field(default, meaning, allowed, lambda v: len(v) == 2 and 0 < v[0] <= v[1] <= most)

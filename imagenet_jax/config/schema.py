@@ -9,7 +9,7 @@ from imagenet_jax.config.model_fields import MODEL
 
 # Kind of device or None, name and value of one of config.compiler_options.
 COMPILER_OPTION = re.compile(r"(?:([^:=]+): *)?([a-z]\w*)=(.+)")
-_PART = r"(data_parallel|fsdp|tensor_parallel)(=[1-9]\d*)?"
+_PART = r"(data_parallel|fsdp|tensor_parallel)(=[1-9][0-9]{0,8})?"
 
 SCHEMA: dict[str, Field] = {
     "task": Field(

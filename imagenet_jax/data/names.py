@@ -84,7 +84,7 @@ def check_files(name: str) -> None:
 
 def existing(kind: str, path: str) -> Path:
     """Where `folder:PATH`, `zip:PATH` or `csv:PATH` is. Raises DataError if it is not there."""
-    found, what = Path(path).expanduser(), "folder" if kind == "folder" else "file"
+    found, what = Path(os.path.expanduser(path)), "folder" if kind == "folder" else "file"
     if not (found.is_dir() if kind == "folder" else found.is_file()):
         raise DataError(f"data.name = '{kind}:{path}': there is no such {what}")
     return found

@@ -38,7 +38,7 @@ def end_with_parent() -> None:
     The child does it itself: code between fork and exec could hang where threads hold locks.
     """
     parent = os.environ.pop(_PARENT, "")
-    if parent and sys.platform == "linux":
+    if parent.isdecimal() and sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != int(parent):  # it has ended in between
             os.kill(os.getpid(), signal.SIGTERM)

@@ -11,6 +11,8 @@ import time
 import uuid
 from pathlib import Path
 
+from imagenet_jax.printable import printable
+
 
 @dataclasses.dataclass(frozen=True)
 class Holder:
@@ -39,7 +41,7 @@ class Holder:
     token: str
 
     def __str__(self) -> str:
-        return f"process {self.pid} on {self.host} since {self.since}: {self.command}"
+        return printable(f"process {self.pid} on {self.host} since {self.since}: {self.command}")
 
     def is_alive(self) -> bool | None:
         """Whether it still runs; None: not to be told from here."""
@@ -79,9 +81,11 @@ def to_bytes(holder: Holder) -> bytes:
 def from_bytes(content: bytes) -> Holder | None:
     """The holder that a lock file names; None if it was cut short."""
     try:
-        return Holder(**json.loads(content))
-    except (ValueError, TypeError):
+        holder = Holder(**json.loads(content))
+    except (ValueError, TypeError, RecursionError):
         return None
+    whole = all(isinstance(value, str) for name, value in vars(holder).items() if name != "pid")
+    return holder if whole and type(holder.pid) is int and 0 < holder.pid < 2**31 else None
 
 
 def _runs(pid: int) -> bool:

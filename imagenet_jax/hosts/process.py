@@ -19,6 +19,7 @@ from typing import Any
 from absl import flags, logging
 
 from imagenet_jax.errors import HUNG, ConfigError
+from imagenet_jax.printable import printable_lines
 
 _VARIABLES = ("NUM_PROCESSES", "PROCESS_ID")
 
@@ -31,14 +32,23 @@ def start_process(job: Mapping[str, Any] | None, timeout: int = 300) -> None:
     Args:
       job: see `own_job`; None: this process works alone.
       timeout: seconds to wait for the other processes; then it ends with `errors.HUNG`.
+
+    Raises:
+      ConfigError: if an environment variable of JAX's has an impossible value.
     """
-    import jax
+    try:
+        import jax
+    except ValueError as error:  # of JAX_ENABLE_X64, JAX_NUM_CPU_DEVICES and the like
+        raise ConfigError(
+            f"JAX refuses its settings in the environment (JAX_...): {error}"
+        ) from error
 
     flags.FLAGS.mark_as_parsed()  # absl would announce that nobody parsed its flags
     logging.use_absl_handler()
     # A log file gets clu's lines of metrics; on a terminal the progress bar shows them.
     logging.set_verbosity(logging.WARNING if sys.stderr.isatty() else logging.INFO)
     logging.get_absl_handler().addFilter(_is_of_interest)
+    logging.get_absl_handler().setFormatter(_Printable())
     if not jax.config.jax_compilation_cache_dir:
         cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
         jax.config.update("jax_compilation_cache_dir", f"{cache}/imagenet_jax/compiled")
@@ -113,17 +123,23 @@ def find_job(environment: Mapping[str, str], *, on_tpu_vm: bool) -> dict[str, An
       ConfigError: if something is missing.
     """
     if "JAX_COORDINATOR_ADDRESS" in environment:
-        try:
-            count, number = (int(environment[f"JAX_{name}"]) for name in _VARIABLES)
-        except (KeyError, ValueError) as error:
+        count, number = (_number(environment, f"JAX_{name}", -1) for name in _VARIABLES)
+        _, colon, port = environment["JAX_COORDINATOR_ADDRESS"].rpartition(":")
+        if not (0 <= number < count and colon and port.isdecimal()):
+            values = ", ".join(
+                f"{name}={environment.get(name, '')}"
+                for name in ("JAX_COORDINATOR_ADDRESS", *(f"JAX_{name}" for name in _VARIABLES))
+            )
             raise ConfigError(
-                "JAX_COORDINATOR_ADDRESS is set; set JAX_NUM_PROCESSES and JAX_PROCESS_ID to "
-                f"whole numbers as well ({error})"
-            ) from error
+                f"{values}; set JAX_COORDINATOR_ADDRESS to HOST:PORT of process 0, "
+                "JAX_NUM_PROCESSES to how many there are, and JAX_PROCESS_ID to which of them this "
+                "is, from 0 on"
+            )
         return {"num_processes": count, "process_id": number}
-    if int(environment.get("SLURM_STEP_NUM_TASKS", "1")) > 1 or on_tpu_vm:
+    if _number(environment, "SLURM_STEP_NUM_TASKS", 1) > 1 or on_tpu_vm:
         return {}
-    if int(environment.get("OMPI_COMM_WORLD_SIZE", environment.get("PMI_SIZE", "1"))) > 1:
+    of_mpi = "OMPI_COMM_WORLD_SIZE" if "OMPI_COMM_WORLD_SIZE" in environment else "PMI_SIZE"
+    if _number(environment, of_mpi, 1) > 1:
         if "OMPI_MCA_orte_hnp_uri" in environment:  # Open MPI up to 4
             return {}
         if importlib.util.find_spec("mpi4py"):
@@ -142,6 +158,17 @@ def find_job(environment: Mapping[str, str], *, on_tpu_vm: bool) -> dict[str, An
     return None
 
 
+def _number(environment: Mapping[str, str], name: str, default: int) -> int:
+    """A whole number of the environment. Raises ConfigError."""
+    try:
+        return int(environment.get(name, default))
+    except ValueError:
+        raise ConfigError(
+            f"the environment variable {name} is {environment[name][:40]!r}; expected a whole "
+            "number. Set it to one, or unset it"
+        ) from None
+
+
 def _on_tpu_vm() -> bool:
     attached = Path("/dev/accel0").exists() or Path("/dev/vfio/0").exists()
     return attached and importlib.util.find_spec("libtpu") is not None
@@ -154,6 +181,13 @@ def code_sha256() -> str:
     for path in sorted(folder.rglob("*.py")):
         digest.update(f"{path.relative_to(folder)}\n".encode() + path.read_bytes())
     return digest.hexdigest()
+
+
+class _Printable(logging.PythonFormatter):
+    """absl's lines, without what steers a terminal: they have names of files in them."""
+
+    def format(self, record: pylogging.LogRecord) -> str:
+        return printable_lines(super().format(record))
 
 
 def _is_of_interest(record: pylogging.LogRecord) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from absl import logging
 
 from imagenet_jax.errors import DataError
+from imagenet_jax.printable import printable
 
 
 def find_photos(names: Sequence[str]) -> list[str]:
@@ -35,6 +36,9 @@ def find_photos(names: Sequence[str]) -> list[str]:
         if not files:
             raise DataError(f"{printable(name)}: no image files there")
         found += files
+    for path in found:
+        if os.path.exists(path) and not os.path.isfile(path):  # a pipe or a device may have no end
+            raise DataError(f"{printable(path)} cannot be read: it is no file")
     if not any(os.path.exists(path) for path in found):
         raise DataError(f"{printable(found[0])} cannot be read: there is no such file")
     return found
@@ -59,9 +63,11 @@ def read_pixels(path: str, config: Any) -> np.ndarray:
       DataError: for a file that is missing or no image.
     """
     from imagenet_jax.data.images.decode import decode_image
+    from imagenet_jax.data.sources.files import check_bytes
 
     data = config.data
     try:
+        check_bytes(os.path.getsize(path))
         return decode_image(
             Path(path).read_bytes(),
             exif_orientation=data.exif_orientation,
@@ -90,11 +96,3 @@ def read_photo(path: str, config: Any) -> np.ndarray:
     except ValueError as error:
         raise DataError(f"{printable(path)} cannot be read: {error}") from error
     return out
-
-
-def printable(path: str) -> str:
-    """A path for a terminal or a picture: on Linux it may hold any bytes."""
-    text = os.fsencode(path).decode("utf-8", "replace")
-    return "".join(
-        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
-    )

@@ -1,6 +1,5 @@
 """What is in photos, as the task of a trained model tells it."""
 
-import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,8 @@ import numpy as np
 
 from imagenet_jax.data.order import even_batch
 from imagenet_jax.errors import DataError
-from imagenet_jax.inference.photos import printable, read_photo, read_pixels
+from imagenet_jax.inference.photos import read_photo, read_pixels
+from imagenet_jax.printable import printable
 from imagenet_jax.reports.writers import replace_figure
 from imagenet_jax.tasks.table import find_task
 from imagenet_jax.training.trained import TrainedModel
@@ -125,9 +125,7 @@ def _draw(result: dict[str, Any], path: Path, config: Any) -> int:
             place.suptitle(name, fontsize=8, parse_math=False)
         figure.suptitle(printable(result["model"])[-80:], fontsize=10, parse_math=False)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph .* missing from font")
-            replace_figure(path, figure)
+        replace_figure(path, figure)
     finally:
         plt.close(figure)
     return len(shown)

@@ -1,5 +1,6 @@
 """Pretrained weights as a trained model, of ImageNet's classes or of others."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def pretrained_model(
     """
     weights = None
     if file:
-        loaded, title = load_file(Path(file).expanduser(), config.model.name), file
+        loaded, title = load_file(Path(os.path.expanduser(file)), config.model.name), file
     else:
         weights = find_pretrained(name)
         loaded, title = load_pretrained(weights), weights.name

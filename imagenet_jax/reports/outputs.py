@@ -10,6 +10,7 @@ import ml_collections
 
 from imagenet_jax.errors import UserError
 from imagenet_jax.reports.progress import Progress
+from imagenet_jax.reports.workdir import check_run_folder
 from imagenet_jax.reports.writers import MetricsFile, Tracking, Writer
 
 
@@ -77,6 +78,7 @@ class Outputs:
 
 def make_workdir(workdir: Path) -> None:
     """Makes the working directory. Raises UserError if it cannot be made or written to."""
+    check_run_folder(workdir)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=workdir):

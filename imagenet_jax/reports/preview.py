@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from imagenet_jax import augment
+from imagenet_jax.atomic import replacing
 from imagenet_jax.config import apply_overrides, base_config, from_dict
 from imagenet_jax.data import open_split
 
@@ -74,9 +75,8 @@ def preview(config: ml_collections.ConfigDict, path: Path, reads: Sequence[str])
         apply_overrides(row, fields)
         rows[name] = _images(row, reads)
     sheet = _sheet(rows)
-    partial = path.with_name(f".{path.name}.partial")
-    sheet.save(partial, "PNG")
-    partial.replace(path)
+    with replacing(path) as partial:
+        sheet.save(partial, "PNG")
     return {"path": str(path), "dataset": config.data.name, "rows": list(rows)}
 
 

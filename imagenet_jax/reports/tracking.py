@@ -10,9 +10,10 @@ from typing import Any
 
 import ml_collections
 
+from imagenet_jax.atomic import replace_text
 from imagenet_jax.config import flatten
 from imagenet_jax.errors import ConfigError
-from imagenet_jax.reports.writers import Tracking, Writer, replace_text
+from imagenet_jax.reports.writers import Tracking, Writer
 
 
 def make_tracking(config: ml_collections.ConfigDict) -> list[Tracking]:

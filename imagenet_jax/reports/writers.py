@@ -2,12 +2,15 @@
 
 import json
 import math
-import os
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import ml_collections
+
+from imagenet_jax.atomic import replace_text, replacing
+from imagenet_jax.printable import printable
 
 
 class Writer(Protocol):
@@ -42,11 +45,11 @@ class MetricsFile:
                 for line in kept
                 if line["step"] < resume_step or not any(name.startswith("eval/") for name in line)
             ]
-        replace_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+        replace_text(path, "".join(map(_json_line, kept)))
         self._file = path.open("a")
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
-        self._file.write(json.dumps({"step": step, **scalars}) + "\n")
+        self._file.write(_json_line({"step": step, **scalars}))
         self._file.flush()
 
     def flush(self) -> None:
@@ -57,44 +60,44 @@ class MetricsFile:
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The lines of a metrics.jsonl; a last line cut short by a kill is left out."""
+    """The lines of a metrics.jsonl, null as NaN; what a kill or a bad disk made of others is left
+    out."""
     if not path.exists():
         return []
     lines = []
-    for text in path.read_text().splitlines():
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError:
+            line = json.loads(text)
+        except (ValueError, RecursionError):
             continue
+        if isinstance(line, dict) and isinstance(line.get("step"), int):
+            lines.append({k: math.nan if v is None else v for k, v in line.items()})
     return lines
 
 
 def write_summary(path: Path, summary: Mapping[str, Any]) -> None:
     """Writes a JSON file in one go; NaN becomes null, which JSON can hold."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {key: plain(item) for key, item in value.items()}
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    replace_text(path, json.dumps(plain(summary), indent=2) + "\n")
+    replace_text(path, json.dumps(_plain(summary), indent=2) + "\n")
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Writes a file under another name and renames it, so that it is whole or the old one."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+def _json_line(scalars: Mapping[str, float]) -> str:
+    return json.dumps(_plain(scalars)) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """The value with null for the numbers that JSON does not know: NaN and infinities."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def replace_figure(path: Path, figure: Any) -> None:
-    """Saves a matplotlib figure as PNG, under another name first."""
-    partial = path.with_name(f".{path.name}.partial")
-    figure.savefig(partial, format="png", dpi=120)
-    partial.replace(path)
+    """Saves a matplotlib figure as PNG, see `atomic.replacing`."""
+    with replacing(path) as partial, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(partial, format="png", dpi=120)
 
 
 def plot_curves(workdir: Path, metric: str) -> None:
@@ -121,6 +124,6 @@ def plot_curves(workdir: Path, metric: str) -> None:
         axis.grid(alpha=0.3)
         if len(keys) > 1:
             axis.legend()
-    figure.suptitle(str(workdir))
+    figure.suptitle(printable(workdir)[-120:], parse_math=False)
     replace_figure(workdir / "curves.png", figure)
     plt.close(figure)

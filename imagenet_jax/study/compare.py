@@ -69,13 +69,20 @@ def read_report(path: Path) -> dict[str, Any]:
       UserError: if the file is neither.
     """
     try:
-        report = json.loads(path.read_text())
-    except ValueError as error:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        variants = report.get("variants", [report])
+        lacking = [name for name in (*_RATIOS, "operations") if name not in variants[0]]
+    except (ValueError, AttributeError, LookupError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is no report of a study: {error}") from error
-    variants = report.get("variants", [report])
-    if len(variants) != 1 or "predicted_step_seconds" not in variants[0]:
+    if len(variants) != 1:
         raise ConfigError(
             f"{path} holds {len(variants)} variants; --compare wants reports of one, as in "
             "WORKDIR/study/NAME.json"
         )
+    if lacking:
+        raise UserError(
+            f"{path} lacks {', '.join(lacking)}: it is no study, or an earlier version's"
+        )
+    if variants[0]["predicted_step_seconds"] is None:
+        raise UserError(f"{path} is of a step that does not fit: there is nothing to compare")
     return variants[0]

@@ -27,7 +27,7 @@ GPUS = {
 def check_topology(name: str) -> None:
     """Raises UserError for a kind or shape of hardware that does not exist, KIND:SHAPE."""
     kind, _, shape = name.partition(":")
-    if kind not in CHIPS or not re.fullmatch(r"\d+(x\d+)*", shape):
+    if kind not in CHIPS or not re.fullmatch("[0-9]{1,6}(x[0-9]{1,6}){0,3}", shape):
         raise UserError(f"there is no topology {name!r}; there are for instance {EXAMPLES}")
     if CHIPS[kind].platform == "tpu":
         return

@@ -16,6 +16,7 @@ from imagenet_jax.data import Split
 from imagenet_jax.data.order import Rows, TrainOrder
 from imagenet_jax.devices.parallel import local_rows, put_batch
 from imagenet_jax.devices.sharding import make_mesh
+from imagenet_jax.printable import printable
 from imagenet_jax.reports.writers import replace_figure
 from imagenet_jax.tasks.table import task_split
 from imagenet_jax.training.program import check_config
@@ -169,8 +170,9 @@ def plot_input(result: dict[str, Any], path: Path) -> None:
         axes.barh("decoding alone", 1e6 / limit, color="0.6")
     axes.set_xlabel("CPU time per image (microseconds)")
     axes.set_title(
-        f"{result['dataset']}, {result['image_size']} pixels: "
-        f"{result['images_per_core_second']:,.0f} images per core-second"
+        f"{printable(result['dataset'])[-60:]}, {result['image_size']} pixels: "
+        f"{result['images_per_core_second']:,.0f} images per core-second",
+        parse_math=False,
     )
     axes.invert_yaxis()
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import ml_collections
 
+from imagenet_jax.errors import ConfigError
 from imagenet_jax.reports.writers import write_summary
 from imagenet_jax.study.chips import Chip
 from imagenet_jax.study.described import check_described
@@ -64,6 +65,11 @@ def study(
     found = []
     for topology in topologies:
         hardware = find_hardware(topology)
+        if strong % hardware.mesh.size:
+            raise ConfigError(
+                f"--strong={strong} does not divide by the {hardware.mesh.size} devices of "
+                f"{topology or 'this machine'}"
+            )
         sizes = batches or [max(1, (strong or config.batch_size) // hardware.mesh.size)]
         for partitioner, batch in product(partitioners or [config.partitioner], sizes):
             name = variant_name(topology, partitioner, batch)

@@ -3,12 +3,13 @@
 import dataclasses
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ml_collections
 
 from imagenet_jax.config import apply_overrides, validate
+from imagenet_jax.config.lists import split_list
 from imagenet_jax.config.schema import SCHEMA
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.models.facts import check_model
@@ -31,7 +32,6 @@ class Range:
 
 
 Space = dict[str, Choices | Range]
-_CLOSING = {"(": ")", "[": "]", "'": "'", '"': '"'}
 _NUMBER = r"[+-]?[\d_.]*?\d[\d_]*\.?(?:e[+-]?\d+)?"
 _RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})(?::(\w*))?", re.IGNORECASE)
 
@@ -56,7 +56,10 @@ def parse_space(specs: Sequence[str], config: ml_collections.ConfigDict) -> Spac
         if _RANGE.fullmatch(text):
             space[name] = _range(name, text, config)
         else:
-            values = tuple(_values(spec, text))
+            try:
+                values = tuple(split_list(text))
+            except ValueError as error:
+                raise ConfigError(f"{name}={error}") from error
             for value in values:
                 check_model(with_fields(config, {name: value}).model.name)
             space[name] = Choices(values)
@@ -82,24 +85,6 @@ def with_fields(
     apply_overrides(changed, {name: str(value) for name, value in fields.items()})
     validate(changed)
     return changed
-
-
-def _values(spec: str, text: str) -> Iterator[str]:
-    """The parts between commas that are in no brackets or quotes; without quotes around a part."""
-    part, closing = "", []  # what has to come before a comma counts
-    for letter in f"{text},":
-        if closing and letter == closing[-1]:
-            closing.pop()
-        elif letter in _CLOSING and not (closing and closing[-1] in "'\""):
-            closing.append(_CLOSING[letter])
-        elif letter == "," and not closing:
-            part = part.strip()
-            yield part[1:-1] if re.fullmatch(r"'[^']*'|\"[^\"]*\"", part) else part
-            part = ""
-            continue
-        part += letter
-    if closing:
-        raise ConfigError(f"{spec!r} lacks {closing[-1]} at its end")
 
 
 def _range(name: str, text: str, config: ml_collections.ConfigDict) -> Range:

@@ -5,9 +5,7 @@ import hashlib
 import itertools
 import json
 import signal
-import statistics
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,13 +20,15 @@ from optuna.distributions import (
 )
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from imagenet_jax.config import flatten
-from imagenet_jax.errors import ConfigError, UserError
+from imagenet_jax.errors import ConfigError
 from imagenet_jax.hosts.children import stop_signals
-from imagenet_jax.reports.writers import replace_figure, write_summary
+from imagenet_jax.hosts.ending import giving_back
+from imagenet_jax.hosts.lock import NAME, Lock
+from imagenet_jax.printable import printable
+from imagenet_jax.sweep.report import report
 from imagenet_jax.sweep.space import Choices, Range, Space, grid, parse_space, with_fields
 from imagenet_jax.sweep.trial import TrialRuns
 from imagenet_jax.tasks.table import find_task
@@ -82,7 +82,7 @@ def sweep(
     Raises:
       ConfigError: for impossible values, a metric that the task does not have, or a workdir that
         holds another sweep.
-      UserError: if no trial gave a result.
+      UserError: if no trial gave a result, or another sweep is at work in the workdir.
     """
     space = parse_space(request.specs, config)
     combinations = grid(space) if request.method == "grid" else []
@@ -96,9 +96,23 @@ def sweep(
             + ", ".join(task.eval_metrics)
         )
     workdir.mkdir(parents=True, exist_ok=True)
-    study = _open_study(request, config, workdir)
-    _take_up(study, combinations)
-    total = request.trials or len(combinations) or 20
+    with giving_back(Lock(workdir / NAME).release):  # another would begin this one's trials again
+        study = _open_study(request, config, workdir)
+        _take_up(study, combinations)
+        total = request.trials or len(combinations) or 20
+        _run_trials(study, space, request, workdir, command, total)
+        return report(study, _counted(study), request, workdir)
+
+
+def _run_trials(
+    study: optuna.Study,
+    space: Space,
+    request: Sweep,
+    workdir: Path,
+    command: Callable[[Path, dict[str, Any]], list[str]],
+    total: int,
+) -> None:
+    """Runs trials until there are `total`; a signal stops those at work."""
     active: list[TrialRuns] = []
     # As Ctrl-C: the runs are stopped first, see below.
     signals = stop_signals()
@@ -119,7 +133,6 @@ def sweep(
             trial.stop()
         for number, handler in zip(signals, before, strict=True):
             signal.signal(number, handler)
-    return _report(study, request, workdir)
 
 
 def _open_study(request: Sweep, config: ml_collections.ConfigDict, workdir: Path) -> optuna.Study:
@@ -197,7 +210,7 @@ def _next_trial(
     folder = workdir / "trials" / name
     trial.set_user_attr("workdir", str(folder))
     shown = ", ".join(f"{key}={value}" for key, value in trial.params.items())
-    print(f"trial {trial.number}: {shown} in {folder}", flush=True)
+    print(printable(f"trial {trial.number}: {shown} in {folder}"), flush=True)
     seeds = [("seed", seed) for seed in request.seeds] or [None]
     folds = [("data.fold", fold) for fold in range(request.folds)] or [None]
     runs = []
@@ -228,76 +241,3 @@ def _tell(study: optuna.Study, ended: TrialRuns, request: Sweep) -> None:
         trial.set_user_attr("fault", ended.fault)
         study.tell(trial, state=ended.state)
         print(f"trial {trial.number}: {ended.state.name.lower()} {ended.fault}", flush=True)
-
-
-def _report(study: optuna.Study, request: Sweep, workdir: Path) -> dict[str, Any]:
-    sign = 1 if study.direction == StudyDirection.MINIMIZE else -1
-    trials = [
-        {
-            "number": trial.number,
-            "state": trial.state.name.lower(),
-            request.metric: trial.value if trial.state == TrialState.COMPLETE else None,
-            "stdev": _stdev(trial.user_attrs.get("values", [])),
-            "fields": trial.params,
-            "workdir": trial.user_attrs.get("workdir"),
-            "fault": trial.user_attrs.get("fault", ""),
-        }
-        for trial in _counted(study)
-    ]
-    complete = [trial for trial in trials if trial["state"] == "complete"]
-    if not complete:
-        faults = {trial["fault"] for trial in trials}
-        raise UserError(f"no trial of the sweep gave a result: {'; '.join(sorted(faults))}")
-    rank = {id(trial): sign * trial[request.metric] for trial in complete}
-    trials.sort(key=lambda trial: rank.get(id(trial), float("inf")))
-    result = {"method": request.method, "metric": request.metric, "trials": trials}
-    result["best"] = trials[0]
-    write_summary(workdir / "sweep.json", result)
-    if len(complete) > 1:
-        _draw(study, workdir / "parallel_coordinates.png", request.metric)
-    return result
-
-
-def _stdev(values: Sequence[float]) -> float | None:
-    return statistics.stdev(values) if len(values) > 1 else None
-
-
-def _draw(study: optuna.Study, path: Path, metric: str) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        axes = optuna.visualization.matplotlib.plot_parallel_coordinate(study, target_name=metric)
-    figure = axes.get_figure()
-    figure.set_size_inches(11, 5)
-    figure.subplots_adjust(bottom=0.3)  # for the names of the fields
-    replace_figure(path, figure)
-
-
-def sweep_text(result: dict[str, Any]) -> str:
-    """The table of the trials, the best first."""
-    metric = result["metric"]
-    names = list(result["best"]["fields"])
-    rows = [["", metric, "+-", *names, "workdir"]]
-    for trial in result["trials"]:
-        value = trial[metric]
-        spread = trial["stdev"]
-        rows.append(
-            [
-                str(trial["number"]),
-                trial["state"] if value is None else f"{value:.4f}",
-                "" if spread is None else f"{spread:.4f}",
-                *(_short(trial["fields"].get(name, "")) for name in names),
-                trial["fault"] or trial["workdir"],
-            ]
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
-    return "\n".join(
-        "  ".join([*(cell.rjust(w) for cell, w in zip(row[:-1], widths, strict=True)), row[-1]])
-        for row in rows
-    )
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

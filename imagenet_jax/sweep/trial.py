@@ -11,6 +11,7 @@ import optuna
 
 from imagenet_jax.errors import STOPPED
 from imagenet_jax.hosts.children import start_child
+from imagenet_jax.printable import printable
 from imagenet_jax.reports.writers import read_metrics
 
 
@@ -78,18 +79,28 @@ class TrialRuns:
             self.stop()
             self.state = optuna.trial.TrialState.PRUNED
 
+    def _fail(self, fault: str) -> None:
+        self.state, self.fault = optuna.trial.TrialState.FAIL, printable(fault)
+
     def _end_run(self, status: int) -> None:
         self._process = None
         if status == STOPPED:  # by somebody else; it goes on where it was
             return
-        summary = self._workdir / "summary.json"
-        if status or not summary.exists():
-            self.state = optuna.trial.TrialState.FAIL
+        if status:
             lines = (self._workdir / "output.log").read_text(errors="replace").splitlines()
             errors = [line for line in lines if "error: " in line]
-            self.fault = (errors or lines or [f"status {status}"])[-1]
+            self._fail((errors or lines or [f"status {status}"])[-1])
             return
-        self.values.append(json.loads(summary.read_text())["eval"][self._metric])
+        summary = self._workdir / "summary.json"
+        try:
+            value = json.loads(summary.read_text())["eval"][self._metric]
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            self._fail(f"{summary} cannot be read: {error}")
+            return
+        if not isinstance(value, int | float):  # null: NaN
+            self._fail(f"{summary}: its {self._metric} is no number")
+            return
+        self.values.append(value)
         self._left.pop(0)
         self._done += 1
         if not self._left:

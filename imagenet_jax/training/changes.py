@@ -6,7 +6,7 @@ from typing import Any
 import ml_collections
 
 from imagenet_jax.config import differences, from_dict
-from imagenet_jax.errors import CheckpointError
+from imagenet_jax.errors import CheckpointError, ConfigError
 from imagenet_jax.models.facts import FACTS
 
 # Fields, or sections, that cannot change what a run learns, and why.
@@ -51,7 +51,14 @@ def check_changes(
     Raises:
       CheckpointError: if something changed that is neither in `FREE` nor `allowed`.
     """
-    changes = differences(from_dict(record["config"]), config)
+    try:
+        before = from_dict(record["config"])
+    except ConfigError as error:
+        raise CheckpointError(
+            f"{where} is of another version of this program: {error}. Go on with that version, or "
+            "use another --workdir"
+        ) from error
+    changes = differences(before, config)
     family = FACTS[config.model.name].family
     if "decayed" not in record["config"]["optim"] and family in _ONCE_DECAYED:
         changes.append(f"optim.decayed: all of two axes -> {config.optim.decayed!r}")

@@ -9,6 +9,8 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
+from imagenet_jax.errors import CheckpointError
+
 
 class Manager(ocp.CheckpointManager):
     """Keeps the latest checkpoints of a directory, and the one of the best score."""
@@ -34,6 +36,7 @@ class Manager(ocp.CheckpointManager):
             "state": _noting(ocp.StandardCheckpointHandler(), self._failures),
             "record": _noting(ocp.JsonCheckpointHandler(), self._failures),
         }
+        _check_scores(directory)
         super().__init__(directory, options=options, item_handlers=handlers)
 
     def check_for_errors(self) -> None:
@@ -75,6 +78,20 @@ def _noting(handler: Any, failures: list[BaseException]) -> Any:
 
     handler.async_save = async_save
     return handler
+
+
+def _check_scores(directory: Path) -> None:
+    """Raises CheckpointError for a damaged score: with it Orbax opens no checkpoint at all."""
+    for file in directory.glob("*/metrics/metrics"):
+        try:
+            scores = json.loads(file.read_text())
+        except (ValueError, OSError) as error:
+            scores = error
+        if not isinstance(scores, dict):
+            raise CheckpointError(
+                f"{file} is damaged: {scores}. Remove the folder {file.parent}: the checkpoint "
+                "then counts as one without an evaluation"
+            )
 
 
 def write_score(checkpoint: Path, score: float) -> None:

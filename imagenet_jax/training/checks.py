@@ -4,6 +4,7 @@ JAX takes a second to import, and a mistake in a name should not cost that much.
 """
 
 import math
+import os
 from pathlib import Path
 
 import ml_collections
@@ -118,7 +119,7 @@ def check_training(config: ml_collections.ConfigDict, *, here: bool) -> None:
 
 def _check_start(weights: str, model: str) -> None:
     """What `finetune.starting_variables` needs."""
-    path = Path(weights).expanduser()
+    path = Path(os.path.expanduser(weights))
     if weights and path.is_dir():
         checkpoints_of(path)
     elif path.suffix in FILE_SUFFIXES:

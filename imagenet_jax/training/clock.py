@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 
 @dataclasses.dataclass
@@ -30,6 +30,12 @@ class Clock:
 
     def __post_init__(self) -> None:
         self._start = self._last = time.perf_counter()
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, float]) -> "Clock":
+        """The clock of a checkpoint, maybe of another version, which counted more or less."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{name: value for name, value in record.items() if name in known})
 
     def first_step(self) -> None:
         """The first step since the start is done."""

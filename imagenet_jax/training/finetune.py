@@ -1,5 +1,6 @@
 """Where a run starts from: pretrained weights, a file, or another run."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def starting_variables(program: Program) -> dict[str, Any] | None:
     name, model_name = config.finetune.weights, config.model.name
     if not name:
         return None
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     if path.is_dir():
         source = trained_model(path, "best")
         variables, facts = jax.device_get(source.variables), source.task.facts()

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import ml_collections
 import optax
+from absl import logging
 
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.training.position import Course
@@ -55,6 +56,8 @@ def make_schedule(
             f"config.schedule.warmup = {schedule.warmup!r} is {warmup} steps, the whole run "
             f"(config.duration = {config.duration!r}) is {total_steps}; warm up for less"
         )
+    if not warmup and re.search("[1-9]", schedule.warmup):
+        logging.warning("config.schedule.warmup = %r is less than a step: none", schedule.warmup)
     rest = total - warmup
     if schedule.name == "cosine":
         after = optax.cosine_decay_schedule(peak, rest, alpha=schedule.end)
@@ -62,7 +65,14 @@ def make_schedule(
         after = optax.linear_schedule(peak, peak * schedule.end, rest)
     elif schedule.name == "step":
         drops: dict[int, float] = {}
-        for boundary in (steps(duration) - warmup for duration in schedule.boundaries):
+        for duration in schedule.boundaries:
+            boundary = steps(duration) - warmup
+            if boundary >= rest:
+                logging.warning(
+                    "config.schedule.boundaries: %r lies not within config.duration = %r: no drop",
+                    *(duration, config.duration),
+                )
+                continue
             drops[boundary] = drops.get(boundary, 1.0) * schedule.factor
         after = optax.piecewise_constant_schedule(peak, drops)
     else:
@@ -98,9 +108,10 @@ def make_optimizer(
 
 def decay_mask(params: optax.Params, patterns: Sequence[str]) -> optax.Params:
     """True for parameters in whose path, as "layer1.0/conv1/kernel", a pattern is found."""
-    found = re.compile("|".join(f"(?:{pattern})" for pattern in patterns) or "$^")
 
     def decays(path: Any, _: jax.Array) -> bool:
-        return found.search("/".join(key.key for key in path)) is not None
+        # One by one: a pattern may have flags, groups and numbers of groups of its own.
+        name = "/".join(key.key for key in path)
+        return any(re.search(pattern, name) for pattern in patterns)
 
     return jax.tree_util.tree_map_with_path(decays, params)

@@ -198,6 +198,11 @@ def make_program(
     total_steps, schedule = 0, lambda step: 0.0
     if num_examples is not None:
         total_steps = course.steps(config.duration, num_examples)
+        if total_steps >= 2**31:
+            raise ConfigError(
+                f"config.duration = {config.duration!r} is {total_steps} steps, more than the "
+                "2147483647 that can be counted"
+            )
         if total_steps < 1 and not course.offset:
             raise ConfigError(
                 f"config.duration = {config.duration!r} is less than one step of "

@@ -11,13 +11,15 @@ import jax
 import tqdm
 from jax.experimental import multihost_utils
 
+from imagenet_jax.atomic import replace_text
 from imagenet_jax.config import to_json
 from imagenet_jax.data import Split
 from imagenet_jax.hosts.preemption import StopRequested, StopRequests
 from imagenet_jax.hosts.watchdog import doing
+from imagenet_jax.printable import printable_lines
 from imagenet_jax.reports.outputs import Outputs
 from imagenet_jax.reports.report import run_facts
-from imagenet_jax.reports.writers import plot_curves, replace_text, write_summary
+from imagenet_jax.reports.writers import plot_curves, write_summary
 from imagenet_jax.training.changes import check_changes
 from imagenet_jax.training.checkpoint import Checkpoints, Record
 from imagenet_jax.training.clock import Clock
@@ -77,7 +79,7 @@ class Run:
 
     def _take_up(self, state: TrainState, record: Record) -> None:
         """Goes on from a checkpoint, in the data after the examples that it has seen."""
-        self.state, self.clock = state, Clock(**record["clock"])
+        self.state, self.clock = state, Clock.of_record(record["clock"])
         self.step = self.saved_step = record["position"]["step"]
         self.best_score, self.evaluations_since = record.get("patience", (None, 0))
         self.evaluation_due = record.get("evaluation_due", False)
@@ -216,7 +218,7 @@ class Run:
 
     def say(self, text: str) -> None:
         if self.is_main:
-            tqdm.tqdm.write(text)  # clear of the progress bar
+            tqdm.tqdm.write(printable_lines(text))  # clear of the progress bar
 
     def compile(self) -> jax.stages.Compiled:
         """Compiles both steps before the first batch, so that the loop never does."""

@@ -7,14 +7,16 @@ import ml_collections
 
 from imagenet_jax.reports.workdir import check_writable
 from imagenet_jax.training.checks import check_fields, check_source
-from imagenet_jax.verbs.verb import Verb
+from imagenet_jax.verbs.verb import Verb, number
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--what", choices=["input"], default="input", help="input: from files to devices"
     )
-    parser.add_argument("--seconds", type=float, default=20.0, help="length of measurement")
+    parser.add_argument(
+        "--seconds", type=number(float, least=0), default=20.0, help="length of measurement"
+    )
 
 
 def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bool) -> None:

@@ -1,6 +1,7 @@
 """Which model `evaluate` and `predict` take: pretrained weights, or the run in --workdir."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,7 +63,7 @@ def check_weights(args: argparse.Namespace, config: ml_collections.ConfigDict, h
     if args.model and not args.weights:
         find_pretrained(args.model)
     elif args.model and here:
-        check_file(Path(args.weights).expanduser())
+        check_file(Path(os.path.expanduser(args.weights)))
         _class_names(args)
     elif here:
         check_which(checkpoints_of(args.workdir), which_checkpoint(args, config))
@@ -83,4 +84,4 @@ def find_trained(args: argparse.Namespace, config: ml_collections.ConfigDict) ->
 
 
 def _class_names(args: argparse.Namespace) -> tuple[str, ...]:
-    return read_class_names(Path(args.classes).expanduser()) if args.classes else ()
+    return read_class_names(Path(os.path.expanduser(args.classes))) if args.classes else ()

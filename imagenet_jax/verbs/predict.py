@@ -1,6 +1,7 @@
 """`launch.py predict`."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,16 @@ def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bo
         find_photos(args.photos)
 
 
+def _picture(args: argparse.Namespace) -> Path:
+    return Path(os.path.expanduser(args.picture or args.workdir / "predictions.png"))
+
+
 def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[str, Any]:
     from imagenet_jax.inference.predict import draw_predictions, predict_photos
 
     trained = find_trained(args, config)
     result = predict_photos(trained, find_photos(args.photos))
-    picture = Path(args.picture).expanduser() if args.picture else args.workdir / "predictions.png"
-    return draw_predictions(result, picture, trained.config)
+    return draw_predictions(result, _picture(args), trained.config)
 
 
 def _text(result: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """`launch.py prepare`."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,10 @@ import ml_collections
 
 from imagenet_jax.data.names import check_files, check_preparation
 from imagenet_jax.errors import ConfigError
+from imagenet_jax.reports.workdir import check_output
 from imagenet_jax.tasks.table import check_task
 from imagenet_jax.training.checks import check_source
-from imagenet_jax.verbs.verb import Verb
+from imagenet_jax.verbs.verb import Verb, number
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +29,13 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         default="",
         help="default: array_record, for --encoding=raw tfrecord",
     )
-    add("--resize", type=int, default=0, metavar="PIXELS", help="shrink short sides to this")
+    add(
+        "--resize",
+        type=number(int, least=0),
+        default=0,
+        metavar="PIXELS",
+        help="shrink short sides to this",
+    )
     add(
         "--encoding",
         choices=("jpeg", "raw"),
@@ -43,7 +51,12 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     )
     add("--task", default="classification", help="multilabel: images have several labels")
     add("--rebuild", action="store_true", help="make a data set of files anew, e.g. after a change")
-    add("--workers", type=int, default=0, help="processes; default: one per CPU core")
+    add(
+        "--workers",
+        type=number(int, least=0),
+        default=0,
+        help="processes; default: one per CPU core",
+    )
     add("--preview", metavar="PNG", help="instead: draw the augmentations of --config's data")
     add("--manual_dir", default="", help="where archives are; default: DIR/downloads/manual")
 
@@ -52,6 +65,8 @@ def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bo
     if args.preview:
         config = config.copy_and_resolve_references()
         config.data.cache = False  # nothing is kept for a preview
+        if here:
+            check_output(Path(os.path.expanduser(args.preview)), "--preview")
         return check_source(config, here=here)
     if not args.dataset:
         raise ConfigError(
@@ -70,7 +85,7 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
     if args.preview:
         from imagenet_jax.reports.preview import preview
 
-        return preview(config, Path(args.preview), find_task(config.task).reads)
+        return preview(config, Path(os.path.expanduser(args.preview)), find_task(config.task).reads)
     from imagenet_jax.data.preparation.prepare import prepare
     from imagenet_jax.data.preparation.shards import Encoding
 

@@ -11,7 +11,7 @@ from imagenet_jax.study.compare import compare_reports, read_report
 from imagenet_jax.study.described import check_compiler, check_described, check_topology
 from imagenet_jax.study.text import study_text
 from imagenet_jax.training.checks import check_fields, check_source
-from imagenet_jax.verbs.verb import Verb, whole_numbers
+from imagenet_jax.verbs.verb import Verb, number, whole_numbers
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
@@ -30,12 +30,17 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--batch_per_device",
-        type=whole_numbers,
+        type=whole_numbers(1),
         default=[],
         help="images, one number or several; default: config.batch_size over the devices",
     )
     add("--scaling", type=_scaling_topologies, help="KIND:SHAPE,SHAPE,..., e.g. v5e:2x2,4x4,8x8")
-    add("--strong", type=int, default=0, help="with --scaling: a global batch to be divided")
+    add(
+        "--strong",
+        type=number(int, least=0),
+        default=0,
+        help="with --scaling: a global batch to be divided",
+    )
     add("--trace", action="store_true", help="on attached devices: keep a profile for TensorBoard")
     add("--with_input", action="store_true", help="on attached devices: run on the data, too")
     add(

@@ -9,9 +9,9 @@ import ml_collections
 
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.hosts.launchers import find_launcher
-from imagenet_jax.reports.workdir import check_writable
-from imagenet_jax.sweep.space import grid, parse_space
-from imagenet_jax.verbs.verb import Verb, whole_numbers
+from imagenet_jax.reports.workdir import check_run_folder
+from imagenet_jax.sweep.space import grid, parse_space, with_fields
+from imagenet_jax.verbs.verb import Verb, number, whole_numbers
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
@@ -20,15 +20,20 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     add("--grid", nargs="+", default=[], metavar="FIELD=A,B,C", help="all combinations")
     add("--random", nargs="+", default=[], metavar="SPEC", help=f"drawn at random from {forms}")
     add("--bayes", nargs="+", default=[], metavar="SPEC", help="Bayesian search (TPE) in the same")
-    add("--trials", type=int, default=0, help="default: all of a grid, else 20")
-    add("--parallel", type=int, default=1, help="trials at a time")
+    add("--trials", type=number(int, least=0), default=0, help="default: all of a grid, else 20")
+    add("--parallel", type=number(int, least=1), default=1, help="trials at a time")
     add(
         "--seeds",
-        type=whole_numbers,
+        type=whole_numbers(0),
         default=[],
         help="e.g. 0,1,2: a trial's value is the mean over them",
     )
-    add("--folds", type=int, default=0, help="cross-validate: the mean over so many folds")
+    add(
+        "--folds",
+        type=number(int, least=0),
+        default=0,
+        help="cross-validate: the mean over so many folds",
+    )
     add("--metric", default="", help="what decides, e.g. loss; default: top1, map, ... of the task")
     add("--no_pruning", action="store_true", help="train trials that stay behind to the end")
 
@@ -49,10 +54,12 @@ def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bo
     if args.launcher != "local":
         find_launcher(args.launcher)
     space = parse_space(getattr(args, methods[0]), config)
+    if args.folds:
+        with_fields(config, {"data.folds": args.folds})
     if methods == ["grid"]:
         grid(space)
     if here:
-        check_writable(args.workdir)
+        check_run_folder(args.workdir)
 
 
 def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -83,7 +90,7 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
 
 
 def _text(result: dict[str, Any]) -> str:
-    from imagenet_jax.sweep.sweep import sweep_text
+    from imagenet_jax.sweep.report import sweep_text
 
     return sweep_text(result)
 

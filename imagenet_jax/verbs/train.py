@@ -5,7 +5,7 @@ from typing import Any
 
 import ml_collections
 
-from imagenet_jax.reports.workdir import check_writable
+from imagenet_jax.reports.workdir import check_run_folder
 from imagenet_jax.training.checks import check_fields, check_training
 from imagenet_jax.verbs.verb import Verb
 
@@ -27,7 +27,7 @@ def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bo
     check_fields(config)
     check_training(config, here=here)
     if here:
-        check_writable(args.workdir)
+        check_run_folder(args.workdir)
 
 
 def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[str, Any] | None:

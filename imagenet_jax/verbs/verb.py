@@ -22,13 +22,33 @@ def config_file(args: argparse.Namespace) -> ml_collections.ConfigDict:
     return load_config(args.config or QUICKSTART)
 
 
-def whole_numbers(text: str) -> list[int]:
-    """[1, 2] of "1,2", for argparse."""
-    try:
-        return [int(number) for number in text.split(",")]
-    except ValueError:
-        message = f"{text!r} is no list of whole numbers, as in 0,1,2"
-        raise argparse.ArgumentTypeError(message) from None
+def number(kind: type[int] | type[float], *, least: float, most: float = 10**12) -> Callable:
+    """Reads a number in a range, for argparse."""
+
+    def read(text: str) -> float:
+        value = kind(text)
+        if not least <= value <= most:  # nor is NaN
+            raise argparse.ArgumentTypeError(f"{text[:40]} is not {least} to {most:g}")
+        return value
+
+    read.__name__ = kind.__name__  # argparse: "invalid int value"
+    return read
+
+
+def whole_numbers(least: int) -> Callable[[str], list[int]]:
+    """Reads [1, 2] of "1,2", each once and at least `least`, for argparse."""
+
+    def read(text: str) -> list[int]:
+        try:
+            found = [int(part) for part in text.split(",")]
+        except ValueError:
+            found = []
+        if not found or not least <= min(found) <= max(found) < 2**31:
+            message = f"{text!r} is no list of whole numbers from {least} on, as in 1,2"
+            raise argparse.ArgumentTypeError(message)
+        return list(dict.fromkeys(found))
+
+    return read
 
 
 @dataclasses.dataclass(frozen=True)

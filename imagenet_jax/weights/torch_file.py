@@ -137,7 +137,10 @@ def _read_tree(file: BinaryIO) -> tuple[Any, dict[str, _Storage]]:
             raise WeightsError("it has an unknown kind of storage")
         if dtype.module not in ("torch", "torch.cuda") or dtype.name not in _DTYPES:
             known = ", ".join(name.removesuffix("Storage") for name in _DTYPES)
-            raise WeightsError(f"it has tensors in a {dtype}; read are {known}")
+            raise WeightsError(
+                f"it has tensors in a {dtype}; read are {known}. Convert them where they were made "
+                "(tensor.float())"
+            )
         storage = _Storage(key, _DTYPES[dtype.name])
         if found.setdefault(key, storage).dtype != storage.dtype:
             raise WeightsError("it has a storage of two dtypes")

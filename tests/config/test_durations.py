@@ -21,6 +21,8 @@ def test_steps_of_every_unit(duration, steps):
     assert found == steps
 
 
-@pytest.mark.parametrize("text", ["90", "epochs", "-1 steps", "5 weeks", "1e3 steps", 90, None])
+@pytest.mark.parametrize(
+    "text", ["90", "epochs", "-1 steps", "5 weeks", "1e3 steps", "9" * 400 + " epochs", 90, None]
+)
 def test_what_is_no_duration(text):
     assert not is_duration(text)

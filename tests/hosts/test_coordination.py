@@ -47,8 +47,12 @@ def test_find_job(environment, on_tpu_vm, expected):
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
-        ({"JAX_COORDINATOR_ADDRESS": "a:1"}, "set JAX_NUM_PROCESSES and JAX_PROCESS_ID"),
-        ({**JOB, "JAX_PROCESS_ID": "two"}, "whole numbers"),
+        ({"JAX_COORDINATOR_ADDRESS": "a:1"}, "JAX_NUM_PROCESSES to how many there are"),
+        ({**JOB, "JAX_COORDINATOR_ADDRESS": "a"}, "JAX_COORDINATOR_ADDRESS=a, .*HOST:PORT"),
+        ({**JOB, "JAX_PROCESS_ID": "4"}, "JAX_PROCESS_ID=4; .*from 0 on"),
+        ({**JOB, "JAX_PROCESS_ID": "two"}, "JAX_PROCESS_ID is 'two'; expected a whole number"),
+        ({"SLURM_STEP_NUM_TASKS": "9" * 5000}, "SLURM_STEP_NUM_TASKS is '999.* whole number"),
+        ({"OMPI_COMM_WORLD_SIZE": ""}, "OMPI_COMM_WORLD_SIZE is ''; expected a whole number"),
         ({"PMI_SIZE": "4"}, "pip install mpi4py"),
         ({"KUBERNETES_SERVICE_HOST": "k", "JOB_COMPLETION_INDEX": "0"}, "pip install kubernetes"),
     ],

@@ -14,6 +14,7 @@ from test_step import EXHAUSTIVE
 import launch
 from imagenet_jax.config import base_config
 from imagenet_jax.errors import STOPPED, ConfigError
+from imagenet_jax.hosts.lock import NAME, Lock
 from imagenet_jax.sweep.space import grid, parse_space
 
 # A network that learns nothing: the loss depends on the learning rate alone.
@@ -166,6 +167,34 @@ def test_what_failed_is_tried_again_by_the_same_command(tmp_path, monkeypatch):
         for result in (run_sweep(tmp_path / "a", *flags) for _ in range(2))
     ]
     assert states == [{"0.1": "fail", "0.5": "complete"}, {"0.1": "complete", "0.5": "complete"}]
+
+
+BAD_SUMMARY = """
+import pathlib, sys
+flags = dict(flag.split("=", 1) for flag in sys.argv[2:] if "=" in flag)
+text = {"0.1": '{"eval": {"loss": null}}', "0.2": "{", "0.3": "[]"}.get(
+    flags["--config.optim.learning_rate"], '{"eval": {"loss": 1.5}}')
+pathlib.Path(flags["--workdir"], "summary.json").write_text(text)
+"""
+
+
+def test_a_run_without_a_number_fails_and_names_of_any_kind_are_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", write_python(tmp_path, BAD_SUMMARY))
+    rates = ["--grid", "optim.learning_rate=0.1,0.2,0.3,0.4,0.5", "data.dir=/a/$x^$"]
+    trials = run_sweep(tmp_path / "$b^$_{", *rates, "--metric=loss")["trials"]
+    faults = {trial["fields"]["optim.learning_rate"]: trial["fault"] for trial in trials}
+    assert "its loss is no number" in faults["0.1"]
+    assert all("summary.json cannot be read" in faults[rate] for rate in ("0.2", "0.3"))
+    assert faults["0.4"] == faults["0.5"] == ""
+    assert (tmp_path / "$b^$_{" / "parallel_coordinates.png").exists()
+
+
+def test_a_second_sweep_in_a_workdir_is_refused(tmp_path, capsys):
+    lock = Lock(tmp_path / NAME)
+    assert launch.main(["sweep", *SHORT, f"--workdir={tmp_path}", "--grid", "seed=1,2"]) == 1
+    assert f"--workdir={tmp_path} is in use by process" in capsys.readouterr().err
+    assert not (tmp_path / "trials").exists()
+    lock.release()
 
 
 def test_a_trial_that_fails_is_shown_and_the_others_count(tmp_path, capsys, trains):

@@ -15,6 +15,7 @@ from imagenet_jax.errors import CheckpointError, DivergenceError
 from imagenet_jax.tasks.classification import Classification
 from imagenet_jax.training import checkpoint as checkpoint_module
 from imagenet_jax.training.checkpoint import Checkpoints
+from imagenet_jax.training.clock import Clock
 from imagenet_jax.training.program import make_program
 from imagenet_jax.training.state import state_sha256
 
@@ -169,6 +170,22 @@ def test_another_state_than_was_written_is_damaged(checkpoints, program, state, 
     restored, _ = checkpoints.restore(program.state_shapes())
     assert state_sha256(restored) == hashes[1]
     assert "of the state" in caplog.text and "written" in caplog.text
+
+
+def test_a_damaged_score_is_named(tmp_path, program, state):
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        save(checkpoints, state, (1,), {1: 0.5})
+    for damage in ("[", "[]"):
+        (tmp_path / "1/metrics/metrics").write_text(damage)
+        with pytest.raises(CheckpointError, match=r"1/metrics/metrics is damaged.* Remove the fol"):
+            Checkpoints(tmp_path, keep=2)
+    shutil.rmtree(tmp_path / "1/metrics")
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        assert checkpoints.restore(program.state_shapes(), which="best")
+
+
+def test_the_clock_of_another_version_goes_on():
+    assert Clock.of_record({"images": 7, "of_tomorrow": 1}).images == 7
 
 
 def test_reading_alone_renames_nothing(tmp_path, program, state):

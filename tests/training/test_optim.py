@@ -48,6 +48,20 @@ def test_two_drops_at_one_step_count_twice():
     np.testing.assert_allclose(rates[31:], 0.02, rtol=1e-6)
 
 
+def test_what_does_nothing_is_said(caplog):
+    boundaries = ("3 epochs", "10 epochs", f"{10**14} steps")
+    rates = schedule(name="step", warmup="0.001 epochs", boundaries=boundaries)
+    np.testing.assert_allclose(rates[:30], 2)
+    np.testing.assert_allclose(rates[31:], 0.2, rtol=1e-6)
+    for word in (
+        "'10 epochs' lies not within",
+        "'100000000000000 steps' lies",
+        "is less than a step",
+    ):
+        assert word in caplog.text
+    assert "'3 epochs'" not in caplog.text
+
+
 def test_warmup_longer_than_the_run_is_refused():
     with pytest.raises(ConfigError, match="warmup = '10 epochs' is 100 steps"):
         schedule(name="cosine", warmup="10 epochs")
@@ -150,6 +164,10 @@ def test_patterns_say_what_decays():
     expected = {"layer1": {"kernel": True, "bias": True}, "fc": {"kernel": False}, "lora_a": True}
     assert mask == expected
     assert not any(jax.tree.leaves(decay_mask(params, ())))
+    # Each with flags and a group of its own, which do not go together in one expression.
+    odd = ("(?i)^LAYER1/(?P<x>b)", r"^(?P<x>f)c/")
+    expected = {"layer1": {"kernel": False, "bias": True}, "fc": {"kernel": True}, "lora_a": False}
+    assert decay_mask(params, odd) == expected
     config = base_config()
     config.optim.decayed = ("kernel(",)
     with pytest.raises(ConfigError, match=r"optim\.decayed = .* regular expressions"):

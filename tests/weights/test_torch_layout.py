@@ -162,10 +162,39 @@ def test_numbers_of_npz_files_are_read_as_they_are(tmp_path):
         np.testing.assert_array_equal(found[name], array)
 
 
+DTYPES = (
+    *("float64", "float32", "float16", "bfloat16", "bool"),
+    *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
+    *(f"float8_{form}" for form in ("e4m3fn", "e5m2", "e4m3fnuz", "e5m2fnuz")),
+)
+
+
+@pytest.mark.parametrize("small", [False, True])
+def test_safetensors_of_every_dtype_are_read_to_the_bit(small, tmp_path):
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import save_file
+
+    exact = torch.tensor([[0.0, 1.0, 1.75], [2.0, 3.5, 96.0]])  # in 8 bits, too
+    tensors = {
+        name: exact.to(getattr(torch, name)) for name in DTYPES if small or "float8" not in name
+    }
+    save_file(tensors, tmp_path / "w.safetensors")
+    found = read_weights(tmp_path / "w.safetensors").arrays
+    assert found.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        np.testing.assert_array_equal(found[name].astype("f8"), tensor.to(torch.float64).numpy())
+
+
 @pytest.mark.parametrize(
     ("arrays", "size", "message"),
     [
-        ({"w": ("F8_E4M3", [2], [0, 2])}, 2, "w is of the dtype F8_E4M3; read are F64, "),
+        ({"w": ("F4", [4], [0, 2])}, 2, "w is of the dtype F4; read are F64, "),
+        ({"w": ("F8_E8M0", [2], [0, 2])}, 2, "w is of the dtype F8_E8M0; read are F64, "),
+        (
+            {"w": ("F8_E4M3", [2], [0, 2]), "w_scale_inv": ("F32", [], [2, 6])},
+            6,
+            "w is of the dtype F8_E4M3, with scales in w_scale_inv, which are not applied",
+        ),
         ({"w": ("C64", [1], [0, 8])}, 8, "of the dtype C64"),
         ({"w": ("F32", [2], [0, 8]), "v": ("F32", [2], [4, 12])}, 12, "damaged"),
         ({"w": ("F32", [2**40], [0, 8])}, 8, "damaged"),

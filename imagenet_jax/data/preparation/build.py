@@ -5,8 +5,10 @@ killed goes on with the shards that are missing, and nobody reads half a data se
 """
 
 import dataclasses
+import glob
 import hashlib
 import json
+import re
 import shutil
 import signal
 import sys
@@ -94,13 +96,13 @@ def run_build(build: Build, workers: int) -> Facts:
     shards = {name: _shards(build, name, index, need[name]) for name, index in examples.items()}
     everything = [shard for of_split in shards.values() for shard in of_split]
     plan, plan_file = _plan(build, everything), build.staging / "plan.json"
-    if build.staging.exists() and (not plan_file.exists() or plan_file.read_text() != plan):
+    if build.staging.exists() and (not plan_file.exists() or plan_file.read_bytes() != plan):
         print(f"{build.staging} holds parts of something else and is removed")
         shutil.rmtree(build.staging)
     todo = [shard for shard in everything if not facts_path(shard.path).exists()]
     check_disk(sum(need.values()) * len(todo) / len(everything), Path(build.data_dir))
     build.staging.mkdir(parents=True, exist_ok=True)
-    plan_file.write_text(plan)
+    plan_file.write_bytes(plan)
     if len(todo) < len(everything):
         print(f"going on: {len(everything) - len(todo)} of {len(everything)} shards are there")
     run_shards(todo, workers, "writing")
@@ -115,7 +117,7 @@ def publish(build: Build, facts: Facts, class_names: tuple[str, ...], descriptio
     """Writes TFDS's metadata and gives the finished data set its name, instead of an older one."""
     split_infos = []
     for split, of_split in facts.items():
-        files = sorted(build.staging.glob(f"{build.name}-{split}.*.facts.json"))
+        files = sorted(build.staging.glob(glob.escape(f"{build.name}-{split}.") + "*.facts.json"))
         lengths = [sum(not f.error for f in _read_facts(file)) for file in files]
         size = sum(fact.size for fact in of_split)
         split_infos.append(tfds.core.SplitInfo(name=split, shard_lengths=lengths, num_bytes=size))
@@ -127,8 +129,9 @@ def publish(build: Build, facts: Facts, class_names: tuple[str, ...], descriptio
         check_data=False,
         description=description,
     )
-    for file in build.staging.glob("*.facts.json"):
-        file.unlink()
+    for pattern in ("*.facts.json", ".*.partial"):  # the latter of a process that was killed
+        for file in build.staging.glob(pattern):
+            file.unlink()
     (build.staging / "plan.json").unlink()
     old = build.path.with_name(f"old.{VERSION}")
     if build.path.exists():
@@ -145,6 +148,12 @@ def split_examples(build: Build) -> dict[str, np.ndarray]:
     if build.eval_fraction and splits != (DEFAULT_SPLIT,):
         has = ", ".join(splits)
         raise DataError(f"--eval_fraction: {build.spec} has splits already: {has}")
+    for split in splits:
+        if not re.fullmatch(r"[\w-]+", split):
+            raise DataError(
+                f"{build.spec}: TFDS cannot keep the split {split!r}; rename it, with letters, "
+                "digits, _ and - alone"
+            )
     examples = {}
     for split in splits:
         source = source_of(build, split)
@@ -213,7 +222,7 @@ def run_shards(shards: Sequence[Shard], workers: int, what: str) -> list[list[Fa
             pool.shutdown(cancel_futures=True)
 
 
-def _plan(build: Build, shards: Sequence[Shard]) -> str:
+def _plan(build: Build, shards: Sequence[Shard]) -> bytes:
     """What a shard depends on; parts that were made from another plan do not fit."""
     names = hashlib.sha1()
     if (place_of(build.spec) or [""])[0] in FILES:  # they may have changed since, as records do not
@@ -222,7 +231,7 @@ def _plan(build: Build, shards: Sequence[Shard]) -> str:
             for index in shard.index:
                 names.update(source.name(index).encode() + b"\0")
     files = [Path(shard.path).name for shard in shards]
-    return json.dumps([dataclasses.asdict(build), files, names.hexdigest()])
+    return json.dumps([dataclasses.asdict(build), files, names.hexdigest()]).encode()
 
 
 def _ignore_interrupts() -> None:
@@ -282,5 +291,8 @@ def _facts(shards: Sequence[Shard]) -> list[Fact]:
 
 
 def _read_facts(path: Path) -> list[Fact]:
-    facts = (Fact(*values) for values in json.loads(path.read_text()))
-    return [fact._replace(labels=tuple(fact.labels)) for fact in facts]
+    try:
+        facts = [Fact(*values) for values in json.loads(path.read_text())]
+        return [fact._replace(labels=tuple(fact.labels)) for fact in facts]
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path} is damaged: {error}. Remove it and start again") from error

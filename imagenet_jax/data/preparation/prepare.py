@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from imagenet_jax.atomic import replace_text
 from imagenet_jax.data.names import FILES, check_name, check_preparation, place_of
 from imagenet_jax.data.preparation.build import (
     Build,
@@ -31,7 +32,7 @@ from imagenet_jax.data.preparation.build import (
     source_of,
     source_splits,
 )
-from imagenet_jax.data.preparation.shards import AS_THEY_ARE, Encoding, Shard, replace_synced
+from imagenet_jax.data.preparation.shards import AS_THEY_ARE, Encoding, Shard
 from imagenet_jax.data.preparation.verification import plot_sizes, report_of
 from imagenet_jax.data.sources import records
 from imagenet_jax.data.sources.classes import ONE
@@ -120,7 +121,8 @@ def _alone(build: Build) -> Iterator[None]:
     """Keeps this user's other processes here from preparing the same data set meanwhile."""
     which = hashlib.sha1(str(build.path.resolve()).encode()).hexdigest()[:16]
     lock = Path(tempfile.gettempdir()) / f"imagenet_jax-{os.getuid()}-{which}.lock"
-    with lock.open("w") as file:
+    # Never through a link, which others could have put into the folder that all share.
+    with open(os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released when the process ends
         except OSError:
@@ -151,8 +153,8 @@ def _checked(
 ) -> dict[str, Any]:
     """The report of a data set that TFDS built, from a look at all its images."""
     path = Path(builder.data_dir)
-    if (path / REPORT).exists():
-        return json.loads((path / REPORT).read_text())
+    if (path / REPORT).exists() and "splits" in (report := _read_report(path / REPORT)):
+        return report
     sources = {split: records.split_source(builder, split, reads) for split in builder.info.splits}
     shards = [
         Shard(dataset, str(builder._data_dir_root), split, index, AS_THEY_ARE, None, reads)
@@ -176,11 +178,13 @@ def _finished(build: Build) -> dict[str, Any]:
     file = build.path / REPORT
     if not file.exists():
         raise ConfigError(f"{build.path} is there already and was not made by prepare; give --name")
-    report = json.loads(file.read_text())
+    report = _read_report(file)
+    if "dataset" not in report:
+        raise ConfigError(f"{file} is damaged; --rebuild makes the data set anew")
     asked = _options(build)
     del asked["path"]  # a data set may be moved
     report.setdefault("reads", [ONE])  # as all were before there were others
-    other = [f"{k} {report[k]!r}, not {asked[k]!r}" for k in asked if report[k] != asked[k]]
+    other = [f"{k} {report.get(k)!r}, not {asked[k]!r}" for k in asked if report.get(k) != asked[k]]
     if other:
         raise ConfigError(
             f"{build.path} was prepared otherwise: {'; '.join(other)}. Give another --name, or "
@@ -193,6 +197,15 @@ def _finished(build: Build) -> dict[str, Any]:
             f"then, {_sizes(now)} now); --rebuild makes it anew, --name makes another"
         )
     return report
+
+
+def _read_report(file: Path) -> dict[str, Any]:
+    """The content of a verification.json; {} if it is damaged."""
+    try:
+        report = json.loads(file.read_text())
+    except (ValueError, RecursionError):
+        report = None
+    return report if isinstance(report, dict) else {}
 
 
 def _about(build: Build, facts: Facts) -> dict[str, Any]:
@@ -222,9 +235,7 @@ def _written(
     """The report, after it and its picture were written into the data set's folder."""
     report = {**about, **report_of(facts, class_names)}
     plot_sizes(facts, about["name"], path / "image_sizes.png")
-    partial = path / f".{REPORT}.partial"
-    partial.write_text(json.dumps(report, indent=1) + "\n")
-    replace_synced(partial, path / REPORT)
+    replace_text(path / REPORT, json.dumps(report, indent=1) + "\n")
     return report
 
 

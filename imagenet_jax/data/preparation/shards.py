@@ -15,6 +15,7 @@ import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 from PIL import Image
 
+from imagenet_jax.atomic import replace_text
 from imagenet_jax.data.host_tensorflow import tf
 from imagenet_jax.data.images.decode import decode_image
 from imagenet_jax.data.names import place_of
@@ -128,10 +129,7 @@ def do_shard(shard: Shard) -> list[Fact]:
     if writer:
         writer.close()
         replace_synced(partial, shard.path)
-        text = json.dumps([tuple(fact) for fact in facts])
-        partial = f"{facts_path(shard.path)}.partial"
-        Path(partial).write_text(text)
-        replace_synced(partial, facts_path(shard.path))
+        replace_text(facts_path(shard.path), json.dumps([tuple(fact) for fact in facts]))
     return facts
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from imagenet_jax.atomic import replacing
 from imagenet_jax.data.preparation.shards import Fact
 
 _SHOWN = 5  # names of a kind that the text shows; the report has all
@@ -120,8 +121,7 @@ def plot_sizes(facts: Mapping[str, Sequence[Fact]], title: str, path: Path) -> N
     sides.axvline(np.median(short), color="C3", label=f"median {np.median(short):,.0f}")
     sides.set(xlabel="short side (pixels)", ylabel="images")
     sides.legend(frameon=False)
-    figure.suptitle(title)
-    partial = path.with_name(f".{path.name}.partial")
-    figure.savefig(partial, format="png", dpi=120)
+    figure.suptitle(title, parse_math=False)
+    with replacing(path) as partial:
+        figure.savefig(partial, format="png", dpi=120)
     plt.close(figure)
-    partial.replace(path)

@@ -87,7 +87,7 @@ def _entry(file: Path, line: int, path: str | None, label: str | None, several: 
 
 def _check_numbers(file: Path, labels: set[str]) -> None:
     """Labels that are numbers must be all from 0 or 1 on: what is left out is likely a mistake."""
-    if not labels or not all(re.fullmatch(r"-?[0-9]+", label) for label in labels):
+    if not labels or not all(re.fullmatch("-?[0-9]{1,18}", label) for label in labels):
         return
     numbers = sorted(map(int, labels))
     first = 1 if numbers[0] == 1 else 0

@@ -265,4 +265,4 @@ def check_bytes(count: int) -> None:
 
 
 def _class_order(name: str) -> tuple[int, str]:
-    return (int(name) if re.fullmatch(r"[0-9]+", name) else 0, name)
+    return (int(name) if re.fullmatch("[0-9]{1,18}", name) else 0, name)

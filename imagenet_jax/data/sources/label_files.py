@@ -23,7 +23,7 @@ from imagenet_jax.errors import DataError, did_you_mean
 
 IMAGES, LABELS = "images", "labels"
 CLASSES = ("classes.txt", "names.txt", "data.yaml")  # files that name the classes
-_YOLO = re.compile(r"(\d+)( +-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?){4,}", re.IGNORECASE)
+_YOLO = re.compile(r"([0-9]+)( +-?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?){4,}", re.IGNORECASE)
 
 
 def labelled(
@@ -94,11 +94,14 @@ def _classes(
 def _yaml_names(file: str, text: str) -> list[str]:
     """The field names of a data.yaml, a list or {number: name}."""
     try:
-        names = yaml.safe_load(text)["names"]
+        # All as text: no, on and 1e3 are names of classes like others.
+        names = yaml.load(text, yaml.BaseLoader)["names"]
         if isinstance(names, dict):
-            names = [names[number] for number in range(len(names))]
-        return [str(name) for name in names]
-    except (yaml.YAMLError, KeyError, TypeError) as error:
+            names = [names[str(number)] for number in range(len(names))]
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise TypeError("names is something else")
+        return names
+    except (yaml.YAMLError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{file}: expected names, a list or NUMBER: NAME from 0 on") from error
 
 

@@ -15,10 +15,19 @@ _SLICE = re.compile(rf"({_NUMBER})?:({_NUMBER})?\]")
 
 
 def fold_of(source: Any, fold: int, folds: int, *, train: bool) -> Any:
-    """Every `folds`-th example of a fixed random order from `fold` on; in training all others."""
+    """Every `folds`-th example of a fixed random order from `fold` on; in training all others.
+
+    Raises:
+      DataError: for a part without images.
+    """
     order = permutation(0, 0, len(source))
     held_out = np.arange(len(order)) % folds == fold
     index = np.sort(order[~held_out if train else held_out])
+    if not index.size:
+        raise DataError(
+            f"fold {fold} of {folds} has none of the split's {len(order)} images; set data.folds "
+            f"to {len(order)} at most"
+        )
     return (_ArrayPart if hasattr(source, "arrays") else _EncodedPart)(source, index)
 
 

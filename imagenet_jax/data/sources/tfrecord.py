@@ -19,6 +19,7 @@ from pathlib import Path
 import crc32c
 import numpy as np
 
+from imagenet_jax.atomic import replacing
 from imagenet_jax.data.host_tensorflow import tf
 from imagenet_jax.errors import DataError
 
@@ -176,13 +177,11 @@ def _index_paths(path: str) -> list[Path]:
 
 
 def _saved(path: Path, array: np.ndarray) -> bool:
-    """Writes under another name first; False where nothing can be written."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    """Writes in one go; False where nothing can be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
+        with replacing(path) as partial, partial.open("wb") as file:
             np.save(file, array)
-        partial.replace(path)
     except OSError:
         return False
     return True

@@ -8,6 +8,7 @@ class, from 0 on. Files may be empty, as writers leave those that they had nothi
 be compressed.
 """
 
+import glob
 import re
 from collections.abc import Sequence
 
@@ -75,7 +76,7 @@ def _shards(path: str) -> dict[str, dict[int, tuple[str, int]]]:
     files = [
         file
         for pattern in ("*-of-*", "*/*-of-*")
-        for file in tf.io.gfile.glob(f"{path.rstrip('/')}/{pattern}")
+        for file in tf.io.gfile.glob(f"{glob.escape(path.rstrip('/'))}/{pattern}")
     ]
     shards: dict[str, dict[int, tuple[str, int]]] = {}
     for file in sorted(files):

@@ -9,10 +9,10 @@ from typing import Any
 
 import yaml
 
+from imagenet_jax.atomic import replace_text
 from imagenet_jax.errors import PERMANENT, ConfigError
 from imagenet_jax.hosts.launchers.job import MOUNT, Job, submit
 from imagenet_jax.hosts.launchers.options import check_names, option
-from imagenet_jax.reports.writers import replace_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,7 @@ def gke_manifest(job: Job, options: GkeOptions) -> dict[str, Any]:
     """
     names = ("image", "bucket", "accelerator", "service_account", "namespace")
     check_names("gke", options, *names)
-    if not re.fullmatch(r"\d+x\d+(x\d+)?", options.topology):
+    if not re.fullmatch("[0-9]{1,6}(x[0-9]{1,6}){1,2}", options.topology):
         raise ConfigError(
             f"--launcher=gke: topology={options.topology}; expected e.g. 4x4 or 2x2x4"
         )
@@ -86,6 +86,26 @@ def gke_manifest(job: Job, options: GkeOptions) -> dict[str, Any]:
     }
 
 
+class _Manifest(yaml.SafeDumper):
+    """Quotes every text that does not begin with a letter.
+
+    PyYAML knows the numbers of YAML 1.1; to kubectl, which knows 1.2, 1e3 and 0o7 are some, too.
+    """
+
+
+def _represent(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    style = None if re.match("[A-Za-z]", text) else "'"
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+_Manifest.add_representer(str, _represent)
+
+
+def manifest_text(manifest: dict[str, Any]) -> str:
+    """A manifest as YAML."""
+    return yaml.dump(manifest, Dumper=_Manifest, sort_keys=False, allow_unicode=False)
+
+
 def _pod(job: Job, options: GkeOptions) -> dict[str, Any]:
     container = {
         "name": "train",
@@ -123,7 +143,7 @@ def launch_gke(job: Job, options: GkeOptions, *, dry_run: bool) -> int:
     Raises:
       UserError: if there is no kubectl here, or it refuses the manifest.
     """
-    text = yaml.safe_dump(gke_manifest(job, options), sort_keys=False)
+    text = manifest_text(gke_manifest(job, options))
     path = Path("runs") / job.name / "jobset.yaml"
     command = ["kubectl", "apply", "-f", str(path)]
     follow = f"kubectl logs -f -n {options.namespace} -l jobset.sigs.k8s.io/jobset-name={job.name}"

@@ -75,7 +75,7 @@ class Job:
         flags = [f"--config={config}"] if config else []
         verb = [part for part in self.arguments[:1] if not part.startswith("-")]
         rest = self.arguments[len(verb) :]
-        return [python, script, *verb, *flags, *rest, f"--workdir={workdir}"]
+        return [python, script, *verb, *flags, f"--workdir={workdir}", *rest]  # rest may have --
 
 
 def shell(command: Sequence[str], indent: str = "  ") -> str:

@@ -9,9 +9,9 @@ from imagenet_jax.errors import ConfigError, did_you_mean
 Options = TypeVar("Options")
 
 
-def option(default: Any = dataclasses.MISSING, *, meaning: str) -> Any:
-    """A field of an options class; without a default it has to be given."""
-    return dataclasses.field(default=default, metadata={"meaning": meaning})
+def option(default: Any = dataclasses.MISSING, *, meaning: str, least: int = 1) -> Any:
+    """A field of an options class; without a default it has to be given. `least`: of numbers."""
+    return dataclasses.field(default=default, metadata={"meaning": meaning, "least": least})
 
 
 def parse_options(launcher: str, text: str, kind: type[Options]) -> Options:
@@ -61,10 +61,11 @@ def _value(launcher: str, field: dataclasses.Field, text: str) -> Any:
             raise ConfigError(f"--launcher={launcher}: {field.name}={text}; expected true or false")
         return text == "true"
     if field.type is int:
-        if not text.isdigit():
+        least = field.metadata["least"]
+        if not re.fullmatch("[0-9]{1,9}", text) or int(text) < least:
             raise ConfigError(
-                f"--launcher={launcher}: {field.name}={text}; expected a whole number: "
-                f"{field.metadata['meaning']}"
+                f"--launcher={launcher}: {field.name}={text[:40]}; expected a whole number, at "
+                f"least {least}: {field.metadata['meaning']}"
             )
         return int(text)
     return text

@@ -24,7 +24,7 @@ _END_TIME = 60.0  # seconds for the others to end when one has finished or was t
 
 def parse_processes(text: str) -> tuple[int, int]:
     """(2, 4) of "processes:2x4", (2, 1) of "processes:2". Raises ConfigError."""
-    found = re.fullmatch(r"processes:([1-9]\d*)(?:x([1-9]\d*))?", text)
+    found = re.fullmatch("processes:([1-9][0-9]{0,3})(?:x([1-9][0-9]{0,3}))?", text)
     if not found:
         raise ConfigError(
             f"--launcher={text}: there are local, the default, and processes:NxD, N processes "

@@ -3,9 +3,9 @@
 import dataclasses
 import shlex
 
+from imagenet_jax.atomic import replace_text
 from imagenet_jax.hosts.launchers.job import PERMANENT_PATTERN, Job, shell, submit
-from imagenet_jax.hosts.launchers.options import option
-from imagenet_jax.reports.writers import replace_text
+from imagenet_jax.hosts.launchers.options import check_names, option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,9 +13,9 @@ class SlurmOptions:
     """--launcher=slurm:nodes=2,gpus_per_node=8,time=24:00:00,partition=gpu"""
 
     nodes: int = option(1, meaning="hosts")
-    gpus_per_node: int = option(8, meaning="GPUs of each, a process per GPU; 0: CPU only")
+    gpus_per_node: int = option(8, meaning="GPUs of each, a process per GPU; 0: CPU only", least=0)
     tasks_per_node: int = option(1, meaning="with gpus_per_node=0: processes of each host")
-    cpus_per_task: int = option(0, meaning="CPU cores of a process; 0: Slurm's default")
+    cpus_per_task: int = option(0, meaning="CPU cores of a process; 0: Slurm's default", least=0)
     time: str = option("24:00:00", meaning="limit; the run saves, stops and goes on in a new one")
     partition: str = option("", meaning="'': Slurm's default")
     account: str = option("", meaning="'': Slurm's default")
@@ -28,6 +28,7 @@ def slurm_script(job: Job, options: SlurmOptions) -> str:
 
     Slurm starts it in the folder in which it is submitted.
     """
+    check_names("slurm", options, "partition", "account", "time")
     workdir = job.workdir.absolute()
     tasks = options.gpus_per_node or options.tasks_per_node
     directives = {
@@ -39,11 +40,11 @@ def slurm_script(job: Job, options: SlurmOptions) -> str:
         "partition": options.partition,
         "account": options.account,
         "time": options.time,
-        "output": workdir / "logs" / "slurm-%j.log",
+        "output": f"{workdir}/logs/".replace("%", "%%") + "slurm-%j.log",
         "open-mode": "append",
         "signal": "TERM@120",
     }
-    lines = [f"#SBATCH --{name}={value}" for name, value in directives.items() if value != ""]
+    lines = [f"#SBATCH --{n}={_word(value)}" for n, value in directives.items() if value != ""]
     return f"""#!/usr/bin/env bash
 {chr(10).join(lines)}
 #SBATCH --requeue
@@ -81,6 +82,12 @@ fi
 echo "ended with status $status; the job is queued again"
 scontrol requeue "$SLURM_JOB_ID"
 """
+
+
+def _word(value: object) -> str:
+    """A value of an #SBATCH line: sbatch splits at spaces, takes # for a comment, and knows quotes
+    as a shell does, but for a backslash, which it drops within them as well."""
+    return shlex.quote(str(value)).replace("\\", "\\\\")
 
 
 def launch_slurm(job: Job, options: SlurmOptions, *, dry_run: bool) -> int:

@@ -4,9 +4,9 @@ import dataclasses
 import shlex
 from pathlib import Path
 
+from imagenet_jax.atomic import replace_text
 from imagenet_jax.hosts.launchers.job import MOUNT, PERMANENT_PATTERN, Job, shell, submit
 from imagenet_jax.hosts.launchers.options import check_names, option
-from imagenet_jax.reports.writers import replace_text
 
 # https://cloud.google.com/tpu/docs/runtimes, by the beginning of the accelerator's type
 _RUNTIMES = {

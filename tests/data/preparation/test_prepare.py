@@ -119,6 +119,17 @@ def test_a_prepared_data_set_is_not_made_again_and_not_overwritten(source, tmp_p
     assert {f: f.stat().st_mtime_ns for f in Path(report["path"]).iterdir()} == files
     with pytest.raises(ConfigError, match="was prepared otherwise: file_format 'array_record'"):
         prepare(source, file_format="tfrecord", **options)
+    for damage in ("{", "[]", "{}"):
+        (Path(report["path"]) / "verification.json").write_text(damage)
+        with pytest.raises(ConfigError, match=r"verification\.json is damaged; --rebuild"):
+            prepare(source, **options)
+
+
+def test_a_split_that_tfds_cannot_keep_is_refused_at_once(tmp_path):
+    write(tmp_path / "a", {f"{s}/cat/1.png": encode(noise(8, 8)) for s in ("train", "test [1]")})
+    with pytest.raises(DataError, match=r"cannot keep the split 'test \[1\]'; rename it"):
+        prepare(f"folder:{tmp_path}/a", data_dir=str(tmp_path / "ds"), workers=1)
+    assert not list(tmp_path.glob("ds/**/*.array_record*"))
 
 
 def test_images_without_splits_are_held_out_by_name(tmp_path):

@@ -245,6 +245,14 @@ def test_lists_have_numbers_from_0_or_1_on(tmp_path, labels):
     assert source.read(np.arange(3))[1]["label"].tolist() == [0, 1, 2]
 
 
+def test_a_number_longer_than_python_reads_is_a_name(tmp_path):
+    store(tmp_path, {f"{k}.png": b"" for k in range(2)}, "folder")
+    for other in ("1", "cat"):
+        (tmp_path / "list.csv").write_text(f"path,label\n0.png,{'9' * 5000}\n1.png,{other}\n")
+        source = open_files("csv", f"{tmp_path}/list.csv", "train")
+        assert set(source.class_names) == {"9" * 5000, other}
+
+
 def test_a_list_that_is_no_utf8_is_named(tmp_path):
     (tmp_path / "list.csv").write_bytes("path,label\na.png,café\n".encode("latin-1"))
     with pytest.raises(DataError, match=r"list\.csv, line 2 is not UTF-8; save the list as UTF-8"):

@@ -52,6 +52,13 @@ def test_impossible_folds_are_refused(fold, folds):
         validate(fold_config(fold, folds))
 
 
+def test_a_fold_without_images_is_refused():
+    for train in (True, False):
+        assert len(open_split(fold_config(49, 50), train).source) == (49 if train else 1)
+    with pytest.raises(DataError, match=r"fold 50 of 51 .* 50 images; set data.folds to 50"):
+        open_split(fold_config(50, 51), train=False)
+
+
 def test_slices_of_files_share_no_image_and_have_all_classes(noise_folder):
     config = base_config()
     config.data.update(name=f"folder:{noise_folder}", train_split="train[:60%]")

@@ -113,6 +113,32 @@ def test_a_box_has_the_number_of_its_class_whatever_classes_are_called(tmp_path)
     assert names_of(source, [0, 1]) == [{"2"}, {"1"}]
 
 
+@pytest.mark.parametrize("form", ["[no, on, 1e3, 010, 2024-01-01]", "{FORM}"])
+def test_classes_of_a_yaml_are_what_stands_there(tmp_path, form):
+    words = ("no", "on", "1e3", "010", "2024-01-01")
+    form = form.replace("{FORM}", "".join(f"\n  {n}: {word}" for n, word in enumerate(words)))
+    files = {"images/a.png": IMAGE, "labels/a.txt": b"0 0 0 1 1\n2 0 0 1 1"}
+    store(tmp_path / "data", {**files, "data.yaml": f"names: {form}\n".encode()}, "folder")
+    source = open_files("folder", f"{tmp_path}/data", "train", SEVERAL)
+    assert source.class_names == words and names_of(source, [0]) == [{"no", "1e3"}]
+
+
+@pytest.mark.parametrize("names", ["cat", "3", "[[cat]]", "{a: b}", "", "[" * 5000])
+def test_a_yaml_without_a_list_of_names_is_named(tmp_path, names):
+    files = {"images/a.png": IMAGE, "labels/a.txt": b"0"}
+    store(tmp_path / "data", {**files, "data.yaml": f"names: {names}\n".encode()}, "folder")
+    with pytest.raises(DataError, match=r"data\.yaml: expected names, a list"):
+        open_files("folder", f"{tmp_path}/data", "train", SEVERAL)
+
+
+def test_a_long_line_that_is_no_box_is_read_at_once(tmp_path):
+    """The polygon's numbers could be read in as many ways as they have digits, each."""
+    line = " ".join(["0", *["12345678"] * 40, "end"])
+    files = {"images/a.png": IMAGE, "labels/a.txt": line.encode()}
+    store(tmp_path / "data", files, "folder")
+    assert open_files("folder", f"{tmp_path}/data", "train", SEVERAL).class_names == (line,)
+
+
 def test_what_has_no_label_is_counted(listed, tmp_path, caplog):
     with caplog.at_level("INFO", logger="absl"):
         open_files("csv", listed, "train", SEVERAL)

@@ -78,6 +78,11 @@ def test_splits_may_be_folders(tmp_path):
         opened(tmp_path, "test")
 
 
+def test_a_folder_may_be_called_like_a_pattern(tmp_path):
+    write(tmp_path / "a [1]*?", "train", 4)
+    check(opened(tmp_path / "a [1]*?").source)
+
+
 def test_slims_data_sets_name_their_classes(tmp_path):
     def make(k):
         return example(image__encoded=encode(PIXELS[k]), image__class__label=k % 2)

@@ -73,9 +73,9 @@ while true; do
     launch.py \
     train \
     --config=configs/resnet50.py \
+    --workdir=/mnt/bucket/runs/resnet50_v2 \
     '--config.duration=20 epochs' \
-    --config.data.name=imagenet2012 \
-    --workdir=/mnt/bucket/runs/resnet50_v2
+    --config.data.name=imagenet2012
   status=$?
   case $status in 0|1|2) break ;; esac
   if [ "$restarts" -eq 0 ]; then break; fi

@@ -5,6 +5,7 @@ After a wanted change: python tests/hosts/launchers/test_clusters.py writes the 
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -16,8 +17,8 @@ import yaml
 import launch
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.hosts.launchers import find_launcher
-from imagenet_jax.hosts.launchers.gke import GkeOptions, gke_manifest
-from imagenet_jax.hosts.launchers.job import Job
+from imagenet_jax.hosts.launchers.gke import GkeOptions, gke_manifest, manifest_text
+from imagenet_jax.hosts.launchers.job import MOUNT, Job, shell
 from imagenet_jax.hosts.launchers.options import parse_options
 from imagenet_jax.hosts.launchers.slurm import SlurmOptions, slurm_script
 from imagenet_jax.hosts.launchers.tpu_vm import TpuVmOptions, tpu_vm_script
@@ -43,7 +44,7 @@ def texts():
     return {
         "job.sbatch": slurm_script(JOB, parse_options("slurm", SLURM, SlurmOptions)),
         "tpu-vm.sh": tpu_vm_script(REMOTE, parse_options("tpu-vm", TPU_VM, TpuVmOptions)),
-        "jobset.yaml": yaml.safe_dump(manifest, sort_keys=False),
+        "jobset.yaml": manifest_text(manifest),
     }
 
 
@@ -85,7 +86,7 @@ def test_the_manifest_is_of_kubernetes_types():
     ("launcher", "message"),
     [
         ("slurm:node=2", "no option 'node=2'; did you mean 'nodes'"),
-        ("slurm:nodes=two", "nodes=two; expected a whole number: hosts"),
+        ("slurm:nodes=two", "nodes=two; expected a whole number, at least 1: hosts"),
         ("tpu-vm:zone=a,bucket=b", "needs type"),
         ("tpu-vm:type=v4-8,zone=a,bucket=b,spot=yes", "expected true or false"),
         ("gke", "needs image, bucket"),
@@ -222,6 +223,54 @@ def test_nothing_but_the_command_gets_into_a_script(launcher, flags, message, ca
     monkeypatch.setattr("imagenet_jax.config.apply_overrides", lambda *args: None)
     assert launch.main(["train", f"--launcher={launcher}", "--dry_run", *flags]) == 1
     assert re.search(message, capsys.readouterr().err)
+
+
+# What a shell, sbatch or YAML would take for something else.
+ODD = (
+    "1e3",
+    "0o7",
+    "1_000",
+    "yes",
+    "~",
+    "a: b",
+    "#c",
+    "-x.jpg",
+    "it's",
+    'a "b"',
+    "$HOME",
+    "\\e",
+    "é",
+)
+
+
+def test_arguments_come_through_as_they_are(tmp_path):
+    job = Job(**vars(REMOTE) | {"arguments": ["predict", "--", *ODD], "python": "printf"})
+    manifest = gke_manifest(job, GkeOptions(image="i", bucket="1e3"))
+    (pods,) = yaml.safe_load(manifest_text(manifest))["spec"]["replicatedJobs"]
+    pod = pods["template"]["spec"]["template"]["spec"]
+    assert tuple(pod["containers"][0]["command"][-len(ODD) :]) == ODD
+    # kubectl knows YAML 1.2, where 1e3 and 0o7 are numbers if there are no quotes around them.
+    assert all(
+        f"- '{word}'" in manifest_text(manifest) for word in ("1e3", "0o7", "1_000", "-x.jpg")
+    )
+    assert "bucketName: '1e3'" in manifest_text(manifest)
+    shown = subprocess.run(
+        ["bash", "-c", "printf '%s\\0' " + shell(job.remote_command("x"))], capture_output=True
+    )
+    words = shown.stdout.decode().split("\0")
+    assert tuple(words[-len(ODD) - 1 : -1]) == ODD
+    assert words.index(f"--workdir={MOUNT}/runs/resnet50_v2") < words.index("--")
+
+
+def test_sbatch_reads_the_name_of_the_log_as_it_is():
+    """It splits at spaces, # begins a comment, a backslash is dropped in quotes as well, and % is
+    for its own patterns."""
+    folder = "/a b/c#d/it's/50%j/\\e"
+    script = slurm_script(Job(**vars(JOB) | {"workdir": Path(folder)}), SlurmOptions())
+    (line,) = [line for line in script.splitlines() if line.startswith("#SBATCH --output=")]
+    (word,) = shlex.split(line.removeprefix("#SBATCH "))
+    expected = f"{folder}/logs/".replace("%", "%%") + "slurm-%j.log"
+    assert word == f"--output={expected}".replace("\\", "\\\\")  # shlex keeps what sbatch drops
 
 
 def test_each_workdir_has_a_job_name_of_its_own():

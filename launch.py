@@ -5,7 +5,6 @@ Flags and process start-up, nothing else. README.md explains the verbs.
 
 import argparse
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from imagenet_jax.hosts.launchers import find_launcher
 from imagenet_jax.hosts.launchers.job import Job
 from imagenet_jax.hosts.process import (
     code_sha256,
+    end_at_sigterm,
     is_first,
     is_one_of_many,
     is_runtime_error,
@@ -214,8 +214,7 @@ def make_config(args: argparse.Namespace, *, here: bool) -> ml_collections.Confi
 
 
 if __name__ == "__main__":
-    # Nothing is lost before a run begins, see `hosts.preemption`.
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(STOPPED))
+    end_at_sigterm()
     status = main(sys.argv[1:])
     sys.stdout.flush()
     if status == STOPPED and is_one_of_many():

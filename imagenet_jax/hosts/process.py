@@ -14,13 +14,44 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from absl import flags, logging
 
-from imagenet_jax.errors import HUNG, ConfigError
+from imagenet_jax.errors import HUNG, STOPPED, ConfigError
 
 _VARIABLES = ("NUM_PROCESSES", "PROCESS_ID")
+_LAST_SECONDS = 10.0  # to tell the others of a job
+_joined = threading.Event()  # this process has met them
+
+
+def end_at_sigterm() -> None:
+    """Lets SIGTERM end the process with `errors.STOPPED`, as nothing is lost before a run begins.
+
+    Until another handler takes its place, as those of `preemption.stop_requests` do. A thread
+    sees to it, as Python's own handlers wait while this process waits for the others of its job.
+    """
+
+    def end(*unused: object) -> NoReturn:
+        timer = threading.Timer(_LAST_SECONDS, os._exit, (STOPPED,))
+        timer.daemon = True
+        timer.start()
+        if _joined.is_set():
+            from imagenet_jax.hosts.ending import end_job
+
+            end_job("was stopped, with nothing to save; the same command line continues", STOPPED)
+        os._exit(STOPPED)
+
+    def watch() -> None:
+        while number := os.read(reading, 1):
+            if number[0] == signal.SIGTERM and signal.getsignal(signal.SIGTERM) is end:
+                end()
+
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    signal.signal(signal.SIGTERM, end)
+    threading.Thread(target=watch, name="SIGTERM", daemon=True).start()
 
 
 def start_process(job: Mapping[str, Any] | None, timeout: int = 300) -> None:
@@ -47,10 +78,10 @@ def start_process(job: Mapping[str, Any] | None, timeout: int = 300) -> None:
 
         # Its own handler of SIGTERM would swallow what comes before `preemption.stop_requests`.
         jax.config.update("jax_enable_preemption_service", False)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Python's would wait for the others, too
         with _start_limit(timeout):
             jax.distributed.initialize(**job, initialization_timeout=timeout + 60)
         listen()
+        _joined.set()
 
 
 def is_one_of_many() -> bool:

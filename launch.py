@@ -4,6 +4,7 @@ Flags and process start-up, nothing else. README.md explains the verbs.
 """
 
 import argparse
+import dataclasses
 import os
 import sys
 import traceback
@@ -27,6 +28,7 @@ from imagenet_jax.hosts.process import (
     own_job,
     start_process,
 )
+from imagenet_jax.reports.services import services_of
 from imagenet_jax.reports.writers import write_summary
 from imagenet_jax.verbs import VERBS
 
@@ -96,7 +98,9 @@ def launch(args: argparse.Namespace, argv: Sequence[str]) -> int:
         restarts=args.max_restarts,
     )
     start = find_launcher(args.launcher)
-    make_config(args, here=args.launcher.startswith("processes"))
+    checked = make_config(args, here=args.launcher.startswith("processes"))
+    if args.verb == "train":
+        job = dataclasses.replace(job, services=services_of(checked))
     return start(job, args.dry_run)
 
 

@@ -4,7 +4,6 @@ A service that cannot be reached when a run starts is an error, and later no mor
 """
 
 import contextlib
-import importlib.util
 import logging
 import os
 import time
@@ -16,8 +15,9 @@ from typing import Any
 import ml_collections
 
 from imagenet_jax.config import flatten
-from imagenet_jax.errors import ConfigError, UserError
+from imagenet_jax.errors import UserError
 from imagenet_jax.reports.guarded import Background, Guarded
+from imagenet_jax.reports.services import check_packages, services_of
 from imagenet_jax.reports.writers import Tracking, Writer, replace_text
 
 # Until the first answer: with MLflow's own limits a run would begin with minutes of waiting.
@@ -31,11 +31,7 @@ def make_tracking(config: ml_collections.ConfigDict) -> list[Tracking]:
       ConfigError: for a service whose package is not installed.
     """
     log, found = config.log, []
-    for name in ("wandb", "mlflow"):
-        if log[name] and importlib.util.find_spec(name) is None:
-            raise ConfigError(
-                f"config.log.{name} = {log[name]!r} needs a package: pip install {name}"
-            )
+    check_packages(services_of(config))
     if log.tensorboard:
         found.append(clu_tracking)
     if log.wandb:

@@ -15,7 +15,6 @@ import yaml
 from imagenet_jax.errors import PERMANENT, ConfigError
 from imagenet_jax.hosts.launchers.job import MOUNT, Job, submit
 from imagenet_jax.hosts.launchers.options import check_names, option
-from imagenet_jax.reports.services import VARIABLES
 from imagenet_jax.reports.writers import replace_text
 
 SECRET = "imagenet-jax"  # of Kubernetes, with environment variables
@@ -128,7 +127,7 @@ def _pod(job: Job, options: GkeOptions) -> dict[str, Any]:
 def _secret_command(options: GkeOptions) -> str:
     """How to make the Secret out of the environment; no argument shows what is in it."""
     return (
-        f"env | grep -E '^({'|'.join(VARIABLES)})=' | kubectl create secret generic {SECRET} "
+        f"env | grep -E '^(WANDB|MLFLOW)_' | kubectl create secret generic {SECRET} "
         f"-n {options.namespace} --from-env-file=/dev/stdin"
     )
 

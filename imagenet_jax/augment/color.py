@@ -12,11 +12,11 @@ _SOLARIZE_FROM = 128 / 255  # Pillow's default
 
 def normalize(image: jax.Array, mean: tuple[float, ...], std: tuple[float, ...]) -> jax.Array:
     """(image / 255 - mean) / std for levels 0 to 255 [..., 3] of any dtype; float32."""
-    mean, std = (
-        jax.lax.broadcast_to_rank(jnp.array(values, jnp.float32), image.ndim)
-        for values in (mean, std)
+    mean, std = jnp.array(mean, jnp.float32), jnp.array(std, jnp.float32)
+    factor, shift = (
+        jax.lax.broadcast_to_rank(part, image.ndim) for part in (1 / (255 * std), mean / std)
     )
-    return image.astype(jnp.float32) * (1 / (255 * std)) - mean / std
+    return image.astype(jnp.float32) * factor - shift
 
 
 def is_on(augment: ml_collections.ConfigDict) -> bool:

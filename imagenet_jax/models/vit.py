@@ -122,7 +122,7 @@ class EncoderBlock(nn.Module):
             if self.layer_scale:
                 init = nn.initializers.constant(self.layer_scale)
                 gamma = self.param(f"{name}.gamma", init, x.shape[-1:], jnp.float32)
-                branch = branch * gamma.astype(branch.dtype)
+                branch *= jax.lax.broadcast_to_rank(gamma.astype(branch.dtype), branch.ndim)
             return add_shortcut(x, layers.drop_path(self.drop_path)(branch, train))
 
         y = Attention(self.heads, layers, name="attn")(layers.layer_norm(name="norm1")(x))

@@ -23,6 +23,13 @@ from imagenet_jax.errors import HUNG, STOPPED, ConfigError
 _VARIABLES = ("NUM_PROCESSES", "PROCESS_ID")
 _LAST_SECONDS = 10.0  # to tell the others of a job
 _joined = threading.Event()  # this process has met them
+# Settings of JAX's, by environment variables too, with which numbers would be others or no step
+# can be compiled, and what they have to be.
+_SETTINGS = {
+    "jax_enable_x64": False,
+    "jax_numpy_dtype_promotion": "standard",
+    "jax_disable_jit": False,
+}
 
 
 def end_at_sigterm() -> None:
@@ -62,6 +69,9 @@ def start_process(job: Mapping[str, Any] | None, timeout: int = 300) -> None:
     Args:
       job: see `own_job`; None: this process works alone.
       timeout: seconds to wait for the other processes; then it ends with `errors.HUNG`.
+
+    Raises:
+      ConfigError: for settings of JAX with which nothing here was made to work.
     """
     import jax
 
@@ -82,6 +92,11 @@ def start_process(job: Mapping[str, Any] | None, timeout: int = 300) -> None:
             jax.distributed.initialize(**job, initialization_timeout=timeout + 60)
         listen()
         _joined.set()
+    for name, needed in _SETTINGS.items():
+        if (found := getattr(jax.config, name)) != needed:
+            raise ConfigError(
+                f"{name.upper()} = {found}: it has to be {needed}; unset the environment variable"
+            )
 
 
 def is_one_of_many() -> bool:

@@ -2,5 +2,7 @@
 FROM python:3.12-slim
 WORKDIR /imagenet_jax
 COPY requirements.txt .
-RUN pip install --no-cache-dir -r requirements.txt "jax[tpu]"
+# Of the services that metrics go to: --build-arg PACKAGES="wandb mlflow"
+ARG PACKAGES=""
+RUN pip install --no-cache-dir -r requirements.txt "jax[tpu]" $PACKAGES
 COPY . .

@@ -4,8 +4,8 @@ Flags and process start-up, nothing else. README.md explains the verbs.
 """
 
 import argparse
+import dataclasses
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -21,6 +21,7 @@ from imagenet_jax.hosts.launchers import find_launcher
 from imagenet_jax.hosts.launchers.job import Job
 from imagenet_jax.hosts.process import (
     code_sha256,
+    end_at_sigterm,
     is_first,
     is_one_of_many,
     is_runtime_error,
@@ -28,6 +29,7 @@ from imagenet_jax.hosts.process import (
     start_process,
 )
 from imagenet_jax.printable import printable_lines
+from imagenet_jax.reports.services import services_of
 from imagenet_jax.reports.workdir import check_output
 from imagenet_jax.reports.writers import write_summary
 from imagenet_jax.verbs import VERBS
@@ -109,7 +111,9 @@ def launch(args: argparse.Namespace, argv: Sequence[str]) -> int:
         restarts=args.max_restarts,
     )
     start = find_launcher(args.launcher)
-    make_config(args, here=args.launcher.startswith("processes"))
+    checked = make_config(args, here=args.launcher.startswith("processes"))
+    if args.verb == "train":
+        job = dataclasses.replace(job, services=services_of(checked))
     return start(job, args.dry_run)
 
 
@@ -237,12 +241,9 @@ def make_config(args: argparse.Namespace, *, here: bool) -> ml_collections.Confi
 
 
 if __name__ == "__main__":
-    # Nothing is lost before a run begins, see `hosts.preemption`.
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(STOPPED))
+    end_at_sigterm()
     for stream in filter(None, (sys.stdout, sys.stderr)):
-        stream.reconfigure(
-            errors="backslashreplace"
-        )  # where it is not UTF-8, as LANG=C may have it
+        stream.reconfigure(errors="backslashreplace")  # where it is not UTF-8, as with LANG=C
     status = main(sys.argv[1:])
     if sys.stdout:
         sys.stdout.flush()

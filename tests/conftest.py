@@ -25,6 +25,8 @@ os.environ.setdefault(
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="imagenet_jax-test-cache-")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+# As somebody may have it who wants to see such slips: every program must be traced without one.
+os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 # Programs that pip installed are beside the interpreter, also where no environment is activated.
 os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
 

@@ -79,8 +79,8 @@ BREAKS_OF_TASKS = (
     (
         "means are not divided by the deviations",
         "augment/color.py",
-        "(1 / (255 * std)) - mean / std",
-        "(1 / (255 * std)) - mean",
+        "for part in (1 / (255 * std), mean / std)",
+        "for part in (1 / (255 * std), mean)",
         ("augment/test_augment.py::test_normalize_equals_numpy",),
     ),
     (

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
 import launch
@@ -71,3 +72,22 @@ def test_compiled_programs_are_kept(tmp_path):
         subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
         counts.append(len(list(kept.glob("*-cache"))))
     assert counts[0] == counts[1] > 0
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("jax_enable_x64", True),
+        ("jax_numpy_dtype_promotion", "strict"),
+        ("jax_disable_jit", True),
+    ],
+)
+def test_settings_of_jax_that_change_numbers_are_refused(setting, value, capsys, tmp_path):
+    usual = getattr(jax.config, setting)
+    jax.config.update(setting, value)
+    try:
+        assert launch.main([*TINY, f"--workdir={tmp_path}"]) == 1
+    finally:
+        jax.config.update(setting, usual)
+    assert f"error: {setting.upper()} = {value}: it has to be {usual}" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -108,6 +109,27 @@ def test_signal_to_one_of_two_processes_saves_and_stops_both(tmp_path, number):
     record = json.loads(next((tmp_path / "checkpoints/4/record").glob("metadata*")).read_text())
     assert record["evaluation_due"] and record["position"]["examples"] == 64
     assert not (tmp_path / "run.lock").exists()
+
+
+def test_sigterm_while_a_process_waits_for_the_others_of_its_job_is_a_stop(tmp_path):
+    """As it is before it has joined them, the other one never comes."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        address = found.getsockname()
+    process = start(
+        [*LONG, f"--workdir={tmp_path}"],
+        JAX_COORDINATOR_ADDRESS=f"127.0.0.1:{address[1]}",
+        JAX_NUM_PROCESSES="2",
+        JAX_PROCESS_ID="0",
+    )
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with socket.socket() as client:
+            if not client.connect_ex(address):
+                break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    finish(process, status=STOPPED)
 
 
 @pytest.mark.slow
@@ -218,6 +240,7 @@ def test_one_of_two_processes_that_cannot_write_any_more_ends_both_and_loses_not
     assert summary(workdir)["state_sha256"] == summary(tmp_path / "whole")["state_sha256"]
 
 
+@pytest.mark.skipif(not shutil.which("chattr"), reason="there is no chattr here")
 def test_a_checkpoint_folder_that_becomes_read_only_loses_nothing(tmp_path):
     """As an immutable folder: for root permissions are no obstacle."""
     arguments = [*LONG, "--config.duration=20000 steps", "--config.checkpoint.every=5 steps"]

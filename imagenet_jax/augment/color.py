@@ -13,7 +13,10 @@ _SOLARIZE_FROM = 128 / 255  # Pillow's default
 def normalize(image: jax.Array, mean: tuple[float, ...], std: tuple[float, ...]) -> jax.Array:
     """(image / 255 - mean) / std for levels 0 to 255 [..., 3] of any dtype; float32."""
     mean, std = jnp.array(mean, jnp.float32), jnp.array(std, jnp.float32)
-    return image.astype(jnp.float32) * (1 / (255 * std)) - mean / std
+    factor, shift = (
+        jax.lax.broadcast_to_rank(part, image.ndim) for part in (1 / (255 * std), mean / std)
+    )
+    return image.astype(jnp.float32) * factor - shift
 
 
 def is_on(augment: ml_collections.ConfigDict) -> bool:
@@ -110,14 +113,14 @@ def adjust_hue(image: jax.Array, shift: jax.Array) -> jax.Array:
     )
     hue = hue / 6 + shift[:, None, None]
     # Each channel is a trapezoid of the hue: see "HSL and HSV", formula of f(n).
-    corner = (jnp.array([5.0, 3.0, 1.0]) + 6 * hue[..., None]) % 6
+    corner = (jnp.array([[[[5.0, 3.0, 1.0]]]]) + 6 * hue[..., None]) % 6
     edge = jnp.clip(jnp.minimum(corner, 4 - corner), 0, 1)
     return high[..., None] - spread[..., None] * edge
 
 
 def to_gray(image: jax.Array) -> jax.Array:
     """The luma of images [B, H, W, 3] in all three channels."""
-    return jnp.broadcast_to((image * jnp.array(_LUMA)).sum(-1, keepdims=True), image.shape)
+    return jnp.broadcast_to((image * jnp.array([[[_LUMA]]])).sum(-1, keepdims=True), image.shape)
 
 
 def solarize(image: jax.Array, threshold: float) -> jax.Array:
@@ -132,7 +135,7 @@ def gaussian_blur(image: jax.Array, sigma: jax.Array, largest: float) -> jax.Arr
     """
     reach = min(int(3 * largest + 0.5), image.shape[1] - 1, image.shape[2] - 1)
     taps = jnp.arange(-reach, reach + 1)
-    kernel = jnp.exp(-0.5 * (taps / sigma[:, None]) ** 2)
+    kernel = jnp.exp(-0.5 * (taps[None] / sigma[:, None]) ** 2)
     kernel /= kernel.sum(1, keepdims=True)
     for axis in (1, 2):
         pad = [(reach, reach) if a == axis else (0, 0) for a in range(4)]

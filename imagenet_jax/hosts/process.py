@@ -14,14 +14,52 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from absl import flags, logging
 
-from imagenet_jax.errors import HUNG, ConfigError
+from imagenet_jax.errors import HUNG, STOPPED, ConfigError
 from imagenet_jax.printable import printable_lines
 
 _VARIABLES = ("NUM_PROCESSES", "PROCESS_ID")
+_LAST_SECONDS = 10.0  # to tell the others of a job
+_joined = threading.Event()  # this process has met them
+# Settings of JAX's, by environment variables too, with which numbers would be others or no step
+# can be compiled, and what they have to be.
+_SETTINGS = {
+    "jax_enable_x64": False,
+    "jax_numpy_dtype_promotion": "standard",
+    "jax_disable_jit": False,
+}
+
+
+def end_at_sigterm() -> None:
+    """Lets SIGTERM end the process with `errors.STOPPED`, as nothing is lost before a run begins.
+
+    Until another handler takes its place, as those of `preemption.stop_requests` do. A thread
+    sees to it, as Python's own handlers wait while this process waits for the others of its job.
+    """
+
+    def end(*unused: object) -> NoReturn:
+        timer = threading.Timer(_LAST_SECONDS, os._exit, (STOPPED,))
+        timer.daemon = True
+        timer.start()
+        if _joined.is_set():
+            from imagenet_jax.hosts.ending import end_job
+
+            end_job("was stopped, with nothing to save; the same command line continues", STOPPED)
+        os._exit(STOPPED)
+
+    def watch() -> None:
+        while number := os.read(reading, 1):
+            if number[0] == signal.SIGTERM and signal.getsignal(signal.SIGTERM) is end:
+                end()
+
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    signal.signal(signal.SIGTERM, end)
+    threading.Thread(target=watch, name="SIGTERM", daemon=True).start()
 
 
 def start_process(job: Mapping[str, Any] | None, timeout: int = 300) -> None:
@@ -34,7 +72,8 @@ def start_process(job: Mapping[str, Any] | None, timeout: int = 300) -> None:
       timeout: seconds to wait for the other processes; then it ends with `errors.HUNG`.
 
     Raises:
-      ConfigError: if an environment variable of JAX's has an impossible value.
+      ConfigError: if an environment variable of JAX's has an impossible value, or one with which
+        nothing here was made to work.
     """
     try:
         import jax
@@ -57,10 +96,15 @@ def start_process(job: Mapping[str, Any] | None, timeout: int = 300) -> None:
 
         # Its own handler of SIGTERM would swallow what comes before `preemption.stop_requests`.
         jax.config.update("jax_enable_preemption_service", False)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Python's would wait for the others, too
         with _start_limit(timeout):
             jax.distributed.initialize(**job, initialization_timeout=timeout + 60)
         listen()
+        _joined.set()
+    for name, needed in _SETTINGS.items():
+        if (found := getattr(jax.config, name)) != needed:
+            raise ConfigError(
+                f"{name.upper()} = {found}: it has to be {needed}; unset the environment variable"
+            )
 
 
 def is_one_of_many() -> bool:

@@ -30,8 +30,9 @@ class StdConv(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (self.kernel, self.kernel, x.shape[-1], self.features)
         kernel = self.param("kernel", kaiming, shape, jnp.float32)
-        mean = kernel.mean((0, 1, 2))
-        kernel = (kernel - mean) * jax.lax.rsqrt(kernel.var((0, 1, 2)) + self.epsilon)
+        mean = kernel.mean((0, 1, 2), keepdims=True)
+        var = kernel.var((0, 1, 2), keepdims=True)
+        kernel = (kernel - mean) * jax.lax.rsqrt(var + self.epsilon)
         return convolution(
             x.astype(self.dtype),
             kernel.astype(self.dtype),

@@ -36,6 +36,7 @@ class GlobalResponseNorm(nn.Module):
         square = jnp.square(y).sum((1, 2), keepdims=True)
         norm = jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
         ratio = norm / (norm.mean(-1, keepdims=True) + self.epsilon)
+        bias, scale = (jax.lax.broadcast_to_rank(part, y.ndim) for part in (bias, scale))
         return (y + bias + scale * y * ratio).astype(self.dtype)
 
 
@@ -57,7 +58,8 @@ class ConvNeXtBlock(nn.Module):
         y = layers.dense(channels, name="mlp.fc2")(y)
         if self.layer_scale:
             init = nn.initializers.constant(self.layer_scale)
-            y = y * self.param("gamma", init, (channels,), jnp.float32).astype(y.dtype)
+            gamma = self.param("gamma", init, (channels,), jnp.float32).astype(y.dtype)
+            y = y * jax.lax.broadcast_to_rank(gamma, y.ndim)
         return add_shortcut(x, layers.drop_path(self.drop_path)(y, train))
 
 

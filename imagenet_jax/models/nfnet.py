@@ -48,8 +48,10 @@ class ScaledStdConv(nn.Module):
         gain = self.param("gain", nn.initializers.ones, (self.features, 1, 1, 1), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         scale = gain.reshape(-1) * (shape[0] * shape[1] * shape[2]) ** -0.5
-        mean = kernel.mean((0, 1, 2))
-        kernel = (kernel - mean) * jax.lax.rsqrt(kernel.var((0, 1, 2)) + self.epsilon) * scale
+        mean = kernel.mean((0, 1, 2), keepdims=True)
+        var = kernel.var((0, 1, 2), keepdims=True)
+        kernel = (kernel - mean) * jax.lax.rsqrt(var + self.epsilon)
+        kernel *= jax.lax.broadcast_to_rank(scale, kernel.ndim)
         x = convolution(
             x.astype(self.dtype),
             kernel.astype(self.dtype),
@@ -58,7 +60,7 @@ class ScaledStdConv(nn.Module):
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
             feature_group_count=self.groups,
         )
-        return x + bias.astype(self.dtype)
+        return x + jax.lax.broadcast_to_rank(bias.astype(self.dtype), x.ndim)
 
 
 class NFBlock(nn.Module):

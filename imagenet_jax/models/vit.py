@@ -54,32 +54,34 @@ class Attention(nn.Module):
         kernels = jnp.moveaxis(inner["kernel"].reshape(channels, 3, self.heads, -1), 1, 0)
         biases = inner["bias"].reshape(3, self.heads, -1, 1)
         q, k, v = (
-            jnp.einsum("btc,chd->bhdt", x, kernel) + bias
+            jnp.einsum("btc,chd->bhdt", x, kernel) + bias[None]
             for kernel, bias in zip(kernels, biases, strict=True)
         )
         kernel = outer["kernel"].reshape(self.heads, -1, channels)
-        return jnp.einsum("bhdq,hdc->bqc", attention(q, k, v), kernel) + outer["bias"]
+        return jnp.einsum("bhdq,hdc->bqc", attention(q, k, v), kernel) + outer["bias"][None, None]
 
     @nn.nowrap
     def _in_rows(self, x: jax.Array, inner: Params, outer: Params) -> jax.Array:
         """With channels last throughout, which spares a CPU transposing."""
         kernel = inner["kernel"].reshape(-1, 3, self.heads, x.shape[-1] // self.heads)
-        qkv = jnp.einsum("btc,cshd->btshd", x, kernel) + inner["bias"].reshape(kernel.shape[1:])
+        bias = inner["bias"].reshape(1, 1, *kernel.shape[1:])
+        qkv = jnp.einsum("btc,cshd->btshd", x, kernel) + bias
         q, k, v = (qkv[:, :, part] for part in range(3))
         logits = jnp.einsum("bqhd,bkhd->bhqk", q * q.shape[-1] ** -0.5, k)
         weights = jax.nn.softmax(logits.astype(wide(x.dtype))).astype(x.dtype)
         y = jnp.einsum("bhqk,bkhd->bqhd", weights, v)
-        return y.reshape(x.shape) @ outer["kernel"] + outer["bias"]
+        return y.reshape(x.shape) @ outer["kernel"] + outer["bias"][None, None]
 
     @nn.nowrap
     def _flash(self, x: jax.Array, inner: Params, outer: Params) -> jax.Array:
         """By cuDNN, whose kernels keep the weights of pairs of tokens to themselves."""
         # In heads from the start: tensor_parallel gathers the kernel, and not the activations.
         kernel = inner["kernel"].reshape(-1, 3, self.heads, x.shape[-1] // self.heads)
-        qkv = jnp.einsum("btc,cshd->btshd", x, kernel) + inner["bias"].reshape(kernel.shape[1:])
+        bias = inner["bias"].reshape(1, 1, *kernel.shape[1:])
+        qkv = jnp.einsum("btc,cshd->btshd", x, kernel) + bias
         q, k, v = (qkv[:, :, part] for part in range(3))
         y = jax.nn.dot_product_attention(q, k, v, implementation="cudnn")
-        return y.reshape(x.shape) @ outer["kernel"] + outer["bias"]
+        return y.reshape(x.shape) @ outer["kernel"] + outer["bias"][None, None]
 
 
 class Mlp(nn.Module):
@@ -127,7 +129,7 @@ class EncoderBlock(nn.Module):
             if self.layer_scale:
                 init = nn.initializers.constant(self.layer_scale)
                 gamma = self.param(f"{name}.gamma", init, x.shape[-1:], jnp.float32)
-                branch = branch * gamma.astype(branch.dtype)
+                branch *= jax.lax.broadcast_to_rank(gamma.astype(branch.dtype), branch.ndim)
             return add_shortcut(x, layers.drop_path(self.drop_path)(branch, train))
 
         # Of a square matrix, and of each of those in qkv, Xavier's and LeCun's range is the same.

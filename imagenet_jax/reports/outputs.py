@@ -9,6 +9,8 @@ import jax
 import ml_collections
 
 from imagenet_jax.errors import UserError
+from imagenet_jax.reports.guarded import Guarded
+from imagenet_jax.reports.profile import Profile
 from imagenet_jax.reports.progress import Progress
 from imagenet_jax.reports.workdir import check_run_folder
 from imagenet_jax.reports.writers import MetricsFile, Tracking, Writer
@@ -40,15 +42,19 @@ class Outputs:
         """
         self._writers: list[Writer] = []
         self._hooks: list[Callable[[int], Any]] = []
-        self._progress = None
+        self._progress = self._profile = None
         if jax.process_index() != 0:
             return
         metrics = workdir / "metrics.jsonl"
-        self._writers = [MetricsFile(metrics, resume_step=start, evaluation_due=evaluation_due)]
+        file = MetricsFile(metrics, resume_step=start, evaluation_due=evaluation_due)
+        self._writers = [Guarded(metrics.name, file)]
         for track in tracking:
             writer, hooks = track(config, workdir, start, total)
             self._writers.append(writer)
             self._hooks += hooks
+        if config.log.profile_steps:
+            self._profile = Profile(workdir, config.log.profile_steps, start, total)
+            self._hooks.append(self._profile)
         self._progress = Progress(
             start=start, total=total, images_per_step=config.batch_size, formats=formats
         )
@@ -69,6 +75,8 @@ class Outputs:
             self._progress.show(scalars)
 
     def __exit__(self, *unused: object) -> None:
+        if self._profile:
+            self._profile.close()
         for writer in self._writers:
             writer.flush()
             writer.close()

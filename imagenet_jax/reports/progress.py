@@ -16,22 +16,29 @@ class Progress:
         """`start` of `total` steps are done already; `formats` of what is shown, by its name."""
         self._formats = {"images_per_second": "{:,.0f} images/s", **formats}
         self._start, self._total, self._images = start, total, images_per_step
-        self._began = self._last_line = time.monotonic()
+        self._began: float | None = None
         self._metrics: dict[str, float] = {}
         self._bar = None
+
+    def _begin(self, step: int) -> None:
+        """Counts from the end of the first step on: what comes before is compiling."""
+        self._began = self._last_line = time.monotonic()
         if sys.stderr.isatty():
             self._bar = tqdm.tqdm(
-                initial=start * images_per_step,
-                total=total * images_per_step,
+                initial=self._start * self._images,
+                total=self._total * self._images,
                 unit="img",
                 unit_scale=True,
                 dynamic_ncols=True,
                 smoothing=0.1,
                 miniters=1,
             )
+        self._start = step
 
     def step(self, step: int) -> None:
         """One more step is done."""
+        if self._began is None:
+            self._begin(step)
         if self._bar is not None:
             self._bar.update(self._images)
             return

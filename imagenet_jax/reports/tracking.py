@@ -1,10 +1,14 @@
-"""Experiment tracking beside metrics.jsonl: TensorBoard through clu, Weights & Biases, MLflow."""
+"""Experiment tracking beside metrics.jsonl: TensorBoard through clu, Weights & Biases, MLflow.
 
-import importlib.util
+A service that cannot be reached when a run starts is an error, and later no more than a warning.
+"""
+
+import contextlib
+import logging
 import os
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +16,13 @@ import ml_collections
 
 from imagenet_jax.atomic import replace_text
 from imagenet_jax.config import flatten
-from imagenet_jax.errors import ConfigError
+from imagenet_jax.errors import UserError
+from imagenet_jax.reports.guarded import Background, Guarded
+from imagenet_jax.reports.services import check_packages, services_of
 from imagenet_jax.reports.writers import Tracking, Writer
+
+# Until the first answer: with MLflow's own limits a run would begin with minutes of waiting.
+_FIRST_CALLS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 
 
 def make_tracking(config: ml_collections.ConfigDict) -> list[Tracking]:
@@ -23,11 +32,7 @@ def make_tracking(config: ml_collections.ConfigDict) -> list[Tracking]:
       ConfigError: for a service whose package is not installed.
     """
     log, found = config.log, []
-    for name in ("wandb", "mlflow"):
-        if log[name] and importlib.util.find_spec(name) is None:
-            raise ConfigError(
-                f"config.log.{name} = {log[name]!r} needs a package: pip install {name}"
-            )
+    check_packages(services_of(config))
     if log.tensorboard:
         found.append(clu_tracking)
     if log.wandb:
@@ -43,8 +48,8 @@ def clu_tracking(
     """clu's writers to TensorBoard and to the log, and its periodic actions.
 
     Args:
-      config: of the run; log.profile_steps are traced from the tenth after the start on.
-      workdir: where event files and profiles go.
+      config: of the run.
+      workdir: where event files go.
       start: steps done before.
       total: length of the run in steps, for the time left.
 
@@ -56,21 +61,9 @@ def clu_tracking(
     from clu import metric_writers, periodic_actions  # isort: skip
 
     _start_session(workdir, start)
-    writer = metric_writers.MultiWriter(
-        [metric_writers.SummaryWriter(str(workdir)), metric_writers.LoggingWriter()]
-    )
-    hooks = [periodic_actions.ReportProgress(num_train_steps=total, writer=writer)]
-    if config.log.profile_steps:
-        hooks.append(
-            periodic_actions.Profile(
-                logdir=str(workdir),
-                num_profile_steps=config.log.profile_steps,
-                first_profile=start + 10,
-                profile_duration_ms=None,
-                every_secs=None,
-            )
-        )
-    return writer, hooks
+    writers = [metric_writers.SummaryWriter(str(workdir)), metric_writers.LoggingWriter()]
+    writer = Guarded("TensorBoard", metric_writers.MultiWriter(writers))
+    return writer, [periodic_actions.ReportProgress(num_train_steps=total, writer=writer)]
 
 
 def _start_session(workdir: Path, start: int) -> None:
@@ -94,20 +87,40 @@ def _start_session(workdir: Path, start: int) -> None:
         time.sleep(1.0)  # the next file's second is a later one
 
 
+@contextlib.contextmanager
+def _first_calls(service: str, field: str, instead: str = "") -> Iterator[None]:
+    """Turns what a service raises at the start into a UserError."""
+    try:
+        yield
+    except Exception as error:  # each raises its own
+        reason = str(error).rstrip(".")
+        raise UserError(
+            f"{service} does not take this run: {reason}. {instead}--{field}= trains without"
+        ) from error
+
+
 def wandb_tracking(
     config: ml_collections.ConfigDict, workdir: Path, start: int, total: int
 ) -> tuple[Writer, list[Callable[[int], Any]]]:
     """A run of Weights & Biases' project config.log.wandb; arguments as of `clu_tracking`.
 
     A resumed run goes on there. WANDB_MODE=offline keeps it in WORKDIR/wandb, for `wandb sync`.
+
+    Raises:
+      UserError: if it cannot be reached, or lacks a key.
     """
-    return _Wandb(config, workdir), []
+    name = "Weights & Biases"
+    with _first_calls(name, "config.log.wandb", "WANDB_MODE=offline sends it later, or "):
+        return Background(name, _Wandb(config, workdir)), []
 
 
 class _Wandb:
     def __init__(self, config: ml_collections.ConfigDict, workdir: Path):
         import wandb
 
+        # Else its end waits for a service that is away; what is left stays in WORKDIR/wandb.
+        os.environ.setdefault("WANDB_FINISH_TIMEOUT", "30")
+        os.environ.setdefault("WANDB_FINISH_TIMEOUT_RAISES", "true")
         identity = workdir / "wandb_run_id"
         if not identity.exists():
             replace_text(identity, uuid.uuid4().hex[:8])
@@ -138,15 +151,28 @@ def mlflow_tracking(
     """A run of MLflow's experiment config.log.mlflow; arguments as of `clu_tracking`.
 
     At $MLFLOW_TRACKING_URI, else in WORKDIR/mlflow.db. A resumed run goes on there.
+
+    Raises:
+      UserError: if it cannot be reached, or has no such run any more.
     """
-    return _Mlflow(config, workdir), []
+    uri = os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{workdir.absolute()}/mlflow.db")
+    limits = {name: value for name, value in _FIRST_CALLS.items() if name not in os.environ}
+    os.environ.update(limits)
+    try:
+        with _first_calls(f"MLflow at {uri}", "config.log.mlflow"):
+            return Background("MLflow", _Mlflow(config, workdir, uri)), []
+    finally:
+        for name in limits:
+            del os.environ[name]
 
 
 class _Mlflow:
-    def __init__(self, config: ml_collections.ConfigDict, workdir: Path):
+    def __init__(self, config: ml_collections.ConfigDict, workdir: Path, uri: str):
         import mlflow
 
-        uri = os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{workdir.absolute()}/mlflow.db")
+        # They tell of each call that fails, where one warning is enough.
+        for chatty in ("mlflow.store", "urllib3.connectionpool"):
+            logging.getLogger(chatty).setLevel(logging.CRITICAL)
         self._client = mlflow.MlflowClient(uri)
         self._metric = mlflow.entities.Metric
         identity = workdir / "mlflow_run_id"
@@ -158,8 +184,9 @@ class _Mlflow:
                 else self._client.create_experiment(config.log.mlflow)
             )
             run = self._client.create_run(number, run_name=workdir.name)
-            for name, value in flatten(config):
-                self._client.log_param(run.info.run_id, name, value)
+            fields = [mlflow.entities.Param(name, str(value)) for name, value in flatten(config)]
+            for first in range(0, len(fields), 100):  # the most that a server takes at once
+                self._client.log_batch(run.info.run_id, params=fields[first : first + 100])
             replace_text(identity, run.info.run_id)
         self._id = identity.read_text()
         self._client.update_run(self._id, status="RUNNING")

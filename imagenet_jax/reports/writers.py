@@ -1,7 +1,9 @@
 """Where metrics go: metrics.jsonl, summary.json and a picture; `tracking` has the others."""
 
+import errno
 import json
 import math
+import os
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -46,14 +48,17 @@ class MetricsFile:
                 if line["step"] < resume_step or not any(name.startswith("eval/") for name in line)
             ]
         replace_text(path, "".join(map(_json_line, kept)))
-        self._file = path.open("a")
+        self._file = path.open("ab", buffering=0)
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
-        self._file.write(_json_line({"step": step, **scalars}))
-        self._file.flush()
+        line = _json_line({"step": step, **scalars}).encode()
+        begin = os.fstat(self._file.fileno()).st_size
+        if self._file.write(line) < len(line):  # the next one would be lost with half a line
+            self._file.truncate(begin)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
 
     def flush(self) -> None:
-        self._file.flush()
+        """Each line is written at once."""
 
     def close(self) -> None:
         self._file.close()

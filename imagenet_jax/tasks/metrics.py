@@ -37,7 +37,7 @@ def classification_sums(
       A scalar for each name in SUMS.
     """
     own = jnp.take_along_axis(logits, label[:, None], axis=-1)
-    earlier = jnp.arange(logits.shape[-1]) < label[:, None]
+    earlier = jnp.arange(logits.shape[-1])[None] < label[:, None]
     higher = ~(logits <= own) | ((logits == own) & earlier)
     rank = higher.sum(-1)
     return {

@@ -139,7 +139,7 @@ def _program(steps: tuple[Step, ...]) -> Callable[..., jax.Array]:
 
     @jax.jit
     def draw(key: jax.Array, high: jax.Array, low: jax.Array, scale: jax.Array) -> jax.Array:
-        places = low[:, None] + jnp.arange(ROW, dtype=jnp.uint32)
+        places = low[:, None] + jnp.arange(ROW, dtype=jnp.uint32)[None]
         words = [jnp.broadcast_to(w[:, None], shape) for w in (key[:, 0], key[:, 1], high)]
         values: list[jax.Array] = []
         for step in steps:

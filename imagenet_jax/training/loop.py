@@ -61,22 +61,25 @@ def train(
 
 def loop(run: Run, tracking: Sequence[Tracking]) -> bool:
     """Trains from the step that a run is at to its end; False if a signal stopped it before."""
-    config, program, clock, course = run.config, run.program, run.clock, run.program.course
-    total = program.total_steps
+    total = run.program.total_steps
     if (run.step >= total or run.out_of_patience) and not run.evaluation_due:
         return True
+    shown = (run.workdir, run.step, total, run.config, tracking, run.task.formats)
+    with Outputs(*shown, evaluation_due=run.evaluation_due) as out:  # if one fails, then now
+        return _loop(run, out)
+
+
+def _loop(run: Run, out: Outputs) -> bool:
+    config, program, clock, course = run.config, run.program, run.clock, run.program.course
+    total = program.total_steps
     train_step = run.compile()
     log_every = program.interval(config.log.every)
     eval_every = program.interval(config.eval.every)
     save_every = program.interval(config.checkpoint.every)
     rows, offsets = local_rows(program.mesh, config.batch_size), course.order_offsets
     host_batches = run.train_split.train_batches(rows, run.step, total, *offsets)
-    shown = (run.workdir, run.step, total, config, tracking, run.task.formats)
 
-    with (
-        Outputs(*shown, evaluation_due=run.evaluation_due) as out,
-        Feed(host_batches, program.mesh, clock, check_wait=run.stop.check_wait) as feed,
-    ):
+    with Feed(host_batches, program.mesh, clock, check_wait=run.stop.check_wait) as feed:
         clock.tick(training=False)
         if run.evaluation_due and not run.catch_up(out):
             return False

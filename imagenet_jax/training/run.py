@@ -203,7 +203,10 @@ class Run:
         }
         if self.is_main:
             write_summary(self.workdir / "summary.json", summary)
-            plot_curves(self.workdir, self.task.best)
+            try:
+                plot_curves(self.workdir, self.task.best)
+            except OSError as error:  # a full disk
+                self.say(f"warning: curves.png cannot be written: {error}")
             self.say(f"finished; everything is in {self.workdir}")
         return summary
 

@@ -2,8 +2,11 @@
 
 import dataclasses
 import math
+import os
 import re
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,8 @@ from imagenet_jax.atomic import replace_text
 from imagenet_jax.errors import PERMANENT, ConfigError
 from imagenet_jax.hosts.launchers.job import MOUNT, Job, submit
 from imagenet_jax.hosts.launchers.options import check_names, option
+
+SECRET = "imagenet-jax"  # of Kubernetes, with environment variables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,6 +116,8 @@ def _pod(job: Job, options: GkeOptions) -> dict[str, Any]:
         "name": "train",
         "image": options.image,
         "command": job.remote_command("python3"),
+        # For jobs whose metrics go to a service, see `_secret_command`.
+        "envFrom": [{"secretRef": {"name": SECRET, "optional": True}}],
         "ports": [{"containerPort": 8471}, {"containerPort": 8080}],
         "resources": {"limits": {"google.com/tpu": str(options.chips_per_host)}},
         "volumeMounts": [{"name": "bucket", "mountPath": str(MOUNT)}],
@@ -137,6 +144,26 @@ def _pod(job: Job, options: GkeOptions) -> dict[str, Any]:
     }
 
 
+def _secret_command(options: GkeOptions) -> str:
+    """How to make the Secret out of the environment; no argument shows what is in it."""
+    return (
+        f"env | grep -E '^(WANDB|MLFLOW)_' | kubectl create secret generic {SECRET} "
+        f"-n {options.namespace} --from-env-file=/dev/stdin"
+    )
+
+
+def _check_secret(job: Job, options: GkeOptions, how: str) -> None:
+    """Raises ConfigError if pods would not find what the services that metrics go to ask for."""
+    command = ["kubectl", "get", "secret", SECRET, "-n", options.namespace, "-o", "name"]
+    found = subprocess.run(command, capture_output=True, text=True)
+    if found.returncode and ("wandb" in job.services or "MLFLOW_TRACKING_URI" in os.environ):
+        fields = " and ".join(f"config.log.{name}" for name in job.services)
+        raise ConfigError(
+            f"{fields} needs what pods find in the Secret {SECRET}: {found.stderr.strip()}. "
+            f"Make it out of the environment:\n  {how}"
+        )
+
+
 def launch_gke(job: Job, options: GkeOptions, *, dry_run: bool) -> int:
     """Writes runs/NAME/jobset.yaml and applies it; `dry_run`: prints it instead.
 
@@ -146,11 +173,15 @@ def launch_gke(job: Job, options: GkeOptions, *, dry_run: bool) -> int:
     text = manifest_text(gke_manifest(job, options))
     path = Path("runs") / job.name / "jobset.yaml"
     command = ["kubectl", "apply", "-f", str(path)]
+    secret = _secret_command(options)
     follow = f"kubectl logs -f -n {options.namespace} -l jobset.sigs.k8s.io/jobset-name={job.name}"
     after = f"# logs:   {follow}\n# delete: kubectl delete -f {path}"
     if dry_run:
-        print(f"# {path}\n{text}\n# {shlex.join(command)}\n{after}")
+        before = f"# before: {secret}\n" if job.services else ""
+        print(f"# {path}\n{text}\n{before}# {shlex.join(command)}\n{after}")
         return 0
+    if job.services and shutil.which("kubectl"):
+        _check_secret(job, options, secret)
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_text(path, text)
     submit(command, path, hint="see the manifest with --dry_run, or apply it where kubectl is")

@@ -28,6 +28,7 @@ class Job:
       folder: of launch.py on this machine.
       python: the interpreter on this machine.
       restarts: how often to start it again, see `errors`.
+      services: that its metrics go to, see `reports.services`.
     """
 
     arguments: Sequence[str]
@@ -36,6 +37,7 @@ class Job:
     folder: Path
     python: str
     restarts: int
+    services: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         for part in (*self.arguments, *map(str, (self.config, self.workdir, self.folder))):

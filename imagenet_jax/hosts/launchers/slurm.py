@@ -1,11 +1,13 @@
 """A batch script for Slurm, which starts the job again when it was preempted or crashed."""
 
 import dataclasses
+import os
 import shlex
 
 from imagenet_jax.atomic import replace_text
 from imagenet_jax.hosts.launchers.job import PERMANENT_PATTERN, Job, shell, submit
 from imagenet_jax.hosts.launchers.options import check_names, option
+from imagenet_jax.reports.services import check_key, check_packages
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +97,11 @@ def launch_slurm(job: Job, options: SlurmOptions, *, dry_run: bool) -> int:
 
     Raises:
       UserError: if there is no sbatch here, or it refuses the script.
+      ConfigError: if a service lacks its package or its key, which a job has from here: sbatch
+        exports the environment.
     """
+    check_packages(job.services)
+    check_key(job.services, os.environ)
     script, path = slurm_script(job, options), job.workdir.absolute() / "job.sbatch"
     command = ["sbatch", *(["--wait"] if options.wait else []), str(path)]
     if dry_run:

@@ -1,12 +1,14 @@
 """A script that gets TPU VMs from Cloud TPU's queue, trains on them, and replaces those that go."""
 
 import dataclasses
+import os
 import shlex
 from pathlib import Path
 
 from imagenet_jax.atomic import replace_text
 from imagenet_jax.hosts.launchers.job import MOUNT, PERMANENT_PATTERN, Job, shell, submit
 from imagenet_jax.hosts.launchers.options import check_names, option
+from imagenet_jax.reports.services import VARIABLES, check_handed_over
 
 # https://cloud.google.com/tpu/docs/runtimes, by the beginning of the accelerator's type
 _RUNTIMES = {
@@ -79,7 +81,7 @@ install() {{
     # The images of TPU VMs bring an older Python.
     test -x .local/bin/uv || curl -LsSf https://astral.sh/uv/install.sh | sh
     test -d venv || .local/bin/uv venv --quiet --python 3.12 venv
-    .local/bin/uv pip install --quiet --python venv -r code/requirements.txt "jax[tpu]"
+    .local/bin/uv pip install --quiet --python venv -r code/requirements.txt "jax[tpu]"{packages}
     if ! command -v gcsfuse > /dev/null; then
       key=/usr/share/keyrings/cloud.google.asc
       packages=https://packages.cloud.google.com/apt
@@ -97,6 +99,10 @@ write_run() {{
   cat << 'RUN'
 #!/usr/bin/env bash
 cd ~/code || exit 1
+if [ -f ~/run.env ]; then
+  . ~/run.env
+  rm ~/run.env
+fi
 restarts={restarts} wait=1
 while true; do
   ~/venv/bin/{command}
@@ -112,8 +118,28 @@ echo $status > ~/run.status
 RUN
 }}
 
+# What the services that metrics go to ask for, as far as it is set here: in a file of its owner's
+# alone, which run.sh removes. An argument would be seen by others.
+hand_over() {{
+  local copy variable status=0
+  copy=$(mktemp -d)
+  (
+    umask 077
+    for variable in \\
+      {variables}; do
+      if [ -n "${{!variable:-}}" ]; then
+        printf 'export %s=%q\\n' "$variable" "${{!variable}}"
+      fi
+    done > "$copy/run.env"
+  )
+  gcloud compute tpus tpu-vm scp "$copy/run.env" "$name:" "${{flags[@]}}" --worker=all || status=$?
+  rm -r "$copy"
+  return $status
+}}
+
 run() {{
-  on_all 'rm -f run.status; setsid nohup bash run.sh > run.log 2>&1 < /dev/null &'
+  hand_over && on_all 'chmod 600 run.env; rm -f run.status
+    setsid nohup bash run.sh > run.log 2>&1 < /dev/null &'
 }}
 
 # Looks every minute; gets another TPU when this one was preempted.
@@ -178,6 +204,8 @@ def tpu_vm_script(job: Job, options: TpuVmOptions) -> str:
         type=shlex.quote(options.type),
         runtime=shlex.quote(options.runtime or _RUNTIMES.get(kind, "tpu-ubuntu2204-base")),
         spot=" --spot" if options.spot else "",
+        packages="".join(f" {name}" for name in job.services),
+        variables=" \\\n      ".join(VARIABLES),
         mount=MOUNT,
         bucket=shlex.quote(options.bucket),
         restarts=job.restarts,
@@ -191,7 +219,9 @@ def launch_tpu_vm(job: Job, options: TpuVmOptions, *, dry_run: bool) -> int:
 
     Raises:
       UserError: if there is no gcloud here, or the script fails.
+      ConfigError: if a service that the metrics go to could not be reached from there.
     """
+    check_handed_over(job.services, os.environ)
     script, path = tpu_vm_script(job, options), Path("runs") / job.name / "tpu-vm.sh"
     command = ["bash", str(path), "up"]
     if dry_run:

@@ -21,7 +21,7 @@ def _forward(x: jax.Array, kernel: jax.Array, *, window: Window) -> jax.Array:
     """[B, H', W', C] of x [B, H, W, C] and kernel [K, L, 1, C]."""
     kernel = kernel.astype(wide(x.dtype))
     parts = _shifted(x, kernel.shape, window)
-    return sum(part * kernel[at][0] for at, part in parts).astype(x.dtype)
+    return sum(part * kernel[at][None, None] for at, part in parts).astype(x.dtype)
 
 
 def _of_kernel(
@@ -65,7 +65,7 @@ def _of_x(
             if down % strides[0] == row and right % strides[1] == column:
                 top, left = origin[0] - down // strides[0], origin[1] - right // strides[1]
                 part = padded[:, top : top + sides[0], left : left + sides[1]]
-                total += part * kernel[i, j, 0]
+                total += part * kernel[i, j][None, None]
         return total.astype(dy.dtype)
 
     whole = interleaved(of_phase, strides)

@@ -169,7 +169,9 @@ class Layers:
         signs = 1.0 if params is None else sign(params["scale"])
 
         def signed(x: jax.Array, kernel: jax.Array, *args: Any, **options: Any) -> jax.Array:
-            kernel = kernel * jnp.asarray(signs, kernel.dtype)
+            kernel = kernel * jax.lax.broadcast_to_rank(
+                jnp.asarray(signs, kernel.dtype), kernel.ndim
+            )
             return image_conv(x, kernel, *args, **options)
 
         return normalise(conv(conv_general_dilated=signed)(x), train, max_pool=max_pool)

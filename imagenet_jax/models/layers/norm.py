@@ -89,7 +89,7 @@ class BatchNorm(nn.Module):
             kernel = kernel.astype(wide(self.dtype))
         if train:
             mean, var, count = self._statistics(grouped, kernel)
-            mean = mean if max_pool is None else mean * sign(scale)
+            mean = mean if max_pool is None else mean * sign(scale)[None]
             if not self.is_initializing():
                 self._check_count(count, grouped.shape)
                 unbiased = var * (count / (count - 1))
@@ -99,13 +99,13 @@ class BatchNorm(nn.Module):
         else:
             mean, var = running_mean.value[None], running_var.value[None]
 
-        factor = scale * jax.lax.rsqrt(var + self.epsilon)
-        shift = bias - mean * factor
+        factor = scale[None] * jax.lax.rsqrt(var + self.epsilon)
+        shift = bias[None] - mean * factor
         if max_pool is not None:
             # Kept for the backward pass as it is here, not in float32.
             pooled = jax.lax.optimization_barrier(max_pool(x.astype(self.dtype)))
             grouped = pooled.reshape(*grouped.shape[:2], *pooled.shape[1:])
-            factor = factor * sign(scale)
+            factor = factor * sign(scale)[None]
         if kernel is not None:
             return Product(grouped, kernel, factor, shift, self._local)
         out = scale_and_shift(grouped.astype(wide(self.dtype)), factor, shift)

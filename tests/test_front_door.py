@@ -17,7 +17,10 @@ HEAVY = (
     *("jax", "jaxlib", "flax", "optax", "orbax", "tensorflow", "tensorflow_datasets", "clu"),
     *("matplotlib", "optuna", "sklearn", "torch", "cv2", "PIL"),
 )
-VERBS = ("train", "evaluate", "predict", "models", "prepare", "benchmark", "study", "sweep")
+VERBS = (
+    *("train", "evaluate", "predict", "models", "fields", "prepare", "benchmark", "study"),
+    "sweep",
+)
 PROGRAM = f"""
 import contextlib, io, json, sys
 import launch
@@ -47,8 +50,12 @@ DAMAGED = {
 # (command line, exit status, what is said); files are those of the fixture `told`.
 SHOWN = [
     ("--help", 0, "the table of models"),
-    *((f"{verb} --help", 0, f"usage: launch.py {verb}") for verb in VERBS),
+    *((f"{verb} --help", 0, f"usage: python launch.py {verb}") for verb in VERBS),
+    ("help", 0, "first steps:"),
     ("models", 0, "100 models"),
+    ("fields eval_resize", 0, "data.eval_resize = 0"),
+    ("fields lr --config=resnet50", 0, "optim.learning_rate = 0.4   (default 0.1)"),
+    ("--config=resnet50 --launcher=processes:1x1 --dry_run", 0, "configs/resnet50.py"),
     ("models --filter=vit_s16 --json=models.json", 0, "vit_s16"),
     ("--launcher=processes:2x2 --dry_run", 0, "JAX_PROCESS_ID=1"),
     (f"{SLURM} --dry_run", 0, "#SBATCH --nodes=2"),
@@ -58,7 +65,16 @@ SHOWN = [
 ]
 WRONG = [
     ("fly", 1, "there is no verb 'fly'; there are train, evaluate"),
-    ("--wrkdir=x", 2, "unrecognized arguments: --wrkdir=x"),
+    ("evalute", 1, "did you mean 'evaluate'"),
+    ("fields nothing-like-it", 1, "no field has nothing-like-it"),
+    ("--config=resnet5", 1, "there is no config 'resnet5'; did you mean 'resnet50'"),
+    ("--config=nothing", 1, "there are cifar10, cifar10_cpu"),
+    ("--wrkdir=x", 2, "unrecognized arguments: --wrkdir=x; did you mean --workdir=x?"),
+    ("--batch-size 64", 2, "did you mean --config.batch_size=64?"),
+    ("--epochs=3 --lr=0.1", 2, "'--config.duration=3 epochs' --config.optim.learning_rate=0.1?"),
+    ("--config.optim.lr=1", 1, "no field 'optim.lr'; did you mean 'optim.learning_rate'"),
+    ("--data.name=fake", 2, "did you mean --config.data.name=fake?"),
+    ("--config.image_size=1", 1, "did you mean 'data.image_size'"),
     ("predict", 2, "photos"),
     ("prepare --resize=small", 2, "--resize: invalid int value: 'small'"),
     ("sweep --seeds=0,x", 2, "--seeds: '0,x' is no list of whole numbers"),
@@ -143,7 +159,7 @@ WRONG = [
     ("evaluate --model=resnet18 --dataset=cifar10 --config.bach_size=3", 1, "'batch_size'"),
     ("evaluate --model=resnet18 --dataset=folder:/nowhere", 1, "there is no such folder"),
     ("predict a.jpg --weights=a.pth", 1, "--weights goes with --model"),
-    ("predict a.jpg --model=resnet18 --config=a.py", 1, "--model brings its own config"),
+    ("predict a.jpg --model=resnet18 --config=broken.py", 1, "--model brings its own config"),
     ("predict a.jpg --model=resnet50.v3", 1, "of resnet50 there are resnet50.tv2_in1k"),
     ("predict a.jpg --model=resnet18 --weights=a.txt", 1, "there is no file a.txt"),
     ("predict a.jpg --model=resnet18 --weights=broken.py", 1, "ends with .pth, .safetensors"),

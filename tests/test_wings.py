@@ -22,7 +22,7 @@ WINGS = (
         "weights",
         "reports",
     ),
-    *("tasks", "hosts", "training", "inference", "study", "sweep", "verbs"),
+    *("tasks", "hosts", "training", "inference", "study", "sweep", "verbs", "cli", "__main__"),
 )
 
 

@@ -10,6 +10,7 @@ __all__ = [
     "apply_overrides",
     "base_config",
     "differences",
+    "find_config",
     "flatten",
     "from_dict",
     "from_json",
@@ -19,4 +20,6 @@ __all__ = [
     "validate",
 ]
 
-__getattr__ = lazy_names(__name__, dict.fromkeys(__all__, "config"))
+__getattr__ = lazy_names(
+    __name__, dict.fromkeys(__all__, "config") | {"load_config": "files", "find_config": "files"}
+)

@@ -4,17 +4,16 @@ A config is an `ml_collections.ConfigDict` made by `base_config()`, changed by a
 `configs/` and by `--config.FIELD=VALUE`, and checked by `validate` before anything starts.
 """
 
-import difflib
-import importlib.util
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import ml_collections
 
 from imagenet_jax.config.axes import parse_sharding
 from imagenet_jax.config.field import Field
+from imagenet_jax.config.files import kind_of
+from imagenet_jax.config.hints import likely_fields
 from imagenet_jax.config.lists import parse_tuple
 from imagenet_jax.config.schema import SCHEMA
 from imagenet_jax.errors import ConfigError
@@ -29,39 +28,6 @@ def base_config() -> ml_collections.ConfigDict:
             config[section] = ml_collections.ConfigDict()
         _set(config, name, field.default)
     return config.lock()
-
-
-def load_config(path: str | Path) -> ml_collections.ConfigDict:
-    """Runs `get_config()` of a Python file, or `get_config("ARGUMENT")` for FILE.py:ARGUMENT.
-
-    Raises:
-      ConfigError: if the file does not give a config.
-    """
-    text, colon, argument = str(path).partition(".py:")
-    path = Path(f"{text}.py" if colon else path)
-    if path.suffix != ".py" or not path.is_file():
-        known = sorted(str(p) for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
-        hint = f"; there are {', '.join(known)}" if known else ""
-        raise ConfigError(f"config file {path} is no Python file{hint}")
-    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-        config = module.get_config(argument) if colon else module.get_config()
-    except ConfigError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise ConfigError(f"config file {path}: {type(error).__name__}: {error}") from error
-    if not isinstance(config, ml_collections.ConfigDict):
-        raise ConfigError(
-            f"config file {path}: get_config() returns {_kind_of(config)}; let it end with `return "
-            "config`, which began as base_config()"
-        )
-    return config
-
-
-def _kind_of(value: Any) -> str:
-    return "None" if value is None else f"a {type(value).__name__}"
 
 
 def apply_overrides(config: ml_collections.ConfigDict, overrides: Mapping[str, str]) -> None:
@@ -174,7 +140,7 @@ def from_dict(values: Mapping[str, Any]) -> ml_collections.ConfigDict:
       TypeError: for a value of another type.
     """
     if not isinstance(values, Mapping):
-        raise ConfigError(f"it holds {_kind_of(values)}, not the fields of a config")
+        raise ConfigError(f"it holds {kind_of(values)}, not the fields of a config")
     config = base_config()
     for name, value in flatten(values):
         _field(name)
@@ -202,11 +168,7 @@ def _set(config: ml_collections.ConfigDict, name: str, value: Any) -> None:
 
 def _field(name: str) -> Field:
     if name not in SCHEMA:
-        by_last_part = {known.rpartition(".")[2]: known for known in SCHEMA}
-        near = difflib.get_close_matches(name, SCHEMA, n=1) or [
-            by_last_part[part]
-            for part in difflib.get_close_matches(name.rpartition(".")[2], by_last_part, n=1)
-        ]
+        near = likely_fields(name)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ConfigError(f"config has no field {name!r}{hint}")
     return SCHEMA[name]

@@ -1,7 +1,6 @@
 """`launch.py sweep`: its flags, and the command that trains one of its runs."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import ml_collections
 
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.hosts.launchers import find_launcher
+from imagenet_jax.hosts.launchers.job import own_program
 from imagenet_jax.reports.workdir import check_run_folder
 from imagenet_jax.sweep.space import grid, parse_space, with_fields
 from imagenet_jax.verbs.verb import Verb, number, whole_numbers
@@ -73,7 +73,7 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
         flags += [f"--launcher={launcher}", f"--max_restarts={args.max_restarts}"]
         fields = args.overrides | fields
         flags += [f"--config.{name}={value}" for name, value in fields.items()]
-        return [sys.executable, args.program, "train", *flags, f"--workdir={workdir}"]
+        return [*own_program(), "train", *flags, f"--workdir={workdir}"]
 
     (method,) = _methods(args)
     request = Sweep(

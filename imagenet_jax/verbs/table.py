@@ -2,6 +2,7 @@
 
 from imagenet_jax.verbs.benchmark import BENCHMARK
 from imagenet_jax.verbs.evaluate import EVALUATE
+from imagenet_jax.verbs.fields import FIELDS
 from imagenet_jax.verbs.models import MODELS
 from imagenet_jax.verbs.predict import PREDICT
 from imagenet_jax.verbs.prepare import PREPARE
@@ -15,6 +16,7 @@ VERBS: dict[str, Verb] = {
     "evaluate": EVALUATE,
     "predict": PREDICT,
     "models": MODELS,
+    "fields": FIELDS,
     "prepare": PREPARE,
     "benchmark": BENCHMARK,
     "study": STUDY,

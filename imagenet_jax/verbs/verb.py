@@ -7,19 +7,16 @@ only what `run` and `text` call imports them, from within these functions.
 import argparse
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import ml_collections
 
 from imagenet_jax.config import load_config
 
-QUICKSTART = Path(__file__).resolve().parents[2] / "configs" / "quickstart.py"
-
 
 def config_file(args: argparse.Namespace) -> ml_collections.ConfigDict:
     """What --config names, else the quick start. Raises ConfigError."""
-    return load_config(args.config or QUICKSTART)
+    return load_config(args.config or "quickstart")
 
 
 def number(kind: type[int] | type[float], *, least: float, most: float = 10**12) -> Callable:

@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,14 @@ from imagenet_jax.errors import PERMANENT, ConfigError, UserError
 MOUNT = Path("/mnt/bucket")
 # A pattern of a shell's `case`: what only a person can mend.
 PERMANENT_PATTERN = "|".join(map(str, PERMANENT))
+# Of launch.py and configs/, which are not there where the package was installed.
+CHECKOUT = Path(__file__).resolve().parents[3]
+
+
+def own_program() -> list[str]:
+    """The beginning of a command line that starts this program on this machine."""
+    script = CHECKOUT / "launch.py"
+    return [sys.executable, *([str(script)] if script.is_file() else ["-m", "imagenet_jax"])]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +35,7 @@ class Job:
       config: the config file; relative to the folder where it is in there.
       workdir: where the run is kept, as the processes of the job see it.
       folder: of launch.py on this machine.
-      python: the interpreter on this machine.
+      program: see `own_program`.
       restarts: how often to start it again, see `errors`.
       services: that its metrics go to, see `reports.services`.
     """
@@ -35,7 +44,7 @@ class Job:
     config: Path | None
     workdir: Path
     folder: Path
-    python: str
+    program: Sequence[str]
     restarts: int
     services: Sequence[str] = ()
 
@@ -57,7 +66,7 @@ class Job:
     def command(self) -> list[str]:
         """What each process runs on this machine, or one that sees the same files."""
         config = self.config and self.folder / self.config
-        return self._command(self.python, str(self.folder / "launch.py"), config, self.workdir)
+        return self._command(self.program, config, self.workdir)
 
     def remote_command(self, python: str) -> list[str]:
         """What each runs in a copy of the folder; a relative workdir is in `MOUNT`.
@@ -71,13 +80,13 @@ class Job:
                 "the job get; copy it to configs/"
             )
         workdir = self.workdir if self.workdir.is_absolute() else MOUNT / self.workdir
-        return self._command(python, "launch.py", self.config, workdir)
+        return self._command([python, "launch.py"], self.config, workdir)
 
-    def _command(self, python: str, script: str, config: Path | None, workdir: Path) -> list[str]:
+    def _command(self, program: Sequence[str], config: Path | None, workdir: Path) -> list[str]:
         flags = [f"--config={config}"] if config else []
         verb = [part for part in self.arguments[:1] if not part.startswith("-")]
         rest = self.arguments[len(verb) :]
-        return [python, script, *verb, *flags, f"--workdir={workdir}", *rest]  # rest may have --
+        return [*program, *verb, *flags, f"--workdir={workdir}", *rest]  # rest may have --
 
 
 def shell(command: Sequence[str], indent: str = "  ") -> str:

@@ -30,7 +30,7 @@ JOB = Job(
     config=Path("configs/resnet50.py"),
     workdir=Path("/shared/runs/resnet50_v2"),
     folder=Path("/home/me/imagenet jax"),
-    python="/home/me/venv/bin/python",
+    program=("/home/me/venv/bin/python", "/home/me/imagenet jax/launch.py"),
     restarts=10,
 )
 REMOTE = Job(**vars(JOB) | {"workdir": Path("runs/resnet50_v2"), "services": ("wandb",)})
@@ -202,7 +202,7 @@ ODD = (
 
 
 def test_arguments_come_through_as_they_are(tmp_path):
-    job = Job(**vars(REMOTE) | {"arguments": ["predict", "--", *ODD], "python": "printf"})
+    job = Job(**vars(REMOTE) | {"arguments": ["predict", "--", *ODD], "program": ["printf"]})
     manifest = gke_manifest(job, GkeOptions(image="i", bucket="1e3"))
     (pods,) = yaml.safe_load(manifest_text(manifest))["spec"]["replicatedJobs"]
     pod = pods["template"]["spec"]["template"]["spec"]

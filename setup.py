@@ -1,0 +1,20 @@
+"""What pyproject.toml cannot say: configs/ is a part of the package where that is installed."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+DEV = (Path(__file__).parent / "requirements-dev.txt").read_text().splitlines()
+
+setup(
+    packages=[*find_packages(include=["imagenet_jax*"]), "imagenet_jax.configs"],
+    package_dir={"imagenet_jax.configs": "configs"},
+    extras_require={
+        "gpu": ["jax[cuda13]"],
+        "tpu": ["jax[tpu]"],
+        "study": ["libtpu"],  # XLA's TPU compiler; needs no TPU
+        "wandb": ["wandb>=0.20"],
+        "mlflow": ["mlflow-skinny>=3.1", "sqlalchemy>=2.0", "alembic>=1.14"],
+        "dev": [line.partition("#")[0].strip() for line in DEV if not line.startswith("-r ")],
+    },
+)

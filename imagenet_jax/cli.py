@@ -14,6 +14,7 @@ from typing import Any
 
 import ml_collections
 
+from imagenet_jax import __version__
 from imagenet_jax.config import apply_overrides, flatten, validate
 from imagenet_jax.errors import CRASHED, FAILED, STOPPED, ConfigError, UserError
 from imagenet_jax.hosts.children import end_with_parent
@@ -32,6 +33,7 @@ from imagenet_jax.printable import printable_lines
 from imagenet_jax.reports.services import services_of
 from imagenet_jax.reports.workdir import check_output
 from imagenet_jax.reports.writers import write_summary
+from imagenet_jax.terminal import say, silence, working
 from imagenet_jax.verbs import VERBS
 from imagenet_jax.verbs.flags import parse
 
@@ -72,6 +74,8 @@ def show(args: Namespace, summary: dict[str, Any]) -> None:
         write_summary(Path(args.json), summary)
     try:
         print(printable_lines(VERBS[args.verb].text(summary)), flush=True)
+        if commands := VERBS[args.verb].next(args):
+            print("next:", *(printable_lines(command) for command in commands), sep="\n  ")
     except BrokenPipeError:  # nobody reads on, as in `launch.py models | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -84,6 +88,10 @@ def run(args: Namespace) -> dict[str, Any] | None:
     if args.json:
         check_output(Path(args.json), "--json")
     config = make_config(args, here=True)
+    if not is_first():
+        silence()
+    if title := VERBS[args.verb].title(args, config):
+        say(f"imagenet_jax {__version__}: {title}")
     if job is not None:
         from imagenet_jax.hosts.coordination import check_same, versions  # they import JAX
 
@@ -91,7 +99,8 @@ def run(args: Namespace) -> dict[str, Any] | None:
         facts |= {"verb": args.verb, **versions(), "code": code_sha256()}
         check_same(facts, args.start_timeout)
     elif VERBS[args.verb].needs_jax:
-        start_process(None)
+        with working("starting JAX"):
+            start_process(None)
     return VERBS[args.verb].run(args, config)
 
 

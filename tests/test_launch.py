@@ -54,8 +54,8 @@ def test_train_then_evaluate_from_the_workdir_alone(tmp_path, capsys, one_block)
 def test_what_data_and_devices_refuse_is_one_message(field, message, capsys, tmp_path):
     """What shows without them is in test_front_door.py."""
     assert launch.main([f"--config.{field}", f"--workdir={tmp_path}"]) == 1
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
+    title, *_, error = capsys.readouterr().err.splitlines()
+    assert title.startswith("imagenet_jax ") and error.startswith("error: ")
     assert message in error
     assert not list(tmp_path.iterdir())
 

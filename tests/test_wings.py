@@ -13,6 +13,7 @@ WINGS = (
         "errors",
         "lazy",
         "printable",
+        "terminal",
         "atomic",
         "config",
         "augment",
@@ -36,7 +37,7 @@ def imported(file):
         else:
             continue
         for name in names:
-            if name.startswith("imagenet_jax."):
+            if name.startswith("imagenet_jax.") and name != "imagenet_jax.__version__":
                 yield name.split(".")[1]
 
 

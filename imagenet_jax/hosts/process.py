@@ -20,6 +20,7 @@ from absl import flags, logging
 
 from imagenet_jax.errors import HUNG, STOPPED, ConfigError
 from imagenet_jax.printable import printable_lines
+from imagenet_jax.terminal import clear
 
 _VARIABLES = ("NUM_PROCESSES", "PROCESS_ID")
 _LAST_SECONDS = 10.0  # to tell the others of a job
@@ -84,10 +85,9 @@ def start_process(job: Mapping[str, Any] | None, timeout: int = 300) -> None:
 
     flags.FLAGS.mark_as_parsed()  # absl would announce that nobody parsed its flags
     logging.use_absl_handler()
-    # A log file gets clu's lines of metrics; on a terminal the progress bar shows them.
-    logging.set_verbosity(logging.WARNING if sys.stderr.isatty() else logging.INFO)
+    logging.set_verbosity(logging.WARNING)
     logging.get_absl_handler().addFilter(_is_of_interest)
-    logging.get_absl_handler().setFormatter(_Printable())
+    logging.get_absl_handler().setFormatter(_Line())
     if not jax.config.jax_compilation_cache_dir:
         cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
         jax.config.update("jax_compilation_cache_dir", f"{cache}/imagenet_jax/compiled")
@@ -227,15 +227,20 @@ def code_sha256() -> str:
     return digest.hexdigest()
 
 
-class _Printable(logging.PythonFormatter):
-    """absl's lines, without what steers a terminal: they have names of files in them."""
+class _Line(pylogging.Formatter):
+    """A record as `terminal.say` would print it, with its level in place of absl's prefix."""
 
     def format(self, record: pylogging.LogRecord) -> str:
-        return printable_lines(super().format(record))
+        clear()
+        return printable_lines(f"{record.levelname.lower()}: {super().format(record)}")
 
 
 def _is_of_interest(record: pylogging.LogRecord) -> bool:
-    """Whether to show a log record: orbax and TFDS would bury the others."""
-    if str(record.msg).startswith(("Requested `tracked_metric`", "Variant folder")):
-        return False  # at each checkpoint without an evaluation, at each data set to be prepared
-    return record.levelno > pylogging.INFO or "/clu/" in record.pathname
+    """Whether to show a log record: Orbax and TFDS would bury the others."""
+    return not str(record.msg).startswith(
+        (
+            "Requested `tracked_metric`",  # at each checkpoint without an evaluation
+            *("CheckpointManagerOptions.read_only", "Given directory is"),  # of a run that is read
+            "Variant folder",  # at each data set to be prepared
+        )
+    )

@@ -13,6 +13,7 @@ from imagenet_jax.devices.sharding import make_mesh, replicated
 from imagenet_jax.errors import CheckpointError, DataError, did_you_mean
 from imagenet_jax.reports.workdir import checkpoints_of
 from imagenet_jax.tasks.table import make_task, task_split
+from imagenet_jax.terminal import working
 from imagenet_jax.training.checkpoint import Checkpoints, Record
 from imagenet_jax.training.evaluate import evaluate_split
 from imagenet_jax.training.program import check_config, make_program
@@ -36,7 +37,8 @@ def evaluate_run(config: ml_collections.ConfigDict, workdir: Path, *, which: str
     mesh = make_mesh(config.sharding)
     check_config(config, mesh, training=False)
     folder = checkpoints_of(workdir)
-    split = task_split(config, train=False)
+    with working(f"opening {config.data.name}"):
+        split = task_split(config, train=False)
     task = make_task(config, split)
     program = make_program(task, mesh)
     checkpoints = Checkpoints(folder, keep=config.checkpoint.keep, read_only=True)
@@ -78,7 +80,8 @@ def evaluate_pretrained(trained: TrainedModel) -> dict[str, Any]:
     config = trained.config
     mesh = make_mesh(config.sharding)
     check_config(config, mesh, training=False)
-    split = task_split(config, train=False)
+    with working(f"opening {config.data.name}"):
+        split = task_split(config, train=False)
     split.label_map = _labels(split.source.class_names, trained.task.class_names)
     program = make_program(trained.task, mesh)
     variables = {"batch_stats": {}, **trained.variables}

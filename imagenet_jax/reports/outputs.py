@@ -27,6 +27,7 @@ class Outputs:
         config: ml_collections.ConfigDict,
         tracking: Sequence[Tracking],
         formats: Mapping[str, str],
+        epochs: Callable[[int], float],
         evaluation_due: bool = False,
     ):
         """Opens them, in process 0.
@@ -38,6 +39,7 @@ class Outputs:
           config: of the run.
           tracking: each adds a writer and hooks.
           formats: of the metrics that the progress line shows.
+          epochs: that are done after so many steps.
           evaluation_due: whether the evaluation of step `start` is still to be done.
         """
         self._writers: list[Writer] = []
@@ -55,9 +57,7 @@ class Outputs:
         if config.log.profile_steps:
             self._profile = Profile(workdir, config.log.profile_steps, start, total)
             self._hooks.append(self._profile)
-        self._progress = Progress(
-            start=start, total=total, images_per_step=config.batch_size, formats=formats
-        )
+        self._progress = Progress(start=start, total=total, epochs=epochs, formats=formats)
 
     def __enter__(self) -> "Outputs":
         return self
@@ -73,6 +73,11 @@ class Outputs:
             writer.write_scalars(step, scalars)
         if self._progress:
             self._progress.show(scalars)
+
+    def evaluated(self, step: int, split: str, rows: Mapping[str, str]) -> None:
+        """A line on an evaluation, which stays; `rows` as of `Task.rows`."""
+        if self._progress:
+            self._progress.evaluated(step, split, rows)
 
     def __exit__(self, *unused: object) -> None:
         if self._profile:

@@ -6,6 +6,9 @@ from typing import Any
 import jax
 import ml_collections
 
+from imagenet_jax.models.cost import count_macs, count_params, variable_shapes
+from imagenet_jax.terminal import say
+
 
 def run_facts(config: ml_collections.ConfigDict) -> dict[str, Any]:
     """What a summary says of model, data and devices."""
@@ -17,6 +20,35 @@ def run_facts(config: ml_collections.ConfigDict) -> dict[str, Any]:
         "num_devices": jax.device_count(),
         "num_processes": jax.process_count(),
     }
+
+
+def say_facts(program: Any, train_split: Any, eval_split: Any) -> None:
+    """Says what is going to be trained: a line each on model, data, devices and steps.
+
+    Args:
+      program: a `training.program.Program`.
+      train_split, eval_split: `data.Split`s.
+    """
+    config, size = program.config, program.config.data.image_size
+    shapes = variable_shapes(program.model, size)
+    macs, params = count_macs(program.model, size, shapes), count_params(shapes)
+    cost = f"{macs / 1e9:,.3g} G" if macs >= 1e8 else f"{macs / 1e6:,.3g} M"
+    rows = {
+        "model": f"{config.model.name}, {params / 1e6:,.3g} M parameters, {cost}MACs an image of "
+        f"{size} pixels, {config.model.dtype}",
+        "data": f"{config.data.name}: {train_split.num_examples:,} images of {train_split.name}, "
+        f"{eval_split.num_examples:,} of {eval_split.name} to evaluate on",
+        "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}, "
+        f"{_processes(jax.process_count())}",
+        "steps": f"{program.total_steps:,} of {config.batch_size:,} images, "
+        f"{config.duration.strip()}; an evaluation every {config.eval.every.strip()}",
+    }
+    for name, value in rows.items():
+        say(f"{name:8} {value}")
+
+
+def _processes(count: int) -> str:
+    return f"{count} process{'es' * (count > 1)}"
 
 
 def summary_table(summary: Mapping[str, Any], metrics: Mapping[str, str]) -> str:
@@ -42,7 +74,7 @@ def summary_table(summary: Mapping[str, Any], metrics: Mapping[str, str]) -> str
             "longest stall": f"{summary['longest_stall_seconds']:.2f} s for a checkpoint",
             "wall time": f"{summary['wall_seconds']:.1f} s",
             "devices": f"{summary['num_devices']} x {summary['device_kind']}, "
-            f"{summary['num_processes']} process(es)",
+            f"{_processes(summary['num_processes'])}",
             "state sha256": summary["state_sha256"][:16],
         }
     width = max(map(len, rows))

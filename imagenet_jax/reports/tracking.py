@@ -45,7 +45,7 @@ def make_tracking(config: ml_collections.ConfigDict) -> list[Tracking]:
 def clu_tracking(
     config: ml_collections.ConfigDict, workdir: Path, start: int, total: int
 ) -> tuple[Writer, list[Callable[[int], Any]]]:
-    """clu's writers to TensorBoard and to the log, and its periodic actions.
+    """clu's writer to TensorBoard, and its periodic actions.
 
     Args:
       config: of the run.
@@ -61,8 +61,7 @@ def clu_tracking(
     from clu import metric_writers, periodic_actions  # isort: skip
 
     _start_session(workdir, start)
-    writers = [metric_writers.SummaryWriter(str(workdir)), metric_writers.LoggingWriter()]
-    writer = Guarded("TensorBoard", metric_writers.MultiWriter(writers))
+    writer = Guarded("TensorBoard", metric_writers.SummaryWriter(str(workdir)))
     return writer, [periodic_actions.ReportProgress(num_train_steps=total, writer=writer)]
 
 

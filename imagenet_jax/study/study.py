@@ -17,6 +17,7 @@ from imagenet_jax.study.operations import Operation
 from imagenet_jax.study.pictures import plot_layers, plot_roofline, plot_scaling
 from imagenet_jax.study.topology import find_hardware
 from imagenet_jax.study.variant import Variant, jax_versions, study_variant
+from imagenet_jax.terminal import working
 
 TOP = 15
 
@@ -73,15 +74,16 @@ def study(
         sizes = batches or [max(1, (strong or config.batch_size) // hardware.mesh.size)]
         for partitioner, batch in product(partitioners or [config.partitioner], sizes):
             name = variant_name(topology, partitioner, batch)
-            variant = study_variant(
-                config,
-                hardware,
-                partitioner=partitioner,
-                batch_per_device=batch,
-                trace=folder / f"{name}_trace" if trace else None,
-                with_input=with_input,
-                search=largest_batch,
-            )
+            with working(f"studying {name}"):
+                variant = study_variant(
+                    config,
+                    hardware,
+                    partitioner=partitioner,
+                    batch_per_device=batch,
+                    trace=folder / f"{name}_trace" if trace else None,
+                    with_input=with_input,
+                    search=largest_batch,
+                )
             _save(variant, folder / name, hardware.chip)
             found.append(variant.facts)
     _draw_scaling(found, folder / "scaling.png")

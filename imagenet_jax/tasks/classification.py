@@ -24,7 +24,6 @@ class Classification(ClassTask):
     formats: ClassVar[Mapping[str, str]] = {
         "train/loss": "loss {:.4f}",
         "train/top1": "top1 {:.2%}",
-        "eval/top1": "eval top1 {:.2%}",
     }
 
     def loss(self, logits: jax.Array, targets: Targets) -> jax.Array:

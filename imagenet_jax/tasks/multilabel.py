@@ -39,7 +39,6 @@ class Multilabel(ClassTask):
     formats: ClassVar[Mapping[str, str]] = {
         "train/loss": "loss {:.4f}",
         "train/micro_f1": "F1 {:.2%}",
-        "eval/map": "eval mAP {:.2%}",
     }
 
     def model(self, devices: int = 1) -> nn.Module:

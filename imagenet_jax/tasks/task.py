@@ -189,7 +189,7 @@ class Task(abc.ABC):
     train_metrics: ClassVar[tuple[str, ...]] = ("loss",)
     eval_metrics: ClassVar[Mapping[str, bool]] = {"loss": False}
     best: ClassVar[str] = "loss"
-    # Of the metrics that the progress line has, {"train/NAME" or "eval/NAME": format}.
+    # Of the metrics that the progress bar has, {"train/NAME": format}.
     formats: ClassVar[Mapping[str, str]] = {"train/loss": "loss {:.4f}"}
 
     @classmethod

@@ -10,6 +10,7 @@ from imagenet_jax.data import Split
 from imagenet_jax.devices.parallel import local_rows
 from imagenet_jax.hosts.preemption import StopRequested, StopRequests
 from imagenet_jax.hosts.watchdog import doing
+from imagenet_jax.terminal import working
 from imagenet_jax.training.feed import Feed
 from imagenet_jax.training.program import Program
 
@@ -44,7 +45,10 @@ def evaluate_split(
             mask = rows.pop("mask")
             meter.add({name: array[mask] for name, array in rows.items()})
 
-    with Feed(host_batches, program.mesh, check_wait=stop.check_wait) as feed:
+    with (
+        Feed(host_batches, program.mesh, check_wait=stop.check_wait) as feed,
+        working(f"evaluating {split.name}", stays=False) as show,
+    ):
         while (batch := feed.next()) is not None:
             if stop.reached():
                 raise StopRequested
@@ -53,6 +57,8 @@ def evaluate_split(
             # No more than two steps in flight, or their batches would fill the memory.
             if len(running) > 2:
                 take(*running.popleft())
+                done = len(results) * batch_size
+                show(f"evaluating {split.name}: {done:,} of {split.num_examples:,}")
     while running:
         take(*running.popleft())
     summary = program.task.summarize(results) | (meter.metrics() if meter else {})

@@ -14,8 +14,10 @@ from imagenet_jax.hosts.lock import workdir_lock
 from imagenet_jax.hosts.preemption import StopRequested, stop_requests
 from imagenet_jax.hosts.watchdog import doing, watchdog
 from imagenet_jax.reports.outputs import Outputs, make_workdir
+from imagenet_jax.reports.report import say_facts
 from imagenet_jax.reports.writers import Tracking
 from imagenet_jax.tasks.table import make_task, task_split
+from imagenet_jax.terminal import working
 from imagenet_jax.training.checkpoint import Checkpoints
 from imagenet_jax.training.feed import Feed
 from imagenet_jax.training.program import check_config, make_program
@@ -49,10 +51,13 @@ def train(
     check_config(config, mesh)
     make_workdir(workdir)
     with stop_requests() as stop, workdir_lock(workdir), watchdog(config.hang_timeout):
-        train_split, eval_split = task_split(config, train=True), task_split(config, train=False)
-        check_splits(train_split, eval_split)
+        with working(f"opening {config.data.name}"):
+            train_split, eval_split = (task_split(config, train=train) for train in (True, False))
+            check_splits(train_split, eval_split)
         task = make_task(config, train_split)
-        program = make_program(task, mesh, num_examples=train_split.num_examples)
+        with working("building the program"):
+            program = make_program(task, mesh, num_examples=train_split.num_examples)
+        say_facts(program, train_split, eval_split)
         with Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
             run = Run(program, workdir, train_split, eval_split, checkpoints, stop)
             run.resume(allow_config_change)
@@ -64,7 +69,7 @@ def loop(run: Run, tracking: Sequence[Tracking]) -> bool:
     total = run.program.total_steps
     if (run.step >= total or run.out_of_patience) and not run.evaluation_due:
         return True
-    shown = (run.workdir, run.step, total, run.config, tracking, run.task.formats)
+    shown = (run.workdir, run.step, total, run.config, tracking, run.task.formats, run.epochs)
     with Outputs(*shown, evaluation_due=run.evaluation_due) as out:  # if one fails, then now
         return _take_steps(run, out)
 

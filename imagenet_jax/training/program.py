@@ -17,6 +17,7 @@ from imagenet_jax.devices import parallel, sharding
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.tasks.table import make_task
 from imagenet_jax.tasks.task import Task
+from imagenet_jax.terminal import working
 from imagenet_jax.training.checks import check_fields, validate_batch
 from imagenet_jax.training.initial import Traced, agreed, initial_values, trace
 from imagenet_jax.training.optim import Schedule, make_optimizer, make_schedule
@@ -79,7 +80,8 @@ class Program:
             tuning=self.tuning,
             gather=self._gather,
         )
-        return self._compile(step, self.state_shapes(), self.config.batch_size, donate=True)
+        with working("compiling the train step"):
+            return self._compile(step, self.state_shapes(), self.config.batch_size, donate=True)
 
     def compile_eval_step(self, num_examples: int) -> jax.stages.Compiled:
         """`step.eval_step` for the batches of a split of `num_examples`: (variables, batch) ->
@@ -92,7 +94,8 @@ class Program:
             gather=self._gather,
         )
         variables = self.state_shapes().eval_variables()
-        return self._compile(step, variables, self.eval_batch_size(num_examples), donate=False)
+        with working("compiling the evaluation step"):
+            return self._compile(step, variables, self.eval_batch_size(num_examples), donate=False)
 
     def _gather(self, params: Any) -> Any:
         return sharding.gather_params(params, self.mesh)

@@ -20,6 +20,7 @@ from imagenet_jax.printable import printable_lines
 from imagenet_jax.reports.outputs import Outputs
 from imagenet_jax.reports.report import run_facts
 from imagenet_jax.reports.writers import plot_curves, write_summary
+from imagenet_jax.terminal import working
 from imagenet_jax.training.changes import check_changes
 from imagenet_jax.training.checkpoint import Checkpoints, Record
 from imagenet_jax.training.clock import Clock
@@ -71,8 +72,9 @@ class Run:
             self._take_up(*restored)
         else:
             doing("compiling", limited=False)
-            start = starting_variables(self.program)
-            self.state = self.program.init_state(start)
+            with working("making the initial values"):
+                start = starting_variables(self.program)
+                self.state = self.program.init_state(start)
         multihost_utils.assert_equal(self.step, "processes see other checkpoints; share --workdir")
         if self.is_main:
             replace_text(self.workdir / "config.json", to_json(self.config))
@@ -124,7 +126,7 @@ class Run:
         out.write(
             self.step,
             {
-                "epoch": self._epochs(),
+                "epoch": self.epochs(self.step),
                 **{f"train/{name}": means[name] for name in self.task.train_metrics},
                 "learning_rate": float(self.program.learning_rate(self.step - 1)),
                 "images_per_second": self.clock.images_per_second,
@@ -154,6 +156,7 @@ class Run:
         self.evaluations_since = 0 if better else self.evaluations_since + 1
         if out:
             out.write(self.step, {f"eval/{name}": result[name] for name in self.task.eval_metrics})
+            out.evaluated(self.step, result["split"], self.task.rows(result))
         return result
 
     def save(self) -> None:
@@ -184,7 +187,7 @@ class Run:
         self.checkpoints.wait()
         self.stop.at_once = True
         self.clock.tick(training=False)
-        trained_steps, trained_epochs = self.step, self._epochs()
+        trained_steps, trained_epochs = self.step, self.epochs(self.step)
         if self.config.eval.report == "best":
             self.state, record = self.checkpoints.restore(self.program.state_shapes(), which="best")
             self.step = record["position"]["step"]
@@ -237,5 +240,6 @@ class Run:
     def _compile_eval_step(self) -> jax.stages.Compiled:
         return self.program.compile_eval_step(self.eval_split.num_examples)
 
-    def _epochs(self) -> float:
-        return self.program.course.examples(self.step) / self.program.num_examples
+    def epochs(self, step: int) -> float:
+        """That are done after a step."""
+        return self.program.course.examples(step) / self.program.num_examples

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import optax
-from absl import logging
 from flax.linen.module import InterceptorContext
 
+from imagenet_jax.terminal import say
 from imagenet_jax.training.checks import check_lora
 from imagenet_jax.weights.head import head_paths
 
@@ -140,10 +140,9 @@ def decay_by_layer(model: nn.Module, image_size: int, decay: float) -> optax.Gra
     """Scales updates by decay^(depth of the head - depth of a parameter), see `layer_depths`."""
     depth = layer_depths(model, image_size)
     last = max(depth.values())
-    logging.info(
-        "layerwise: %d groups of layers, the first of which trains at %.2g of the head's rate",
-        last + 1,
-        decay**last,
+    say(
+        f"layerwise: {last + 1} groups of layers, the first of which trains at "
+        f"{decay**last:.2g} of the head's rate"
     )
 
     def scale(path: Any, update: jax.Array) -> jax.Array:

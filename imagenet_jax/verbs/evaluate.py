@@ -5,6 +5,7 @@ from typing import Any
 
 import ml_collections
 
+from imagenet_jax.terminal import working
 from imagenet_jax.training.checks import check_fields, check_source
 from imagenet_jax.verbs.model_flags import (
     add_weights_flags,
@@ -45,8 +46,9 @@ def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bo
 
 
 def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[str, Any]:
-    from imagenet_jax.inference.evaluate import evaluate_pretrained, evaluate_run
-    from imagenet_jax.inference.probe import probe
+    with working("loading JAX and TensorFlow"):
+        from imagenet_jax.inference.evaluate import evaluate_pretrained, evaluate_run
+        from imagenet_jax.inference.probe import probe
 
     if args.model and not args.split and "data.eval_split" not in args.overrides:
         from imagenet_jax.data.catalog import evaluation_split
@@ -75,4 +77,5 @@ EVALUATE = Verb(
     _text,
     load=_load,
     check=_check,
+    title=lambda args, config: f"evaluation of {args.model or args.workdir} on {config.data.name}",
 )

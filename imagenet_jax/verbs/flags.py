@@ -64,7 +64,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         hints = [hint for flag in _flags(unknown) if (hint := _hint(parser, flag))]
         meant = f"; did you mean {' '.join(hints)}?" if hints else ""
         parser.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
-    args.verb = verb or "train"
+    args.verb, args.program = verb or "train", PROGRAM
     if "://" in (args.workdir or ""):
         raise ConfigError(f"--workdir={args.workdir} is a URL; give the path of a mounted folder")
     args.config = args.config and find_config(os.path.expanduser(args.config))

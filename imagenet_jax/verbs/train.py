@@ -1,11 +1,13 @@
 """`launch.py train`."""
 
 import argparse
+import shlex
 from typing import Any
 
 import ml_collections
 
 from imagenet_jax.reports.workdir import check_run_folder
+from imagenet_jax.terminal import working
 from imagenet_jax.training.checks import check_fields, check_training
 from imagenet_jax.verbs.verb import Verb
 
@@ -31,8 +33,9 @@ def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bo
 
 
 def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[str, Any] | None:
-    from imagenet_jax.reports.tracking import make_tracking
-    from imagenet_jax.training.loop import train
+    with working("loading JAX and TensorFlow"):
+        from imagenet_jax.reports.tracking import make_tracking
+        from imagenet_jax.training.loop import train
 
     return train(
         config,
@@ -49,4 +52,25 @@ def _text(result: dict[str, Any]) -> str:
     return summary_table(result, find_task(result["task"]).rows(result["eval"]))
 
 
-TRAIN = Verb("train (or resume) and evaluate", _add_flags, _run, _text, check=_check)
+def _next(args: argparse.Namespace) -> list[str]:
+    workdir = shlex.quote(str(args.workdir))
+    return [
+        f"tensorboard --logdir={workdir}",
+        f"{args.program} predict --workdir={workdir} PHOTO.jpg",
+        f"{args.program} evaluate --workdir={workdir}",
+    ]
+
+
+def _title(args: argparse.Namespace, config: ml_collections.ConfigDict) -> str:
+    return f"{config.task}, {config.model.name} on {config.data.name}, in {args.workdir}"
+
+
+TRAIN = Verb(
+    "train (or resume) and evaluate",
+    _add_flags,
+    _run,
+    _text,
+    check=_check,
+    title=_title,
+    next=_next,
+)

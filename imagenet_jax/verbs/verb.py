@@ -61,6 +61,8 @@ class Verb:
       check: (args, config, here) finds what is wrong with flags and fields without JAX; raises
         UserError. `here`: whether it runs on this machine, so that its files can be looked for.
       needs_jax: whether `run` uses JAX.
+      title: what is said before it starts; "" for nothing.
+      next: the commands that one would type after it.
     """
 
     meaning: str
@@ -72,3 +74,5 @@ class Verb:
         lambda args, config, here: None
     )
     needs_jax: bool = True
+    title: Callable[[argparse.Namespace, ml_collections.ConfigDict], str] = lambda args, config: ""
+    next: Callable[[argparse.Namespace], list[str]] = lambda args: []

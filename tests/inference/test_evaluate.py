@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import launch
 from imagenet_jax import augment
 from imagenet_jax.data import Split, open_split
 from imagenet_jax.data.catalog import evaluation_split
@@ -17,6 +16,7 @@ from imagenet_jax.models import create_model
 from imagenet_jax.models.cost import variable_shapes
 from imagenet_jax.tasks import Classification
 from imagenet_jax.training.trained import TrainedModel
+from imagenet_jax.verbs.flags import parse
 from imagenet_jax.verbs.model_flags import load, which_checkpoint
 from imagenet_jax.weights.class_names import read_class_names
 from imagenet_jax.weights.files import write_safetensors
@@ -91,7 +91,7 @@ def test_the_checkpoint_that_was_reported_is_taken(loop_config, tmp_path):
         loop_config.eval.report = report
         (tmp_path / "config.json").write_text(json.dumps(loop_config.to_dict()))
         for verb in (["predict", "a.jpg"], ["evaluate"]):
-            args = launch.parse([*verb, f"--workdir={tmp_path}", "--config.eval.report=last"])
+            args = parse([*verb, f"--workdir={tmp_path}", "--config.eval.report=last"])
             assert which_checkpoint(args, load(args)) == expected
             args.checkpoint = "15"
             assert which_checkpoint(args, load(args)) == "15"

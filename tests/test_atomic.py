@@ -8,8 +8,10 @@ import threading
 import pytest
 
 from imagenet_jax.atomic import replace_text, replacing
+from imagenet_jax.config import base_config
 from imagenet_jax.printable import printable, printable_lines
-from imagenet_jax.reports.writers import MetricsFile, plot_curves, read_metrics, write_summary
+from imagenet_jax.reports.curves import plot_curves
+from imagenet_jax.reports.writers import MetricsFile, read_metrics, write_summary
 
 
 def test_two_writers_of_a_file_do_not_meet(tmp_path):
@@ -69,7 +71,7 @@ def test_metrics_that_a_bad_disk_left_are_passed_over_and_drawn(tmp_path):
     lines += [b"{}", b'{"step": "x"}', b"[" * 10**5, b'{"step": 2, "eval/map": 0.5}', b'{"st']
     (workdir / "metrics.jsonl").write_bytes(b"\n".join(lines))
     assert [line["step"] for line in read_metrics(workdir / "metrics.jsonl")] == [1, 2]
-    plot_curves(workdir, "map")
+    plot_curves(workdir, base_config(), "map", "$a^$_{")
     assert (workdir / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import ml_collections
 
 from imagenet_jax.atomic import replace_text
-from imagenet_jax.config import flatten
+from imagenet_jax.config import base_config, flatten
 from imagenet_jax.errors import UserError
 from imagenet_jax.reports.guarded import Background, Guarded
 from imagenet_jax.reports.services import check_packages, services_of
@@ -61,8 +61,25 @@ def clu_tracking(
     from clu import metric_writers, periodic_actions  # isort: skip
 
     _start_session(workdir, start)
-    writer = Guarded("TensorBoard", metric_writers.SummaryWriter(str(workdir)))
+    events = metric_writers.SummaryWriter(str(workdir))
+    events.write_texts(start, {"config": config_table(config)})
+    events.write_hparams(_changed(config))
+    writer = Guarded("TensorBoard", events)
     return writer, [periodic_actions.ReportProgress(num_train_steps=total, writer=writer)]
+
+
+def config_table(config: ml_collections.ConfigDict) -> str:
+    """All fields, as a table in Markdown."""
+    rows = ((name, str(value).replace("|", r"\|")) for name, value in flatten(config))
+    return "\n".join(("| field | value |", "|---|---|", *(f"| {n} | {v} |" for n, v in rows)))
+
+
+def _changed(config: ml_collections.ConfigDict) -> dict[str, bool | int | float | str]:
+    """The fields that are not at their defaults: all of them would fill TensorBoard's page."""
+    defaults = dict(flatten(base_config()))
+    changed = {name: value for name, value in flatten(config) if value != defaults[name]}
+    plain = bool | int | float | str
+    return {n: value if isinstance(value, plain) else str(value) for n, value in changed.items()}
 
 
 def _start_session(workdir: Path, start: int) -> None:

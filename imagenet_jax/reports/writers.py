@@ -1,4 +1,4 @@
-"""Where metrics go: metrics.jsonl, summary.json and a picture; `tracking` has the others."""
+"""Where metrics go: metrics.jsonl and summary.json; `tracking` has the others."""
 
 import errno
 import json
@@ -12,7 +12,6 @@ from typing import Any, Protocol
 import ml_collections
 
 from imagenet_jax.atomic import replace_text, replacing
-from imagenet_jax.printable import printable
 
 
 class Writer(Protocol):
@@ -103,32 +102,3 @@ def replace_figure(path: Path, figure: Any) -> None:
     with replacing(path) as partial, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(partial, format="png", dpi=120)
-
-
-def plot_curves(workdir: Path, metric: str) -> None:
-    """Draws loss, a metric and learning rate of WORKDIR/metrics.jsonl into WORKDIR/curves.png."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    lines = read_metrics(workdir / "metrics.jsonl")
-    figure, axes = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
-    panels = [
-        ("loss", ("train/loss", "eval/loss")),
-        (metric, (f"train/{metric}", f"eval/{metric}")),
-        ("learning rate", ("learning_rate",)),
-    ]
-    for axis, (name, keys) in zip(axes, panels, strict=True):
-        for key in keys:
-            points = [(line["step"], line[key]) for line in lines if key in line]
-            if points:
-                marker = "." if len(points) < 100 else None
-                axis.plot(*zip(*points, strict=True), label=key, marker=marker)
-        axis.set(xlabel="step", title=name)
-        axis.grid(alpha=0.3)
-        if len(keys) > 1:
-            axis.legend()
-    figure.suptitle(printable(workdir)[-120:], parse_math=False)
-    replace_figure(workdir / "curves.png", figure)
-    plt.close(figure)

@@ -17,9 +17,10 @@ from imagenet_jax.data import Split
 from imagenet_jax.hosts.preemption import StopRequested, StopRequests
 from imagenet_jax.hosts.watchdog import doing
 from imagenet_jax.printable import printable_lines
+from imagenet_jax.reports.curves import plot_curves
 from imagenet_jax.reports.outputs import Outputs
 from imagenet_jax.reports.report import run_facts
-from imagenet_jax.reports.writers import plot_curves, write_summary
+from imagenet_jax.reports.writers import write_summary
 from imagenet_jax.terminal import working
 from imagenet_jax.training.changes import check_changes
 from imagenet_jax.training.checkpoint import Checkpoints, Record
@@ -207,7 +208,7 @@ class Run:
         if self.is_main:
             write_summary(self.workdir / "summary.json", summary)
             try:
-                plot_curves(self.workdir, self.task.best)
+                plot_curves(self.workdir, self.config, self.task.best, self.eval_split.name)
             except OSError as error:  # a full disk
                 self.say(f"warning: curves.png cannot be written: {error}")
             self.say(f"finished; everything is in {self.workdir}")

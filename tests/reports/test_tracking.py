@@ -25,6 +25,7 @@ def workdir(tmp_path_factory, module_config):
         pytest.importorskip(package)
     workdir, config = tmp_path_factory.mktemp("tracked"), module_config
     config.log.mlflow = config.log.wandb = "tiny"
+    config.log.tensorboard = True
     config.duration, config.log.every = "4 steps", "1 steps"
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -49,6 +50,23 @@ def test_mlflow_has_the_metrics_of_a_resumed_run(workdir):
     expected = {line["step"]: line["train/loss"] for line in lines if "train/loss" in line}
     assert {metric.step: metric.value for metric in history} == expected
     assert len(expected) == 4
+
+
+@pytest.mark.xdist_group("tracked")
+def test_tensorboard_has_the_config_as_text_and_what_is_not_its_default(workdir):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams.metadata import (
+        SESSION_START_INFO_TAG,
+        parse_session_start_info_plugin_data,
+    )
+
+    events = EventAccumulator(str(workdir))
+    events.Reload()
+    (text,) = events.Tensors("config")[0].tensor_proto.string_val
+    assert "| model.name | resnet8 |" in text.decode() and "| optim.b1 | 0.9 |" in text.decode()
+    content = events.SummaryMetadata(SESSION_START_INFO_TAG).plugin_data.content
+    fields = parse_session_start_info_plugin_data(content).hparams
+    assert fields["model.name"].string_value == "resnet8" and "optim.b1" not in fields
 
 
 @pytest.mark.xdist_group("tracked")

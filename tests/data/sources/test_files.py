@@ -148,7 +148,30 @@ def test_what_is_an_image_is_told_by_its_contents_where_the_name_is_silent(open_
         files | {"cat/x.dat": b"data", "dog/1.png": b"", "dog/.2.png": b""}, "train"
     )
     assert len(source) == len(IMAGES) + 1
-    assert source.left_out == {"no image": ["cat/x.dat"], "hidden": ["dog/.2.png"]}
+    assert source.left_out == {"no image": ["cat/x.dat"], "hidden by a dot": ["dog/.2.png"]}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["train/cat.1.jpg", "train/dog.1.jpg", "test/1.jpg"],  # flat, as Kaggle's cats and dogs
+        ["train/train/cat/1.jpg", "val/val/cat/1.jpg"],
+        ["seg_train/seg_train/sea/1.jpg", "seg_test/seg_test/sea/1.jpg"],
+        ["cover.jpg", "set/train/cat/1.jpg", "set/val/cat/1.jpg"],
+        ["cat/train/1.jpg", "cat/test/1.jpg", "dog/train/1.jpg"],
+    ],
+)
+def test_splits_are_not_taken_for_classes(open_source, files):
+    with pytest.raises(DataError, match=r"would be classes are .*names of splits\. Images"):
+        open_source(dict.fromkeys(files, b"x"), "train")
+
+
+def test_what_programs_keep_beside_images_is_no_class(open_source):
+    of_programs = ["@eaDir/1.jpg/THUMB.jpg", "cat/@eaDir/1.jpg/THUMB.jpg", "__MACOSX/cat/1.jpg"]
+    files = dict.fromkeys(["cat/1.jpg", ".net/1.jpg", *of_programs], b"x")
+    source = open_source(files, "train")
+    assert source.class_names == ("cat",) and len(source) == 1
+    assert source.left_out["hidden by a dot"] == [".net/1.jpg"]
 
 
 def test_links_are_followed_but_not_in_a_circle(tmp_path):

@@ -72,7 +72,7 @@ def check_classes(names: Sequence[str], train: Counted, evaluation: Counted, *, 
         for has, other in ((trained, evaluated), (evaluated, trained))
     )
     _check_alike(names, only_trained, only_evaluated, train.split, evaluation.split)
-    if only_trained and only_evaluated and not (trained & evaluated).any():
+    if one and only_trained and only_evaluated and not (trained & evaluated).any():
         raise DataError(
             f"no class has images in {train.split} as well as in {evaluation.split}: "
             f"{_few(only_trained)} there, {_few(only_evaluated)} here"

@@ -243,45 +243,6 @@ def test_a_file_that_is_too_large_for_an_image_is_not_read(tmp_path, monkeypatch
         open_files("zip", f"{tmp_path}/a.zip", "train").read(np.array([0]))
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "path,label\na.png,b\n{},a\n",
-        "\ufeffFile;Class\r\na.png;b\r\n{};a\r\n",
-        "label\tfilename\nb\ta.png\na\t{}\n",
-    ],
-)
-def test_lists_have_columns_by_several_names(tmp_path, text):
-    store(tmp_path, {"a.png": b"1", "ü.png": b"2"}, "folder")
-    (tmp_path / "list.csv").write_text(text.format("ü.png"), newline="")
-    files, fields = open_files("csv", f"{tmp_path}/list.csv", "train").read(np.arange(2))
-    assert files == [b"1", b"2"] and fields["label"].tolist() == [1, 0]
-
-
-@pytest.mark.parametrize("labels", [("1", "2", "3"), ("0", "1", "2"), ("00", "01", "02")])
-def test_lists_have_numbers_from_0_or_1_on(tmp_path, labels):
-    store(tmp_path, {f"{k}.png": b"" for k in range(3)}, "folder")
-    lines = [f"{k}.png,{label}" for k, label in enumerate(labels)]
-    (tmp_path / "list.csv").write_text("\n".join(["path,label", *lines]))
-    source = open_files("csv", f"{tmp_path}/list.csv", "train")
-    assert source.class_names == labels
-    assert source.read(np.arange(3))[1]["label"].tolist() == [0, 1, 2]
-
-
-def test_a_number_longer_than_python_reads_is_a_name(tmp_path):
-    store(tmp_path, {f"{k}.png": b"" for k in range(2)}, "folder")
-    for other in ("1", "cat"):
-        (tmp_path / "list.csv").write_text(f"path,label\n0.png,{'9' * 5000}\n1.png,{other}\n")
-        source = open_files("csv", f"{tmp_path}/list.csv", "train")
-        assert set(source.class_names) == {"9" * 5000, other}
-
-
-def test_a_list_that_is_no_utf8_is_named(tmp_path):
-    (tmp_path / "list.csv").write_bytes("path,label\na.png,café\n".encode("latin-1"))
-    with pytest.raises(DataError, match=r"list\.csv, line 2 is not UTF-8; save the list as UTF-8"):
-        open_files("csv", f"{tmp_path}/list.csv", "train")
-
-
 @pytest.mark.parametrize("damage", ["noise", "truncation"])
 def test_a_damaged_archive_is_named(tmp_path, damage):
     path = tmp_path / "data.zip"

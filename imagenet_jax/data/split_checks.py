@@ -35,6 +35,11 @@ def check_splits(train_split: Split, eval_split: Split) -> None:
             f"{train_split.name} has {train_split.num_classes} classes and {eval_split.name} has "
             f"{eval_split.num_classes}, or they have other names; they must be the same"
         )
+    if shared := _shared(train_split, eval_split):
+        logging.warning(
+            "%d of the %d examples of %s are in %s, too: the evaluation is of what was learnt",
+            *(shared, eval_split.num_examples, eval_split.name, train_split.name),
+        )
     one = ONE in train_split.source.fields
     if len(names) == 1 and one:
         raise DataError(
@@ -49,6 +54,17 @@ def check_splits(train_split: Split, eval_split: Split) -> None:
         for split, count in zip((train_split, eval_split), counts, strict=True)
     )
     check_classes(names, train, evaluation, one=one)
+
+
+def _shared(train_split: Split, eval_split: Split) -> int:
+    """How many examples two parts of a split have in common; 0 where that cannot be told."""
+    splits = (train_split, eval_split)
+    names = [split.name.partition("[")[0] for split in splits]
+    told = train_split.name == eval_split.name or any(hasattr(s.source, "index") for s in splits)
+    if train_split.config.data.folds or names[0] != names[1] or not told:
+        return 0
+    parts = [getattr(s.source, "index", np.arange(s.num_examples)) for s in splits]
+    return len(np.intersect1d(*parts, assume_unique=True))
 
 
 def check_classes(names: Sequence[str], train: Counted, evaluation: Counted, *, one: bool) -> None:

@@ -105,6 +105,9 @@ def test_what_is_no_list_of_names_is_passed_over(tmp_path):
         (b"", "is empty"),
         (b"caf\xe9\n", "cannot be read"),
         (None, "cannot be read"),
+        (b"{0: 'cat',\n 1: 'dog'}", "looks like JSON, and is not of the kinds"),
+        (b'{"1": "cat", "2": "dog"}', "from 0 on"),
+        (b'["cat", "cat"]', "name 2: 'cat' stands in name 1, too"),
     ],
 )
 def test_a_file_of_names_that_cannot_be_is_refused(content, message, tmp_path):
@@ -115,3 +118,17 @@ def test_a_file_of_names_that_cannot_be_is_refused(content, message, tmp_path):
         read_class_names(path)
     path.write_text("cat\n big dog \n\n", "utf-8")
     assert read_class_names(path) == ("cat", "big dog")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '["cat", "big dog"]',
+        '{"1": "big dog", "0": "cat"}',
+        '{"big dog": 1, "cat": 0}',
+        '{"0": ["cat", "Katze"], "1": ["big dog", "Hund"]}',
+    ],
+)
+def test_names_of_classes_may_be_json(content, tmp_path):
+    (tmp_path / "names.json").write_text(content)
+    assert read_class_names(tmp_path / "names.json") == ("cat", "big dog")

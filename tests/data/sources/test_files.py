@@ -100,6 +100,12 @@ def test_a_missing_data_set_is_named(kind, tmp_path):
     config.data.name = f"{kind}:{tmp_path}/nowhere"
     with pytest.raises(DataError, match=f"{kind}:{tmp_path}/nowhere': there is no such"):
         open_split(config, train=True)
+    other = {"folder": "photos.zip", "zip": "photos"}[kind]
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos.zip").touch()
+    config.data.name = f"{kind}:{tmp_path}/{other}"
+    with pytest.raises(DataError, match=rf"is no (folder|file); write \w+:{tmp_path}/{other}"):
+        open_split(config, train=True)
 
 
 IMAGES = {"JPEG": "a.jfif", "PNG": "noname", "BMP": "b.unknown", "PPM": "c.pgm", "GIF": "d.GIF"}

@@ -27,8 +27,10 @@ def choice(default: str, choices: tuple[str, ...], meaning: str) -> Field:
 
 
 def number(default: float, meaning: str, low: float, high: float = math.inf) -> Field:
-    """A number in a range, of the type of its default."""
+    """A number in a range, of the type of its default; whole numbers are below 2^31."""
     allowed = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
+    if isinstance(default, int) and high == math.inf:
+        allowed, high = f"{allowed}, below 2^31", 2**31 - 1
     return Field(default, meaning, allowed, lambda v: low <= v <= high and math.isfinite(v))
 
 

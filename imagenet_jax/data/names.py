@@ -86,7 +86,14 @@ def existing(kind: str, path: str) -> Path:
     """Where `folder:PATH`, `zip:PATH` or `csv:PATH` is. Raises DataError if it is not there."""
     found, what = Path(os.path.expanduser(path)), "folder" if kind == "folder" else "file"
     if not (found.is_dir() if kind == "folder" else found.is_file()):
-        raise DataError(f"data.name = '{kind}:{path}': there is no such {what}")
+        if not found.exists():
+            raise DataError(f"data.name = '{kind}:{path}': there is no such {what}")
+        kinds = {".zip": "zip", ".csv": "csv", ".tsv": "csv"}
+        other = "folder" if found.is_dir() else kinds.get(found.suffix.lower())
+        remedy = (
+            f"write {other}:{path}" if other else "an archive that is no zip has to be unpacked"
+        )
+        raise DataError(f"data.name = '{kind}:{path}' is no {what}; {remedy}")
     return found
 
 

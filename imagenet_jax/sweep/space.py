@@ -53,6 +53,8 @@ def parse_space(specs: Sequence[str], config: ml_collections.ConfigDict) -> Spac
         name, equals, text = spec.partition("=")
         if not equals or not text:
             raise ConfigError(f"{spec!r}; expected FIELD=A,B,C or FIELD=LOW..HIGH[:log]")
+        if name in space:
+            raise ConfigError(f"{name} is given twice; write all its values as {name}=A,B,C")
         if _RANGE.fullmatch(text):
             space[name] = _range(name, text, config)
         else:

@@ -29,7 +29,7 @@ def add_weights_flags(parser: argparse.ArgumentParser) -> None:
         "--classes",
         default="",
         metavar="FILE",
-        help="with --weights: the names of its classes, a name a line; default: ImageNet's",
+        help="with --weights: the names of its classes, a name a line or JSON; default: ImageNet's",
     )
 
 

@@ -97,7 +97,7 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
         encoding=Encoding(args.resize, args.encoding, args.quality),
         eval_fraction=args.eval_fraction,
         workers=args.workers,
-        manual_dir=args.manual_dir,
+        manual_dir=os.path.expanduser(args.manual_dir),
         reads=find_task(args.task).reads,
         rebuild=args.rebuild,
     )

@@ -1,5 +1,6 @@
 """Pretrained weights from named places and files, and the models made of them."""
 
+import contextlib
 import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -19,7 +20,7 @@ from imagenet_jax.weights.files import read_weights
 from imagenet_jax.weights.fitting import models_by_size
 from imagenet_jax.weights.head import head_paths
 from imagenet_jax.weights.pretrained import Pretrained
-from imagenet_jax.weights.state_dict import StateDict
+from imagenet_jax.weights.state_dict import StateDict, without_prefixes
 from imagenet_jax.weights.torch_layout import get_leaf, import_arrays, leaves, put_leaf
 
 _MOST_TRIED = 6  # models that a file may be of, a second each
@@ -85,10 +86,43 @@ def load_file(
     try:
         return _fitted(state, model_name, layout, may_lack_head)
     except WeightsError as error:
+        if below := _below_prefix(state, model_name, layout, may_lack_head):
+            prefix, loaded = below
+            count = sum(name.startswith(prefix) for name in state.arrays)
+            logging.warning(
+                "%s: the weights are the %d whose names begin with %r, of %d",
+                *(path, count, prefix, len(state.arrays)),
+            )
+            return loaded
         others = [name for name in models_by_size(state.arrays) if name != model_name]
         others = [name for name in others[:_MOST_TRIED] if _fits(state, name)]
         hint = f". The file is of --model={' or '.join(others)}" if others else ""
         raise WeightsError(f"{path} as {model_name}: {error}{hint}") from error
+
+
+def _below_prefix(
+    state: StateDict, model_name: str, layout: str, may_lack_head: bool
+) -> tuple[str, Loaded] | None:
+    """The weights below the first word of some names, as in "net.conv1.weight", if they fit.
+
+    Raises:
+      WeightsError: if those below several words do, as a student and its teacher.
+    """
+    below: dict[str, dict[str, np.ndarray]] = {}
+    for name, array in state.arrays.items():
+        word, dot, rest = name.partition(".")
+        if dot:
+            below.setdefault(f"{word}.", {})[rest] = array
+    fitting = {}
+    for prefix in sorted(below, key=lambda prefix: -len(below[prefix]))[:_MOST_TRIED]:
+        inner = StateDict(without_prefixes(prefix, below[prefix]), state.class_names)
+        with contextlib.suppress(WeightsError):
+            fitting[prefix] = _fitted(inner, model_name, layout, may_lack_head)
+    if len(fitting) > 1:
+        raise WeightsError(
+            f"what is below {' and '.join(map(repr, fitting))} fits; save the one that is meant"
+        )
+    return next(iter(fitting.items()), None)
 
 
 def _fits(state: StateDict, model_name: str) -> bool:

@@ -57,21 +57,37 @@ def _state_dict(tree: Any) -> tuple[dict[str, Tensor], str]:
     while isinstance(tree, Mapping):
         place = next((name for name in _WRAPPERS if isinstance(tree.get(name), Mapping)), None)
         if place is None:
+            place = _only_tensors(tree)
+        if place is None:
             break
         tree, places = tree[place], [*places, place]
     if not isinstance(tree, Mapping):
         raise WeightsError(f"it holds a {type(tree).__name__}, not a state_dict")
-    others = [
-        shown(str(name))
-        for name, value in tree.items()
-        if not (isinstance(value, Tensor) and isinstance(name, str))
-    ]
+    others = [shown(str(name)) for name, value in tree.items() if not _is_state({name: value})]
     if others or not tree:
         raise WeightsError(f"not only tensors: {', '.join(others[:5]) or 'it is empty'}")
     return {name: value for name, value in tree.items() if name != _COUNTER}, ".".join(places)
 
 
-def without_prefixes(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _only_tensors(tree: Mapping[Any, Any]) -> str | None:
+    """Where tensors by names are, in the one place that is called otherwise than _WRAPPERS."""
+    found = [
+        name
+        for name, value in tree.items()
+        if isinstance(name, str) and isinstance(value, Mapping) and value and _is_state(value)
+    ]
+    if len(found) > 1:
+        raise WeightsError(
+            f"it has several sets of tensors, {shown(', '.join(found))}; save the one that is meant"
+        )
+    return found[0] if found else None
+
+
+def _is_state(tree: Mapping[Any, Any]) -> bool:
+    return all(isinstance(n, str) and isinstance(value, Tensor) for n, value in tree.items())
+
+
+def without_prefixes(path: Path | str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The arrays by the names that the network gives them, without what all of them begin with."""
     dropped, left = "", True
     while left and arrays:

@@ -176,19 +176,27 @@ def _unread(*_: Any) -> Any:
     return UNREAD
 
 
+# What training scripts keep beside the weights.
+_BESIDE = {
+    "argparse": "Namespace",
+    "collections": "defaultdict Counter",
+    "types": "SimpleNamespace",
+    "datetime": "datetime date timedelta",
+    "numpy.core.multiarray": "scalar _reconstruct",
+    "numpy._core.multiarray": "scalar _reconstruct",
+    "numpy": "dtype",
+    "pathlib": "PosixPath PurePosixPath WindowsPath PureWindowsPath",
+    "pathlib._local": "PosixPath PurePosixPath WindowsPath PureWindowsPath",  # of Python 3.13
+    "lightning_fabric.utilities.data": "AttributeDict",
+    "lightning.fabric.utilities.data": "AttributeDict",
+    "pytorch_lightning.utilities.parsing": "AttributeDict",
+    "torch": "Size device",
+    "_codecs": "encode",
+}
 _CALLS = {
     Name("collections", "OrderedDict"): _ordered_dict,
     Name("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     Name("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
     Name("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
-    # What training scripts keep beside the weights.
-    Name("argparse", "Namespace"): _unread,
-    Name("collections", "defaultdict"): _unread,
-    Name("numpy.core.multiarray", "scalar"): _unread,
-    Name("numpy._core.multiarray", "scalar"): _unread,
-    Name("numpy", "dtype"): _unread,
-    Name("pathlib", "PosixPath"): _unread,
-    Name("torch", "Size"): _unread,
-    Name("torch", "device"): _unread,
-    Name("_codecs", "encode"): _unread,
+    **{Name(module, name): _unread for module, names in _BESIDE.items() for name in names.split()},
 }

@@ -75,6 +75,7 @@ def test_bad_override_names_field_value_and_what_is_right(name, text, message):
     ("name", "value", "message"),
     [
         ("batch_size", 0, "batch_size = 0 is not possible; expected at least 1"),
+        ("eval.batch_size", 10**20, "expected at least 1, below 2^31"),
         ("ema_decay", 1.5, "from 0 to below 1"),
         ("optim.name", "adam", "one of sgd, adamw"),
         ("duration", "90", "as in '90 epochs'"),

@@ -135,6 +135,8 @@ def test_models_lists_what_matches(tmp_path, capsys):
 def test_classes_are_known_by_synset_or_name():
     for names in (("n01440764", "Great White Shark"), ("tench, Tinca tinca", "great_white_shark")):
         np.testing.assert_array_equal(imagenet_labels(names), [0, 2])
+    dogs = ["n02085620-Chihuahua", "N02123045_tabby", "n02510455 giant panda"]
+    np.testing.assert_array_equal(imagenet_labels(dogs), [151, 281, 388])
     with pytest.raises(DataError, match=r"1 of 2 classes are none of ImageNet's, e\.g\. unicorn"):
         imagenet_labels(["tench", "unicorn"])
 
@@ -143,8 +145,20 @@ def test_names_of_two_classes_are_told_apart_or_refused():
     labels = [264, 474]  # a dog and a garment
     np.testing.assert_array_equal(imagenet_labels(["Cardigan", "cardigan"]), labels)
     np.testing.assert_array_equal(imagenet_labels(["n02113186", "n02963159"]), labels)
-    with pytest.raises(DataError, match=r"n02113186 \(Cardigan\) or n02963159 \(cardigan\)"):
-        imagenet_labels(["tench", "CARDIGAN"])
+    np.testing.assert_array_equal(imagenet_labels(["crane_bird", "crane"]), [134, 517])
+    np.testing.assert_array_equal(imagenet_labels(["maillot, tank suit"]), [639])
+    both = r"n02113186 \(Cardigan\) or n02963159 \(cardigan\)"
+    cranes = r"n02012849 \(crane bird\) or n03126707 \(crane\)"
+    for names, expected in (
+        (["tench", "CARDIGAN"], both),
+        (["cardigan", "pembroke"], both),  # the dogs, in small letters
+        (["Cardigan", "Sweatshirt"], both),  # clothes, with capitals
+        (["flamingo", "crane"], cranes),
+        (["crane", "maillot"], cranes),
+        (["maillot"], r"n03710637 \(maillot\) or n03710721 \(maillot tank suit\)"),
+    ):
+        with pytest.raises(DataError, match=expected):
+            imagenet_labels(names)
     with pytest.raises(DataError, match=r"'tench' and 'n01440764' are both n01440764 \(tench\)"):
         imagenet_labels(["tench", "goldfish", "n01440764"])
     np.testing.assert_array_equal(imagenet_labels(NAMES), range(1000))

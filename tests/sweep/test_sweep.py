@@ -72,6 +72,11 @@ def test_impossible_spaces_are_refused(spec, message):
         parse_space([spec], base_config())
 
 
+def test_a_field_has_all_its_values_in_one_place():
+    with pytest.raises(ConfigError, match="batch_size is given twice; write all its values as"):
+        parse_space(["batch_size=8", "seed=1", "batch_size=16"], base_config())
+
+
 @pytest.mark.parametrize(
     ("spec", "values"),
     [

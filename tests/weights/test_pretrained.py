@@ -179,6 +179,20 @@ def test_a_file_without_a_last_layer_is_for_training_only(tmp_path):
         load_file(tmp_path / "w.npz", "resnet18", may_lack_head=True)
 
 
+def test_weights_are_found_below_any_prefix_if_they_fit(tmp_path, caplog):
+    model = create_model("squeezenet1_0", num_classes=3)
+    shapes = variable_shapes(model, 32)
+    arrays = export_arrays(jax.tree.map(lambda leaf: np.full(leaf.shape, 2.0), shapes))
+    student = {f"student.module.{name}": array for name, array in arrays.items()}
+    np.savez(tmp_path / "w.npz", **student, **{"loss.weight": np.ones(3)})
+    found = load_file(tmp_path / "w.npz", "squeezenet1_0")
+    assert "the weights are the 52 whose names begin with 'student.', of 53" in caplog.text
+    assert all((leaf == 2).all() for leaf in jax.tree.leaves(found.variables))
+    np.savez(tmp_path / "w.npz", **student, **{f"teacher.{n}": a for n, a in arrays.items()})
+    with pytest.raises(WeightsError, match=r"below 'student\.' and 'teacher\.' fits; save the one"):
+        load_file(tmp_path / "w.npz", "squeezenet1_0")
+
+
 @pytest.mark.parametrize(
     ("name", "array"),
     [

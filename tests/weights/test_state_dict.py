@@ -1,3 +1,9 @@
+import collections
+import datetime
+import pathlib
+import types
+
+import numpy as np
 import pytest
 
 from imagenet_jax.errors import WeightsError
@@ -5,6 +11,15 @@ from imagenet_jax.weights.class_names import read_class_names
 from imagenet_jax.weights.state_dict import read_torch_file
 
 torch = pytest.importorskip("torch")
+
+_HYPER_PARAMETERS = {
+    "started": datetime.datetime(2024, 1, 1),
+    "limit": datetime.timedelta(days=1),
+    "class_weights": np.ones(3),
+    "folder": pathlib.PureWindowsPath("D:/photos"),
+    "counts": collections.Counter("aab"),
+    "options": types.SimpleNamespace(lr=0.1),
+}
 
 
 def saved(path, tree):
@@ -25,6 +40,8 @@ def tensors(value, prefix=""):
         ("timm.pth.tar", {"state_dict": 1, "state_dict_ema": 2, "arch": "resnet18"}, 2),
         ("torchvision.pth", {"model": 1, "model_ema": (2, "module.")}, 2),
         ("swav.bin", (1, "module.backbone."), 1),
+        ("cifar.pth", {"net": 1, "acc": 93.1, "epoch": 200}, 1),
+        ("hydra.ckpt", {"state_dict": (1, "model."), "hyper_parameters": _HYPER_PARAMETERS}, 1),
         ("within.pth", {"model": {"state_dict": (1, "encoder.")}}, 1),
     ],
 )
@@ -34,7 +51,7 @@ def test_the_weights_are_found_among_what_scripts_save(name, tree, value, tmp_pa
             return {key: filled(inner) for key, inner in part.items()}
         if isinstance(part, tuple):
             return tensors(float(part[0]), part[1])
-        return tensors(float(part)) if part in (1, 2) else part
+        return tensors(float(part)) if type(part) is int and part in (1, 2) else part
 
     tree = filled(tree)
     if "model_ema" in tree:
@@ -46,6 +63,12 @@ def test_the_weights_are_found_among_what_scripts_save(name, tree, value, tmp_pa
     if value == 2:
         assert caplog.text.count("the weights are those in") == 1
         assert "_ema'" in caplog.text
+
+
+def test_several_sets_of_weights_are_told(tmp_path):
+    path = saved(tmp_path / "dino.pth", {"student": tensors(1.0), "teacher": tensors(2.0)})
+    with pytest.raises(WeightsError, match="several sets of tensors, student, teacher; save the o"):
+        read_torch_file(path)
 
 
 def test_a_prefix_that_not_all_names_have_stays(tmp_path):
@@ -82,6 +105,9 @@ def test_what_is_no_list_of_names_is_passed_over(tmp_path):
         (b"", "is empty"),
         (b"caf\xe9\n", "cannot be read"),
         (None, "cannot be read"),
+        (b"{0: 'cat',\n 1: 'dog'}", "looks like JSON, and is not of the kinds"),
+        (b'{"1": "cat", "2": "dog"}', "from 0 on"),
+        (b'["cat", "cat"]', "name 2: 'cat' stands in name 1, too"),
     ],
 )
 def test_a_file_of_names_that_cannot_be_is_refused(content, message, tmp_path):
@@ -92,3 +118,17 @@ def test_a_file_of_names_that_cannot_be_is_refused(content, message, tmp_path):
         read_class_names(path)
     path.write_text("cat\n big dog \n\n", "utf-8")
     assert read_class_names(path) == ("cat", "big dog")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '["cat", "big dog"]',
+        '{"1": "big dog", "0": "cat"}',
+        '{"big dog": 1, "cat": 0}',
+        '{"0": ["cat", "Katze"], "1": ["big dog", "Hund"]}',
+    ],
+)
+def test_names_of_classes_may_be_json(content, tmp_path):
+    (tmp_path / "names.json").write_text(content)
+    assert read_class_names(tmp_path / "names.json") == ("cat", "big dog")

@@ -37,6 +37,7 @@ from imagenet_jax.data.preparation.verification import plot_sizes, report_of
 from imagenet_jax.data.sources import records
 from imagenet_jax.data.sources.classes import ONE
 from imagenet_jax.data.sources.layout import LeftOut
+from imagenet_jax.data.split_checks import Counted, check_classes
 from imagenet_jax.errors import ConfigError, DataError
 
 FORMATS = ("array_record", "tfrecord")
@@ -97,12 +98,26 @@ def prepare(
     with _alone(build):
         if build.path.exists() and not rebuild:
             return _finished(build)
+        _check_classes(build)
         facts = run_build(build, workers)
         about = _about(build, facts)
         class_names = source_of(build, next(iter(facts))).class_names
         report = _written(build.staging, about, facts, class_names)
         publish(build, facts, class_names, f"Prepared by imagenet_jax: {json.dumps(about)}")
     return report
+
+
+def _check_classes(build: Build) -> None:
+    """Raises DataError for files whose splits do not have the same classes, see `split_checks`."""
+    if (place_of(build.spec) or [""])[0] not in FILES:
+        return
+    sources = {split: source_of(build, split) for split in source_splits(build)}
+    counted = [Counted(split, source.class_counts()) for split, source in sources.items()]
+    train = next((one for one in counted if one.split.lower().startswith("train")), None)
+    for other in counted if train else ():
+        if other.split != train.split:
+            source = sources[other.split]
+            check_classes(source.class_names, train, other, one=ONE in source.fields)
 
 
 def _new_name(name: str) -> str:

@@ -15,14 +15,17 @@ from imagenet_jax.errors import DataError
 # What the columns may be called, in any case.
 _PATH = ("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path")
 _LABEL = ("label", "labels", "class", "class_name", "classname", "category", "target")
-_SPLIT = ("split", "subset", "partition")
+_SPLIT = ("split", "subset", "partition", "is_valid", "is_val")
+# Of fastai's column is_valid, in any case.
+_IS_VALID = {"true": "validation", "1": "validation", "false": DEFAULT_SPLIT, "0": DEFAULT_SPLIT}
 
 
 def read_list(file: Path, several: bool) -> list[Entry]:
     """The images of a list with the columns path, label and, if there are splits, split.
 
     Columns are separated by commas, semicolons or tabs. Paths are relative to the list's folder.
-    Labels are names of classes, or whole numbers, all of them from 0 or from 1 on.
+    Labels are names of classes, or whole numbers, all of them from 0 or from 1 on. A column
+    is_valid has true for the split validation and false for train.
 
     Args:
       file: the list.
@@ -46,12 +49,25 @@ def read_list(file: Path, several: bool) -> list[Entry]:
         )
         columns = [_column(file, reader.fieldnames or (), names) for names in (_PATH, _LABEL)]
         split_column = _column(file, reader.fieldnames or (), _SPLIT, needed=False)
-        entries = []
+        entries: list[Entry] = []
+        labels: dict[str, tuple[str, ...]] = {}
         for row in reader:
-            path, label = (row[name] for name in columns)
-            entry = _entry(file, reader.line_num, path, label, several)
-            split = (row[split_column] or "").strip() if split_column else ""
+            where = f"{file}, line {reader.line_num}"
+            if any(map(str.strip, row.get(None, ()))):
+                raise DataError(
+                    f"{where} has more columns than line 1; write quotes around a text that has "
+                    f'{delimiter!r} in it, "a{delimiter} b"'
+                )
+            entry = _entry(where, file.parent, *(row[name] for name in columns), several)
+            split = _split(where, split_column, row[split_column]) if split_column else ""
             entries.append(entry._replace(split=split or DEFAULT_SPLIT))
+            other = labels.setdefault(entry.path, entry.class_names)
+            if other != entry.class_names:
+                raise DataError(
+                    f"{where}: {entry.path} has {';'.join(entry.class_names)!r} here and "
+                    f"{';'.join(other)!r} in a line before; give each image one line, with "
+                    "'cat;dog' for several labels (config.task = multilabel)"
+                )
     except csv.Error as error:
         raise DataError(f"{file}, line {reader.line_num}: {error}") from error
     joined = next((n for e in entries for n in e.class_names if ";" in n), None)
@@ -76,13 +92,27 @@ def _column(
     return found[0] if found else None
 
 
-def _entry(file: Path, line: int, path: str | None, label: str | None, several: bool) -> Entry:
-    where, path, label = f"{file}, line {line}", (path or "").strip(), (label or "").strip()
+def _entry(where: str, folder: Path, path: str | None, label: str | None, several: bool) -> Entry:
+    path, label = (path or "").strip(), (label or "").strip()
     if not label and not several:
         raise DataError(f"{where}: no label; expected the name of a class or a number")
-    if not path or not (file.parent / path).is_file():
-        raise DataError(f"{where}: there is no file {file.parent / path}")
+    if not label.isprintable():
+        raise DataError(
+            f"{where}: the label {label[:40]!r} has a line break or the like in it; is a quote not "
+            "closed?"
+        )
+    if not path or not (folder / path).is_file():
+        raise DataError(f"{where}: there is no file {folder / path}")
     return Entry(DEFAULT_SPLIT, split_labels(label) if several else (label,), path)
+
+
+def _split(where: str, column: str, text: str | None) -> str:
+    text = (text or "").strip()
+    if not column.strip().lower().startswith("is_val"):
+        return text
+    if text.lower() not in _IS_VALID:
+        raise DataError(f"{where}: {column} = {text!r}; expected true or false")
+    return _IS_VALID[text.lower()]
 
 
 def _check_numbers(file: Path, labels: set[str]) -> None:

@@ -153,7 +153,19 @@ def file_splits(kind: str, path: str, reads: Sequence[str] = (ONE,)) -> list[str
 
 
 def _listing(kind: str, path: str, reads: Sequence[str]) -> Listing:
-    file, several = existing(kind, path), SEVERAL in reads
+    listing = _listed(kind, existing(kind, path), SEVERAL in reads)
+    first: dict[str, str] = {}
+    for split in listing.splits:
+        other = first.setdefault(split.lower(), split)
+        if other != split:
+            raise DataError(
+                f"data.name = '{kind}:{path}' has the splits {other!r} and {split!r}; if they are "
+                "one, give them one name"
+            )
+    return listing
+
+
+def _listed(kind: str, file: Path, several: bool) -> Listing:
     if kind == "csv":
         files = _below(file.parent, [])
         return Listing(str(file.parent), read_list(file, several), files.read, files.size_of, {})

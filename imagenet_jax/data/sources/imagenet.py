@@ -1,6 +1,7 @@
 """The 1000 classes of ImageNet (ILSVRC 2012)."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +20,17 @@ TITLES = dict(zip(SYNSETS, NAMES, strict=True))
 def imagenet_labels(class_names: Sequence[str]) -> np.ndarray:
     """The labels int32 [K] of classes that are called by their synsets or their names.
 
-    Names are compared as they are, and where none is the same without regard to case, "_" and "-".
+    Behind a synset anything may stand: "n02085620-Chihuahua". "_" and "-" are as spaces. Capital
+    letters count if all names have those of `NAMES`: then "Cardigan" is the dog. Of WordNet's
+    "tench, Tinca tinca" the first word is enough.
 
     Raises:
       DataError: for classes that are none of ImageNet's or may be several of them, and for two
         that are the same.
     """
-    found = [_labels_of(name) for name in class_names]
+    exact = all(_SYNSET.match(name) or _first_word(name) in _SPACED for name in class_names)
+    others = {_whole(name).lower() for name in class_names}
+    found = [_labels_of(name, others, exact=exact) for name in class_names]
     strange = [name for name, labels in zip(class_names, found, strict=True) if not labels]
     if strange:
         raise DataError(
@@ -47,18 +52,37 @@ def imagenet_labels(class_names: Sequence[str]) -> np.ndarray:
     return np.array([label for (label,) in found], np.int32)
 
 
-def _labels_of(name: str) -> list[int]:
-    """The classes that a name may stand for."""
-    name = name.partition(",")[0].strip()  # "tench, Tinca tinca": further words for the same
-    for known, wanted in ((SYNSETS, name), (NAMES, name), (_PLAIN, _plain(name))):
+_SYNSET = re.compile(r"\s*(n\d{8})(?!\d)", re.IGNORECASE)
+# Names of which WordNet and Keras have two, and how the other one is called here.
+_TWINS = {"crane": "crane bird", "maillot": "maillot tank suit"}
+
+
+def _labels_of(name: str, others: Collection[str], *, exact: bool) -> list[int]:
+    """The classes that a name may stand for, among others that are named beside it."""
+    if synset := _SYNSET.match(name):
+        return [k for k, known in enumerate(SYNSETS) if known == synset[1].lower()]
+    for wanted in (_whole(name), _first_word(name)):
+        known, wanted = (_SPACED, wanted) if exact else (_PLAIN, wanted.lower())
         labels = [label for label, other in enumerate(known) if other == wanted]
+        twin = _TWINS.get(wanted.lower())
+        if labels and twin and twin not in others:
+            labels.append(_SPACED.index(twin))
         if labels:
-            return labels
+            return sorted(labels)
     return []
 
 
-def _plain(name: str) -> str:
-    return name.strip().lower().replace("_", " ").replace("-", " ")
+def _whole(name: str) -> str:
+    return _spaced(name.replace(",", ""))
 
 
-_PLAIN = tuple(map(_plain, NAMES))
+def _first_word(name: str) -> str:
+    return _spaced(name.partition(",")[0])
+
+
+def _spaced(name: str) -> str:
+    return name.strip().replace("_", " ").replace("-", " ")
+
+
+_SPACED = tuple(map(_spaced, NAMES))
+_PLAIN = tuple(name.lower() for name in _SPACED)

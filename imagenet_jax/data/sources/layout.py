@@ -37,6 +37,8 @@ _BEGINNINGS = re.compile(
 )
 BEGINNING = 16  # bytes that tell
 HIDDEN = "hidden"
+# What programs keep beside images: "._1.jpg" of macOS, which is no image; thumbnails of a NAS.
+_OF_PROGRAMS = re.compile(r"\._.*|__MACOSX|\.ipynb_checkpoints|\.Trash.*|@eaDir|\$RECYCLE\.BIN")
 _SYNSET = re.compile(r"(n\d{8})_")
 
 
@@ -71,9 +73,11 @@ def find_images(
     for name in names:
         path = PurePosixPath(name)
         suffix = path.suffix.lower()
-        # macOS keeps "._1.jpg", no image, beside "1.jpg", and in archives below "__MACOSX"
-        if any(part.startswith(".") or part == "__MACOSX" for part in path.parts):
+        if any(map(_OF_PROGRAMS.fullmatch, path.parts)):
             left_out.setdefault(HIDDEN, []).append(name)
+        elif any(part.startswith(".") for part in path.parts):
+            reason = "hidden by a dot" if suffix in IMAGE_SUFFIXES else HIDDEN
+            left_out.setdefault(reason, []).append(name)
         elif suffix in IMAGE_SUFFIXES or (
             suffix not in _OTHER_SUFFIXES and _BEGINNINGS.match(beginning(name))
         ):
@@ -87,7 +91,8 @@ def class_folders(root: str, images: Sequence[str]) -> tuple[list[Entry], LeftOu
     """The split and the class of each image, and the images that have none.
 
     Raises:
-      DataError: if a folder could be a split as well as a class.
+      DataError: if a folder could be a split as well as a class, or if what would be the classes
+        are splits.
     """
     paths = {name: PurePosixPath(name).parts for name in images}
     while len(tops := {path[0] for path in paths.values()}) == 1 and _is_around(tops, paths):
@@ -108,9 +113,22 @@ def class_folders(root: str, images: Sequence[str]) -> tuple[list[Entry], LeftOu
         found = [Entry(DEFAULT_SPLIT, path[:1], n) for n, path in paths.items() if len(path) > 1]
     else:
         found = [Entry(path[0], path[1:2], n) for n, path in paths.items() if len(path) > 2]
+    _check_classes(root, found)
     taken = {entry.path for entry in found}
     none = [name for name in paths if name not in taken]
     return found, {"in no folder of a class": none} if none else {}
+
+
+def _check_classes(root: str, found: Sequence[Entry]) -> None:
+    """Raises DataError where the folders of classes are splits, or repeat the splits."""
+    classes = {entry.class_names[0] for entry in found}
+    repeated = all(entry.split == entry.class_names[0] for entry in found)
+    if found and (repeated or all(name.lower() in _SPLITS for name in classes)):
+        raise DataError(
+            f"{root}: the folders of images that would be classes are {', '.join(sorted(classes))} "
+            f"(e.g. {found[0].path}), names of splits. Images belong in SPLIT/CLASS/IMAGE or "
+            "CLASS/IMAGE, with nothing beside them or between"
+        )
 
 
 def _is_around(tops: set[str], paths: Mapping[str, Sequence[str]]) -> bool:

@@ -10,7 +10,7 @@ from imagenet_jax.data.shuffle import permutation
 from imagenet_jax.data.sources.source import ArraySource, EncodedSource
 from imagenet_jax.errors import DataError
 
-_NUMBER = r"\d+(?:\.\d+)?%|-?\d+"
+_NUMBER = r"-?\d+(?:\.\d+)?%|-?\d+"
 _SLICE = re.compile(rf"({_NUMBER})?:({_NUMBER})?\]")
 
 
@@ -67,7 +67,8 @@ def slice_of(source: EncodedSource, cut: tuple[str, str]) -> "_EncodedPart":
 def _place(text: str, count: int) -> int:
     if not text.endswith("%"):
         return int(text)
-    return round(float(text[:-1]) / 100 * count)
+    place = round(float(text[:-1]) / 100 * count)
+    return max(count + place, 0) if text.startswith("-") else place  # also of -0.1% from the end
 
 
 class _Part:

@@ -163,15 +163,16 @@ def test_a_list_of_files_is_prepared(tmp_path, images):
     [
         (["photo,label", "a.png,cat"], "line 1: no column path; the first line must be path,label"),
         (["path,image,label", "a.png,a.png,c"], "line 1: the columns path and image mean the same"),
-        (["path,label", "a.png,0", "a.png,1", "a.png,01"], "label 01 is out of range"),
+        (["path,label", "a.png,0", "c.png,1", "d.png,01"], "label 01 is out of range"),
         (["path,label", "a.png,cat", "b.png,dog"], r"line 3: there is no file .*b\.png"),
         (["path,label", "a.png,"], "line 2: no label"),
-        (["path,label", "a.png,0", "a.png,7"], "label 7 is out of range; .* must be 0 to 1"),
-        (["path,label", "a.png,-1", "a.png,0"], "label -1 is out of range"),
+        (["path,label", "a.png,0", "c.png,7"], "label 7 is out of range; .* must be 0 to 1"),
+        (["path,label", "a.png,-1", "c.png,0"], "label -1 is out of range"),
     ],
 )
 def test_mistakes_in_a_list_are_named_with_their_line(tmp_path, lines, message):
-    (tmp_path / "a.png").write_bytes(encode(noise(8, 8)))
+    for name in "acd":
+        (tmp_path / f"{name}.png").write_bytes(encode(noise(8, 8)))
     (tmp_path / "list.csv").write_text("\n".join(lines))
     with pytest.raises(DataError, match=rf"list\.csv.*{message}"):
         prepare(f"csv:{tmp_path}/list.csv", data_dir=str(tmp_path / "ds"), workers=1)

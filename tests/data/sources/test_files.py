@@ -100,6 +100,12 @@ def test_a_missing_data_set_is_named(kind, tmp_path):
     config.data.name = f"{kind}:{tmp_path}/nowhere"
     with pytest.raises(DataError, match=f"{kind}:{tmp_path}/nowhere': there is no such"):
         open_split(config, train=True)
+    other = {"folder": "photos.zip", "zip": "photos"}[kind]
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos.zip").touch()
+    config.data.name = f"{kind}:{tmp_path}/{other}"
+    with pytest.raises(DataError, match=rf"is no (folder|file); write \w+:{tmp_path}/{other}"):
+        open_split(config, train=True)
 
 
 IMAGES = {"JPEG": "a.jfif", "PNG": "noname", "BMP": "b.unknown", "PPM": "c.pgm", "GIF": "d.GIF"}
@@ -148,7 +154,30 @@ def test_what_is_an_image_is_told_by_its_contents_where_the_name_is_silent(open_
         files | {"cat/x.dat": b"data", "dog/1.png": b"", "dog/.2.png": b""}, "train"
     )
     assert len(source) == len(IMAGES) + 1
-    assert source.left_out == {"no image": ["cat/x.dat"], "hidden": ["dog/.2.png"]}
+    assert source.left_out == {"no image": ["cat/x.dat"], "hidden by a dot": ["dog/.2.png"]}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["train/cat.1.jpg", "train/dog.1.jpg", "test/1.jpg"],  # flat, as Kaggle's cats and dogs
+        ["train/train/cat/1.jpg", "val/val/cat/1.jpg"],
+        ["seg_train/seg_train/sea/1.jpg", "seg_test/seg_test/sea/1.jpg"],
+        ["cover.jpg", "set/train/cat/1.jpg", "set/val/cat/1.jpg"],
+        ["cat/train/1.jpg", "cat/test/1.jpg", "dog/train/1.jpg"],
+    ],
+)
+def test_splits_are_not_taken_for_classes(open_source, files):
+    with pytest.raises(DataError, match=r"would be classes are .*names of splits\. Images"):
+        open_source(dict.fromkeys(files, b"x"), "train")
+
+
+def test_what_programs_keep_beside_images_is_no_class(open_source):
+    of_programs = ["@eaDir/1.jpg/THUMB.jpg", "cat/@eaDir/1.jpg/THUMB.jpg", "__MACOSX/cat/1.jpg"]
+    files = dict.fromkeys(["cat/1.jpg", ".net/1.jpg", *of_programs], b"x")
+    source = open_source(files, "train")
+    assert source.class_names == ("cat",) and len(source) == 1
+    assert source.left_out["hidden by a dot"] == [".net/1.jpg"]
 
 
 def test_links_are_followed_but_not_in_a_circle(tmp_path):
@@ -218,45 +247,6 @@ def test_a_file_that_is_too_large_for_an_image_is_not_read(tmp_path, monkeypatch
     monkeypatch.setattr("imagenet_jax.data.sources.files.MOST_BYTES", 2**20)
     with pytest.raises(ValueError, match="it has 2 MiB, more than 1"):
         open_files("zip", f"{tmp_path}/a.zip", "train").read(np.array([0]))
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "path,label\na.png,b\n{},a\n",
-        "\ufeffFile;Class\r\na.png;b\r\n{};a\r\n",
-        "label\tfilename\nb\ta.png\na\t{}\n",
-    ],
-)
-def test_lists_have_columns_by_several_names(tmp_path, text):
-    store(tmp_path, {"a.png": b"1", "ü.png": b"2"}, "folder")
-    (tmp_path / "list.csv").write_text(text.format("ü.png"), newline="")
-    files, fields = open_files("csv", f"{tmp_path}/list.csv", "train").read(np.arange(2))
-    assert files == [b"1", b"2"] and fields["label"].tolist() == [1, 0]
-
-
-@pytest.mark.parametrize("labels", [("1", "2", "3"), ("0", "1", "2"), ("00", "01", "02")])
-def test_lists_have_numbers_from_0_or_1_on(tmp_path, labels):
-    store(tmp_path, {f"{k}.png": b"" for k in range(3)}, "folder")
-    lines = [f"{k}.png,{label}" for k, label in enumerate(labels)]
-    (tmp_path / "list.csv").write_text("\n".join(["path,label", *lines]))
-    source = open_files("csv", f"{tmp_path}/list.csv", "train")
-    assert source.class_names == labels
-    assert source.read(np.arange(3))[1]["label"].tolist() == [0, 1, 2]
-
-
-def test_a_number_longer_than_python_reads_is_a_name(tmp_path):
-    store(tmp_path, {f"{k}.png": b"" for k in range(2)}, "folder")
-    for other in ("1", "cat"):
-        (tmp_path / "list.csv").write_text(f"path,label\n0.png,{'9' * 5000}\n1.png,{other}\n")
-        source = open_files("csv", f"{tmp_path}/list.csv", "train")
-        assert set(source.class_names) == {"9" * 5000, other}
-
-
-def test_a_list_that_is_no_utf8_is_named(tmp_path):
-    (tmp_path / "list.csv").write_bytes("path,label\na.png,café\n".encode("latin-1"))
-    with pytest.raises(DataError, match=r"list\.csv, line 2 is not UTF-8; save the list as UTF-8"):
-        open_files("csv", f"{tmp_path}/list.csv", "train")
 
 
 @pytest.mark.parametrize("damage", ["noise", "truncation"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from imagenet_jax.config import base_config, validate
-from imagenet_jax.data import open_split
+from imagenet_jax.data import check_splits, open_split
 from imagenet_jax.data.names import check_data
 from imagenet_jax.data.preparation.prepare import prepare
 from imagenet_jax.errors import ConfigError, DataError
@@ -59,7 +59,7 @@ def test_a_fold_without_images_is_refused():
         open_split(fold_config(50, 51), train=False)
 
 
-def test_slices_of_files_share_no_image_and_have_all_classes(noise_folder):
+def test_slices_of_files_share_no_image_and_have_all_classes(noise_folder, caplog):
     config = base_config()
     config.data.update(name=f"folder:{noise_folder}", train_split="train[:60%]")
     config.data.eval_split = "train[60%:]"
@@ -68,8 +68,18 @@ def test_slices_of_files_share_no_image_and_have_all_classes(noise_folder):
     names = [source.name(k) for source in (train, held_out) for k in range(len(source))]
     assert len(set(names)) == 10
     assert set(train.read(np.arange(6))[1]["label"]) == {0, 1}
-    config.data.eval_split = "train[-3:]"
-    assert len(open_split(config, False).source) == 3
+    for begin, count in (("-3", 3), ("-30%", 3), ("-0.1%", 0)):  # the last of no images, not of all
+        config.data.eval_split = f"train[{begin}:]"
+        assert not count or len(open_split(config, False).source) == count
+    with pytest.raises(DataError, match="10 images is none"):
+        open_split(config, False)
+    config.data.train_split, config.data.eval_split = "train[:-30%]", "train[-30%:]"
+    check_splits(*(open_split(config, part) for part in (True, False)))
+    assert "of what was learnt" not in caplog.text
+    for split, shared in (("train[:80%]", 1), ("train", 3)):
+        config.data.train_split = split
+        check_splits(*(open_split(config, part) for part in (True, False)))
+        assert f"{shared} of the 3 examples of train[-30%:] are in {split}, too" in caplog.text
     for wrong, message in (("train[", "expected NAME, NAME"), ("train[0:0]", "10 images is none")):
         config.data.eval_split = wrong
         with pytest.raises(DataError, match=message):

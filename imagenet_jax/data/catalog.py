@@ -11,11 +11,19 @@ import numpy as np
 from absl import logging
 from jax.experimental import multihost_utils
 
-from imagenet_jax.data.names import FILES, VALIDATION, check_data, place_of
+from imagenet_jax.data.names import (
+    FILES,
+    TEST,
+    VALIDATION,
+    check_data,
+    names_default_splits,
+    place_of,
+)
 from imagenet_jax.data.order import EvalOrder, Order, TrainOrder
 from imagenet_jax.data.sources.classes import ONE, class_field
 from imagenet_jax.data.sources.fake import FakeSource
 from imagenet_jax.data.sources.files import file_splits, open_files
+from imagenet_jax.data.sources.held_out import HeldOut
 from imagenet_jax.data.sources.layout import left_out_text
 from imagenet_jax.data.sources.parts import fold_of, slice_of, split_slice
 from imagenet_jax.data.sources.source import ArraySource, EncodedSource
@@ -135,6 +143,7 @@ def _open(config: ml_collections.ConfigDict, train: bool, reads: Sequence[str]) 
     """The whole split. A line of the log says what is left out, and if it is called otherwise."""
     data = config.data
     split = data.train_split if train else data.eval_split
+    default = names_default_splits(data)
     kind, path = place_of(data.name) or ("", "")
     if data.name == "fake":
         count = data.fake_train_examples if train else data.fake_eval_examples
@@ -143,15 +152,17 @@ def _open(config: ml_collections.ConfigDict, train: bool, reads: Sequence[str]) 
         return Split(config, source, train)
     name, cut = split_slice(split) if kind in FILES else (split, None)
     if kind in FILES:
-        source = open_files(kind, path, name, reads)
+        source = open_files(kind, path, name, reads, default)
     elif kind == "tfrecord":
         from imagenet_jax.data.sources.tfrecord_folder import open_tfrecord_folder
 
-        source = open_tfrecord_folder(path, name, reads)
+        source = open_tfrecord_folder(path, name, reads, default)
     else:
-        source = _open_records(data, name, reads)
+        source = _open_records(data, name, reads, default)
     found = source.split + split[len(name) :]
-    if found != split:
+    if isinstance(source, HeldOut):
+        _say_once(f"{data.name}: {source.about}")
+    elif found != split:
         _say_once(f"{data.name} has no split {split!r}: {found!r} stands for it")
     if left_out := left_out_text(source.left_out):
         _say_once(f"{data.name}: left out: {left_out}")
@@ -181,26 +192,26 @@ def evaluation_split(name: str, data_dir: str = "") -> str:
         from imagenet_jax.data.sources import records
 
         splits = list(records.find_builder(name, records.resolved_dir(data_dir)).info.splits)
-    found = [split for name in (*VALIDATION, "test") for split in splits if split.lower() == name]
+    found = [split for name in (*VALIDATION, *TEST) for split in splits if split.lower() == name]
     if not found and len(splits) > 1:
         raise DataError(f"{name} has the splits {', '.join(splits)}; choose one with --split")
     return (found or splits or ["validation"])[0]
 
 
 def _open_records(
-    data: ml_collections.ConfigDict, split: str, reads: Sequence[str]
+    data: ml_collections.ConfigDict, split: str, reads: Sequence[str], default: bool
 ) -> EncodedSource:
     """Process 0 prepares what is missing while the others wait."""
     from imagenet_jax.data.sources import records
 
     try:
         if jax.process_index() == 0:
-            source = records.open_records(data.name, data.dir, split, reads)
+            source = records.open_records(data.name, data.dir, split, reads, default)
     finally:
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices(f"prepared {data.name} {split}")
     if jax.process_index() != 0:
-        source = records.open_records(data.name, data.dir, split, reads)
+        source = records.open_records(data.name, data.dir, split, reads, default)
     return source
 
 

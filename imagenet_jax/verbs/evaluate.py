@@ -53,7 +53,9 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
     if args.model and not args.split and "data.eval_split" not in args.overrides:
         from imagenet_jax.data.catalog import evaluation_split
 
-        config.data.eval_split = evaluation_split(config.data.name, config.data.dir)
+        found = evaluation_split(config.data.name, config.data.dir)
+        if found != args.probe:  # else of the only split a part is held out
+            config.data.eval_split = found
     if not args.model and not args.probe:
         return evaluate_run(config, args.workdir, which=which_checkpoint(args, config))
     trained = find_trained(args, config)

@@ -19,7 +19,7 @@ from imagenet_jax.data.names import (
     names_default_splits,
     place_of,
 )
-from imagenet_jax.data.order import EvalOrder, Order, TrainOrder
+from imagenet_jax.data.order import ChosenOrder, EvalOrder, Order, TrainOrder
 from imagenet_jax.data.sources.classes import ONE, class_field
 from imagenet_jax.data.sources.fake import FakeSource
 from imagenet_jax.data.sources.files import file_splits, open_files
@@ -54,6 +54,9 @@ class Split:
     unreadable: dict[int, str] = dataclasses.field(default_factory=dict)
     label_map: np.ndarray | None = None
     found: str = ""
+
+    def __post_init__(self) -> None:
+        self.encoded = self.source  # also where `source` is decoded later
 
     @property
     def name(self) -> str:
@@ -91,11 +94,21 @@ class Split:
                 batch = {**batch, "label": self.label_map[batch["label"]]}
             yield batch
 
+    def images(self, index: np.ndarray) -> np.ndarray:
+        """The examples with these numbers as the model sees them, uint8 [n, S, S, 3]."""
+        (batch,) = self._batches(ChosenOrder(index), 0, 1)
+        return batch["image"]
+
+    def example_name(self, index: int) -> str:
+        """What an example is called within the split; its number, where images have no files."""
+        name = getattr(self.encoded, "name", None)
+        return name(index) if name else f"example {index}"
+
     def _batches(self, order: Order, start: int, stop: int) -> Iterator[dict]:
         if self.config.data.cache and not hasattr(self.source, "arrays"):
             from imagenet_jax.data.sources.memory import decode_all
 
-            self.source = decode_all(self.pipeline())
+            self.encoded, self.source = self.source, decode_all(self.pipeline())
         if hasattr(self.source, "arrays"):
             return _array_batches(self.source, order, start, stop)
         return self.pipeline().batches(order, start, stop)

@@ -1,11 +1,13 @@
 """Where metrics go: metrics.jsonl, summary.json and a picture; `tracking` has the others."""
 
+import csv
 import errno
+import io
 import json
 import math
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -96,6 +98,13 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def replace_csv(path: Path, rows: Iterable[Sequence[Any]]) -> None:
+    """Writes a table with commas, see `atomic.replace_text`."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    replace_text(path, text.getvalue())
 
 
 def replace_figure(path: Path, figure: Any) -> None:

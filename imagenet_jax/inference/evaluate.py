@@ -123,7 +123,6 @@ def _written(
         written["report"] = write_report(task, meter, split, workdir / REPORT)
     if per_image and jax.process_index() == 0:
         try:
-            per_image.parent.mkdir(parents=True, exist_ok=True)
             replace_csv(per_image, task.example_rows(meter, split))
         except OSError as error:
             written["errors"] = [{"error": f"{per_image} cannot be written: {error}"}]

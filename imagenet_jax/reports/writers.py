@@ -101,10 +101,11 @@ def _plain(value: Any) -> Any:
 
 
 def replace_csv(path: Path, rows: Iterable[Sequence[Any]]) -> None:
-    """Writes a table with commas, see `atomic.replace_text`."""
+    """Writes a table with commas, see `atomic.replace_text`; bytes that are no UTF-8 as \\udcXX."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    replace_text(path, text.getvalue())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_text(path, text.getvalue().encode("utf-8", "backslashreplace").decode())
 
 
 def replace_figure(path: Path, figure: Any) -> None:

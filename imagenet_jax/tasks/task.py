@@ -242,6 +242,11 @@ class Task(abc.ABC):
         return [str(answer)]
 
     @staticmethod
+    def answer_columns(answer: Mapping[str, Any]) -> dict[str, str]:
+        """What `answer` gave, as columns of a table, the same ones for every image."""
+        return {"answer": str(answer)}
+
+    @staticmethod
     def draw(figure: Any, picture: Any, answer: Mapping[str, Any]) -> None:
         """Draws a photo (of Pillow) and what `answer` gave into a SubFigure of matplotlib."""
         axes = figure.subplots()

@@ -7,6 +7,7 @@ from typing import Any
 
 import ml_collections
 
+from imagenet_jax.data.names import TEST, VALIDATION
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.reports.workdir import check_output
 from imagenet_jax.tasks.table import find_task
@@ -70,7 +71,8 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
         from imagenet_jax.data.catalog import evaluation_split
 
         found = evaluation_split(config.data.name, config.data.dir)
-        if found != args.probe:  # else of the only split a part is held out
+        # What learns from the only split is tested on the part that is held out of it.
+        if not args.probe or found.lower() in (*VALIDATION, *TEST):
             config.data.eval_split = found
     table = Path(os.path.expanduser(args.per_image)) if args.per_image else None
     if not args.model and not args.probe:

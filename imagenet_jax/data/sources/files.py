@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import logging
 
-from imagenet_jax.data.names import existing, split_there
+from imagenet_jax.data.names import TEST, VALIDATION, existing, split_there
 from imagenet_jax.data.sources.classes import ONE, SEVERAL, class_field
 from imagenet_jax.data.sources.csv_list import read_list
 from imagenet_jax.data.sources.held_out import HeldOut
@@ -148,15 +148,17 @@ def open_files(
       split: its name.
       reads: the field of a batch that says the classes, see `classes.ClassField`.
       default: whether the split is train or validation because nobody chose it; if there is but
-        one split, train, a tenth of it is validation then.
+        one split, a tenth of it is validation then.
 
     Raises:
       DataError: for what is missing or damaged, or a split that is not there; naming the line of
         the list or the file, for a label that cannot be.
     """
     listing = _listing(kind, path, reads)
-    if default and listing.splits == [DEFAULT_SPLIT]:
-        return HeldOut(FileSource(listing, DEFAULT_SPLIT, reads), split == DEFAULT_SPLIT)
+    if default and len(listing.splits) == 1:
+        (whole,) = listing.splits  # or a folder around those of the classes
+        if whole.lower() not in (*VALIDATION, *TEST):
+            return HeldOut(FileSource(listing, whole, reads), split == DEFAULT_SPLIT)
     return FileSource(listing, split, reads, default)
 
 

@@ -25,8 +25,12 @@ class HeldOut(EncodedPart):
 
     def __init__(self, source: "FileSource", train: bool):
         """Raises DataError if no class has two images, one of which could be evaluated on."""
-        groups = source.groups()
-        held_out = tenth_of(groups, [source.name(i) for i in range(len(source))])
+        groups, names = source.groups(), [source.name(i) for i in range(len(source))]
+        # Below a folder around all, as in an archive of it; they are sorted.
+        letters = enumerate(zip(names[0], names[-1], strict=False))
+        same = next((place for place, (one, other) in letters if one != other), 0)
+        around = names[0].rfind("/", 0, same) + 1
+        held_out = tenth_of(groups, [name[around:] for name in names])
         if not held_out.any():
             raise DataError(f"{source.describe(0)}: neither its class nor another has two images")
         super().__init__(source, np.flatnonzero(held_out != train))

@@ -83,6 +83,20 @@ def test_slices_folds_and_other_splits_keep_their_meaning(photos):
     ].keys() == {"train"}
 
 
+def test_a_folder_around_the_classes_does_not_matter(photos, tmp_path):
+    config = photos("folder")
+    plain = names_of(open_split(config, train=False))
+    archive = shutil.make_archive(str(tmp_path / "b"), "zip", tmp_path, "photos")
+    config.data.name = f"zip:{archive}"
+    held_out = open_split(config, train=False)
+    assert names_of(held_out) == [f"photos/{name}" for name in plain]
+    assert held_out.source.class_names == tuple(SIZES)
+    (tmp_path / "photos").rename(tmp_path / "test")
+    config.data.name = f"zip:{shutil.make_archive(str(tmp_path / 'c'), 'zip', tmp_path, 'test')}"
+    with pytest.raises(DataError, match=r"no images in train/CLASS/IMAGE \(splits found: test\)"):
+        open_split(config, train=True)
+
+
 def test_single_images_cannot_be_held_out(photos):
     with pytest.raises(DataError, match=r"ant/0\.png: neither its class nor another has two"):
         open_split(photos("folder", {"ant": 1, "bee": 1}), train=True)

@@ -207,6 +207,7 @@ class Run:
             **self.clock.facts(),
             "state_sha256": state_sha256(self.state),
             "eval": result,
+            "report": write_report(self.task, self.meter, self.eval_split, self.workdir / REPORT),
         }
         if self.is_main:
             write_summary(self.workdir / "summary.json", summary)
@@ -214,9 +215,7 @@ class Run:
                 plot_curves(self.workdir, self.task.best)
             except OSError as error:  # a full disk
                 self.say(f"warning: curves.png cannot be written: {error}")
-            report = write_report(self.task, self.meter, self.eval_split, self.workdir / REPORT)
             self.say(f"finished; everything is in {self.workdir}")
-            return summary | {"report": report}
         return summary
 
     @property

@@ -3,9 +3,8 @@
 python launch.py --config=configs/finetune.py:efficientnet_lite0 --config.data.name=folder:PHOTOS
 
 After the colon: a name of `launch.py models`, with a tag if it has several weights; the
-preprocessing is that of the weights. PHOTOS holds train/CLASS/*.jpg and validation/CLASS/*.jpg, or
-val; a folder without splits is split by
-`launch.py prepare --dataset=folder:PHOTOS --eval_fraction=0.1`.
+preprocessing is that of the weights. PHOTOS holds train/CLASS/*.jpg and validation/CLASS/*.jpg,
+or val, or test; of CLASS/*.jpg without splits a tenth of each class is held out to evaluate on.
 On a CPU add --config.model.dtype=float32.
 
 After a comma: what is trained.

@@ -42,6 +42,16 @@ BREAKS_OF_FILES = (
         ("data/sources/test_parts.py",),
     ),
     (
+        "training on the held-out tenth",
+        "data/sources/held_out.py",
+        "np.flatnonzero(held_out != train)",
+        "np.flatnonzero(held_out | train)",
+        (
+            "data/sources/test_held_out.py::"
+            "test_a_tenth_of_each_class_is_held_out_of_files_without_splits",
+        ),
+    ),
+    (
         "the crop is off the middle",
         "data/images/preprocess.py",
         "top, left = round((height - size) / 2), round((width - size) / 2)",

@@ -12,6 +12,26 @@ PLACE = (
 
 BREAKS_OF_TASKS = (
     (
+        "the second best class is right in the tables",
+        "tasks/answers.py",
+        '"correct": rank_of(logits, label) < 1',
+        '"correct": rank_of(logits, label) < 2',
+        (
+            "inference/test_mistakes.py::"
+            "test_tables_on_eight_devices_are_those_of_the_plain_model[jit]",
+        ),
+    ),
+    (
+        "rows and columns of the confusion matrix change places",
+        "reports/mistakes.py",
+        "row[both] * len(classes) + column[both]",
+        "column[both] * len(classes) + row[both]",
+        (
+            "inference/test_mistakes.py::"
+            "test_tables_on_eight_devices_are_those_of_the_plain_model[jit]",
+        ),
+    ),
+    (
         "the flip reuses the shift's key",
         "augment/__init__.py",
         "random_flip(image, fold_in(keys, 1))",

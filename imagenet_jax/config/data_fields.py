@@ -18,7 +18,8 @@ DATA: dict[str, Field] = {
     "data.eval_split": Field(
         "validation",
         "split (TFDS) or sub-folder evaluated on; a single one called val, valid, dev, eval or "
-        "evaluation stands for validation, and the other way round",
+        "evaluation stands for validation, and the other way round; where this and train_split are "
+        "the defaults and there is none, test does, or a tenth of each class of the only split",
     ),
     "data.folds": Field(
         0,

@@ -11,11 +11,19 @@ import numpy as np
 from absl import logging
 from jax.experimental import multihost_utils
 
-from imagenet_jax.data.names import FILES, VALIDATION, check_data, place_of
-from imagenet_jax.data.order import EvalOrder, Order, TrainOrder
+from imagenet_jax.data.names import (
+    FILES,
+    TEST,
+    VALIDATION,
+    check_data,
+    names_default_splits,
+    place_of,
+)
+from imagenet_jax.data.order import ChosenOrder, EvalOrder, Order, TrainOrder
 from imagenet_jax.data.sources.classes import ONE, class_field
 from imagenet_jax.data.sources.fake import FakeSource
 from imagenet_jax.data.sources.files import file_splits, open_files
+from imagenet_jax.data.sources.held_out import HeldOut
 from imagenet_jax.data.sources.layout import left_out_text
 from imagenet_jax.data.sources.parts import fold_of, slice_of, split_slice
 from imagenet_jax.data.sources.source import ArraySource, EncodedSource
@@ -46,6 +54,9 @@ class Split:
     unreadable: dict[int, str] = dataclasses.field(default_factory=dict)
     label_map: np.ndarray | None = None
     found: str = ""
+
+    def __post_init__(self) -> None:
+        self.encoded = self.source  # also where `source` is decoded later
 
     @property
     def name(self) -> str:
@@ -83,11 +94,21 @@ class Split:
                 batch = {**batch, "label": self.label_map[batch["label"]]}
             yield batch
 
+    def images(self, index: np.ndarray) -> np.ndarray:
+        """The examples with these numbers as the model sees them, uint8 [n, S, S, 3]."""
+        (batch,) = self._batches(ChosenOrder(index), 0, 1)
+        return batch["image"]
+
+    def example_name(self, index: int) -> str:
+        """What an example is called within the split; its number, where images have no files."""
+        name = getattr(self.encoded, "name", None)
+        return name(index) if name else f"example {index}"
+
     def _batches(self, order: Order, start: int, stop: int) -> Iterator[dict]:
         if self.config.data.cache and not hasattr(self.source, "arrays"):
             from imagenet_jax.data.sources.memory import decode_all
 
-            self.source = decode_all(self.pipeline())
+            self.encoded, self.source = self.source, decode_all(self.pipeline())
         if hasattr(self.source, "arrays"):
             return _array_batches(self.source, order, start, stop)
         return self.pipeline().batches(order, start, stop)
@@ -135,6 +156,7 @@ def _open(config: ml_collections.ConfigDict, train: bool, reads: Sequence[str]) 
     """The whole split. A line of the log says what is left out, and if it is called otherwise."""
     data = config.data
     split = data.train_split if train else data.eval_split
+    default = names_default_splits(data)
     kind, path = place_of(data.name) or ("", "")
     if data.name == "fake":
         count = data.fake_train_examples if train else data.fake_eval_examples
@@ -143,15 +165,17 @@ def _open(config: ml_collections.ConfigDict, train: bool, reads: Sequence[str]) 
         return Split(config, source, train)
     name, cut = split_slice(split) if kind in FILES else (split, None)
     if kind in FILES:
-        source = open_files(kind, path, name, reads)
+        source = open_files(kind, path, name, reads, default)
     elif kind == "tfrecord":
         from imagenet_jax.data.sources.tfrecord_folder import open_tfrecord_folder
 
-        source = open_tfrecord_folder(path, name, reads)
+        source = open_tfrecord_folder(path, name, reads, default)
     else:
-        source = _open_records(data, name, reads)
+        source = _open_records(data, name, reads, default)
     found = source.split + split[len(name) :]
-    if found != split:
+    if isinstance(source, HeldOut):
+        _say_once(f"{data.name}: {source.about}")
+    elif found != split:
         _say_once(f"{data.name} has no split {split!r}: {found!r} stands for it")
     if left_out := left_out_text(source.left_out):
         _say_once(f"{data.name}: left out: {left_out}")
@@ -181,26 +205,26 @@ def evaluation_split(name: str, data_dir: str = "") -> str:
         from imagenet_jax.data.sources import records
 
         splits = list(records.find_builder(name, records.resolved_dir(data_dir)).info.splits)
-    found = [split for name in (*VALIDATION, "test") for split in splits if split.lower() == name]
+    found = [split for name in (*VALIDATION, *TEST) for split in splits if split.lower() == name]
     if not found and len(splits) > 1:
         raise DataError(f"{name} has the splits {', '.join(splits)}; choose one with --split")
     return (found or splits or ["validation"])[0]
 
 
 def _open_records(
-    data: ml_collections.ConfigDict, split: str, reads: Sequence[str]
+    data: ml_collections.ConfigDict, split: str, reads: Sequence[str], default: bool
 ) -> EncodedSource:
     """Process 0 prepares what is missing while the others wait."""
     from imagenet_jax.data.sources import records
 
     try:
         if jax.process_index() == 0:
-            source = records.open_records(data.name, data.dir, split, reads)
+            source = records.open_records(data.name, data.dir, split, reads, default)
     finally:
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices(f"prepared {data.name} {split}")
     if jax.process_index() != 0:
-        source = records.open_records(data.name, data.dir, split, reads)
+        source = records.open_records(data.name, data.dir, split, reads, default)
     return source
 
 

@@ -12,6 +12,7 @@ from imagenet_jax.errors import ConfigError, DataError
 FILES = ("folder", "zip", "csv")
 # What people call the split that they evaluate on while they train, as one name.
 VALIDATION = ("validation", "val", "valid", "dev", "eval", "evaluation")
+TEST = ("test", "testing")
 # Classes and training examples of data sets that need not be opened to be studied.
 _SIZES = {
     "digits": (10, 1437),
@@ -29,20 +30,28 @@ def place_of(name: str) -> tuple[str, str] | None:
     return (kind, os.path.expanduser(path)) if kind in (*FILES, "tfrecord") and path else None
 
 
-def split_there(split: str, splits: Iterable[str]) -> str:
+def names_default_splits(data: ml_collections.ConfigDict) -> bool:
+    """Whether config.data leaves it to the data set what is trained and evaluated on."""
+    return not data.folds and (data.train_split, data.eval_split) == ("train", "validation")
+
+
+def split_there(split: str, splits: Iterable[str], default: bool = False) -> str:
     """The split that is meant by a name, as the data set calls it.
 
     Args:
       split: NAME or NAME[...].
       splits: those that the data set has.
+      default: whether nobody chose it, see `names_default_splits`.
 
     Returns:
       `split`, with another of `VALIDATION` for one of them that is not there, in any case, if the
-      data set has exactly one. Never "test" for "validation".
+      data set has exactly one. "test" for "validation" only where there is none and nobody chose.
     """
     name, bracket, part = split.partition("[")
     splits = list(splits)
     others = [other for other in splits if other.lower() in VALIDATION]
+    if default and not others:
+        others = [other for other in splits if other.lower() in TEST]
     if name in splits or name.lower() not in VALIDATION or len(others) != 1:
         return split
     return f"{others[0]}{bracket}{part}"

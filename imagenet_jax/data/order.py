@@ -99,4 +99,20 @@ class EvalOrder:
         return Rows(index.astype(np.int32), np.zeros(len(index), np.int32), mask)
 
 
-Order = TrainOrder | EvalOrder
+@dataclasses.dataclass(frozen=True)
+class ChosenOrder:
+    """Some examples, in a single batch."""
+
+    index: np.ndarray
+
+    @property
+    def rows(self) -> np.ndarray:
+        """All of the batch."""
+        return np.arange(len(self.index))
+
+    def __call__(self, step: int) -> Rows:
+        index = np.asarray(self.index, np.int32)
+        return Rows(index, np.zeros(len(index), np.int32), np.ones(len(index), bool))
+
+
+Order = TrainOrder | EvalOrder | ChosenOrder

@@ -8,28 +8,35 @@ import jax
 import ml_collections
 import numpy as np
 
+from imagenet_jax.data import Split
 from imagenet_jax.data.sources.imagenet import SYNSETS, imagenet_labels
 from imagenet_jax.devices.sharding import make_mesh, replicated
 from imagenet_jax.errors import CheckpointError, DataError, did_you_mean
-from imagenet_jax.reports.workdir import checkpoints_of
+from imagenet_jax.reports.workdir import REPORT, checkpoints_of
+from imagenet_jax.reports.writers import replace_csv
 from imagenet_jax.tasks.table import make_task, task_split
+from imagenet_jax.tasks.task import Meter, Task
 from imagenet_jax.terminal import working
 from imagenet_jax.training.checkpoint import Checkpoints, Record
-from imagenet_jax.training.evaluate import evaluate_split
+from imagenet_jax.training.evaluate import evaluate_split, write_report
 from imagenet_jax.training.program import check_config, make_program
 from imagenet_jax.training.trained import TrainedModel
 
 
-def evaluate_run(config: ml_collections.ConfigDict, workdir: Path, *, which: str) -> dict[str, Any]:
-    """Evaluates a checkpoint of a working directory.
+def evaluate_run(
+    config: ml_collections.ConfigDict, workdir: Path, *, which: str, per_image: Path | None = None
+) -> dict[str, Any]:
+    """Evaluates a checkpoint of a working directory, and writes what goes wrong into it.
 
     Args:
       config: the config of the run; data and eval fields may differ.
       workdir: the working directory of the run.
       which: "latest", "best" or a step number.
+      per_image: a file for the table of `Task.example_rows`.
 
     Returns:
-      task, model, dataset, step and eval (see `evaluate_split`).
+      task, model, dataset, step, eval (see `evaluate_split`), report (see `Task.report`), and
+      errors, a list of error, if per_image cannot be written.
 
     Raises:
       CheckpointError: if there is no checkpoint, or only one of another model or other classes.
@@ -55,23 +62,32 @@ def evaluate_run(config: ml_collections.ConfigDict, workdir: Path, *, which: str
         raise CheckpointError(f"no checkpoints in {folder}; train first")
     state, record = restored
     eval_step = program.compile_eval_step(split.num_examples)
+    meter = task.meter()
     return {
         "task": config.task,
         "model": config.model.name,
         "dataset": config.data.name,
         "step": record["position"]["step"],
-        "eval": evaluate_split(program, eval_step, state.eval_variables(), split),
+        "eval": evaluate_split(program, eval_step, state.eval_variables(), split, meter=meter),
+        **_written(task, meter, split, workdir, per_image),
     }
 
 
-def evaluate_pretrained(trained: TrainedModel) -> dict[str, Any]:
+def evaluate_pretrained(
+    trained: TrainedModel, workdir: Path | None = None, *, per_image: Path | None = None
+) -> dict[str, Any]:
     """Evaluates a classifier on the data set of its config.
 
     The data set's classes may be a part of the classifier's, in any order, by name; ImageNet's
     also by synset.
 
+    Args:
+      trained: the classifier.
+      workdir: where what goes wrong is written; None: nowhere.
+      per_image: as of `evaluate_run`.
+
     Returns:
-      task, model, dataset, eval (see `evaluate_split`), and reported_top1, reported_top5 (percent),
+      What `evaluate_run` does but step, and reported_top1, reported_top5 (percent),
       what is published for named weights on ImageNet's validation set.
 
     Raises:
@@ -87,13 +103,30 @@ def evaluate_pretrained(trained: TrainedModel) -> dict[str, Any]:
     variables = {"batch_stats": {}, **trained.variables}
     variables = jax.device_put(variables, replicated(mesh))
     eval_step = program.compile_eval_step(split.num_examples)
-    result = evaluate_split(program, eval_step, variables, split)
+    meter = trained.task.meter()
+    result = evaluate_split(program, eval_step, variables, split, meter=meter)
     summary = {"task": config.task, "model": trained.name, "dataset": config.data.name}
     summary["eval"] = result
+    summary |= _written(trained.task, meter, split, workdir, per_image)
     if trained.weights:
         summary["reported_top1"] = trained.weights.top1
         summary["reported_top5"] = trained.weights.top5
     return summary
+
+
+def _written(
+    task: Task, meter: Meter | None, split: Split, workdir: Path | None, per_image: Path | None
+) -> dict[str, Any]:
+    """report, and errors if there are."""
+    written: dict[str, Any] = {}
+    if workdir:
+        written["report"] = write_report(task, meter, split, workdir / REPORT)
+    if per_image and jax.process_index() == 0:
+        try:
+            replace_csv(per_image, task.example_rows(meter, split))
+        except OSError as error:
+            written["errors"] = [{"error": f"{per_image} cannot be written: {error}"}]
+    return written
 
 
 def _labels(names: Sequence[str], known: tuple[str, ...]) -> np.ndarray:

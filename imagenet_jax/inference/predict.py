@@ -1,6 +1,6 @@
 """What is in photos, as the task of a trained model tells it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from imagenet_jax.data.order import even_batch
 from imagenet_jax.errors import DataError
 from imagenet_jax.inference.photos import read_photo, read_pixels
 from imagenet_jax.printable import printable
-from imagenet_jax.reports.writers import replace_figure
+from imagenet_jax.reports.writers import replace_csv, replace_figure
 from imagenet_jax.tasks.table import find_task
 from imagenet_jax.training.trained import TrainedModel
 
@@ -82,6 +82,36 @@ def predictions_table(result: dict[str, Any]) -> str:
         part = f", the first {drawn} of {count} photos" if drawn < count else ""
         lines += ["", f"drawn in {printable(result['picture'])}{part}"]
     return "\n".join(lines)
+
+
+def write_predictions(result: dict[str, Any], photos: Sequence[str], path: Path) -> dict[str, Any]:
+    """Writes a table: path, what the task says, and the error of a photo that cannot be read.
+
+    Args:
+      result: of `predict_photos`.
+      photos: what it was asked for, in the order of the rows.
+      path: of the CSV file.
+
+    Returns:
+      The result; where that failed, with one more of its errors.
+    """
+    try:
+        replace_csv(path, _rows(result, photos))
+    except OSError as error:
+        failed = {"path": str(path), "error": f"{printable(path)} cannot be written: {error}"}
+        return {**result, "errors": [*result["errors"], failed]}
+    return result
+
+
+def _rows(result: dict[str, Any], photos: Sequence[str]) -> Iterator[Sequence[str]]:
+    task = find_task(result["task"])
+    answers = {photo["path"]: task.answer_columns(photo) for photo in result["predictions"]}
+    errors = {error["path"]: error["error"] for error in result["errors"]}
+    names = list(next(iter(answers.values())))
+    yield ("path", *names, "error")
+    for path in map(str, photos):
+        found = answers.get(path, {})
+        yield (path, *(found.get(name, "") for name in names), errors.get(path, ""))
 
 
 def draw_predictions(result: dict[str, Any], path: Path, config: Any) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """How good a model's features are for another data set: linear probe and few-shot accuracy."""
 
+import dataclasses
 from typing import Any
 
 import flax.linen as nn
@@ -47,9 +48,9 @@ def probe(
             f"{trained.config.task!r} does not have"
         )
     config = trained.config.copy_and_resolve_references()
+    config.data.train_split = train_split
     eval_split = task_split(config, train=False)
-    config.data.eval_split = train_split
-    train_part = task_split(config, train=False)
+    train_part = dataclasses.replace(task_split(config, train=True), train=False)
     check_splits(train_part, eval_split)
     x, y = features(trained, train_part)
     test_x, test_y = features(trained, eval_split)

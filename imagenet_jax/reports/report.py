@@ -51,14 +51,14 @@ def _processes(count: int) -> str:
     return f"{count} process{'es' * (count > 1)}"
 
 
-def summary_table(summary: Mapping[str, Any], metrics: Mapping[str, str]) -> str:
-    """The facts of a summary, a line each, with units; `metrics` are the lines of its task."""
+def summary_table(summary: Mapping[str, Any], task: Any) -> str:
+    """The facts of a summary, a line each, with units, and what its task, a class, reports."""
     result = summary["eval"]
     rows = {
         "model": summary["model"],
         "dataset": f"{summary['dataset']}, split {result['split']}",
         **({"step": f"{summary['step']:,}"} if "step" in summary else {}),
-        **metrics,
+        **task.rows(result),
     }
     if result["unreadable"]:
         rows["unreadable images"] = f"{result['unreadable']:,}"
@@ -78,4 +78,5 @@ def summary_table(summary: Mapping[str, Any], metrics: Mapping[str, str]) -> str
             "state sha256": summary["state_sha256"][:16],
         }
     width = max(map(len, rows))
-    return "\n".join(f"  {name:<{width}}  {value}" for name, value in rows.items())
+    lines = [f"  {name:<{width}}  {value}" for name, value in rows.items()]
+    return "\n".join([*lines, *task.report_lines(summary.get("report") or {})])

@@ -10,6 +10,8 @@ import ml_collections
 from imagenet_jax.config import from_json
 from imagenet_jax.errors import CheckpointError, ConfigError, UserError
 
+REPORT = "evaluation"  # the folder of what goes wrong
+
 
 def check_writable(workdir: Path) -> None:
     """Raises UserError if a working directory cannot be made or written to; makes nothing."""

@@ -1,11 +1,13 @@
 """Where metrics go: metrics.jsonl and summary.json; `tracking` has the others."""
 
+import csv
 import errno
+import io
 import json
 import math
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -95,6 +97,14 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def replace_csv(path: Path, rows: Iterable[Sequence[Any]]) -> None:
+    """Writes a table with commas, see `atomic.replace_text`; bytes that are no UTF-8 as \\udcXX."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_text(path, text.getvalue().encode("utf-8", "backslashreplace").decode())
 
 
 def replace_figure(path: Path, figure: Any) -> None:

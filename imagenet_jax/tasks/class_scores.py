@@ -21,6 +21,17 @@ def lines(classes: Sequence[Mapping[str, Any]]) -> list[str]:
     return made
 
 
+def columns(classes: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """class 1, probability 1, class 2, ... of the classes in their order."""
+    made = {}
+    for place, found in enumerate(classes, 1):
+        made |= {
+            f"class {place}": found["title"],
+            f"probability {place}": f"{found['probability']:.6f}",
+        }
+    return made
+
+
 def draw(figure: Any, picture: Any, classes: Sequence[Mapping[str, Any]]) -> None:
     """Draws a photo, and below it a bar for each class.
 

@@ -121,6 +121,10 @@ class ClassTask(Task):
         return class_scores.lines(answer["classes"])
 
     @staticmethod
+    def answer_columns(answer: Mapping[str, Any]) -> dict[str, str]:
+        return class_scores.columns(answer["classes"])
+
+    @staticmethod
     def draw(figure: Any, picture: Any, answer: Mapping[str, Any]) -> None:
         class_scores.draw(figure, picture, answer["classes"])
 

@@ -1,13 +1,18 @@
 """One label for each image."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import jax
 import numpy as np
 
 from imagenet_jax.augment import Targets
+from imagenet_jax.data import Split
+from imagenet_jax.data.sources.imagenet import TITLES
+from imagenet_jax.reports.mistakes import Mistakes, example_rows, mistake_lines, write_mistakes
+from imagenet_jax.tasks.answers import Answers, answers
 from imagenet_jax.tasks.classes import ClassTask
 from imagenet_jax.tasks.losses import cross_entropy, mixed_cross_entropy
 from imagenet_jax.tasks.metrics import classification_sums, summarize, zero_sums
@@ -40,6 +45,29 @@ class Classification(ClassTask):
         """With the plain cross-entropy."""
         loss = cross_entropy(predictions, targets.label)
         return classification_sums(predictions, targets.label, loss, mask)
+
+    def observe(self, predictions: jax.Array, targets: Targets) -> dict[str, jax.Array]:
+        return answers(predictions, targets.label)
+
+    def meter(self) -> Answers:
+        return Answers()
+
+    def report(self, meter: Answers, split: Split, folder: Path) -> dict[str, Any]:
+        """A confusion matrix, the accuracy of each class, and the images it is most wrong on."""
+        about = f"{self.config.model.name} on {self.config.data.name}, {split.name}"
+        mistakes = self._mistakes(meter)
+        return write_mistakes(mistakes, folder, about, split.example_name, split.images)
+
+    @staticmethod
+    def report_lines(report: Mapping[str, Any]) -> list[str]:
+        return mistake_lines(report)
+
+    def example_rows(self, meter: Answers, split: Split) -> Iterator[Sequence[Any]]:
+        return example_rows(self._mistakes(meter), split.example_name)
+
+    def _mistakes(self, meter: Answers) -> Mistakes:
+        titles = [TITLES.get(name, name) for name in self.class_names]
+        return Mistakes(self.class_names, titles, **meter.arrays())
 
     def summarize(self, sums: Iterable[Mapping[str, np.ndarray]]) -> dict[str, float | int]:
         return summarize(sums)

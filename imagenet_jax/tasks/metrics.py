@@ -19,13 +19,28 @@ def zero_sums() -> dict[str, jax.Array]:
     return {name: jnp.zeros((), dtype) for name, dtype in SUMS.items()}
 
 
+def rank_of(logits: jax.Array, label: jax.Array) -> jax.Array:
+    """How many classes score higher than the label's, int32 [B].
+
+    Among equal scores the lower class number counts as higher, as in argmax; NaN counts as higher
+    than any.
+
+    Args:
+      logits: float32 [B, K].
+      label: int32 [B].
+    """
+    own = jnp.take_along_axis(logits, label[:, None], axis=-1)
+    earlier = jnp.arange(logits.shape[-1])[None] < label[:, None]
+    higher = ~(logits <= own) | ((logits == own) & earlier)
+    return higher.sum(-1)
+
+
 def classification_sums(
     logits: jax.Array, label: jax.Array, loss: jax.Array, mask: jax.Array
 ) -> dict[str, jax.Array]:
     """Sums over the examples with mask True.
 
-    The prediction is in the top k if fewer than k classes score higher; among equal scores
-    the lower class number counts as higher, as in argmax; NaN counts as higher than any.
+    The prediction is in the top k if fewer than k classes score higher, see `rank_of`.
 
     Args:
       logits: float32 [B, K].
@@ -36,10 +51,7 @@ def classification_sums(
     Returns:
       A scalar for each name in SUMS.
     """
-    own = jnp.take_along_axis(logits, label[:, None], axis=-1)
-    earlier = jnp.arange(logits.shape[-1])[None] < label[:, None]
-    higher = ~(logits <= own) | ((logits == own) & earlier)
-    rank = higher.sum(-1)
+    rank = rank_of(logits, label)
     return {
         "loss": jnp.where(mask, loss, 0).sum(),
         "correct_top1": (mask & (rank < 1)).sum(dtype=jnp.int32),

@@ -20,7 +20,8 @@ name the file in a config: config.task. What a run does with it:
 
 import abc
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import flax.linen as nn
@@ -184,6 +185,27 @@ class Task(abc.ABC):
         """A new one for a split, or None."""
         return None
 
+    def report(self, meter: Meter, split: Any, folder: Path) -> dict[str, Any]:
+        """Writes what goes wrong on a `data.Split` into a folder, by a meter that was given it.
+
+        Returns:
+          What JSON says of it; {} where there is nothing.
+        """
+        return {}
+
+    @staticmethod
+    def report_lines(report: Mapping[str, Any]) -> list[str]:
+        """What `report` gave, as lines of text."""
+        return []
+
+    def example_rows(self, meter: Meter, split: Any) -> Iterator[Sequence[Any]]:
+        """What was said of each example, a row each after that of the columns' names.
+
+        Raises:
+          ConfigError: where there is nothing to be said of a single one.
+        """
+        raise ConfigError(f"config.task = {self.config.task!r} has no table of single images")
+
     # What a run shows: metrics of training; those of evaluation, and whether a higher one is
     # better; that of them which patience, the best checkpoint and sweeps look at.
     train_metrics: ClassVar[tuple[str, ...]] = ("loss",)
@@ -218,6 +240,11 @@ class Task(abc.ABC):
     def answer_lines(answer: Mapping[str, Any]) -> list[str]:
         """What `answer` gave, as lines of text."""
         return [str(answer)]
+
+    @staticmethod
+    def answer_columns(answer: Mapping[str, Any]) -> dict[str, str]:
+        """What `answer` gave, as columns of a table, the same ones for every image."""
+        return {"answer": str(answer)}
 
     @staticmethod
     def draw(figure: Any, picture: Any, answer: Mapping[str, Any]) -> None:

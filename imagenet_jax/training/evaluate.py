@@ -2,6 +2,7 @@
 
 import collections
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,7 +11,8 @@ from imagenet_jax.data import Split
 from imagenet_jax.devices.parallel import local_rows
 from imagenet_jax.hosts.preemption import StopRequested, StopRequests
 from imagenet_jax.hosts.watchdog import doing
-from imagenet_jax.terminal import working
+from imagenet_jax.tasks.task import Meter, Task
+from imagenet_jax.terminal import say, working
 from imagenet_jax.training.feed import Feed
 from imagenet_jax.training.program import Program
 
@@ -21,8 +23,14 @@ def evaluate_split(
     variables: Any,
     split: Split,
     stop: StopRequests | None = None,
+    meter: Meter | None = None,
 ) -> dict[str, Any]:
     """Runs `eval_step`, compiled for a split of this size, over a whole split.
+
+    Args:
+      program, eval_step, variables, split: what is evaluated, and on what.
+      stop: whether to stop before the end.
+      meter: of the program's task, for who looks into it afterwards.
 
     Returns:
       split, num_examples, the metrics of the task (see `Task.summarize`), and unreadable (images
@@ -34,7 +42,7 @@ def evaluate_split(
     stop = stop or StopRequests()
     batch_size = program.eval_batch_size(split.num_examples)
     host_batches = split.eval_batches(local_rows(program.mesh, batch_size), batch_size)
-    meter = program.task.meter()
+    meter = meter or program.task.meter()
     results: list[Any] = []
     running: collections.deque[Any] = collections.deque()
 
@@ -64,3 +72,15 @@ def evaluate_split(
     summary = program.task.summarize(results) | (meter.metrics() if meter else {})
     unreadable = split.num_examples - summary["num_examples"]
     return {"split": split.name, **summary, "unreadable": unreadable}
+
+
+def write_report(task: Task, meter: Meter | None, split: Split, folder: Path) -> dict[str, Any]:
+    """`Task.report` in process 0; {} in others, and after a warning: a result needs no pictures."""
+    if meter is None or jax.process_index() != 0:
+        return {}
+    try:
+        with working("drawing what goes wrong"):
+            return task.report(meter, split, folder)
+    except Exception as error:
+        say(f"warning: what goes wrong cannot be written to {folder}: {error}")
+        return {}

@@ -35,7 +35,8 @@ def train(
 
     Args:
       config: see `schema.SCHEMA`.
-      workdir: gets config.json, checkpoints/, metrics.jsonl, curves.png and summary.json; one run
+      workdir: gets config.json, checkpoints/, metrics.jsonl, curves.png, evaluation/ and
+        summary.json; one run
         at a time, see `hosts.lock`.
       tracking: more writers and hooks, see `tracking.make_tracking`.
       allow_config_change: go on although the config is not the one of the checkpoint, or only

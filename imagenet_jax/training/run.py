@@ -20,12 +20,14 @@ from imagenet_jax.printable import printable_lines
 from imagenet_jax.reports.curves import plot_curves
 from imagenet_jax.reports.outputs import Outputs
 from imagenet_jax.reports.report import run_facts
+from imagenet_jax.reports.workdir import REPORT
 from imagenet_jax.reports.writers import write_summary
+from imagenet_jax.tasks.task import Meter
 from imagenet_jax.terminal import working
 from imagenet_jax.training.changes import check_changes
 from imagenet_jax.training.checkpoint import Checkpoints, Record
 from imagenet_jax.training.clock import Clock
-from imagenet_jax.training.evaluate import evaluate_split
+from imagenet_jax.training.evaluate import evaluate_split, write_report
 from imagenet_jax.training.finetune import starting_variables
 from imagenet_jax.training.position import course_of
 from imagenet_jax.training.program import Program, make_program
@@ -56,6 +58,7 @@ class Run:
         self.eval_step: Callable[..., Any] | None = None
         self.pending: list[Any] = []  # sums of the steps since the last log, on the devices
         self.last_eval: tuple[int, dict[str, Any]] | None = None
+        self.meter: Meter | None = None  # of that evaluation
         self.best_score, self.evaluations_since = None, 0  # for config.eval.patience
 
     def resume(self, allow_config_change: bool | Sequence[str]) -> None:
@@ -141,9 +144,10 @@ class Run:
             return self.last_eval[1]
         with self.clock.paused():
             self.eval_step = self.eval_step or self._compile_eval_step()
-            variables, split = self.state.eval_variables(), self.eval_split
+            what = (self.eval_step, self.state.eval_variables(), self.eval_split)
+            self.meter = self.task.meter()
             try:
-                result = evaluate_split(self.program, self.eval_step, variables, split, self.stop)
+                result = evaluate_split(self.program, *what, self.stop, self.meter)
             except StopRequested:
                 return None
             except Exception:
@@ -204,6 +208,7 @@ class Run:
             **self.clock.facts(),
             "state_sha256": state_sha256(self.state),
             "eval": result,
+            "report": write_report(self.task, self.meter, self.eval_split, self.workdir / REPORT),
         }
         if self.is_main:
             write_summary(self.workdir / "summary.json", summary)

@@ -140,14 +140,14 @@ def eval_step(
     axis_name: str | None = None,
 ) -> tuple[Sums, Batch]:
     """`Task.evaluation_sums` of the global batch, and what a `Task.meter` is given of it: what
-    `Task.observe` makes of each example, and mask."""
+    `Task.observe` makes of each example, with mask and index."""
     variables = {**variables, "params": tuning.merge_lora(gather(variables["params"]))}
     inputs, targets = task.inputs(batch, None, None, train=False)
     predictions = task.predict(partial(model.apply, variables, train=False), inputs)
     sums = task.evaluation_sums(predictions, targets, batch["mask"])
     observed = task.observe(predictions, targets)
     if observed:
-        observed["mask"] = batch["mask"]
+        observed |= {"mask": batch["mask"], "index": batch["index"]}
     if axis_name:
         gather_rows = partial(jax.lax.all_gather, axis_name=axis_name, tiled=True)
         sums, observed = jax.lax.psum(sums, axis_name), jax.tree.map(gather_rows, observed)

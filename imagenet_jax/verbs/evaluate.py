@@ -1,10 +1,16 @@
 """`launch.py evaluate`."""
 
 import argparse
+import os
+from pathlib import Path
 from typing import Any
 
 import ml_collections
 
+from imagenet_jax.data.names import TEST, VALIDATION
+from imagenet_jax.errors import ConfigError
+from imagenet_jax.reports.workdir import check_output
+from imagenet_jax.tasks.table import find_task
 from imagenet_jax.terminal import working
 from imagenet_jax.training.checks import check_fields, check_source
 from imagenet_jax.verbs.model_flags import (
@@ -25,6 +31,11 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", default="", help="with --model: as config.data.name")
     parser.add_argument("--split", default="", help="with --dataset; default: validation or test")
     parser.add_argument(
+        "--per_image",
+        metavar="CSV",
+        help="also what was said of each image: file, label, prediction, probability, correct",
+    )
+    parser.add_argument(
         "--probe",
         default="",
         metavar="SPLIT",
@@ -43,6 +54,12 @@ def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bo
     check_fields(config)
     check_weights(args, config, here)
     check_source(config, here=here)
+    if args.per_image and args.probe:
+        raise ConfigError("--per_image does not go with --probe, which evaluates no single image")
+    if args.per_image and find_task(config.task).reads != ("label",):
+        raise ConfigError(f"--per_image is not for config.task = {config.task!r}")
+    if args.per_image and here:
+        check_output(Path(os.path.expanduser(args.per_image)), "--per_image")
 
 
 def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -53,21 +70,27 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
     if args.model and not args.split and "data.eval_split" not in args.overrides:
         from imagenet_jax.data.catalog import evaluation_split
 
-        config.data.eval_split = evaluation_split(config.data.name, config.data.dir)
+        found = evaluation_split(config.data.name, config.data.dir)
+        # What learns from the only split is tested on the part that is held out of it.
+        if not args.probe or found.lower() in (*VALIDATION, *TEST):
+            config.data.eval_split = found
+    table = Path(os.path.expanduser(args.per_image)) if args.per_image else None
     if not args.model and not args.probe:
-        return evaluate_run(config, args.workdir, which=which_checkpoint(args, config))
+        which = which_checkpoint(args, config)
+        return evaluate_run(config, args.workdir, which=which, per_image=table)
     trained = find_trained(args, config)
-    return probe(trained, args.probe) if args.probe else evaluate_pretrained(trained)
+    if args.probe:
+        return probe(trained, args.probe)
+    return evaluate_pretrained(trained, args.workdir, per_image=table)
 
 
 def _text(result: dict[str, Any]) -> str:
     from imagenet_jax.inference.probe import probe_text
     from imagenet_jax.reports.report import summary_table
-    from imagenet_jax.tasks.table import find_task
 
     if "linear_probe" in result:
         return probe_text(result)
-    return summary_table(result, find_task(result["task"]).rows(result["eval"]))
+    return summary_table(result, find_task(result["task"]))
 
 
 EVALUATE = Verb(

@@ -25,7 +25,7 @@ first steps:
   {PROGRAM} predict --model=efficientnet_lite0 photo.jpg
       what is in a photo
   {PROGRAM} --config=finetune:efficientnet_lite0,head --config.data.name=folder:PHOTOS
-      a classifier of your own photos, in PHOTOS/train/CLASS and PHOTOS/val/CLASS
+      a classifier of your own photos, in PHOTOS/CLASS (or PHOTOS/train/CLASS and PHOTOS/val/CLASS)
   {PROGRAM} fields learning_rate
       what can be set, as --config.FIELD=VALUE
 """

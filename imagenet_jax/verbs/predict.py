@@ -8,6 +8,7 @@ from typing import Any
 import ml_collections
 
 from imagenet_jax.inference.photos import find_photos
+from imagenet_jax.reports.workdir import check_output
 from imagenet_jax.training.checks import check_fields
 from imagenet_jax.verbs.model_flags import add_weights_flags, check_weights, find_trained, load
 from imagenet_jax.verbs.verb import Verb
@@ -21,6 +22,11 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         help="of the run in --workdir: latest, best or a step; default: what it reported",
     )
     add_weights_flags(parser)
+    parser.add_argument(
+        "--csv",
+        metavar="FILE",
+        help="also a table: path, class 1, probability 1, ... of each photo, or its error",
+    )
     parser.add_argument("--picture", help="PNG; default: WORKDIR/predictions.png")
 
 
@@ -29,6 +35,8 @@ def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bo
     check_weights(args, config, here)
     if here:
         find_photos(args.photos)
+        if args.csv:
+            check_output(Path(os.path.expanduser(args.csv)), "--csv")
 
 
 def _picture(args: argparse.Namespace) -> Path:
@@ -36,10 +44,17 @@ def _picture(args: argparse.Namespace) -> Path:
 
 
 def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[str, Any]:
-    from imagenet_jax.inference.predict import draw_predictions, predict_photos
+    from imagenet_jax.inference.predict import (
+        draw_predictions,
+        predict_photos,
+        write_predictions,
+    )
 
     trained = find_trained(args, config)
-    result = predict_photos(trained, find_photos(args.photos))
+    photos = find_photos(args.photos)
+    result = predict_photos(trained, photos)
+    if args.csv:
+        result = write_predictions(result, photos, Path(os.path.expanduser(args.csv)))
     return draw_predictions(result, _picture(args), trained.config)
 
 

@@ -49,7 +49,7 @@ def _text(result: dict[str, Any]) -> str:
     from imagenet_jax.reports.report import summary_table
     from imagenet_jax.tasks.table import find_task
 
-    return summary_table(result, find_task(result["task"]).rows(result["eval"]))
+    return summary_table(result, find_task(result["task"]))
 
 
 def _next(args: argparse.Namespace) -> list[str]:

@@ -127,9 +127,21 @@ def test_one_split_to_validate_on_stands_for_another(photos_of, splits, asked, f
     assert open_split(config, train=False).name == found
 
 
+@pytest.mark.parametrize("kind", ["folder", "csv", "tfds", "tfrecord"])
+def test_test_stands_for_validation_where_nobody_chose(photos_of, kind, caplog):
+    config = photos_of(kind, {"train": 3, "test": 2})
+    split = open_split(config, train=False)
+    assert (split.name, split.num_examples) == ("test", 4)
+    assert "has no split 'validation': 'test' stands for it" in caplog.text
+    config.data.eval_split = "val"
+    with pytest.raises(DataError, match="val"):
+        open_split(config, train=False)
+
+
 @pytest.mark.parametrize("splits", [("train", "test"), ("train", "val", "valid")])
 def test_no_split_stands_for_another_where_it_is_not_clear(photos_of, splits):
     config = photos_of("folder", dict.fromkeys(splits, 2))
+    config.data.train_split = "train[:50%]"
     with pytest.raises(DataError, match=rf"no images in validation.*{', '.join(sorted(splits))}\)"):
         open_split(config, train=False)
 

@@ -1,3 +1,4 @@
+import csv
 import json
 import os
 import shutil
@@ -77,7 +78,7 @@ def check_odd_files(photos, tmp_path, workdir, out, capsys):
     (folder / "notes.txt").write_text("no photo")
     asked = [str(folder), str(photos / "train" / BRIGHT / "1*.png"), str(folder / "gone.png")]
     argv = ["predict", *asked, f"--workdir={workdir}", f"--json={out}", "--picture=/dev/null/p.png"]
-    assert launch.main(argv) == 1
+    assert launch.main([*argv, f"--csv={tmp_path}/new/p.csv"]) == 1
     result, told = json.loads(out.read_text()), capsys.readouterr()
     found = {Path(photo["path"]).name: photo for photo in result["predictions"]}
     assert found.keys() == {*names, "1.png", *(f"1{k}.png" for k in range(6))}
@@ -86,6 +87,18 @@ def check_odd_files(photos, tmp_path, workdir, out, capsys):
     assert [Path(error["path"]).name for error in result["errors"]] == [
         *("bad.jfif", "gone.png", "p.png")
     ]
+    with (tmp_path / "new/p.csv").open(newline="", encoding="utf-8") as table:
+        rows = {Path(row["path"]).name: row for row in csv.DictReader(table)}
+    assert rows.keys() == {*found, "bad.jfif", "gone.png", r"\udcff$.png"} - {names[-1]}
+    for name in found.keys() & rows.keys():
+        assert rows[name]["error"] == "" and [rows[name][f"class {k}"] for k in (1, 2)] == [
+            of_class["title"] for of_class in found[name]["classes"]
+        ]
+        best = found[name]["classes"][0]["probability"]
+        assert float(rows[name]["probability 1"]) == pytest.approx(best, abs=1e-6)
+    assert (
+        "bad.jfif cannot be read" in rows["bad.jfif"]["error"] and not rows["gone.png"]["class 1"]
+    )
     assert "picture" not in result and "cost_$5_$7.png" in told.out
     assert "bad.jfif cannot be read" in told.err and "p.png cannot be drawn" in told.err
     assert "gone.png cannot be read: No such file" in told.err

@@ -79,6 +79,7 @@ def test_finished_run_started_again_only_evaluates(loop_config, trained):
     first = json.loads((workdir / "summary.json").read_text())
     before = (workdir / "metrics.jsonl").read_text()
     again = train(loop_config, workdir)
+    assert again["report"]["num_classes"] == 10
     assert json.loads((workdir / "summary.json").read_text()) == again
     assert again["eval"] == first["eval"]
     assert again["state_sha256"] == first["state_sha256"]

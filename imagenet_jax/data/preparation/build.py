@@ -36,6 +36,7 @@ from imagenet_jax.data.preparation.shards import (
 from imagenet_jax.data.shuffle import permutation
 from imagenet_jax.data.sources.classes import ONE
 from imagenet_jax.data.sources.files import file_splits
+from imagenet_jax.data.sources.held_out import name_shares
 from imagenet_jax.data.sources.layout import DEFAULT_SPLIT
 from imagenet_jax.data.sources.tfrecord_folder import tfrecord_splits
 from imagenet_jax.errors import DataError
@@ -160,10 +161,7 @@ def split_examples(build: Build) -> dict[str, np.ndarray]:
         order = permutation(0, 0, len(source))
         held_out = np.zeros(len(source), bool)
         if build.eval_fraction:
-            # By name, so that an image keeps its split when others are added.
-            hashes = [hashlib.sha1(source.name(i).encode()).digest() for i in order]
-            share = [int.from_bytes(digest[:8], "big") / 2**64 for digest in hashes]
-            held_out = np.array(share) < build.eval_fraction
+            held_out = name_shares(source.name(i) for i in order) < build.eval_fraction
             examples["validation"] = order[held_out]
         examples[split] = order[~held_out]
     for split, index in examples.items():

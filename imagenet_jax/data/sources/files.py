@@ -17,9 +17,10 @@ from typing import NamedTuple
 import numpy as np
 from absl import logging
 
-from imagenet_jax.data.names import existing, split_there
+from imagenet_jax.data.names import TEST, VALIDATION, existing, split_there
 from imagenet_jax.data.sources.classes import ONE, SEVERAL, class_field
 from imagenet_jax.data.sources.csv_list import read_list
+from imagenet_jax.data.sources.held_out import HeldOut
 from imagenet_jax.data.sources.label_files import labelled
 from imagenet_jax.data.sources.layout import (
     BEGINNING,
@@ -34,7 +35,7 @@ from imagenet_jax.errors import DataError
 
 _HOLD_OUT = (
     ", or hold a part out: data.train_split=train[:90%] and data.eval_split=train[90%:], or "
-    "data.folds=10, or launch.py prepare --eval_fraction=0.1"
+    "data.folds=10; with train and validation, the defaults, a tenth is"
 )
 MOST_BYTES = 2**28  # of an image file
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
@@ -68,8 +69,8 @@ class Listing(NamedTuple):
 class FileSource:
     """A split of a folder, an archive or a list; see `source.EncodedSource`."""
 
-    def __init__(self, listing: Listing, split: str, reads: Sequence[str]):
-        """Takes the entries of a split, in the order of their paths.
+    def __init__(self, listing: Listing, split: str, reads: Sequence[str], default: bool = False):
+        """Takes the entries of a split, in the order of their paths; arguments of `open_files`.
 
         Raises:
           DataError: if the split has no images.
@@ -78,7 +79,7 @@ class FileSource:
         found = {name for entry in entries for name in entry.class_names}
         self.class_names = listing.class_names or tuple(sorted(found, key=_class_order))
         label_of = {name: label for label, name in enumerate(self.class_names)}
-        self.split = split = split_there(split, listing.splits)
+        self.split = split = split_there(split, listing.splits, default)
         mine = sorted((entry.path, entry.class_names) for entry in entries if entry.split == split)
         if not mine:
             splits, others = ", ".join(listing.splits) or "none", left_out_text(listing.left_out)
@@ -108,7 +109,7 @@ class FileSource:
 
     def read(self, index: np.ndarray) -> tuple[list[bytes], dict[str, np.ndarray]]:
         files = [self._read_file(self._names[i]) for i in index]
-        return files, self._classes.values([self._labels_of(i) for i in index])
+        return files, self._classes.values([self.labels_of(i) for i in index])
 
     def name(self, index: int) -> str:
         return self._names[index]
@@ -127,24 +128,38 @@ class FileSource:
         """How many images of the split each class has, int64 [K]."""
         return np.bincount(self._labels, minlength=len(self.class_names))
 
-    def _labels_of(self, index: int) -> list[int]:
+    def groups(self) -> np.ndarray:
+        """The label of each image, int [N]; where it may have several, 0."""
+        return self._labels if ONE in self.fields else np.zeros(len(self), np.int32)
+
+    def labels_of(self, index: int) -> list[int]:
+        """The numbers of an image's classes."""
         end = self._ends[index]
         return self._labels[self._ends[index - 1] if index else 0 : end].tolist()
 
 
-def open_files(kind: str, path: str, split: str, reads: Sequence[str] = (ONE,)) -> FileSource:
+def open_files(
+    kind: str, path: str, split: str, reads: Sequence[str] = (ONE,), default: bool = False
+) -> FileSource | HeldOut:
     """A split of `folder:PATH`, `zip:PATH` or `csv:PATH`.
 
     Args:
       kind, path: of data.name.
       split: its name.
       reads: the field of a batch that says the classes, see `classes.ClassField`.
+      default: whether the split is train or validation because nobody chose it; if there is but
+        one split, a tenth of it is validation then.
 
     Raises:
       DataError: for what is missing or damaged, or a split that is not there; naming the line of
         the list or the file, for a label that cannot be.
     """
-    return FileSource(_listing(kind, path, reads), split, reads)
+    listing = _listing(kind, path, reads)
+    if default and len(listing.splits) == 1:
+        (whole,) = listing.splits  # or a folder around those of the classes
+        if whole.lower() not in (*VALIDATION, *TEST):
+            return HeldOut(FileSource(listing, whole, reads), split == DEFAULT_SPLIT)
+    return FileSource(listing, split, reads, default)
 
 
 def file_splits(kind: str, path: str, reads: Sequence[str] = (ONE,)) -> list[str]:

@@ -28,7 +28,7 @@ def fold_of(source: Any, fold: int, folds: int, *, train: bool) -> Any:
             f"fold {fold} of {folds} has none of the split's {len(order)} images; set data.folds "
             f"to {len(order)} at most"
         )
-    return (_ArrayPart if hasattr(source, "arrays") else _EncodedPart)(source, index)
+    return (_ArrayPart if hasattr(source, "arrays") else EncodedPart)(source, index)
 
 
 def split_slice(split: str) -> tuple[str, tuple[str, str] | None]:
@@ -44,7 +44,7 @@ def split_slice(split: str) -> tuple[str, tuple[str, str] | None]:
     return name, found.groups(default="") if found else None
 
 
-def slice_of(source: EncodedSource, cut: tuple[str, str]) -> "_EncodedPart":
+def slice_of(source: EncodedSource, cut: tuple[str, str]) -> "EncodedPart":
     """A part of a fixed random order, so that it has images of all classes.
 
     Args:
@@ -61,7 +61,7 @@ def slice_of(source: EncodedSource, cut: tuple[str, str]) -> "_EncodedPart":
     )
     if not order[begin:end].size:
         raise DataError(f"[{cut[0]}:{cut[1]}] of {len(order)} images is none")
-    return _EncodedPart(source, np.sort(order[begin:end]))
+    return EncodedPart(source, np.sort(order[begin:end]))
 
 
 def _place(text: str, count: int) -> int:
@@ -80,7 +80,7 @@ class _Part:
         return len(self.index)
 
 
-class _EncodedPart(_Part):
+class EncodedPart(_Part):
     """See `source.EncodedSource`."""
 
     source: EncodedSource

@@ -145,7 +145,7 @@ def _open_array_record(path: str) -> array_record_module.ArrayRecordReader:
 
 
 def open_records(
-    name: str, data_dir: str, split: str, reads: Sequence[str] = (ONE,)
+    name: str, data_dir: str, split: str, reads: Sequence[str] = (ONE,), default: bool = False
 ) -> RecordSource:
     """Opens a split (also a slice, "train[:90%]") of a TFDS data set, preparing the set first.
 
@@ -155,7 +155,7 @@ def open_records(
 
     Raises:
       DataError: if there is no such data set or split, if it cannot be prepared, or if its images
-        have no classes, or not those that `reads` asks for (see `files.open_files`).
+        have no classes, or not those that `reads` asks for (see `files.open_files`, `default` too).
     """
     data_dir = resolved_dir(data_dir)
     builder = find_builder(name, data_dir)
@@ -168,7 +168,7 @@ def open_records(
     elif not builder.is_prepared():
         prepare_builder(builder)
         builder = find_builder(name, data_dir)
-    return split_source(builder, split, reads)
+    return split_source(builder, split_there(split, builder.info.splits, default), reads)
 
 
 def _other_version(builder: tfds.core.DatasetBuilder) -> Path | None:

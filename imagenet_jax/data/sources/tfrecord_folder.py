@@ -30,14 +30,16 @@ _SHARD = re.compile(
 )
 
 
-def open_tfrecord_folder(path: str, split: str, reads: Sequence[str] = (ONE,)) -> RecordSource:
-    """A split of `tfrecord:DIR`; `reads` as of `files.open_files`.
+def open_tfrecord_folder(
+    path: str, split: str, reads: Sequence[str] = (ONE,), default: bool = False
+) -> RecordSource:
+    """A split of `tfrecord:DIR`; `reads` and `default` as of `files.open_files`.
 
     Raises:
       DataError: if the split is not there, lacks shards, has no records or other features.
     """
     shards = _shards(path)
-    split = split_there(split, shards)
+    split = split_there(split, shards, default)
     if split not in shards:
         splits = ", ".join(shards) or "none"
         raise DataError(

@@ -90,7 +90,7 @@ def test_a_part_of_a_split_can_be_opened(digits_config):
 
 @pytest.mark.parametrize("split", ["validation", "train[:x%]"])
 def test_an_unknown_split_is_named_with_those_that_are_there(digits_config, split):
-    digits_config.data.eval_split = split
+    digits_config.data.update(train_split="train[:90%]", eval_split=split)
     with pytest.raises(DataError) as error:
         open_split(digits_config, train=False)
     assert f"has no split {split!r}; it has train, test" in str(error.value)

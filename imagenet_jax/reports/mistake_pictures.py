@@ -52,8 +52,8 @@ def draw_confusion(mistakes: "Mistakes", classes: np.ndarray, about: str, path: 
         text = _count(counts[row, column])
         axes.text(column, row, text, ha="center", va="center", fontsize=7, color="kw"[int(dark)])
     for row, k in enumerate(classes):
-        share = f"{mistakes.right[k] / mistakes.images[k]:.1%}" if mistakes.images[k] else "none"
-        text = f"{share} of {mistakes.images[k]:,}"
+        count = mistakes.images[k]
+        text = f"{mistakes.right[k] / count:.1%} of {count:,}" if count else "no images"
         axes.text(
             size - 0.5 + 0.05 * size / side, row, text, va="center", fontsize=7, color="dimgray"
         )

@@ -36,8 +36,7 @@ def train(
     Args:
       config: see `schema.SCHEMA`.
       workdir: gets config.json, checkpoints/, metrics.jsonl, curves.png, evaluation/ and
-        summary.json; one run
-        at a time, see `hosts.lock`.
+        summary.json; one run at a time, see `hosts.lock`.
       tracking: more writers and hooks, see `tracking.make_tracking`.
       allow_config_change: go on although the config is not the one of the checkpoint, or only
         these fields of it; the data go on where they were, whatever the batch size.

@@ -84,7 +84,7 @@ def test_slices_of_files_share_no_image_and_have_all_classes(noise_folder, caplo
         config.data.eval_split = wrong
         with pytest.raises(DataError, match=message):
             open_split(config, False)
-    config.data.eval_split = "validation"
+    config.data.train_split, config.data.eval_split = "train[:80%]", "validation"
     with pytest.raises(DataError, match=r"hold a part out: data\.train_split=train\[:90%\]"):
         open_split(config, False)
 

@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+import tqdm
+
 from imagenet_jax.printable import printable_lines
 
 _TICK = 0.5  # seconds between two pictures of what goes on
@@ -30,7 +32,8 @@ def say(text: str) -> None:
         return
     with _lock:
         clear()
-        print(printable_lines(text), file=sys.stderr, flush=True)
+        tqdm.tqdm.write(printable_lines(text), file=sys.stderr)  # above a progress bar
+        sys.stderr.flush()
 
 
 @contextlib.contextmanager

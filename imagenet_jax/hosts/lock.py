@@ -77,27 +77,12 @@ class Lock:
                 self._path.unlink()
 
     def _take_over(self) -> bool:
-        """Puts this lock in place of a dead holder's; False: look again.
-
-        Of several that find the holder dead one goes on: who makes the file named after its lock.
-        """
+        """Puts this lock in place of a dead holder's; False: look again."""
         found = _read(self._path)
-        if found is None:
+        if found is None or not _replace_dead(self._path, found, self._content):
             return False
-        _await_death(self._path, found)
-        claim = self._path.with_name(f"{self._path.name}.{hashlib.sha256(found).hexdigest()[:16]}")
-        if not _create(claim, self._content):
-            other = _read(claim)
-            if other is not None:
-                _await_death(claim, other)
-                claim.unlink(missing_ok=True)
-            return False
-        still = _read(self._path) == found  # else somebody was here before the claim
-        if still:
-            print(f"took over {self._path} from {from_bytes(found) or 'a dead run'}", flush=True)
-            _write(self._path, self._content)
-        claim.unlink(missing_ok=True)
-        return still
+        print(f"took over {self._path} from {from_bytes(found) or 'a dead run'}", flush=True)
+        return True
 
     def _beat(self) -> None:
         """Touches the file; ends the process if it is another's, who now writes beside it."""
@@ -120,6 +105,29 @@ class Lock:
                 os.utime(self._path)
                 return b""
             return found or b""
+
+
+def _replace_dead(path: Path, found: bytes, content: bytes) -> bool:
+    """Puts `content` in place of `found`, a dead holder's; False: look again.
+
+    Of several that find the holder dead one goes on: who holds the claim, a file that is named
+    after what was found. A claim whose holder died is taken over in the same way: if it were just
+    removed, that of the next one could be, who has made it meanwhile.
+
+    Raises:
+      UserError: as soon as the holder, or that of the claim, is known to live.
+    """
+    _await_death(path, found)
+    claim = path.with_name(f"{path.name}.{hashlib.sha256(found).hexdigest()[:16]}")
+    if not _create(claim, content):
+        other = _read(claim)
+        if other is None or not _replace_dead(claim, other, content):
+            return False
+    still = _read(path) == found  # else somebody was here before the claim
+    if still:
+        _write(path, content)
+    claim.unlink(missing_ok=True)
+    return still
 
 
 def _await_death(path: Path, content: bytes) -> None:

@@ -65,7 +65,7 @@ def training_loss_note(config: ml_collections.ConfigDict) -> str:
         or augment.erase,
     }
     named = [reason for reason, there in reasons.items() if there]
-    return f"training: of {', '.join(named)}, which lifts it" if named else ""
+    return f"the training loss is lifted by {', '.join(named)}" if named else ""
 
 
 def _epochs(lines: Sequence[Mapping[str, Any]]) -> Any:

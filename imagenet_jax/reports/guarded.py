@@ -1,13 +1,11 @@
 """Writers whose failure costs what they were to write, and not the training."""
 
 import queue
-import sys
 import threading
 from collections.abc import Callable, Mapping
 
-import tqdm
-
 from imagenet_jax.reports.writers import Writer
+from imagenet_jax.terminal import say
 
 _MOST_WAITING = 10_000  # records of a few hundred bytes
 # Less than a launcher gives the last process of a job, see `launchers.processes`.
@@ -46,11 +44,12 @@ class Guarded:
     def _warn(self, reason: str) -> None:
         if not self._warned:
             self._warned = True
-            _say(f"warning: {self._name} failed, training goes on: {reason}")
+            one_line = " ".join(reason.split())
+            say(f"warning: {self._name} failed, training goes on: {one_line}")
 
     def _say_what_was_lost(self) -> None:
         if self._lost:
-            _say(f"warning: {self._lost} of {self._records} records did not reach {self._name}")
+            say(f"warning: {self._lost} of {self._records} records did not reach {self._name}")
 
 
 class Background(Guarded):
@@ -85,7 +84,3 @@ class Background(Guarded):
         while (record := self._waiting.get()) is not None:
             self._written += self._try(lambda record=record: self._writer.write_scalars(*record))
         self._try(self._writer.close)
-
-
-def _say(text: str) -> None:
-    tqdm.tqdm.write(" ".join(text.split()), file=sys.stderr)  # clear of the progress bar

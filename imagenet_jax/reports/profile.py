@@ -1,10 +1,10 @@
 """A trace of a few steps by JAX's profiler, for TensorBoard."""
 
-import sys
 from pathlib import Path
 
 import jax
-import tqdm
+
+from imagenet_jax.terminal import say
 
 _UNTRACED = 10  # steps before, in which caches fill
 
@@ -50,4 +50,4 @@ class Profile:
 
 
 def _say(text: str) -> None:
-    tqdm.tqdm.write(f"config.log.profile_steps: {text}", file=sys.stderr)
+    say(f"config.log.profile_steps: {text}")

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 
 import tqdm
 
+from imagenet_jax.terminal import say
+
 LINE_EVERY_SECONDS = 10.0
 # Within 80 columns; the bar takes what the rest leaves.
 _BAR = "{desc} |{bar}| {remaining} left{postfix}"
@@ -63,7 +65,7 @@ class Progress:
             rate = (step - self._start) / max(now - self._began, 1e-9)
             left = f"{tqdm.tqdm.format_interval((self._total - step) / rate)} left" if rate else ""
             facts = (f"step {step:,} of {self._total:,}", self._place(step), left, self._text())
-            self.note("  ".join(filter(None, facts)))
+            say("  ".join(filter(None, facts)))
 
     def show(self, scalars: Mapping[str, float]) -> None:
         """Shows speed and metrics beside the bar, or on the next line."""
@@ -77,7 +79,7 @@ class Progress:
         """A line that stays; `rows` as of `Task.rows`."""
         values = (f"{name} {value.partition('  (')[0]}" for name, value in rows.items())
         place = self._place(step).partition("/")[0]
-        self.note("  ".join((f"{place}, step {step:,}: {split}", *values)))
+        say("  ".join((f"{place}, step {step:,}: {split}", *values)))
 
     def _place(self, step: int) -> str:
         return f"epoch {self._epochs(step):.1f}/{self._epochs(self._total):.3g}"
@@ -85,10 +87,6 @@ class Progress:
     def _text(self) -> str:
         formats = self._formats
         return "  ".join(formats[name].format(value) for name, value in self._metrics.items())
-
-    def note(self, text: str) -> None:
-        """A line of its own, above the bar."""
-        tqdm.tqdm.write(text.rstrip(), file=sys.stderr)
 
     def close(self) -> None:
         if self._bar is not None:

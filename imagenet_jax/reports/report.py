@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import ml_collections
 
-from imagenet_jax.models.cost import count_macs, count_params, variable_shapes
+from imagenet_jax.models.cost import count_macs, count_params
 from imagenet_jax.terminal import say
 
 
@@ -30,11 +30,13 @@ def say_facts(program: Any, train_split: Any, eval_split: Any) -> None:
       train_split, eval_split: `data.Split`s.
     """
     config, size = program.config, program.config.data.image_size
-    shapes = variable_shapes(program.model, size)
-    macs, params = count_macs(program.model, size, shapes), count_params(shapes)
+    state = program.state_shapes()
+    params = jax.eval_shape(program.tuning.merge_lora, state.params)
+    variables = {"params": params, "batch_stats": state.batch_stats}
+    macs, count = count_macs(program.model, size, variables), count_params(variables)
     cost = f"{macs / 1e9:,.3g} G" if macs >= 1e8 else f"{macs / 1e6:,.3g} M"
     rows = {
-        "model": f"{config.model.name}, {params / 1e6:,.3g} M parameters, {cost}MACs an image of "
+        "model": f"{config.model.name}, {count / 1e6:,.3g} M parameters, {cost}MACs an image of "
         f"{size} pixels, {config.model.dtype}",
         "data": f"{config.data.name}: {train_split.num_examples:,} images of {train_split.name}, "
         f"{eval_split.num_examples:,} of {eval_split.name} to evaluate on",

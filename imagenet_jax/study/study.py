@@ -15,7 +15,7 @@ from imagenet_jax.study.chips import Chip
 from imagenet_jax.study.described import check_described
 from imagenet_jax.study.operations import Operation
 from imagenet_jax.study.pictures import plot_layers, plot_roofline, plot_scaling
-from imagenet_jax.study.topology import find_hardware
+from imagenet_jax.study.topology import Hardware, find_hardware
 from imagenet_jax.study.variant import Variant, jax_versions, study_variant
 from imagenet_jax.terminal import working
 
@@ -66,12 +66,7 @@ def study(
     found = []
     for topology in topologies:
         hardware = find_hardware(topology)
-        if strong % hardware.mesh.size:
-            raise ConfigError(
-                f"--strong={strong} does not divide by the {hardware.mesh.size} devices of "
-                f"{topology or 'this machine'}"
-            )
-        sizes = batches or [max(1, (strong or config.batch_size) // hardware.mesh.size)]
+        sizes = batches or [_batch_per_device(strong, config.batch_size, hardware)]
         for partitioner, batch in product(partitioners or [config.partitioner], sizes):
             name = variant_name(topology, partitioner, batch)
             with working(f"studying {name}"):
@@ -88,6 +83,16 @@ def study(
             found.append(variant.facts)
     _draw_scaling(found, folder / "scaling.png")
     return {"variants": found, "versions": jax_versions(), "folder": str(folder)}
+
+
+def _batch_per_device(strong: int, batch_size: int, hardware: Hardware) -> int:
+    """Images of the global batch `strong`, if it is not 0, or of the config's."""
+    count = hardware.mesh.size
+    if strong % count:
+        raise ConfigError(
+            f"--strong={strong} does not divide by the {count} devices of {hardware.name}"
+        )
+    return max(1, (strong or batch_size) // count)
 
 
 def _draw_scaling(variants: Sequence[dict[str, Any]], path: Path) -> None:

@@ -64,21 +64,28 @@ def make_schedule(
     elif schedule.name == "linear":
         after = optax.linear_schedule(peak, peak * schedule.end, rest)
     elif schedule.name == "step":
-        drops: dict[int, float] = {}
-        for duration in schedule.boundaries:
-            boundary = steps(duration) - warmup
-            if boundary >= rest:
-                logging.warning(
-                    "config.schedule.boundaries: %r lies not within config.duration = %r: no drop",
-                    *(duration, config.duration),
-                )
-                continue
-            drops[boundary] = drops.get(boundary, 1.0) * schedule.factor
-        after = optax.piecewise_constant_schedule(peak, drops)
+        boundaries = [(duration, steps(duration) - warmup) for duration in schedule.boundaries]
+        after = optax.piecewise_constant_schedule(peak, _drops(config, boundaries, rest))
     else:
         after = optax.constant_schedule(peak)
     rate = optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup])
     return (lambda step: rate(step + course.shift)) if course.shift else rate
+
+
+def _drops(
+    config: ml_collections.ConfigDict, boundaries: Sequence[tuple[str, float]], rest: float
+) -> dict[float, float]:
+    """{step after the warmup: factor} of boundaries (as the config has it, step) before `rest`."""
+    drops: dict[float, float] = {}
+    for duration, step in boundaries:
+        if step < rest:
+            drops[step] = drops.get(step, 1.0) * config.schedule.factor
+        else:
+            logging.warning(
+                "config.schedule.boundaries: %r lies not within config.duration = %r: no drop",
+                *(duration, config.duration),
+            )
+    return drops
 
 
 def make_optimizer(

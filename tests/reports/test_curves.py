@@ -36,5 +36,5 @@ def test_what_lifts_the_training_loss_is_named():
     config.loss.label_smoothing, config.data.train_crop, config.data.policy = 0.0, "none", ""
     assert training_loss_note(config) == ""
     config.loss.label_smoothing, config.augment.cutmix = 0.1, 1.0
-    expected = "training: of smoothed labels, mixed images, which lifts it"
+    expected = "the training loss is lifted by smoothed labels, mixed images"
     assert training_loss_note(config) == expected

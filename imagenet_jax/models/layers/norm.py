@@ -78,11 +78,7 @@ class BatchNorm(nn.Module):
         if self.frozen:
             train, scale, bias = False, *jax.lax.stop_gradient((scale, bias))
 
-        groups = x.shape[0] // self.group_size if train and self.group_size else 1
-        if train and self.group_size and x.shape[0] % self.group_size:
-            raise ValueError(
-                f"BatchNorm: {x.shape[0]} images do not divide into groups of {self.group_size}"
-            )
+        groups = self._groups(x.shape[0]) if train else 1
         # The spatial axes stay apart: XLA's CPU backend is up to 18x slower on [G, N, C].
         grouped = x.astype(self.dtype).reshape(groups, x.shape[0] // groups, *x.shape[1:])
         if kernel is not None:
@@ -115,6 +111,15 @@ class BatchNorm(nn.Module):
     def _local(self) -> bool:
         """Whether a device holds whole groups, or its share of them as a program of its own."""
         return bool(self.group_size or self.axis_name)
+
+    def _groups(self, images: int) -> int:
+        """How many groups there are of so many images. Raises ValueError."""
+        groups, rest = divmod(images, self.group_size or images)
+        if rest:
+            raise ValueError(
+                f"BatchNorm: {images} images do not divide into groups of {self.group_size}"
+            )
+        return groups
 
     def _check_count(self, count: float, shape: Sequence[int]) -> None:
         """Raises ConfigError where a channel [G, N, ..., C] has one value, which becomes 0."""

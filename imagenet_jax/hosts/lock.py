@@ -55,6 +55,18 @@ def workdir_lock(workdir: Path) -> Iterator[None]:
         yield
 
 
+def run_at_work(workdir: Path) -> str:
+    """Who trains in a working directory just now, or ""; writes nothing there."""
+    path = workdir / NAME
+    try:
+        holder, silent = from_bytes(path.read_bytes()), time.time() - path.stat().st_mtime
+    except OSError:
+        return ""
+    alive = holder.is_alive() if holder else None
+    at_work = silent < STALE if alive is None else alive
+    return str(holder or "a run that it does not name") if at_work else ""
+
+
 class Lock:
     """A lock file that this process holds; a thread touches it until `release`."""
 

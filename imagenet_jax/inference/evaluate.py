@@ -12,11 +12,12 @@ from imagenet_jax.data import Split
 from imagenet_jax.data.sources.imagenet import SYNSETS, imagenet_labels
 from imagenet_jax.devices.sharding import make_mesh, replicated
 from imagenet_jax.errors import CheckpointError, DataError, did_you_mean
+from imagenet_jax.hosts.lock import run_at_work
 from imagenet_jax.reports.workdir import REPORT, checkpoints_of
 from imagenet_jax.reports.writers import replace_csv
 from imagenet_jax.tasks.table import make_task, task_split
 from imagenet_jax.tasks.task import Meter, Task
-from imagenet_jax.terminal import working
+from imagenet_jax.terminal import say, working
 from imagenet_jax.training.checkpoint import Checkpoints, Record
 from imagenet_jax.training.evaluate import evaluate_split, write_report
 from imagenet_jax.training.program import check_config, make_program
@@ -27,6 +28,8 @@ def evaluate_run(
     config: ml_collections.ConfigDict, workdir: Path, *, which: str, per_image: Path | None = None
 ) -> dict[str, Any]:
     """Evaluates a checkpoint of a working directory, and writes what goes wrong into it.
+
+    While a run is at work there, nothing is written: it has its own to tell.
 
     Args:
       config: the config of the run; data and eval fields may differ.
@@ -62,14 +65,16 @@ def evaluate_run(
         raise CheckpointError(f"no checkpoints in {folder}; train first")
     state, record = restored
     eval_step = program.compile_eval_step(split.num_examples)
-    meter = task.meter()
+    meter, holder = task.meter(), run_at_work(workdir)
+    if holder:
+        say(f"{workdir} is in use by {holder}: what goes wrong is not written there")
     return {
         "task": config.task,
         "model": config.model.name,
         "dataset": config.data.name,
         "step": record["position"]["step"],
         "eval": evaluate_split(program, eval_step, state.eval_variables(), split, meter=meter),
-        **_written(task, meter, split, workdir, per_image),
+        **_written(task, meter, split, None if holder else workdir, per_image),
     }
 
 

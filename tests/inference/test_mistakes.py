@@ -10,6 +10,7 @@ from sklearn.metrics import confusion_matrix
 import launch
 from imagenet_jax import augment
 from imagenet_jax.data import open_split
+from imagenet_jax.hosts.lock import NAME, workdir_lock
 from imagenet_jax.inference.evaluate import evaluate_run
 from imagenet_jax.reports import mistakes
 from imagenet_jax.reports.mistakes import Mistakes, mistake_lines, write_mistakes
@@ -103,6 +104,22 @@ def pixels_of(index):
 
 def write(found, folder):
     return write_mistakes(found, folder, "$x", str, pixels_of)
+
+
+def test_nothing_is_written_beside_a_run_at_work(loop_config, trained, capsys):
+    workdir = trained()
+
+    def files():
+        found = (path for path in workdir.rglob("*") if path.name != NAME)  # which the run touches
+        return {path: path.stat().st_mtime_ns for path in found}
+
+    with workdir_lock(workdir):
+        before = files()
+        found = evaluate_run(loop_config, workdir, which="latest")
+        assert files() == before
+    assert "report" not in found and found["eval"]["num_examples"] == 30
+    assert f"{workdir} is in use by process" in capsys.readouterr().err
+    assert "report" in evaluate_run(loop_config, workdir, which="latest")
 
 
 def test_no_picture_of_an_earlier_evaluation_is_left(tmp_path):

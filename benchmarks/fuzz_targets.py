@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import json
 import os
 import struct
 import sys
@@ -77,6 +78,7 @@ def weights_readers() -> dict[str, Reader]:
         npys.append(file.getvalue())
     whole = safetensors.numpy.save(arrays)
     size = 8 + int.from_bytes(whole[:8], "little")
+    small = json.dumps({"a": {"dtype": "F8_E4M3", "shape": [3, 4], "data_offsets": [0, 12]}})
 
     def tensors(parts: list[bytes]) -> bytes:
         return struct.pack("<Q", len(parts[0])) + b"".join(parts)
@@ -87,7 +89,10 @@ def weights_readers() -> dict[str, Reader]:
         "pth_legacy": Reader(old, b"".join, read(".pth"), (UserError,)),
         "npz": Reader([npys], zipped(["a.npy", "b.npy"]), read(".npz"), (UserError,)),
         "safetensors": Reader(
-            [[whole[8:size], whole[size:]]], tensors, read(".safetensors"), (UserError,)
+            [[whole[8:size], whole[size:]], [small.encode(), bytes(range(12))]],
+            tensors,
+            read(".safetensors"),
+            (UserError,),
         ),
     }
 

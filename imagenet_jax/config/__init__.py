@@ -7,6 +7,7 @@ imports JAX.
 from imagenet_jax.lazy import lazy_names
 
 __all__ = [
+    "apply_fields",
     "apply_overrides",
     "base_config",
     "differences",

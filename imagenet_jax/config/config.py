@@ -5,6 +5,7 @@ A config is an `ml_collections.ConfigDict` made by `base_config()`, changed by a
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -50,6 +51,28 @@ def apply_overrides(config: ml_collections.ConfigDict, overrides: Mapping[str, s
                 + f": {field.meaning}"
             ) from None
         _set(config, name, value)
+
+
+def apply_fields(config: ml_collections.ConfigDict, fields: Mapping[str, Any]) -> None:
+    """Sets fields from Python values, e.g. {"optim.learning_rate": 0.1} or {"optim": {...}}.
+
+    A string for a field of another type is read as on the command line.
+
+    Raises:
+      ConfigError: for a field that does not exist or a value of another type.
+    """
+    for name, value in flatten(fields):
+        field = _field(name)
+        if isinstance(value, str) and not isinstance(field.default, str):
+            apply_overrides(config, {name: value})
+            continue
+        try:
+            _set(config, name, str(value) if isinstance(value, os.PathLike) else value)
+        except (TypeError, ValueError):
+            raise ConfigError(
+                f"config.{name} = {value!r} is of type {type(value).__name__}; "
+                f"expected {type(field.default).__name__}: {field.meaning}"
+            ) from None
 
 
 def validate(config: ml_collections.ConfigDict) -> None:

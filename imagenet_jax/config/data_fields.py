@@ -29,10 +29,13 @@ DATA: dict[str, Field] = {
     ),
     "data.fold": number(0, "which of the folds is evaluated on, from 0; trained on the others", 0),
     "data.image_size": number(224, "height and width in pixels that the model sees", 1, 2**14),
+    "data.train_size": number(
+        0, "height and width in pixels of training images; 0: image_size", 0, 2**14
+    ),
     "data.train_crop": choice(
         "random_resized_crop",
         ("random_resized_crop", *CROPS),
-        "how training images get to image_size, on the host; see data/images/preprocess.py",
+        "how training images get to their size, on the host; see data/images/preprocess.py",
     ),
     "data.crop_area": interval(
         (0.08, 1.0), "random_resized_crop: range of the share of the image's area", 1
@@ -66,7 +69,7 @@ DATA: dict[str, Field] = {
     "data.draft": Field(
         True,
         "training: decode a JPEG's crop at 1/2, 1/4 or 1/8 of its size where that is no "
-        "smaller than image_size",
+        "smaller than the image that is made of it",
     ),
     "data.exif_orientation": Field(True, "turn photos upright as their EXIF data say"),
     "data.max_pixels": number(2**27, "larger images count as unreadable", 1),

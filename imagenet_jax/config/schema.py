@@ -23,6 +23,14 @@ SCHEMA: dict[str, Field] = {
         "a number and one of steps, epochs, examples, as in '90 epochs'",
         lambda v: is_duration(v) and "percent" not in v and "%" not in v,
     ),
+    "stages": Field(
+        (),
+        "what changes on the way, each beside what the stages before have changed: fields of "
+        "augment and loss, data.train_size, data.policy and others; see config/stages.py",
+        "'START: FIELD=VALUE FIELD=VALUE' each, as in "
+        "('16 epochs: data.train_size=192 data.policy_magnitude=9',)",
+        lambda v: all(isinstance(stage, str) for stage in v),
+    ),
     "accumulate": number(1, "micro-batches whose gradients are summed into one update", 1),
     "ema_decay": share(0.0, "decay of the averaged weights that are evaluated; 0: none"),
     "partitioner": choice(

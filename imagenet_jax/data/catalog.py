@@ -18,6 +18,7 @@ from imagenet_jax.data.names import (
     check_data,
     names_default_splits,
     place_of,
+    train_size,
 )
 from imagenet_jax.data.order import ChosenOrder, EvalOrder, Order, TrainOrder
 from imagenet_jax.data.sources.classes import ONE, class_field
@@ -73,6 +74,14 @@ class Split:
     @property
     def num_classes(self) -> int:
         return len(self.source.class_names)
+
+    def at(self, config: ml_collections.ConfigDict) -> "Split":
+        """The same examples, made ready by the config of another stage of the run."""
+        if config is self.config:
+            return self
+        if config.data.name == "fake":
+            return open_split(config, self.train, tuple(self.source.fields))
+        return dataclasses.replace(self, config=config, source=self.encoded)
 
     def train_batches(
         self, rows: np.ndarray, start: int, stop: int, offset: int = 0, epoch_offset: int = 0
@@ -161,7 +170,8 @@ def _open(config: ml_collections.ConfigDict, train: bool, reads: Sequence[str]) 
     if data.name == "fake":
         count = data.fake_train_examples if train else data.fake_eval_examples
         name = class_field(reads, data.fake_classes, "data.name = fake").name
-        source = FakeSource(count, data.fake_classes, data.image_size, reads=name)
+        size = train_size(data) if train else data.image_size
+        source = FakeSource(count, data.fake_classes, size, reads=name)
         return Split(config, source, train)
     name, cut = split_slice(split) if kind in FILES else (split, None)
     if kind in FILES:

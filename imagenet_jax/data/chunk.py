@@ -66,7 +66,7 @@ class ChunkMaker:
                 pixels[row] = self._decode_other(file)
                 shape[row] = pixels[row].shape[:2]
         box = self.preprocess.boxes(shape, rows.index, rows.epoch)
-        size = self.preprocess.data.image_size
+        size = self.preprocess.size
         ready = _empty(len(pixels), size, size, 3)
         for image, (row, whole) in zip(ready, pixels.items(), strict=True):
             top, left, height, width = box[row]
@@ -95,7 +95,7 @@ class ChunkMaker:
         """The images uint8 [k, S, S, 3] of a chunk; black where mask is False."""
         if len(ready) == len(mask):
             return ready
-        size = self.preprocess.data.image_size
+        size = self.preprocess.size
         image, others = _empty(len(mask), size, size, 3), iter(ready)
         for row, crop in enumerate(crops):
             if halvings[row] >= 0:

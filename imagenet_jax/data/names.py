@@ -64,6 +64,11 @@ def known_size(data: ml_collections.ConfigDict) -> tuple[int, int]:
     return _SIZES.get(data.name, _IMAGENET)
 
 
+def train_size(data: ml_collections.ConfigDict) -> int:
+    """Height and width of training images in pixels."""
+    return data.train_size or data.image_size
+
+
 def check_data(data: ml_collections.ConfigDict) -> None:
     """Raises ConfigError for a data.name of no known form, or fields that contradict each other."""
     if data.cache and data.train_crop == "random_resized_crop" and data.name != "fake":

@@ -102,7 +102,7 @@ class Pipeline:
         """
         specs = self._maker.specs
         workers = self.preprocess.data.workers or len(os.sched_getaffinity(0))
-        pixels = self.preprocess.data.image_size
+        pixels = self.preprocess.size
 
         def read(number: tf.Tensor) -> dict[str, tf.Tensor]:
             types = [tf.int64, *(spec.dtype for spec in specs.values())]
@@ -186,7 +186,7 @@ class Pipeline:
         return self._joined(parts, len(rows.index))
 
     def _skipped(self, row: Rows) -> Arrays:
-        size = self.preprocess.data.image_size
+        size = self.preprocess.size
         return {
             "image": np.broadcast_to(self.fill, (1, size, size, 3)),
             **{name: field.filled(1) for name, field in self.source.fields.items()},

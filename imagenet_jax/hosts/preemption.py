@@ -17,6 +17,7 @@ from imagenet_jax.errors import STOPPED
 from imagenet_jax.hosts import coordination
 from imagenet_jax.hosts.children import stop_signals
 from imagenet_jax.hosts.ending import end_job, leave
+from imagenet_jax.hosts.process import is_program
 
 _NUMBERS = stop_signals()
 _DAY = 86400.0  # of those that wait for a process that stands still, the watchdog knows more
@@ -89,7 +90,10 @@ class StopRequests:
         """Takes the numbers of signals from a pipe until it is closed."""
         seen = set()
         while number := os.read(pipe, 1):
-            if number[0] in seen and not coordination.is_job():
+            alone = not coordination.is_job()
+            if alone and not is_program():
+                continue  # the handler sees to it, and whoever imports the package goes on
+            if number[0] in seen and alone:
                 leave(128 + number[0])
             if number[0] in _NUMBERS:
                 seen.add(number[0])
@@ -106,7 +110,9 @@ def _end_job(reason: str) -> NoReturn:
 def stop_requests() -> Iterator[StopRequests]:
     """Turns signals into requests to stop; outside the main thread it leaves them alone.
 
-    In a process that works alone a second signal kills.
+    In a process that works alone a second signal kills. Where the package was imported, as in a
+    notebook, a second one does what it did before, and so does the first if nothing would be lost:
+    Ctrl-C raises KeyboardInterrupt.
     """
     stop = StopRequests()
     if coordination.is_job():
@@ -125,9 +131,14 @@ def _signals(stop: StopRequests) -> Iterator[None]:
     def request(number: int, frame: FrameType | None) -> None:
         """What the thread does as well, but before the main thread goes on."""
         del frame
-        if not coordination.is_job() and not stop.at_once:
+        if coordination.is_job():
+            return
+        if not stop.at_once:
             stop.request()
             signal.signal(number, before[number])
+        elif not is_program():
+            signal.signal(number, before[number])
+            signal.raise_signal(number)
 
     reading, writing = os.pipe()
     os.set_blocking(writing, False)

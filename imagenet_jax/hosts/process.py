@@ -25,6 +25,7 @@ from imagenet_jax.terminal import clear
 _VARIABLES = ("NUM_PROCESSES", "PROCESS_ID")
 _LAST_SECONDS = 10.0  # to tell the others of a job
 _joined = threading.Event()  # this process has met them
+_is_program = threading.Event()  # it is this program's, not one that imports the package
 # Settings of JAX's, by environment variables too, with which numbers would be others or no step
 # can be compiled, and what they have to be.
 _SETTINGS = {
@@ -56,11 +57,17 @@ def end_at_sigterm() -> None:
             if number[0] == signal.SIGTERM and signal.getsignal(signal.SIGTERM) is end:
                 end()
 
+    _is_program.set()
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     signal.signal(signal.SIGTERM, end)
     threading.Thread(target=watch, name="SIGTERM", daemon=True).start()
+
+
+def is_program() -> bool:
+    """Whether signals may end this process: `end_at_sigterm` was called, the front door's."""
+    return _is_program.is_set()
 
 
 def start_process(job: Mapping[str, Any] | None, timeout: int = 300) -> None:

@@ -1,5 +1,6 @@
 """Evaluation of what is trained: a checkpoint of a run, or pretrained weights."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ import ml_collections
 import numpy as np
 
 from imagenet_jax.data import Split
+from imagenet_jax.data.catalog import evaluation_split
+from imagenet_jax.data.sources.classes import ONE
 from imagenet_jax.data.sources.imagenet import SYNSETS, imagenet_labels
 from imagenet_jax.devices.sharding import make_mesh, replicated
 from imagenet_jax.errors import CheckpointError, DataError, did_you_mean
@@ -19,6 +22,7 @@ from imagenet_jax.tasks.table import make_task, task_split
 from imagenet_jax.tasks.task import Meter, Task
 from imagenet_jax.terminal import say, working
 from imagenet_jax.training.checkpoint import Checkpoints, Record
+from imagenet_jax.training.checks import check_source
 from imagenet_jax.training.evaluate import evaluate_split, write_report
 from imagenet_jax.training.program import check_config, make_program
 from imagenet_jax.training.trained import TrainedModel
@@ -103,7 +107,11 @@ def evaluate_pretrained(
     check_config(config, mesh, training=False)
     with working(f"opening {config.data.name}"):
         split = task_split(config, train=False)
-    split.label_map = _labels(split.source.class_names, trained.task.class_names)
+    names, known = split.source.class_names, trained.task.class_names
+    if trained.task.reads == (ONE,):
+        split.label_map = _labels(names, known)
+    elif tuple(names) != known:
+        raise DataError(f"the classes of {config.data.name} are not those of {trained.name}")
     program = make_program(trained.task, mesh)
     variables = {"batch_stats": {}, **trained.variables}
     variables = jax.device_put(variables, replicated(mesh))
@@ -117,6 +125,28 @@ def evaluate_pretrained(
         summary["reported_top1"] = trained.weights.top1
         summary["reported_top5"] = trained.weights.top5
     return summary
+
+
+def evaluate_trained(trained: TrainedModel, dataset: str = "", split: str = "") -> dict[str, Any]:
+    """As `evaluate_pretrained`, on any data set.
+
+    Args:
+      trained: the model.
+      dataset: as config.data.name; "": that of its config.
+      split: "": the one that `data.catalog.evaluation_split` finds, or the config has.
+
+    Raises:
+      DataError: for a data set that is missing, or classes that are none of the model's.
+    """
+    config = trained.config.copy_and_resolve_references()
+    if dataset:
+        config.data.name, config.data.folds = dataset, 0
+        config.data.eval_split = split or evaluation_split(dataset, config.data.dir)
+    elif split:
+        config.data.eval_split = split
+    check_source(config, here=True)
+    task = dataclasses.replace(trained.task, config=config)
+    return evaluate_pretrained(dataclasses.replace(trained, task=task))
 
 
 def _written(

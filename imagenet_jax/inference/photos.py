@@ -78,21 +78,62 @@ def read_pixels(path: str, config: Any) -> np.ndarray:
         raise DataError(f"{printable(path)} cannot be read: {reason}") from error
 
 
+def to_pixels(image: Any, config: Any) -> np.ndarray:
+    """An image upright as config.data says, uint8 [H, W, 3].
+
+    Args:
+      image: the path of a file; its bytes; an image of Pillow's; or an array uint8 [H, W, 3] of
+        RGB, or [H, W] of grey.
+      config: see `schema.SCHEMA`.
+
+    Raises:
+      DataError: for what is none of these, or is no image.
+    """
+    from imagenet_jax.data.images.decode import check_size, decode_image, image_pixels
+
+    orientation, most = config.data.exif_orientation, config.data.max_pixels
+    if isinstance(image, str | os.PathLike):
+        return read_pixels(os.path.expanduser(image), config)
+    try:
+        if isinstance(image, bytes | bytearray | memoryview):
+            return decode_image(image, exif_orientation=orientation, max_pixels=most)
+        if hasattr(image, "getexif"):
+            return image_pixels(image, b"", orientation, most)
+        array = np.asarray(image)
+        if array.dtype != np.uint8 or array.shape[2:] not in ((), (3,)) or array.ndim < 2:
+            raise ValueError(
+                f"{type(image).__name__} of {array.dtype} {list(array.shape)}; expected a path, "
+                "bytes, an image of Pillow's, or an array uint8 [H, W, 3] or [H, W]"
+            )
+        check_size(*array.shape[:2], most)
+    except (OSError, ValueError) as error:
+        raise DataError(f"an image cannot be read: {error}") from error
+    return np.repeat(array[..., None], 3, 2) if array.ndim == 2 else array
+
+
 def read_photo(path: str, config: Any) -> np.ndarray:
     """A photo as the model sees it before it is normalised, uint8 [S, S, 3].
 
     Raises:
       DataError: for a file that is missing, no image, or not of the size that config.data wants.
     """
+    try:
+        return model_input(read_pixels(path, config), config)
+    except ValueError as error:
+        raise DataError(f"{printable(path)} cannot be read: {error}") from error
+
+
+def model_input(pixels: np.ndarray, config: Any) -> np.ndarray:
+    """Pixels [H, W, 3] cropped and resized as in evaluation, uint8 [S, S, 3].
+
+    Raises:
+      ValueError: if they are not of the size that config.data wants.
+    """
     from imagenet_jax.data.images.preprocess import Preprocess
 
     preprocess = Preprocess(config.data, config.seed, train=False)
     out = np.empty((config.data.image_size, config.data.image_size, 3), np.uint8)
-    pixels = read_pixels(path, config)
     zero = np.zeros(1, np.int64)
     ((top, left, height, width),) = preprocess.boxes(np.array([pixels.shape[:2]]), zero, zero)
-    try:
-        preprocess.finish(pixels[top : top + height, left : left + width], out, 0, 0)
-    except ValueError as error:
-        raise DataError(f"{printable(path)} cannot be read: {error}") from error
+    preprocess.finish(pixels[top : top + height, left : left + width], out, 0, 0)
     return out

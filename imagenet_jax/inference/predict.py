@@ -1,22 +1,19 @@
 """What is in photos, as the task of a trained model tells it."""
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
-from imagenet_jax.data.order import even_batch
 from imagenet_jax.errors import DataError
 from imagenet_jax.inference.photos import read_photo, read_pixels
+from imagenet_jax.inference.predictor import MOST, Predictor
 from imagenet_jax.printable import printable
 from imagenet_jax.reports.writers import replace_csv, replace_figure
 from imagenet_jax.tasks.table import find_task
 from imagenet_jax.training.trained import TrainedModel
 
-_MOST = 32  # photos at once
 _DRAWN = 24
 
 
@@ -35,17 +32,11 @@ def predict_photos(trained: TrainedModel, photos: Sequence[str], top: int = 5) -
     Raises:
       DataError: if none can be read.
     """
-    task, model, config = trained.task, trained.model, trained.config
-
-    @jax.jit
-    def outputs(variables: Any, images: jax.Array) -> Any:
-        apply = partial(model.apply, variables, train=False)
-        return task.predict(apply, task.image_inputs(images))
-
-    predictions, errors, size = [], [], even_batch(len(photos), _MOST)
-    for start in range(0, len(photos), size):
+    config, predictor = trained.config, Predictor(trained)
+    predictions, errors = [], []
+    for start in range(0, len(photos), MOST):
         images, paths = [], []
-        for path in photos[start : start + size]:
+        for path in photos[start : start + MOST]:
             try:
                 images.append(read_photo(path, config))
                 paths.append(str(path))
@@ -53,11 +44,9 @@ def predict_photos(trained: TrainedModel, photos: Sequence[str], top: int = 5) -
                 errors.append({"path": str(path), "error": str(error)})
         if not images:
             continue
-        images += [images[-1]] * (size - len(images))  # a shorter batch is not compiled again
-        found = jax.device_get(outputs(trained.variables, np.stack(images)))
+        found = predictor.outputs_of(np.stack(images))
         for row, path in enumerate(paths):
-            of_photo = jax.tree.map(lambda array, row=row: array[row], found)
-            predictions.append({"path": path, **task.answer(of_photo, top)})
+            predictions.append({"path": path, **predictor.answer(found, row, top)})
     if not predictions:
         raise DataError("; ".join(error["error"] for error in errors[:5]))
     return {

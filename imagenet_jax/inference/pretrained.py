@@ -9,6 +9,7 @@ import ml_collections
 from imagenet_jax.errors import WeightsError
 from imagenet_jax.tasks.classification import Classification
 from imagenet_jax.training.trained import TrainedModel
+from imagenet_jax.weights.adapt import adapt
 from imagenet_jax.weights.load import Loaded, load_file, load_pretrained
 from imagenet_jax.weights.pretrained import find_pretrained
 
@@ -38,7 +39,10 @@ def pretrained_model(
         weights = find_pretrained(name)
         loaded, title = load_pretrained(weights), weights.name
     task = Classification(config, _class_names(title, loaded, tuple(class_names)))
-    return TrainedModel(title, task.model(), loaded.variables, task, weights)
+    model, variables, size = task.model(), loaded.variables, config.data.image_size
+    if loaded.image_size not in (None, size):
+        variables = adapt(variables, model, size, new_head=False)
+    return TrainedModel(title, model, variables, task, weights)
 
 
 def _class_names(title: str, loaded: Loaded, given: tuple[str, ...]) -> tuple[str, ...]:

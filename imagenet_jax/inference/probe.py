@@ -3,17 +3,14 @@
 import dataclasses
 from typing import Any
 
-import flax.linen as nn
-import jax
 import numpy as np
-from flax.linen.module import InterceptorContext
 
 from imagenet_jax.data import Split, check_splits
 from imagenet_jax.data.order import even_batch
 from imagenet_jax.errors import ConfigError
+from imagenet_jax.inference.features import head_inputs
 from imagenet_jax.tasks.table import task_split
 from imagenet_jax.training.trained import TrainedModel
-from imagenet_jax.weights.head import head_path
 
 SHOTS = (1, 2, 5, 10)
 _DRAWS = 5
@@ -84,23 +81,7 @@ def _draw(label: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 def features(trained: TrainedModel, split: Split) -> tuple[np.ndarray, np.ndarray]:
     """What the last layer sees of each readable image, float32 [N, D], and labels int32 [N]."""
-    config, model = split.config, trained.model
-    head = head_path(model, config.data.image_size)
-    seen: list[jax.Array] = []
-
-    def record(call: Any, args: Any, kwargs: Any, context: InterceptorContext) -> Any:
-        if context.module.path == head:
-            seen.append(args[0])
-        return call(*args, **kwargs)
-
-    @jax.jit
-    def before_head(variables: Any, images: jax.Array) -> jax.Array:
-        seen.clear()
-        with nn.intercept_methods(record):
-            inputs = trained.task.image_inputs(images)
-            model.apply(variables, inputs, train=False)
-        return seen[0].reshape(len(images), -1)
-
+    config, before_head = split.config, head_inputs(trained)
     size = even_batch(split.num_examples, config.eval.batch_size)
     found, labels = [], []
     for batch in split.eval_batches(np.arange(size), size):

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import ml_collections
 
+from imagenet_jax.config.stages import config_stages
 from imagenet_jax.models.cost import count_macs, count_params
 from imagenet_jax.terminal import say
 
@@ -47,6 +48,8 @@ def say_facts(program: Any, train_split: Any, eval_split: Any) -> None:
     }
     for name, value in rows.items():
         say(f"{name:8} {value}")
+    for stage in config_stages(config)[1:]:
+        say(f"{'stage':8} from {stage.start} on: {stage.changes}")
 
 
 def _processes(count: int) -> str:

@@ -67,6 +67,11 @@ def saved_config(workdir: Path) -> ml_collections.ConfigDict | None:
         ) from error
 
 
+def reported_checkpoint(config: ml_collections.ConfigDict) -> str:
+    """Of which checkpoint a run with this config reports the evaluation: latest or best."""
+    return {"best": "best", "last": "latest"}[config.eval.report]
+
+
 def checkpoints_of(workdir: Path) -> Path:
     """The folder with the checkpoints of a run. Raises CheckpointError if there is none."""
     folder = workdir / "checkpoints"

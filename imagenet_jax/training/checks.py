@@ -10,6 +10,7 @@ from pathlib import Path
 import ml_collections
 
 from imagenet_jax.config import model_options, validate
+from imagenet_jax.config.stages import config_stages
 from imagenet_jax.data.names import check_data, check_files
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.models.facts import FACTS, check_model
@@ -25,6 +26,8 @@ def check_fields(config: ml_collections.ConfigDict) -> None:
     check_task(config.task)
     check_model(config.model.name, model_options(config))
     check_lora(config)
+    for stage in config_stages(config)[1:]:
+        check_model(config.model.name, model_options(stage.config))
 
 
 def check_lora(config: ml_collections.ConfigDict) -> None:
@@ -98,7 +101,8 @@ def check_source(config: ml_collections.ConfigDict, *, here: bool) -> None:
       ConfigError: for a name of no known form, or fields that contradict each other.
       DataError: if a folder, an archive or a list is missing.
     """
-    check_data(config.data)
+    for stage in config_stages(config):
+        check_data(stage.config.data)
     if here:
         check_files(config.data.name)
 

@@ -8,7 +8,6 @@ import jax
 import ml_collections
 
 from imagenet_jax.data import check_splits
-from imagenet_jax.devices.parallel import local_rows
 from imagenet_jax.devices.sharding import make_mesh
 from imagenet_jax.hosts.lock import workdir_lock
 from imagenet_jax.hosts.preemption import StopRequested, stop_requests
@@ -22,6 +21,7 @@ from imagenet_jax.training.checkpoint import Checkpoints
 from imagenet_jax.training.feed import Feed
 from imagenet_jax.training.program import check_config, make_program
 from imagenet_jax.training.run import Run
+from imagenet_jax.training.stages import make_stages, stage_batches, steps_of_stages
 
 
 def train(
@@ -78,19 +78,19 @@ def _take_steps(run: Run, out: Outputs) -> bool:
     """Compiles the step and takes those that are left; as `loop`."""
     config, program, clock, course = run.config, run.program, run.clock, run.program.course
     total = program.total_steps
-    train_step = run.compile()
+    stages = make_stages(program, run.step)
+    compiled = run.compile(stages)
     log_every = program.interval(config.log.every)
     eval_every = program.interval(config.eval.every)
     save_every = program.interval(config.checkpoint.every)
-    rows, offsets = local_rows(program.mesh, config.batch_size), course.order_offsets
-    host_batches = run.train_split.train_batches(rows, run.step, total, *offsets)
+    batches = stage_batches(stages, run.train_split, run.step, total)
 
-    with Feed(host_batches, program.mesh, clock, check_wait=run.stop.check_wait) as feed:
+    with Feed(batches, program.mesh, clock, check_wait=run.stop.check_wait) as feed:
         clock.tick(training=False)
         if run.evaluation_due and not run.catch_up(out):
             return False
         first = run.step + 1
-        for step in range(first, total + 1):
+        for step, train_step in steps_of_stages(stages, compiled, run.step):
             if run.out_of_patience:
                 break
             doing(f"the input of step {step}")

@@ -2,16 +2,20 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import ml_collections
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from imagenet_jax.config.stages import config_stages
+from imagenet_jax.data.names import train_size
 from imagenet_jax.data.order import even_batch
 from imagenet_jax.devices import parallel, sharding
 from imagenet_jax.errors import ConfigError
@@ -69,6 +73,10 @@ class Program:
         """Shapes, dtypes and shardings of the state, without computing it."""
         return self._shapes
 
+    def put_batch(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+        """The global batch on the devices, from the rows of this process."""
+        return parallel.put_batch(batch, self.mesh)
+
     def compile_train_step(self) -> jax.stages.Compiled:
         """`step.train_step` for the global batch: (state, batch) -> (state, sums); the state is
         donated."""
@@ -80,8 +88,9 @@ class Program:
             tuning=self.tuning,
             gather=self._gather,
         )
+        size, batch_size = train_size(self.config.data), self.config.batch_size
         with working("compiling the train step"):
-            return self._compile(step, self.state_shapes(), self.config.batch_size, donate=True)
+            return self._compile(step, self.state_shapes(), batch_size, size, donate=True)
 
     def compile_eval_step(self, num_examples: int) -> jax.stages.Compiled:
         """`step.eval_step` for the batches of a split of `num_examples`: (variables, batch) ->
@@ -94,8 +103,9 @@ class Program:
             gather=self._gather,
         )
         variables = self.state_shapes().eval_variables()
+        size, batch_size = self.config.data.image_size, self.eval_batch_size(num_examples)
         with working("compiling the evaluation step"):
-            return self._compile(step, variables, self.eval_batch_size(num_examples), donate=False)
+            return self._compile(step, variables, batch_size, size, donate=False)
 
     def _gather(self, params: Any) -> Any:
         return sharding.gather_params(params, self.mesh)
@@ -117,12 +127,12 @@ class Program:
         return trace(init, jax.random.key(0), variables)
 
     def _compile(
-        self, step: Callable[..., Any], first: Any, batch_size: int, *, donate: bool
+        self, step: Callable[..., Any], first: Any, batch_size: int, size: int, *, donate: bool
     ) -> jax.stages.Compiled:
         return parallel.compile_step(
             step,
             first,
-            parallel.batch_shapes(batch_size, self.config.data.image_size, self.task.fields()),
+            parallel.batch_shapes(batch_size, size, self.task.fields()),
             mesh=self.mesh,
             partitioner=self.config.partitioner,
             donate=donate,
@@ -144,13 +154,28 @@ def check_config(config: ml_collections.ConfigDict, mesh: Mesh, *, training: boo
         not divide by the devices.
     """
     check_fields(config)
-    if training:
-        validate_batch(config, sharding.batch_shards(mesh))
-    check_sharding(config, make_task(config).model(), mesh)
+    model = make_task(config).model()
+    for stage in config_stages(config) if training else ():
+        validate_batch(stage.config, sharding.batch_shards(mesh))
+        _check_train_size(stage.config, model)
+    check_sharding(config, model, mesh)
     if config.partitioner == "pmap" and jax.process_count() > 1:
         raise ConfigError(
             f"config.partitioner = 'pmap' works in one process, this job has "
             f"{jax.process_count()}; use jit or shard_map"
+        )
+
+
+def _check_train_size(config: ml_collections.ConfigDict, model: nn.Module) -> None:
+    """Raises ConfigError if the parameters of a model are for images of one size only."""
+    sizes = config.data.image_size, train_size(config.data)
+    if sizes[0] == sizes[1]:
+        return
+    one, two = (traced_variables(model, size)[1]["params"] for size in sizes)
+    if jax.tree.map(jnp.shape, one) != jax.tree.map(jnp.shape, two):
+        raise ConfigError(
+            f"config.data.train_size = {sizes[1]}: {config.model.name} has parameters for images "
+            f"of one size, as learnt positions are, and config.data.image_size = {sizes[0]}"
         )
 
 

@@ -14,6 +14,7 @@ from jax.experimental import multihost_utils
 from imagenet_jax.atomic import replace_text
 from imagenet_jax.config import to_json
 from imagenet_jax.data import Split
+from imagenet_jax.devices.parallel import peak_bytes
 from imagenet_jax.hosts.preemption import StopRequested, StopRequests
 from imagenet_jax.hosts.watchdog import doing
 from imagenet_jax.printable import printable_lines
@@ -31,6 +32,7 @@ from imagenet_jax.training.evaluate import evaluate_split, write_report
 from imagenet_jax.training.finetune import starting_variables
 from imagenet_jax.training.position import course_of
 from imagenet_jax.training.program import Program, make_program
+from imagenet_jax.training.stages import Stage
 from imagenet_jax.training.state import TrainState, state_sha256
 
 
@@ -232,16 +234,18 @@ class Run:
         if self.is_main:
             tqdm.tqdm.write(printable_lines(text))  # clear of the progress bar
 
-    def compile(self) -> jax.stages.Compiled:
-        """Compiles both steps before the first batch, so that the loop never does."""
+    def compile(self, stages: Sequence[Stage]) -> list[jax.stages.Compiled]:
+        """Compiles the steps of all stages before the first batch, so that the loop never does."""
         doing("compiling", limited=False)
         self.clock.tick(training=False)
         start = time.perf_counter()
-        train_step = self.program.compile_train_step()
+        train_steps = [stage.program.compile_train_step() for stage in stages]
         self.eval_step = self._compile_eval_step()
-        self.checkpoints.compile(self.program.state_shapes(), train_step)
+        if train_steps:
+            largest = max(train_steps, key=peak_bytes)
+            self.checkpoints.compile(self.program.state_shapes(), largest)
         self.clock.compile_seconds = time.perf_counter() - start
-        return train_step
+        return train_steps
 
     def _compile_eval_step(self) -> jax.stages.Compiled:
         return self.program.compile_eval_step(self.eval_split.num_examples)

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 import ml_collections
 
 from imagenet_jax.errors import ConfigError
-from imagenet_jax.reports.workdir import check_which, checkpoints_of, saved_config
+from imagenet_jax.reports.workdir import (
+    check_which,
+    checkpoints_of,
+    reported_checkpoint,
+    saved_config,
+)
 from imagenet_jax.verbs.verb import config_file
 from imagenet_jax.weights.class_names import read_class_names
 from imagenet_jax.weights.pretrained import check_file, find_pretrained, pretrained_config
@@ -54,8 +59,7 @@ def load(args: argparse.Namespace) -> ml_collections.ConfigDict:
 
 def which_checkpoint(args: argparse.Namespace, config: ml_collections.ConfigDict) -> str:
     """What --checkpoint says, else that of which the run in --workdir reported the evaluation."""
-    reported = (saved_config(args.workdir) or config).eval.report
-    return args.checkpoint or {"best": "best", "last": "latest"}[reported]
+    return args.checkpoint or reported_checkpoint(saved_config(args.workdir) or config)
 
 
 def check_weights(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bool) -> None:

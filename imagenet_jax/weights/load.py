@@ -42,12 +42,14 @@ class Loaded(NamedTuple):
       variables: NumPy arrays.
       class_names: as the file has them; () where it does not say.
       has_head: whether the last layer is in the file; if not, `variables` are without it.
+      image_size: in pixels, that the weights are for; None: for any.
     """
 
     model: nn.Module
     variables: dict[str, Any]
     class_names: tuple[str, ...] = ()
     has_head: bool = True
+    image_size: int | None = None
 
     @property
     def known_classes(self) -> tuple[str, ...]:
@@ -139,12 +141,14 @@ def _fitted(state: StateDict, model_name: str, layout: str, may_lack_head: bool)
         arrays = LAYOUTS[layout](state.arrays, template)
     except (LookupError, AttributeError, ValueError) as error:
         raise WeightsError(f"the arrays, named as in {layout}, are of another model") from error
-    size = _image_size(template, arrays)
+    own_size = _image_size(template, arrays)
+    size = own_size or 224
     heads = head_paths(template, size)
     prefixes = tuple(".".join((*path, "")) for path in heads)
     if may_lack_head and not any(name.startswith(prefixes) for name in arrays):
         shapes = _without(variable_shapes(template, size), heads)
-        return Loaded(template, import_arrays(shapes, arrays), has_head=False)
+        variables = import_arrays(shapes, arrays)
+        return Loaded(template, variables, has_head=False, image_size=own_size)
     model = create_model(model_name, num_classes=_num_classes(arrays, prefixes[-1]))
     variables = import_arrays(variable_shapes(model, size), arrays)
     names = state.class_names
@@ -153,7 +157,7 @@ def _fitted(state: StateDict, model_name: str, layout: str, may_lack_head: bool)
             "the file names %d classes and has %d: not used", len(names), model.num_classes
         )
         names = ()
-    return Loaded(model, variables, names)
+    return Loaded(model, variables, names, image_size=own_size)
 
 
 def _without(shapes: Mapping[str, Any], modules: Collection[tuple[str, ...]]) -> dict[str, Any]:
@@ -186,12 +190,12 @@ def _num_classes(arrays: Mapping[str, np.ndarray], head: str) -> int:
     return len(arrays[name])
 
 
-def _image_size(template: nn.Module, arrays: Mapping[str, np.ndarray]) -> int:
-    """The image size that position-dependent weights are for; for others any will do."""
+def _image_size(template: nn.Module, arrays: Mapping[str, np.ndarray]) -> int | None:
+    """The image size that position-dependent weights are for; None: any will do."""
     patch = getattr(template, "patch", 0)
     name = next((name for name in ("pos_embed", _MIXER) if name in arrays), "")
     if not patch or not name:
-        return 224
+        return None
     shape = arrays[name].shape
     tokens = shape[1] if len(shape) > 1 else 0
     if name == "pos_embed" and getattr(template, "pool", "") == "token":

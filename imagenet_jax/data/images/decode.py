@@ -55,12 +55,20 @@ def decode_image(
         )
     try:
         with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
-            check_size(image.height, image.width, max_pixels)
-            image.load()
-            turn = _TURNS.get(_orientation(image, encoded)) if exif_orientation else None
-            return np.array(_rgb(image if turn is None else image.transpose(turn)))
+            return image_pixels(image, encoded, exif_orientation, max_pixels)
     except Image.UnidentifiedImageError:
         raise ValueError("no image, or of an unknown format") from None
+
+
+def image_pixels(
+    image: Image.Image, encoded: bytes | memoryview, exif_orientation: bool, max_pixels: int
+) -> np.ndarray:
+    """As `decode_image`, for an image that Pillow has opened; `encoded` is its file, or b""."""
+    try:
+        check_size(image.height, image.width, max_pixels)
+        image.load()
+        turn = _TURNS.get(_orientation(image, encoded)) if exif_orientation else None
+        return np.array(_rgb(image if turn is None else image.transpose(turn)))
     except (*_DAMAGE, struct.error) as error:
         raise ValueError(f"damaged: {error}") from error
 

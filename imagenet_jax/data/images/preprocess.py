@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from imagenet_jax.data.images import boxes, policies
+from imagenet_jax.data.names import train_size
 
 _LONG = 32  # times its short side: no photo is so long
 cv2.setNumThreads(1)  # the pipeline runs images in parallel, OpenCV need not
@@ -33,7 +34,7 @@ PILLOW = {
 class Preprocess:
     """Preprocessing of a split, from config.data; training or evaluation.
 
-    Rules (data.train_crop, data.eval_crop), S being data.image_size:
+    Rules (data.train_crop, data.eval_crop), S being `size`:
       random_resized_crop: a random box (see `boxes.random_resized_crop`), resized to S x S.
       center_crop: a square of data.eval_crop_fraction of the short side, resized to S x S,
         as TensorFlow's EfficientNet does it.
@@ -46,6 +47,11 @@ class Preprocess:
     data: ml_collections.ConfigDict
     seed: int
     train: bool
+
+    @property
+    def size(self) -> int:
+        """Height and width of what comes out."""
+        return train_size(self.data) if self.train else self.data.image_size
 
     @property
     def rule(self) -> str:
@@ -71,7 +77,7 @@ class Preprocess:
         count = np.zeros(len(box), np.int32)
         if self.train and self.data.draft and self.rule in ("random_resized_crop", "center_crop"):
             for times in (1, 2, 3):
-                count[box[:, 2:].min(1) >= 2**times * self.data.image_size] = times
+                count[box[:, 2:].min(1) >= 2**times * self.size] = times
         return count
 
     def finish(self, pixels: np.ndarray, out: np.ndarray, index: int, epoch: int) -> None:
@@ -85,11 +91,12 @@ class Preprocess:
             out[:] = policies.augment(out, self.data, self.seed, epoch, index)
 
     def _fit(self, pixels: np.ndarray, out: np.ndarray) -> None:
-        size = self.data.image_size
+        size = self.size
         height, width = pixels.shape[:2]
         if self.rule == "none" and (height, width) != (size, size):
+            field = "train_size" if self.train and self.data.train_size else "image_size"
             raise ValueError(
-                f"it has {height} x {width} pixels, not data.image_size = {size}; set a crop"
+                f"it has {height} x {width} pixels, not data.{field} = {size}; set a crop"
             )
         if self.rule != "resize_center_crop":
             return self._resize(pixels, out)

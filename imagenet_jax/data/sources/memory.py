@@ -33,7 +33,7 @@ class MemorySource:
 
 def decode_all(pipeline: Pipeline) -> MemorySource:
     """Decodes every example of a pipeline's source once and keeps the pixels in memory."""
-    source, size, batch = pipeline.source, pipeline.preprocess.data.image_size, 256
+    source, size, batch = pipeline.source, pipeline.preprocess.size, 256
     count = len(source)
     order = EvalOrder(count, batch, np.arange(batch))
     images, readable = np.empty((count, size, size, 3), np.uint8), np.empty(count, bool)

@@ -1,0 +1,33 @@
+"""What the last layer of a trained model sees of images."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+from flax.linen.module import InterceptorContext
+
+from imagenet_jax.training.trained import TrainedModel
+from imagenet_jax.weights.head import head_path
+
+
+def head_inputs(trained: TrainedModel) -> Callable[[Any, jax.Array], jax.Array]:
+    """A compiled function of variables and images uint8 [B, S, S, 3]: the features [B, D]."""
+    model = trained.model
+    head = head_path(model, trained.config.data.image_size)
+    seen: list[jax.Array] = []
+
+    def record(call: Any, args: Any, kwargs: Any, context: InterceptorContext) -> Any:
+        if context.module.path == head:
+            seen.append(args[0])
+        return call(*args, **kwargs)
+
+    @jax.jit
+    def before_head(variables: Any, images: jax.Array) -> jax.Array:
+        seen.clear()
+        with nn.intercept_methods(record):
+            inputs = trained.task.image_inputs(images)
+            model.apply(variables, inputs, train=False)
+        return seen[0].reshape(len(images), -1)
+
+    return before_head

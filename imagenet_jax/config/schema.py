@@ -72,6 +72,11 @@ SCHEMA: dict[str, Field] = {
     ),
     "finetune.lora_rank": number(8, "lora: rank of the changes", 1),
     "finetune.lora_alpha": number(16.0, "lora: scale of the changes times their rank", 0),
+    "loss.name": choice(
+        "softmax",
+        ("softmax", "sigmoid"),
+        "classification: cross-entropy of the softmax, or binary cross-entropy of each class",
+    ),
     "loss.label_smoothing": number(
         0.1, "share of the target spread over all classes; multilabel: that becomes one half", 0, 1
     ),
@@ -79,11 +84,12 @@ SCHEMA: dict[str, Field] = {
         0.3, "weight of the loss of each auxiliary head (GoogLeNet, Inception v3)", 0
     ),
     "loss.class_reduction": choice(
-        "mean", ("mean", "sum"), "multilabel: the loss of an image over its classes"
+        "mean", ("mean", "sum"), "multilabel, sigmoid: the loss of an image over its classes"
     ),
     "loss.target_threshold": number(
         0.0,
-        "multilabel: labels of mixed images above it count as 1, others as 0; 0: as mixed",
+        "multilabel, sigmoid: targets above it count as 1, others as 0 (1e-6: all that are mixed "
+        "in, as in DeiT III); 0: as mixed and smoothed",
         0,
         1,
     ),

@@ -14,14 +14,23 @@ from imagenet_jax.data.sources.imagenet import TITLES
 from imagenet_jax.reports.mistakes import Mistakes, example_rows, mistake_lines, write_mistakes
 from imagenet_jax.tasks.answers import Answers, answers
 from imagenet_jax.tasks.classes import ClassTask
-from imagenet_jax.tasks.losses import cross_entropy, mixed_cross_entropy
+from imagenet_jax.tasks.losses import (
+    above,
+    binary_cross_entropy,
+    class_targets,
+    cross_entropy,
+    mixed_cross_entropy,
+)
 from imagenet_jax.tasks.metrics import classification_sums, summarize, zero_sums
 from imagenet_jax.tasks.task import Outcome, Sums
 
 
 @dataclasses.dataclass(frozen=True)
 class Classification(ClassTask):
-    """Softmax cross-entropy, top-1 and top-5."""
+    """Softmax cross-entropy, or binary cross-entropy of each class; top-1 and top-5.
+
+    The binary one is that of "ResNet strikes back" (timm), DeiT III and big_vision.
+    """
 
     best = "top1"
     train_metrics = ("loss", "top1")
@@ -32,7 +41,12 @@ class Classification(ClassTask):
     }
 
     def loss(self, logits: jax.Array, targets: Targets) -> jax.Array:
-        return mixed_cross_entropy(logits, targets, self.config.loss.label_smoothing)
+        loss = self.config.loss
+        if loss.name == "softmax":
+            return mixed_cross_entropy(logits, targets, loss.label_smoothing)
+        target = class_targets(targets, logits.shape[-1], loss.label_smoothing)
+        target = above(target, loss.target_threshold)
+        return binary_cross_entropy(logits, target, loss.class_reduction)
 
     def zero_sums(self) -> Sums:
         return zero_sums()
@@ -42,8 +56,12 @@ class Classification(ClassTask):
         return classification_sums(outcome.outputs, targets.dominant(), loss, mask)
 
     def evaluation_sums(self, predictions: jax.Array, targets: Targets, mask: jax.Array) -> Sums:
-        """With the plain cross-entropy."""
-        loss = cross_entropy(predictions, targets.label)
+        """With the plain loss: no smoothing, no threshold."""
+        if self.config.loss.name == "softmax":
+            loss = cross_entropy(predictions, targets.label)
+        else:
+            target = class_targets(targets, predictions.shape[-1])
+            loss = binary_cross_entropy(predictions, target, self.config.loss.class_reduction)
         return classification_sums(predictions, targets.label, loss, mask)
 
     def observe(self, predictions: jax.Array, targets: Targets) -> dict[str, jax.Array]:
@@ -82,7 +100,8 @@ class Classification(ClassTask):
         }
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        return np.asarray(jax.nn.softmax(logits))
+        softmax = self.config.loss.name == "softmax"
+        return np.asarray(jax.nn.softmax(logits) if softmax else jax.nn.sigmoid(logits))
 
 
 TASK = Classification

@@ -34,6 +34,29 @@ def mixed_cross_entropy(logits: jax.Array, targets: Targets, smoothing: float = 
     return targets.weight * loss + (1 - targets.weight) * other
 
 
+def class_targets(targets: Targets, num_classes: int, smoothing: float = 0.0) -> jax.Array:
+    """What mixed images show of each class, float32 [B, K] in [0, 1], from one label each.
+
+    Args:
+      targets: labels int32 [B].
+      num_classes: K.
+      smoothing: share of the target that is spread evenly over all K classes, as timm has it.
+    """
+
+    def smoothed(label: jax.Array) -> jax.Array:
+        return (1 - smoothing) * jax.nn.one_hot(label, num_classes) + smoothing / num_classes
+
+    if targets.weight is None:
+        return smoothed(targets.label)
+    weight = targets.weight[:, None]
+    return weight * smoothed(targets.label) + (1 - weight) * smoothed(targets.other)
+
+
+def above(target: jax.Array, threshold: float) -> jax.Array:
+    """1 where a target is above the threshold, else 0; as it is if that is 0."""
+    return (target > threshold).astype(target.dtype) if threshold else target
+
+
 def soft_labels(targets: Targets) -> jax.Array:
     """What mixed images show of each class, float32 [B, K] in [0, 1], from labels [B, K]."""
     label = targets.label.astype(jnp.float32)

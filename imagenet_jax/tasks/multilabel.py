@@ -14,7 +14,7 @@ from imagenet_jax.errors import ConfigError
 from imagenet_jax.models.facts import FACTS
 from imagenet_jax.tasks.average_precision import MeanAveragePrecision
 from imagenet_jax.tasks.classes import ClassTask
-from imagenet_jax.tasks.losses import binary_cross_entropy, soft_labels
+from imagenet_jax.tasks.losses import above, binary_cross_entropy, soft_labels
 from imagenet_jax.tasks.task import Outcome, Sums
 
 _COUNTS = ("true_positives", "false_positives", "false_negatives")  # of each class
@@ -52,9 +52,7 @@ class Multilabel(ClassTask):
 
     def loss(self, logits: jax.Array, targets: Targets) -> jax.Array:
         loss = self.config.loss
-        soft = soft_labels(targets)
-        if loss.target_threshold:
-            soft = (soft > loss.target_threshold).astype(soft.dtype)
+        soft = above(soft_labels(targets), loss.target_threshold)
         return binary_cross_entropy(logits, soft, loss.class_reduction, loss.label_smoothing)
 
     def zero_sums(self) -> Sums:

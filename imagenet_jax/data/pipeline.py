@@ -28,6 +28,7 @@ from imagenet_jax.errors import DataError
 CHUNK = 32  # rows at most: they share the cost of the calls into Python
 Arrays = dict[str, np.ndarray]
 
+_NAMED = 3  # of the images of a chunk that cannot be read
 _FAILED = np.int64(-1)  # in place of the number of a chunk
 
 _unfinished: weakref.WeakSet[Iterator[Arrays]] = weakref.WeakSet()
@@ -198,9 +199,10 @@ class Pipeline:
     def _note(self, failures: dict[int, str]) -> None:
         data = self.preprocess.data
         if data.bad_images == "fail":
+            named = "; ".join(list(failures.values())[:_NAMED])
+            more = f"; and {len(failures) - _NAMED} more" if len(failures) > _NAMED else ""
             raise DataError(
-                f"unreadable image: {'; '.join(failures.values())}. Remove or mend it, or set "
-                "data.bad_images=skip"
+                f"unreadable image: {named}{more}. Remove or mend it, or set data.bad_images=skip"
             )
         for index in failures.keys() - self.unreadable.keys():
             logging.warning("unreadable image left out: %s", failures[index])

@@ -102,6 +102,12 @@ DATA: dict[str, Field] = {
         0,
         30,
     ),
+    "data.sampling": choice(
+        "",
+        ("", "balanced"),
+        "training: every example once an epoch, or every class equally often, an epoch being as "
+        "many examples as the split has",
+    ),
     "data.repeats": number(
         1, "training: how often an example comes in its batch, each time augmented anew", 1
     ),

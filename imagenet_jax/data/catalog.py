@@ -20,8 +20,8 @@ from imagenet_jax.data.names import (
     place_of,
     train_size,
 )
-from imagenet_jax.data.order import ChosenOrder, EvalOrder, Order, TrainOrder
-from imagenet_jax.data.sources.classes import ONE, class_field
+from imagenet_jax.data.order import BalancedOrder, ChosenOrder, EvalOrder, Order, TrainOrder
+from imagenet_jax.data.sources.classes import ONE, class_field, examples_by_class
 from imagenet_jax.data.sources.fake import FakeSource
 from imagenet_jax.data.sources.files import file_splits, open_files
 from imagenet_jax.data.sources.held_out import HeldOut
@@ -91,8 +91,11 @@ class Split:
         The offsets are those of `order.TrainOrder`.
         """
         config = self.config
-        size, offsets = (config.batch_size, rows, config.data.repeats), (offset, epoch_offset)
-        order = TrainOrder(config.seed, self.num_examples, *size, *offsets)
+        rest = (config.batch_size, rows, config.data.repeats, offset, epoch_offset)
+        if config.data.sampling == "balanced":
+            order = BalancedOrder(config.seed, examples_by_class(self.encoded), *rest)
+        else:
+            order = TrainOrder(config.seed, self.num_examples, *rest)
         return self._batches(order, start, stop)
 
     def eval_batches(self, rows: np.ndarray, batch_size: int) -> Iterator[dict]:

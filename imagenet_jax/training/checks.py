@@ -12,11 +12,12 @@ import ml_collections
 from imagenet_jax.config import model_options, validate
 from imagenet_jax.config.stages import config_stages
 from imagenet_jax.data.names import check_data, check_files
+from imagenet_jax.data.sources.classes import ONE
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.models.facts import FACTS, check_model
 from imagenet_jax.reports.tracking import make_tracking
 from imagenet_jax.reports.workdir import checkpoints_of
-from imagenet_jax.tasks.table import check_task
+from imagenet_jax.tasks.table import check_task, find_task
 from imagenet_jax.weights.pretrained import FILE_SUFFIXES, check_file, pretrained_start
 
 
@@ -116,6 +117,11 @@ def check_training(config: ml_collections.ConfigDict, *, here: bool) -> None:
       WeightsError, CheckpointError: if the file or the run to start from is missing.
     """
     check_source(config, here=here)
+    if config.data.sampling and find_task(config.task).reads != (ONE,):
+        raise ConfigError(
+            f"config.data.sampling = {config.data.sampling!r} needs one label for each image, "
+            f"which config.task = {config.task!r} does not have"
+        )
     if here:
         make_tracking(config)
         _check_start(config.finetune.weights, config.model.name)

@@ -165,3 +165,33 @@ def test_home_is_found_in_the_name_of_every_kind(monkeypatch):
     for kind in (*FILES, "tfrecord"):
         assert place_of(f"{kind}:~/photos") == (kind, "/home/me/photos")
     assert place_of("tfrecord:gs://bucket/~x") == ("tfrecord", "gs://bucket/~x")
+
+
+@pytest.mark.parametrize("kind", ["folder", "fold", "records", "fake"])
+def test_a_balanced_stream_of_any_source_has_each_class_equally_often(kind, noise_config, rows):
+    folder = noise_config.data.name.partition(":")[2]
+    for k in range(10, 16):  # cats are in the minority
+        shutil.copyfile(f"{folder}/train/dog/{k % 5 * 2 + 1}.jpg", f"{folder}/train/dog/{k}.jpg")
+    noise_config.data.sampling = "balanced"
+    if kind == "fold":
+        noise_config.data.update(folds=2, train_split="train")
+    if kind == "records":
+        prepare(noise_config.data.name, data_dir=f"{folder}/prepared", name="noise", workers=1)
+        noise_config.data.update(name="noise", dir=f"{folder}/prepared")
+    if kind == "fake":
+        noise_config.data.update(name="fake", fake_train_examples=7, fake_classes=2)
+    split = open_split(noise_config, train=True)
+    batches = list(split.train_batches(rows, 0, 11))
+    assert all(sorted(batch["label"].tolist()) == [0, 0, 1, 1] for batch in batches)
+    index, label = (np.concatenate([b[name] for b in batches]) for name in ("index", "label"))
+    for number in range(2):
+        seen = np.bincount(index[label == number])
+        assert seen.sum() == 22 and np.ptp(seen[seen > 0]) <= 1
+    assert (np.bincount(index, minlength=split.num_examples) > 0).all()
+
+
+def test_a_balanced_stream_needs_one_label_an_image(noise_config, rows):
+    noise_config.data.update(sampling="balanced", name="fake")
+    split = open_split(noise_config, train=True, reads=("labels",))
+    with pytest.raises(DataError, match="images need one label each"):
+        split.train_batches(rows, 0, 1)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from imagenet_jax.data.order import EvalOrder, TrainOrder, even_batch
+from imagenet_jax.data.order import BalancedOrder, EvalOrder, TrainOrder, even_batch
 from imagenet_jax.data.shuffle import permutation
 
 # (examples, batch size); some are primes
@@ -173,3 +173,32 @@ def test_even_batches_are_no_more_and_no_larger(multiple):
             batches = -(-n // size)
             assert batches == -(-n // allowed)
             assert batches * size - n < batches * multiple
+
+
+CLASSES = [np.array(c) for c in ([3, 8, 12], [0], list(range(20, 31)), [1, 2, 4, 5, 6, 7])]
+
+
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_a_balanced_stream_has_every_class_once_a_round(repeats):
+    order = BalancedOrder(5, CLASSES, 8 * repeats, np.arange(8 * repeats), repeats)
+    index, epoch, _ = joined(order, range(33))  # 66 rounds of 4 classes
+    blocks = index.reshape(33, repeats, 8), epoch.reshape(33, repeats, 8)
+    np.testing.assert_array_equal(blocks[0][:, 0], blocks[0][:, -1])
+    first, passes = (block[:, 0].ravel() for block in blocks)
+    class_of = {int(example): k for k, mine in enumerate(CLASSES) for example in mine}
+    rounds = np.array([class_of[i] for i in first.tolist()]).reshape(-1, 4)
+    np.testing.assert_array_equal(np.sort(rounds), np.tile(np.arange(4), (66, 1)))
+    assert len(np.unique(rounds, axis=0)) > 12  # of 24 orders
+    for mine in CLASSES:
+        of_class = np.isin(first, mine)
+        whole = 66 // len(mine) * len(mine)
+        times = np.sort(first[of_class][:whole].reshape(-1, len(mine)))
+        np.testing.assert_array_equal(times, np.tile(mine, (len(times), 1)))
+        expected = np.arange(66) // len(mine) * repeats
+        np.testing.assert_array_equal(passes[of_class], expected)
+        if len(mine) > 2:
+            assert len(np.unique(first[of_class][:whole].reshape(-1, len(mine)), axis=0)) > 3
+    # No augmentation comes twice, and another process or start sees the same.
+    assert len({*zip(index.tolist(), epoch.tolist(), strict=True)}) == len(index)
+    part = BalancedOrder(5, CLASSES, 8 * repeats, np.array([2, 5]), repeats)
+    np.testing.assert_array_equal(part(17).index, order(17).index[[2, 5]])

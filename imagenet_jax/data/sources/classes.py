@@ -2,13 +2,16 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from imagenet_jax.data.sources.source import Field, ImpossibleValue
 from imagenet_jax.errors import DataError
+from imagenet_jax.terminal import working
 
 ONE, SEVERAL = "label", "labels"  # of an image
+_READ = 1024  # examples at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,3 +76,40 @@ def numbers_of(values: Mapping[str, np.ndarray], row: int) -> tuple[int, ...]:
     if ONE in values:
         return (int(values[ONE][row]),)
     return tuple(np.flatnonzero(values[SEVERAL][row]).tolist())
+
+
+def examples_by_class(source: Any) -> list[np.ndarray]:
+    """The numbers of the examples of each class that has any, int64 [n] each.
+
+    Args:
+      source: an `EncodedSource` or `ArraySource` of one label an image; where only its records
+        know the labels, all of them are read.
+
+    Raises:
+      DataError: for a source of several labels an image.
+    """
+    if ONE not in source.fields:
+        raise DataError("data.sampling = balanced: images need one label each")
+    labels = _labels(source)
+    order = np.argsort(labels, kind="stable")
+    starts = np.flatnonzero(np.diff(labels[order])) + 1
+    return np.split(order, starts)
+
+
+def _labels(source: Any) -> np.ndarray:
+    """Of all examples, int [N]."""
+    if hasattr(source, "groups"):
+        return source.groups()
+    if hasattr(source, "index"):  # a part of another one
+        return _labels(source.source)[source.index]
+    read = source.arrays if hasattr(source, "arrays") else source.read
+    found, count = [], len(source)
+    with working("reading the labels for data.sampling = balanced") as show:
+        for start in range(0, count, _READ):
+            try:
+                found.append(read(np.arange(start, min(start + _READ, count)))[1][ONE])
+            except Exception as error:  # of a damaged record: of many libraries
+                message = f"data.sampling = balanced: the labels cannot be read: {error}"
+                raise DataError(message) from error
+            show(f"reading the labels: {start:,} of {count:,}")
+    return np.concatenate(found)

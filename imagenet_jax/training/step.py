@@ -11,10 +11,13 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import ml_collections
 import optax
 
 from imagenet_jax.devices import parallel
 from imagenet_jax.tasks.task import Batch, Outcome, Sums, Task
+from imagenet_jax.training.guard import guarded
+from imagenet_jax.training.optimizers.schedule_free import averaged
 from imagenet_jax.training.state import TrainState
 from imagenet_jax.training.tuning import WHOLE, Tuning
 
@@ -39,7 +42,7 @@ def train_step(
       axis_name: mapped axis over which the batch is spread, if this is a device's share.
 
     Returns:
-      The new state, and `Task.sums` over the global batch.
+      The new state, and `Task.sums` over the global batch, with the facts of `guard.guarded`.
     """
 
     def over_devices(tree: Any) -> Any:
@@ -61,21 +64,62 @@ def train_step(
         return loss, (outcome.updated.get("batch_stats", {}), sums)
 
     key = jax.random.fold_in(rng, state.step)
-    gradient, batch_stats, sums = _accumulated(
-        jax.grad(loss_fn, has_aux=True), trained, state.batch_stats, batch, key, task
-    )
-    gradient, sums, batch_stats = over_devices((gradient, sums, batch_stats))
-    if axis_name:
-        batch_stats = jax.tree.map(lambda x: x / jax.lax.axis_size(axis_name), batch_stats)
+    loss_grad = jax.grad(loss_fn, has_aux=True)
+
+    def pass_over(function: Callable[..., Any], trained: Any) -> tuple[Any, Any, Sums]:
+        found = _accumulated(function, trained, state.batch_stats, batch, key, task)
+        gradient, batch_stats, sums = found
+        gradient, sums, batch_stats = over_devices((gradient, sums, batch_stats))
+        if axis_name:
+            batch_stats = jax.tree.map(lambda x: x / jax.lax.axis_size(axis_name), batch_stats)
+        return gradient, batch_stats, sums
+
+    def no_gradient(trained: Any, *rest: Any) -> tuple[Any, tuple[Any, Sums]]:
+        return trained, loss_fn(trained, *rest)[1]
+
+    gradient, batch_stats, sums = pass_over(loss_grad, trained)
+    optim = task.config.optim
+    if optim.sam:
+        with jax.named_scope("sharpness"):
+            gradient = _of_the_worst_nearby(
+                lambda point: pass_over(loss_grad, point)[0], trained, gradient, state.step, optim
+            )
 
     with jax.named_scope("optimizer"):
         updates, opt_state = optimizer.update(gradient, state.opt_state, trained)
-        params = tuning.join(optax.apply_updates(trained, updates), frozen)
+        new = optax.apply_updates(trained, updates)
+        params = tuning.join(new, frozen)
+        if batch_stats and optim.name.startswith("schedule_free"):
+            # Evaluated is another point, whose statistics a pass of its own finds.
+            batch_stats = pass_over(no_gradient, averaged(opt_state, new))[1]
         ema = _averaged(state, params, batch_stats, task.config.ema_decay)
-    state = state.replace(
-        step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state, ema=ema
-    )
-    return state, sums
+    after = state.replace(params=params, batch_stats=batch_stats, opt_state=opt_state, ema=ema)
+    after, facts = guarded(task.config, state, after, gradient, updates, sums["loss"])
+    return after.replace(step=state.step + 1), sums | facts
+
+
+def _of_the_worst_nearby(
+    gradient_at: Callable[[Any], Any],
+    trained: Any,
+    gradient: Any,
+    step: jax.Array,
+    optim: ml_collections.ConfigDict,
+) -> Any:
+    """The gradient where, at the distance optim.sam, the loss is about highest.
+
+    Sharpness-aware minimization, Foret et al. 2020, https://arxiv.org/abs/2010.01412. Nothing
+    else is taken of that pass: no statistics and no sums. At the steps between those of
+    optim.sam_every, the plain gradient.
+    """
+
+    def ascend(gradient: Any) -> Any:
+        length = optax.tree.norm(gradient)
+        scale = optim.sam / jnp.where(length > 0, length, 1)
+        return gradient_at(jax.tree.map(lambda p, g: p + scale * g, trained, gradient))
+
+    if optim.sam_every == 1:
+        return ascend(gradient)
+    return jax.lax.cond(step % optim.sam_every == 0, ascend, lambda plain: plain, gradient)
 
 
 def _accumulated(

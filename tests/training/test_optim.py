@@ -7,64 +7,8 @@ from imagenet_jax.config import base_config, validate
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.models import create_model
 from imagenet_jax.models.cost import variable_shapes
-from imagenet_jax.training.optim import decay_mask, make_optimizer, make_schedule
-
-
-def schedule(total=100, **fields):
-    """Learning rates of all steps; one epoch is 10 steps, the peak is 2."""
-    config = base_config()
-    config.batch_size, config.optim.learning_rate = 10, 2.0
-    config.schedule.update(fields)
-    made = make_schedule(config, total_steps=total, num_examples=100)
-    return np.array([made(step) for step in range(total + 1)])
-
-
-def test_warmup_rises_linearly_to_the_peak():
-    rates = schedule(name="constant", warmup="2 epochs")
-    np.testing.assert_allclose(rates[:20], np.arange(20) / 20 * 2, rtol=1e-6)
-    np.testing.assert_allclose(rates[20:], 2)
-
-
-def test_cosine_after_warmup():
-    rates = schedule(name="cosine", warmup="10 percent")
-    expected = 1 + np.cos(np.pi * (np.arange(10, 101) - 10) / 90)
-    np.testing.assert_allclose(rates[10:], expected, atol=1e-6)
-
-
-def test_linear_down_to_the_end_share():
-    rates = schedule(name="linear", end=0.25)
-    np.testing.assert_allclose(rates, np.linspace(2, 0.5, 101), rtol=1e-5)
-
-
-def test_step_drops_are_counted_from_the_start_of_the_run():
-    rates = schedule(name="step", warmup="1 epochs", boundaries=("3 epochs", "600 examples"))
-    np.testing.assert_allclose(rates[10:30], 2)
-    np.testing.assert_allclose(rates[31:60], 0.2, rtol=1e-6)
-    np.testing.assert_allclose(rates[61:], 0.02, rtol=1e-6)
-
-
-def test_two_drops_at_one_step_count_twice():
-    rates = schedule(name="step", boundaries=("3 epochs", "30 steps"))
-    np.testing.assert_allclose(rates[31:], 0.02, rtol=1e-6)
-
-
-def test_what_does_nothing_is_said(caplog):
-    boundaries = ("3 epochs", "10 epochs", f"{10**14} steps")
-    rates = schedule(name="step", warmup="0.001 epochs", boundaries=boundaries)
-    np.testing.assert_allclose(rates[:30], 2)
-    np.testing.assert_allclose(rates[31:], 0.2, rtol=1e-6)
-    for word in (
-        "'10 epochs' lies not within",
-        "'100000000000000 steps' lies",
-        "is less than a step",
-    ):
-        assert word in caplog.text
-    assert "'3 epochs'" not in caplog.text
-
-
-def test_warmup_longer_than_the_run_is_refused():
-    with pytest.raises(ConfigError, match="warmup = '10 epochs' is 100 steps"):
-        schedule(name="cosine", warmup="10 epochs")
+from imagenet_jax.training.optim import make_optimizer
+from imagenet_jax.training.rules import chosen
 
 
 def run_optimizer(steps=5, **fields):
@@ -149,7 +93,7 @@ UNDECAYED = {
 @pytest.mark.parametrize("name", [*UNDECAYED, "resnet18", "convnext_tiny"])
 def test_kernels_decay_and_nothing_else(name):
     params = variable_shapes(create_model(name, num_classes=3), 32)["params"]
-    mask = decay_mask(params, base_config().optim.decayed)
+    mask = chosen(params, base_config().optim.decayed)
     leaves = jax.tree_util.tree_leaves_with_path(params)
     decayed = dict(zip([path for path, _ in leaves], jax.tree.leaves(mask), strict=True))
     assert {path[-1].key for path, decays in decayed.items() if decays} == {"kernel"}
@@ -160,14 +104,15 @@ def test_kernels_decay_and_nothing_else(name):
 
 def test_patterns_say_what_decays():
     params = {"layer1": {"kernel": 1.0, "bias": 1.0}, "fc": {"kernel": 1.0}, "lora_a": 1.0}
-    mask = decay_mask(params, ("^layer1/", "lora_[ab]$"))
+    params = jax.tree.map(np.float32, params)
+    mask = chosen(params, ("^layer1/", "lora_[ab]$"))
     expected = {"layer1": {"kernel": True, "bias": True}, "fc": {"kernel": False}, "lora_a": True}
     assert mask == expected
-    assert not any(jax.tree.leaves(decay_mask(params, ())))
+    assert not any(jax.tree.leaves(chosen(params, ())))
     # Each with flags and a group of its own, which do not go together in one expression.
     odd = ("(?i)^LAYER1/(?P<x>b)", r"^(?P<x>f)c/")
     expected = {"layer1": {"kernel": False, "bias": True}, "fc": {"kernel": True}, "lora_a": False}
-    assert decay_mask(params, odd) == expected
+    assert chosen(params, odd) == expected
     config = base_config()
     config.optim.decayed = ("kernel(",)
     with pytest.raises(ConfigError, match=r"optim\.decayed = .* regular expressions"):

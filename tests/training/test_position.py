@@ -7,8 +7,8 @@ import pytest
 
 from imagenet_jax.config import base_config
 from imagenet_jax.data.order import TrainOrder
-from imagenet_jax.training.optim import make_schedule
 from imagenet_jax.training.position import Course, course_of
+from imagenet_jax.training.schedules import make_schedule
 
 
 def config_of(batch_size, repeats=1, **schedule):

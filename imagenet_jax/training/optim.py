@@ -46,17 +46,16 @@ def make_optimizer(
     """
     clip = optax.clip_by_global_norm(optim.clip_norm) if optim.clip_norm else optax.identity()
     if optim.agc:
-        clip = optax.chain(clip_by_unit(optim.agc, layers), clip)
-    rates = any(rule.rate is not None for rule in rules_of(optim))
-    scales = [scale_rates(optim, layers)] if rates else []
+        clip = clip_by_unit(clip, optim.agc, layers)
+    update = _update(optim, schedule, layers)
+    if any(rule.rate is not None for rule in rules_of(optim)):
+        update = scale_rates(update, optim, layers)
     if optim.name.startswith("schedule_free"):
         # The point where it would be without the average has to move by the factors as well.
-        scales += [scale] if scale else []
-        plain = optax.chain(_update(optim, schedule, layers), *scales)
+        update = optax.chain(update, scale) if scale else update
         beta = optim.momentum if optim.name == "schedule_free_sgd" else optim.b1
-        return optax.chain(clip, schedule_free(plain, schedule, beta))
-    update = _update(optim, schedule, layers)
-    update = optax.chain(clip, optax.chain(update, *scales) if scales else update)
+        return optax.chain(clip, schedule_free(update, schedule, beta))
+    update = optax.chain(clip, update)
     return optax.chain(update, scale) if scale else update
 
 
@@ -67,7 +66,7 @@ def _update(optim: ml_collections.ConfigDict, schedule: Schedule, layers: Layers
     peak, weight = optim.learning_rate, optim.weight_decay
     if coupling == "schedule":
         weight = weight / peak if peak else 0.0
-    decay, rate = add_decay(weight, factors), optax.scale_by_learning_rate(schedule)
+    decay, rate = add_decay(optim, weight, layers), optax.scale_by_learning_rate(schedule)
     if optim.name == "prodigy":
         return prodigy(schedule, optim.b1, optim.b2, optim.eps, weight, factors)
     if optim.name == "lars":

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -151,25 +151,37 @@ def frozen_by_rule(
     return frozenset(path_of(path) for path, hit in leaves if hit)
 
 
-def add_decay(weight: float, factors: Callable[[Any], Any]) -> optax.GradientTransformation:
-    """Adds weight x factor x parameter to the updates; `factors` makes them of the parameters."""
+def add_decay(
+    optim: ml_collections.ConfigDict, weight: float, layers: Layers = NO_LAYERS
+) -> optax.GradientTransformation:
+    """Adds weight x `decay_factors` x parameter to the updates.
 
-    def add(updates: Any, params: Any) -> Any:
-        return jax.tree.map(
+    Its empty state is that of Optax's masked decay, which checkpoints have in their trees.
+    """
+    state = optax.EmptyState()
+    state = state if optim.decay_norm_and_bias else optax.MaskedState(inner_state=state)
+
+    def update(updates: Any, state: Any, params: Any) -> tuple[Any, Any]:
+        updates = jax.tree.map(
             lambda factor, update, param: update + weight * factor * param if factor else update,
-            *(factors(params), updates, params),
+            *(decay_factors(optim, params, layers), updates, params),
         )
+        return updates, state
 
-    return optax.stateless(add)
+    return optax.GradientTransformation(lambda params: state, update)
 
 
-def scale_rates(optim: ml_collections.ConfigDict, layers: Layers) -> optax.GradientTransformation:
-    """Multiplies the updates by `rate_factors`."""
+def scale_rates(
+    transformation: optax.GradientTransformation, optim: ml_collections.ConfigDict, layers: Layers
+) -> optax.GradientTransformation:
+    """What a transformation gives, times `rate_factors`; its state is the same."""
 
-    def scale(updates: Any, params: Any) -> Any:
+    def update(updates: Any, state: Any, params: Any) -> tuple[Any, Any]:
+        updates, state = transformation.update(updates, state, params)
         factors = rate_factors(optim, updates, layers)
-        return jax.tree.map(
+        updates = jax.tree.map(
             lambda factor, update: update if factor == 1 else update * factor, factors, updates
         )
+        return updates, state
 
-    return optax.stateless(scale)
+    return optax.GradientTransformation(transformation.init, update)

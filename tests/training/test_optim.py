@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from imagenet_jax.config import base_config, validate
@@ -67,6 +68,25 @@ def test_momentum_kept_in_bfloat16(name):
     np.testing.assert_allclose(found["kernel"], p, rtol=1e-5)
     exact = run_optimizer(name=name, **fields)
     assert np.abs(exact["kernel"] - p).max() > 1e-4
+
+
+@pytest.mark.parametrize("everything", [False, True])
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_the_tree_of_old_checkpoints(name, everything):
+    """Orbax compares empty nodes as well."""
+    params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
+    rate, mask = lambda step: 0.1, None if everything else {"kernel": True, "bias": False}
+    old = optax.adamw(rate, mask=mask)
+    if name == "sgd":
+        decay = optax.add_decayed_weights(0.1, mask)
+        old = optax.chain(decay, optax.sgd(rate, 0.9))
+    optim = base_config().optim
+    optim.update(name=name, decay_norm_and_bias=everything)
+    for fields in ({}, {"agc": 0.1, "clip_norm": 1.0, "rules": ("kernel$ rate=2",)}):
+        optim.update(fields)
+        found = jax.tree.structure(make_optimizer(optim, rate).init(params))
+        for clip in (optax.identity(), optax.clip_by_global_norm(1.0)):
+            assert found == jax.tree.structure(optax.chain(clip, old).init(params))
 
 
 def test_decay_of_norm_and_bias_if_asked():

@@ -22,16 +22,17 @@ def input_axes(path: tuple[str, ...], axes: int) -> tuple[int, ...]:
 
 
 def clip_by_unit(
-    clip: float, layers: Layers, smallest: float = 1e-3
+    behind: optax.GradientTransformation, clip: float, layers: Layers, smallest: float = 1e-3
 ) -> optax.GradientTransformation:
-    """Adaptive gradient clipping (Brock et al. 2021, https://arxiv.org/abs/2102.06171).
+    """Adaptive gradient clipping (Brock et al. 2021, https://arxiv.org/abs/2102.06171), and then
+    a transformation, whose state it has.
 
     The gradient of each unit, what leads to one output of a kernel, and of each other array as a
     whole, is at most `clip` times as long as its parameters, or as `smallest`. Not of the head,
     as in NFNets.
     """
 
-    def update(updates: Any, params: Any) -> Any:
+    def update(updates: Any, state: Any, params: Any) -> tuple[Any, Any]:
         def limit(path: Any, gradient: jax.Array, param: jax.Array, head: bool) -> jax.Array:
             if head:
                 return gradient
@@ -42,6 +43,7 @@ def clip_by_unit(
             return jnp.where(length > most, gradient * (most / jnp.maximum(length, 1e-6)), gradient)
 
         heads = chosen(params, ["@head"], layers)
-        return jax.tree_util.tree_map_with_path(limit, updates, params, heads)
+        clipped = jax.tree_util.tree_map_with_path(limit, updates, params, heads)
+        return behind.update(clipped, state, params)
 
-    return optax.stateless(update)
+    return optax.GradientTransformation(behind.init, update)

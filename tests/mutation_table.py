@@ -128,6 +128,57 @@ BREAKS = (
         "    update = optax.chain(update, clip)",
         ("training/test_optim.py::test_clip_norm_bounds_the_first_update",),
     ),
+    (
+        "the ratio of LAMB is upside down",
+        "training/optimizers/trust.py",
+        "size / jnp.where(known, length, 1)",
+        "length / jnp.where(known, size, 1)",
+        ("training/test_optimizers.py::test_lamb_is_timms_without_its_clip",),
+    ),
+    (
+        "Muon moves the head",
+        "training/optimizers/muon.py",
+        "return kernel and not (head or stem) and",
+        "return kernel and not stem and",
+        ("training/test_optimizers.py::test_muon_is_its_authors_and_adam_for_the_rest[False-rms]",),
+    ),
+    (
+        "the gradients' point is evaluated",
+        "training/optimizers/schedule_free.py",
+        "y + (1 / found.beta - 1) * (y - z)",
+        "y",
+        ("training/test_optimizers.py::test_schedule_free_is_the_papers[schedule_free_sgd]",),
+    ),
+    (
+        "sharpness is looked for downhill",
+        "training/step.py",
+        "lambda p, g: p + scale * g",
+        "lambda p, g: p - scale * g",
+        (
+            "training/test_guard.py::test_sam_is_the_gradient_of_the_worst_point_and_nothing_else_of_it[jit]",
+        ),
+    ),
+    (
+        "a skipped update moves",
+        "training/guard.py",
+        "jnp.where(good, new, old)",
+        "jnp.where(good, new, new)",
+        ("training/test_guard.py::test_an_update_that_is_not_finite_leaves_all_but_the_schedule",),
+    ),
+    (
+        "the course begins with the run",
+        "training/schedules.py",
+        "begin = warmup if schedule.warmup_prefix else 0",
+        "begin = warmup",
+        ("training/test_schedules.py::test_courses_of_published_recipes_at_every_step[deit]",),
+    ),
+    (
+        "the first rule counts",
+        "training/rules.py",
+        "for rule in rules_of(optim):\n        value",
+        "for rule in rules_of(optim)[::-1]:\n        value",
+        ("training/test_optimizers.py::test_rules_change_rate_and_decay_of_what_they_find",),
+    ),
     # Sharding.
     (
         "slices get no part of the batch",

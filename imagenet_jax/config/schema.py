@@ -99,7 +99,9 @@ SCHEMA: dict[str, Field] = {
     ),
     "log.every": duration("50 steps", "training metrics fetched from the devices and written"),
     "log.norms": Field(
-        False, "log the global norms of gradient (before any clipping) and update; costs little"
+        False,
+        "log train/gradient_norm (before any clipping) and train/update_norm, over all trained "
+        "parameters; costs little",
     ),
     "log.tensorboard": Field(True, "write TensorBoard files with clu (imports TensorFlow)"),
     "log.wandb": Field("", "a project of Weights & Biases to log to as well; '': none"),

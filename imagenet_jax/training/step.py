@@ -64,25 +64,15 @@ def train_step(
         return loss, (outcome.updated.get("batch_stats", {}), sums)
 
     key = jax.random.fold_in(rng, state.step)
+    whole_batch = (state.batch_stats, batch, key, task, axis_name)
     loss_grad = jax.grad(loss_fn, has_aux=True)
-
-    def pass_over(function: Callable[..., Any], trained: Any) -> tuple[Any, Any, Sums]:
-        found = _accumulated(function, trained, state.batch_stats, batch, key, task)
-        gradient, batch_stats, sums = found
-        gradient, sums, batch_stats = over_devices((gradient, sums, batch_stats))
-        if axis_name:
-            batch_stats = jax.tree.map(lambda x: x / jax.lax.axis_size(axis_name), batch_stats)
-        return gradient, batch_stats, sums
-
-    def no_gradient(trained: Any, *rest: Any) -> tuple[Any, tuple[Any, Sums]]:
-        return trained, loss_fn(trained, *rest)[1]
-
-    gradient, batch_stats, sums = pass_over(loss_grad, trained)
+    gradient, batch_stats, sums = _pass(loss_grad, trained, *whole_batch)
     optim = task.config.optim
     if optim.sam:
         with jax.named_scope("sharpness"):
             gradient = _of_the_worst_nearby(
-                lambda point: pass_over(loss_grad, point)[0], trained, gradient, state.step, optim
+                lambda point: _pass(loss_grad, point, *whole_batch)[0],
+                *(trained, gradient, state.step, optim),
             )
 
     with jax.named_scope("optimizer"):
@@ -90,12 +80,34 @@ def train_step(
         new = optax.apply_updates(trained, updates)
         params = tuning.join(new, frozen)
         if batch_stats and optim.name.startswith("schedule_free"):
-            # Evaluated is another point, whose statistics a pass of its own finds.
-            batch_stats = pass_over(no_gradient, averaged(opt_state, new))[1]
+            # Evaluated is another point, whose statistics a pass without gradient finds.
+            _, batch_stats, _ = _pass(
+                lambda point, *rest: (point, loss_fn(point, *rest)[1]),
+                *(averaged(opt_state, new), *whole_batch),
+            )
         ema = _averaged(state, params, batch_stats, task.config.ema_decay)
     after = state.replace(params=params, batch_stats=batch_stats, opt_state=opt_state, ema=ema)
     after, facts = guarded(task.config, state, after, gradient, updates, sums["loss"])
     return after.replace(step=state.step + 1), sums | facts
+
+
+def _pass(
+    grad_fn: Callable[..., Any],
+    trained: Any,
+    batch_stats: Any,
+    batch: Batch,
+    key: jax.Array,
+    task: Task,
+    axis_name: str | None,
+) -> tuple[Any, Any, Sums]:
+    """`_accumulated` over the global batch."""
+    found = _accumulated(grad_fn, trained, batch_stats, batch, key, task)
+    if not axis_name:
+        return found
+    gradient, batch_stats, sums = found
+    gradient, sums, batch_stats = parallel.all_reduce((gradient, sums, batch_stats), axis_name)
+    batch_stats = jax.tree.map(lambda x: x / jax.lax.axis_size(axis_name), batch_stats)
+    return gradient, batch_stats, sums
 
 
 def _of_the_worst_nearby(

@@ -34,14 +34,31 @@ def steps_of(
     """
     if not duration:
         return 0
+    exact = exact_steps_of(
+        duration,
+        batch_size=batch_size,
+        num_examples=num_examples,
+        total_steps=total_steps,
+        shift=shift,
+    )
+    return math.floor(exact + 0.5)
+
+
+def exact_steps_of(
+    duration: str,
+    *,
+    batch_size: int,
+    num_examples: int,
+    total_steps: float | None = None,
+    shift: float = 0,
+) -> float:
+    """As `steps_of`, and not rounded; `duration` may not be ''."""
     number, unit = _DURATION.fullmatch(duration.strip()).groups()
     number = float(number)
     if unit.startswith("step"):
-        steps = number
-    elif unit.startswith("epoch"):
-        steps = number * num_examples / batch_size - shift
-    elif unit.startswith("example"):
-        steps = number / batch_size - shift
-    else:
-        steps = number / 100 * (total_steps + shift) - shift
-    return math.floor(steps + 0.5)
+        return number
+    if unit.startswith("epoch"):
+        return number * num_examples / batch_size - shift
+    if unit.startswith("example"):
+        return number / batch_size - shift
+    return number / 100 * (total_steps + shift) - shift

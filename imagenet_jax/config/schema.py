@@ -4,8 +4,9 @@ import re
 
 from imagenet_jax.config.data_fields import DATA
 from imagenet_jax.config.durations import is_duration
-from imagenet_jax.config.field import Field, choice, duration, is_pattern, number, share
+from imagenet_jax.config.field import Field, choice, duration, number, share
 from imagenet_jax.config.model_fields import MODEL
+from imagenet_jax.config.optim_fields import OPTIM, SCHEDULE
 
 # Kind of device or None, name and value of one of config.compiler_options.
 COMPILER_OPTION = re.compile(r"(?:([^:=]+): *)?([a-z]\w*)=(.+)")
@@ -93,42 +94,8 @@ SCHEMA: dict[str, Field] = {
         0,
         1,
     ),
-    "optim.name": choice("sgd", ("sgd", "adamw"), "the optimizer"),
-    "optim.learning_rate": number(0.1, "peak learning rate for this batch_size", 0),
-    "optim.momentum": share(0.9, "sgd: momentum"),
-    "optim.nesterov": Field(True, "sgd: Nesterov's form of the momentum"),
-    "optim.b1": share(0.9, "adamw: decay of the first moment"),
-    "optim.b2": share(0.999, "adamw: decay of the second moment"),
-    "optim.eps": number(1e-8, "adamw: added to the root of the second moment", 0),
-    "optim.momentum_dtype": choice(
-        "float32",
-        ("float32", "bfloat16"),
-        "in which the momentum, adamw: the first moment, is kept",
-    ),
-    "optim.weight_decay": number(
-        1e-4, "sgd: added to the gradient (L2); adamw: decoupled, times the learning rate", 0
-    ),
-    "optim.decayed": Field(
-        ("kernel$", "lora_[ab]$"),
-        "which parameters decay: patterns (regular expressions) of their paths, as "
-        "'layer1.0/conv1/kernel'; no norms, biases, position embeddings, tokens, gains",
-        "regular expressions, as in ('kernel$',)",
-        lambda v: all(isinstance(p, str) and is_pattern(p) for p in v),
-    ),
-    "optim.decay_norm_and_bias": Field(False, "decay all parameters, whatever optim.decayed says"),
-    "optim.clip_norm": number(0.0, "largest global norm of the gradient; 0: any", 0),
-    "schedule.name": choice(
-        "cosine", ("cosine", "linear", "step", "constant"), "course of the rate after warmup"
-    ),
-    "schedule.warmup": duration("0 steps", "linear rise from 0 to the peak"),
-    "schedule.boundaries": Field(
-        (),
-        "step: when the rate is multiplied by schedule.factor, counted from the start",
-        "durations, as in ('30 epochs', '60 epochs')",
-        lambda v: all(is_duration(d) for d in v),
-    ),
-    "schedule.factor": number(0.1, "step: the factor", 0, 1),
-    "schedule.end": number(0.0, "cosine, linear: last rate as a share of the peak", 0, 1),
+    **OPTIM,
+    **SCHEDULE,
     "eval.batch_size": number(256, "most images per evaluation step, over all devices", 1),
     "eval.every": duration("1 epochs", "evaluation during training", empty=True),
     "eval.patience": number(
@@ -145,6 +112,11 @@ SCHEMA: dict[str, Field] = {
         1800.0, "seconds without a step, evaluation batch or checkpoint that end a run; 0: never", 0
     ),
     "log.every": duration("50 steps", "training metrics fetched from the devices and written"),
+    "log.norms": Field(
+        False,
+        "log train/gradient_norm (before any clipping) and train/update_norm, over all trained "
+        "parameters; costs little",
+    ),
     "log.tensorboard": Field(True, "write TensorBoard files with clu (imports TensorFlow)"),
     "log.wandb": Field("", "a project of Weights & Biases to log to as well; '': none"),
     "log.mlflow": Field("", "an experiment of MLflow to log to as well; '': none"),

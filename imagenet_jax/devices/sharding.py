@@ -217,7 +217,8 @@ def _spec(name: str, shape: Sequence[int], sizes: Mapping[str, int]) -> list[str
     spec: list[str | None] = [None] * len(shape)
     tensor, fsdp = sizes.get(TENSOR_AXIS, 1), sizes.get(FSDP_AXIS, 1)
     for pattern, axis in TENSOR_RULES if tensor > 1 else ():
-        if re.search(pattern, name) and shape[axis] % tensor == 0:
+        # A factor of a second moment may have fewer axes.
+        if re.search(pattern, name) and axis < len(shape) and shape[axis] % tensor == 0:
             spec[axis] = TENSOR_AXIS
     if fsdp > 1 and math.prod(shape) >= _SMALLEST_SHARDED:
         free = [axis for axis, taken in enumerate(spec) if not taken and shape[axis] % fsdp == 0]

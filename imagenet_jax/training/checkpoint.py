@@ -193,12 +193,12 @@ class Checkpoints:
             raise no_checkpoint(which, self.directory, steps)
         return [int(which)]
 
-    def diverged(self, step: int, loss: float, learning_rate: float) -> DivergenceError:
-        """The error of a training loss that is not finite at a step."""
+    def diverged(self, what: str, learning_rate: float) -> DivergenceError:
+        """The error of a run that has gone astray; `what` says which step is not finite."""
         self.wait()
         kept = self.steps()
         return DivergenceError(
-            f"the training loss is {loss} at step {step}. "
+            f"{what}. "
             + (f"The last good checkpoint is step {kept[0]} " if kept else "No checkpoint yet ")
             + f"in {self.directory}. Lower config.optim.learning_rate (now {learning_rate:g}), "
             "warm up longer, or set config.optim.clip_norm"

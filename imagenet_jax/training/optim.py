@@ -1,124 +1,137 @@
-"""Optax schedules and optimizers by name."""
+"""Optimizers by name."""
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import jax
 import ml_collections
 import optax
-from absl import logging
 
-from imagenet_jax.errors import ConfigError
-from imagenet_jax.training.position import Course
+from imagenet_jax.training.optimizers.adam import (
+    scale_by_adafactor,
+    scale_by_ademamix,
+    scale_by_nadam,
+)
+from imagenet_jax.training.optimizers.clip import clip_by_unit
+from imagenet_jax.training.optimizers.muon import scale_by_muon, scale_to_adam
+from imagenet_jax.training.optimizers.prodigy import prodigy
+from imagenet_jax.training.optimizers.schedule_free import schedule_free
+from imagenet_jax.training.optimizers.trust import scale_by_lars, scale_by_trust_ratio
+from imagenet_jax.training.rules import (
+    NO_LAYERS,
+    Layers,
+    add_decay,
+    decay_factors,
+    rules_of,
+    scale_rates,
+)
+from imagenet_jax.training.schedules import Schedule
 
-Schedule = Callable[[jax.Array | int], jax.Array]
-
-
-def make_schedule(
-    config: ml_collections.ConfigDict,
-    *,
-    total_steps: int,
-    num_examples: int,
-    course: Course | None = None,
-) -> Schedule:
-    """The learning rate as a function of the number of updates done.
-
-    Linear warmup from 0, then the course named by schedule.name: "cosine" and "linear" fall
-    to schedule.end times the peak at `total_steps`, "step" multiplies by schedule.factor at
-    each boundary, "constant" stays. It is a function of the share of the run's examples that
-    were seen: after a change of the batch size it goes on from there over what is left.
-
-    Args:
-      config: see `schema.SCHEMA`.
-      total_steps: updates of the whole run.
-      num_examples: examples per epoch.
-      course: of the run; by default its batch size was never another one.
-
-    Raises:
-      ConfigError: if the warmup is longer than the run.
-    """
-    schedule, peak = config.schedule, config.optim.learning_rate
-
-    course = course or Course(config.batch_size)
-
-    def steps(duration: str) -> float:
-        """When it is over, in steps of today's size from the first example on."""
-        if not course.interval(duration, num_examples, total_steps):
-            return 0
-        return max(course.steps(duration, num_examples, total_steps) + course.shift, 0)
-
-    total = total_steps + course.shift
-    warmup = steps(schedule.warmup)
-    if warmup >= total and warmup:
-        raise ConfigError(
-            f"config.schedule.warmup = {schedule.warmup!r} is {warmup} steps, the whole run "
-            f"(config.duration = {config.duration!r}) is {total_steps}; warm up for less"
-        )
-    if not warmup and re.search("[1-9]", schedule.warmup):
-        logging.warning("config.schedule.warmup = %r is less than a step: none", schedule.warmup)
-    rest = total - warmup
-    if schedule.name == "cosine":
-        after = optax.cosine_decay_schedule(peak, rest, alpha=schedule.end)
-    elif schedule.name == "linear":
-        after = optax.linear_schedule(peak, peak * schedule.end, rest)
-    elif schedule.name == "step":
-        boundaries = [(duration, steps(duration) - warmup) for duration in schedule.boundaries]
-        after = optax.piecewise_constant_schedule(peak, _drops(config, boundaries, rest))
-    else:
-        after = optax.constant_schedule(peak)
-    rate = optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup])
-    return (lambda step: rate(step + course.shift)) if course.shift else rate
-
-
-def _drops(
-    config: ml_collections.ConfigDict, boundaries: Sequence[tuple[str, float]], rest: float
-) -> dict[float, float]:
-    """{step after the warmup: factor} of boundaries (as the config has it, step) before `rest`."""
-    drops: dict[float, float] = {}
-    for duration, step in boundaries:
-        if step < rest:
-            drops[step] = drops.get(step, 1.0) * config.schedule.factor
-        else:
-            logging.warning(
-                "config.schedule.boundaries: %r lies not within config.duration = %r: no drop",
-                *(duration, config.duration),
-            )
-    return drops
+Transformation = optax.GradientTransformation
 
 
 def make_optimizer(
-    optim: ml_collections.ConfigDict, schedule: Schedule
-) -> optax.GradientTransformation:
-    """SGD with momentum and L2 weight decay, or AdamW with decoupled weight decay."""
-    mask = None if optim.decay_norm_and_bias else partial(decay_mask, patterns=optim.decayed)
+    optim: ml_collections.ConfigDict,
+    schedule: Schedule,
+    layers: Layers = NO_LAYERS,
+    scale: Transformation | None = None,
+) -> Transformation:
+    """What config.optim says: clipping, then the optimizer with its decay, then factors of rates.
+
+    Args:
+      optim: see `schema.SCHEMA`.
+      schedule: the learning rate by updates done.
+      layers: of the model, for what `rules.needs_layers`.
+      scale: factors of the updates beside those of optim.rules.
+    """
     clip = optax.clip_by_global_norm(optim.clip_norm) if optim.clip_norm else optax.identity()
-    kept = None if optim.momentum_dtype == "float32" else optim.momentum_dtype
-    if optim.name == "adamw":
-        update = optax.adamw(
-            schedule,
-            b1=optim.b1,
-            b2=optim.b2,
-            eps=optim.eps,
-            mu_dtype=kept,
-            weight_decay=optim.weight_decay,
-            mask=mask,
-        )
-    else:
-        update = optax.chain(
-            optax.add_decayed_weights(optim.weight_decay, mask),
-            optax.sgd(schedule, optim.momentum or None, optim.nesterov, kept),
-        )
-    return optax.chain(clip, update)
+    if optim.agc:
+        clip = clip_by_unit(clip, optim.agc, layers)
+    update = _update(optim, schedule, layers)
+    if any(rule.rate is not None for rule in rules_of(optim)):
+        update = scale_rates(update, optim, layers)
+    if optim.name.startswith("schedule_free"):
+        # The point where it would be without the average has to move by the factors as well.
+        update = optax.chain(update, scale) if scale else update
+        beta = optim.momentum if optim.name == "schedule_free_sgd" else optim.b1
+        return optax.chain(clip, schedule_free(update, schedule, beta))
+    update = optax.chain(clip, update)
+    return optax.chain(update, scale) if scale else update
 
 
-def decay_mask(params: optax.Params, patterns: Sequence[str]) -> optax.Params:
-    """True for parameters in whose path, as "layer1.0/conv1/kernel", a pattern is found."""
+def _update(optim: ml_collections.ConfigDict, schedule: Schedule, layers: Layers) -> Transformation:
+    """The optimizer with its decay; the order of the parts is that of old checkpoints."""
+    factors = partial(decay_factors, optim, layers=layers)
+    coupling = optim.decay_coupling or OWN_COUPLING.get(optim.name, "rate")
+    peak, weight = optim.learning_rate, optim.weight_decay
+    if coupling == "schedule":
+        weight = weight / peak if peak else 0.0
+    decay, rate = add_decay(optim, weight, layers), optax.scale_by_learning_rate(schedule)
+    if optim.name == "prodigy":
+        return prodigy(schedule, optim.b1, optim.b2, optim.eps, weight, factors)
+    if optim.name == "lars":
+        trust = scale_by_lars(weight, factors, optim.trust)
+        return optax.chain(trust, rate, _momentum(optim))
+    if optim.name == "rmsprop":
+        # The average begins at 1, and the rate is within the momentum, both as in TensorFlow.
+        root = optax.scale_by_rms(optim.b2, optim.eps, initial_scale=1.0)
+        return optax.chain(decay, root, rate, _momentum(optim, nesterov=False))
+    direction = _DIRECTIONS[optim.name](optim, layers)
+    if optim.name == "lamb":
+        trust = scale_by_trust_ratio(factors)
+        first = (decay, direction) if coupling == "l2" else (direction, decay)
+        return optax.chain(*first, trust, rate)
+    if optim.name == "muon":
+        ratio = scale_to_adam(optim.adam_learning_rate / peak if peak else 0.0, layers)
+        # A decay that is no part of the rate is no part of the ratio of the rates either.
+        parts = (direction, ratio, decay) if coupling == "schedule" else (direction, decay, ratio)
+        parts = (decay, direction, ratio) if coupling == "l2" else parts
+        return optax.chain(*parts, rate)
+    if coupling == "l2":
+        return optax.chain(decay, optax.chain(direction, rate))
+    return optax.chain(direction, decay, rate)
 
-    def decays(path: Any, _: jax.Array) -> bool:
-        # One by one: a pattern may have flags, groups and numbers of groups of its own.
-        name = "/".join(key.key for key in path)
-        return any(re.search(pattern, name) for pattern in patterns)
 
-    return jax.tree_util.tree_map_with_path(decays, params)
+# What optim.decay_coupling = "" is; "rate" with others.
+OWN_COUPLING = {"sgd": "l2", "rmsprop": "l2", "lars": "l2"}
+
+
+def _kept(optim: ml_collections.ConfigDict) -> str | None:
+    return None if optim.momentum_dtype == "float32" else optim.momentum_dtype
+
+
+def _momentum(optim: ml_collections.ConfigDict, nesterov: bool | None = None) -> Transformation:
+    if not optim.momentum:
+        return optax.identity()
+    nesterov = optim.nesterov if nesterov is None else nesterov
+    return optax.trace(optim.momentum, nesterov, _kept(optim))
+
+
+def _muon(optim: ml_collections.ConfigDict, layers: Layers) -> Transformation:
+    return scale_by_muon(
+        optim.momentum,
+        optim.nesterov,
+        optim.newton_schulz_steps,
+        optim.muon_scale,
+        (optim.b1, optim.b2, optim.eps),
+        layers,
+        _kept(optim),
+    )
+
+
+# In which direction the parameters go, before decay and rate.
+_DIRECTIONS: dict[str, Callable[[Any, Layers], Transformation]] = {
+    "sgd": lambda o, _: _momentum(o),
+    "adamw": lambda o, _: optax.scale_by_adam(o.b1, o.b2, o.eps, mu_dtype=_kept(o)),
+    "nadamw": lambda o, _: scale_by_nadam(o.b1, o.b2, o.eps, _kept(o)),
+    "adafactor": lambda o, _: scale_by_adafactor(o.momentum, o.b2, _kept(o)),
+    "lamb": lambda o, _: optax.scale_by_adam(o.b1, o.b2, o.eps, mu_dtype=_kept(o)),
+    "lion": lambda o, _: optax.scale_by_lion(o.b1, o.b2, mu_dtype=_kept(o)),
+    "muon": _muon,
+    "ademamix": lambda o, _: scale_by_ademamix(o.b1, o.b2, o.b3, o.alpha, o.eps, _kept(o)),
+    "schedule_free_sgd": lambda o, _: optax.identity(),
+    # Adam without its first moment, whose part the average plays.
+    "schedule_free_adamw": lambda o, _: optax.scale_by_rms(
+        o.b2, o.eps, eps_in_sqrt=False, bias_correction=True
+    ),
+}

@@ -24,11 +24,20 @@ from imagenet_jax.tasks.task import Task
 from imagenet_jax.terminal import working
 from imagenet_jax.training.checks import check_fields, validate_batch
 from imagenet_jax.training.initial import Traced, agreed, initial_values, trace
-from imagenet_jax.training.optim import Schedule, make_optimizer, make_schedule
+from imagenet_jax.training.optim import make_optimizer
 from imagenet_jax.training.position import Course, course_of
+from imagenet_jax.training.rules import (
+    NO_LAYERS,
+    Layers,
+    Path,
+    check_rules,
+    frozen_by_rule,
+    needs_layers,
+)
+from imagenet_jax.training.schedules import Schedule, make_schedule
 from imagenet_jax.training.state import TrainState, init_state, init_variables, replaced
 from imagenet_jax.training.step import eval_step, train_step
-from imagenet_jax.training.tuning import Tuning, decay_by_layer, make_tuning
+from imagenet_jax.training.tuning import Tuning, decay_by_layer, find_layers, make_tuning
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,6 +210,22 @@ def check_sharding(config: ml_collections.ConfigDict, model: nn.Module, mesh: Me
     sharding.check_tensor_parallel(params, mesh, config.model.name, heads)
 
 
+def _ruled(config: ml_collections.ConfigDict, model: nn.Module) -> tuple[Layers, frozenset[Path]]:
+    """The layers that config.optim knows of a model, and the parameters that it freezes.
+
+    Raises:
+      ConfigError: for a rule that no parameter follows, or rules that leave nothing to train.
+    """
+    size, layers = config.data.image_size, NO_LAYERS
+    if needs_layers(config.optim):
+        layers = find_layers(model, size)
+    if not config.optim.rules:
+        return layers, frozenset()
+    params = traced_variables(model, size)[1]["params"]
+    check_rules(config.optim, params, layers, config.model.name)
+    return layers, frozen_by_rule(config.optim, params, layers)
+
+
 def make_program(
     task: Task,
     mesh: Mesh,
@@ -240,11 +265,11 @@ def make_program(
             config, total_steps=total_steps, num_examples=num_examples, course=course
         )
     model = task.model(sharding.batch_shards(mesh))
-    tuning = make_tuning(config, model)
-    optimizer = make_optimizer(config.optim, schedule)
+    layers, frozen = _ruled(config, model)
+    tuning, scale = make_tuning(config, model, frozen), None
     if tuning.mode == "layerwise":
         scale = decay_by_layer(model, config.data.image_size, tuning.layer_decay)
-        optimizer = optax.chain(optimizer, scale)
+    optimizer = make_optimizer(config.optim, schedule, layers, scale)
     return Program(
         task=task,
         mesh=mesh,

@@ -1,7 +1,6 @@
 """A run: its state, and what becomes of it: resumed, evaluated, saved, finished."""
 
 import dataclasses
-import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from imagenet_jax.atomic import replace_text
 from imagenet_jax.config import to_json
 from imagenet_jax.data import Split
 from imagenet_jax.devices.parallel import peak_bytes
+from imagenet_jax.errors import DivergenceError
 from imagenet_jax.hosts.preemption import StopRequested, StopRequests
 from imagenet_jax.hosts.watchdog import doing
 from imagenet_jax.printable import printable_lines
@@ -30,6 +30,7 @@ from imagenet_jax.training.checkpoint import Checkpoints, Record
 from imagenet_jax.training.clock import Clock
 from imagenet_jax.training.evaluate import evaluate_split, write_report
 from imagenet_jax.training.finetune import starting_variables
+from imagenet_jax.training.guard import SkippedUpdates, facts_of
 from imagenet_jax.training.position import course_of
 from imagenet_jax.training.program import Program, make_program
 from imagenet_jax.training.stages import Stage
@@ -58,6 +59,7 @@ class Run:
         self.step = self.saved_step = 0
         self.evaluation_due = False  # that of `step` is still to be done
         self.eval_step: Callable[..., Any] | None = None
+        self.skipped = SkippedUpdates(self.config.optim.nonfinite)
         self.pending: list[Any] = []  # sums of the steps since the last log, on the devices
         self.last_eval: tuple[int, dict[str, Any]] | None = None
         self.meter: Meter | None = None  # of that evaluation
@@ -123,17 +125,19 @@ class Run:
     def log(self, out: Outputs) -> None:
         """Fetches the sums since the last log and writes their means."""
         sums, self.pending = jax.device_get(self.pending), []
-        for number, part in enumerate(sums):
-            if not math.isfinite(part["loss"]):
-                step, rate = self.step - len(sums) + 1 + number, self.config.optim.learning_rate
-                raise self.checkpoints.diverged(step, part["loss"], rate)
+        try:
+            kept = self.skipped.kept(sums, self.step - len(sums) + 1)
+        except DivergenceError as error:
+            rate = self.config.optim.learning_rate
+            raise self.checkpoints.diverged(str(error), rate) from None
         self.clock.tick(training=True)
-        means = self.task.summarize(sums)
+        means = self.task.summarize(kept) if kept else {}
         out.write(
             self.step,
             {
                 "epoch": self.epochs(self.step),
-                **{f"train/{name}": means[name] for name in self.task.train_metrics},
+                **{f"train/{name}": means[name] for name in self.task.train_metrics if kept},
+                **facts_of(sums, kept),
                 "learning_rate": float(self.program.learning_rate(self.step - 1)),
                 "images_per_second": self.clock.images_per_second,
                 "input_wait_fraction": self.clock.input_wait_fraction,

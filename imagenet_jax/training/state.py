@@ -12,6 +12,7 @@ import numpy as np
 import optax
 from jax.experimental import multihost_utils
 
+from imagenet_jax.training.optimizers.schedule_free import averaged
 from imagenet_jax.training.tuning import WHOLE, Tuning
 
 
@@ -21,7 +22,7 @@ class TrainState:
 
     Attributes:
       step: updates done, int32 scalar.
-      params: float32 parameters.
+      params: float32 parameters; with a schedule-free optimizer where gradients are computed.
       batch_stats: running statistics of the norms, float32.
       opt_state: state of the Optax transformation.
       ema: averaged {"params", "batch_stats"}, or None.
@@ -37,7 +38,8 @@ class TrainState:
 
     def eval_variables(self) -> dict[str, Any]:
         """The variables to evaluate: the averaged ones where there are any."""
-        return self.ema or {"params": self.params, "batch_stats": self.batch_stats}
+        params = averaged(self.opt_state, self.params)
+        return self.ema or {"params": params, "batch_stats": self.batch_stats}
 
 
 def init_variables(key: jax.Array, *, model: nn.Module, image_size: int) -> dict[str, Any]:

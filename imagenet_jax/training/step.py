@@ -11,10 +11,13 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import ml_collections
 import optax
 
 from imagenet_jax.devices import parallel
 from imagenet_jax.tasks.task import Batch, Outcome, Sums, Task
+from imagenet_jax.training.guard import guarded
+from imagenet_jax.training.optimizers.schedule_free import averaged
 from imagenet_jax.training.state import TrainState
 from imagenet_jax.training.tuning import WHOLE, Tuning
 
@@ -39,7 +42,7 @@ def train_step(
       axis_name: mapped axis over which the batch is spread, if this is a device's share.
 
     Returns:
-      The new state, and `Task.sums` over the global batch.
+      The new state, and `Task.sums` over the global batch, with the facts of `guard.guarded`.
     """
 
     def over_devices(tree: Any) -> Any:
@@ -61,21 +64,74 @@ def train_step(
         return loss, (outcome.updated.get("batch_stats", {}), sums)
 
     key = jax.random.fold_in(rng, state.step)
-    gradient, batch_stats, sums = _accumulated(
-        jax.grad(loss_fn, has_aux=True), trained, state.batch_stats, batch, key, task
-    )
-    gradient, sums, batch_stats = over_devices((gradient, sums, batch_stats))
-    if axis_name:
-        batch_stats = jax.tree.map(lambda x: x / jax.lax.axis_size(axis_name), batch_stats)
+    whole_batch = (state.batch_stats, batch, key, task, axis_name)
+    loss_grad = jax.grad(loss_fn, has_aux=True)
+    gradient, batch_stats, sums = _pass(loss_grad, trained, *whole_batch)
+    optim = task.config.optim
+    if optim.sam:
+        with jax.named_scope("sharpness"):
+            gradient = _of_the_worst_nearby(
+                lambda point: _pass(loss_grad, point, *whole_batch)[0],
+                *(trained, gradient, state.step, optim),
+            )
 
     with jax.named_scope("optimizer"):
         updates, opt_state = optimizer.update(gradient, state.opt_state, trained)
-        params = tuning.join(optax.apply_updates(trained, updates), frozen)
+        new = optax.apply_updates(trained, updates)
+        params = tuning.join(new, frozen)
+        if batch_stats and optim.name.startswith("schedule_free"):
+            # Evaluated is another point, whose statistics a pass without gradient finds.
+            _, batch_stats, _ = _pass(
+                lambda point, *rest: (point, loss_fn(point, *rest)[1]),
+                *(averaged(opt_state, new), *whole_batch),
+            )
         ema = _averaged(state, params, batch_stats, task.config.ema_decay)
-    state = state.replace(
-        step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state, ema=ema
-    )
-    return state, sums
+    after = state.replace(params=params, batch_stats=batch_stats, opt_state=opt_state, ema=ema)
+    after, facts = guarded(task.config, state, after, gradient, updates, sums["loss"])
+    return after.replace(step=state.step + 1), sums | facts
+
+
+def _pass(
+    grad_fn: Callable[..., Any],
+    trained: Any,
+    batch_stats: Any,
+    batch: Batch,
+    key: jax.Array,
+    task: Task,
+    axis_name: str | None,
+) -> tuple[Any, Any, Sums]:
+    """`_accumulated` over the global batch."""
+    found = _accumulated(grad_fn, trained, batch_stats, batch, key, task)
+    if not axis_name:
+        return found
+    gradient, batch_stats, sums = found
+    gradient, sums, batch_stats = parallel.all_reduce((gradient, sums, batch_stats), axis_name)
+    batch_stats = jax.tree.map(lambda x: x / jax.lax.axis_size(axis_name), batch_stats)
+    return gradient, batch_stats, sums
+
+
+def _of_the_worst_nearby(
+    gradient_at: Callable[[Any], Any],
+    trained: Any,
+    gradient: Any,
+    step: jax.Array,
+    optim: ml_collections.ConfigDict,
+) -> Any:
+    """The gradient where, at the distance optim.sam, the loss is about highest.
+
+    Sharpness-aware minimization, Foret et al. 2020, https://arxiv.org/abs/2010.01412. Nothing
+    else is taken of that pass: no statistics and no sums. At the steps between those of
+    optim.sam_every, the plain gradient.
+    """
+
+    def ascend(gradient: Any) -> Any:
+        length = optax.tree.norm(gradient)
+        scale = optim.sam / jnp.where(length > 0, length, 1)
+        return gradient_at(jax.tree.map(lambda p, g: p + scale * g, trained, gradient))
+
+    if optim.sam_every == 1:
+        return ascend(gradient)
+    return jax.lax.cond(step % optim.sam_every == 0, ascend, lambda plain: plain, gradient)
 
 
 def _accumulated(

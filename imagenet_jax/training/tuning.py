@@ -15,9 +15,9 @@ from flax.linen.module import InterceptorContext
 
 from imagenet_jax.terminal import say
 from imagenet_jax.training.checks import check_lora
+from imagenet_jax.training.rules import Layers, Path, path_of
 from imagenet_jax.weights.head import head_paths
 
-Path = tuple[str, ...]
 _LORA_LAYERS = re.compile(r"qkv|proj")  # the attention's, as in the paper
 _MOST_GROUPS = 12  # of blocks, as ConvNeXt's fine-tuning has them: 0.75^50 of a rate trains nothing
 
@@ -33,6 +33,7 @@ class Tuning:
         2021, https://arxiv.org/abs/2106.09685), and the head.
       heads: paths of the modules whose shape depends on the number of classes.
       frozen_norms: paths of the BatchNorms whose scale and bias are not trained.
+      frozen: paths of parameters that are not trained, by config.optim.rules.
       layer_decay: "layerwise": factor of the learning rate from a block to the one before it.
       lora_rank, lora_alpha: "lora": rank, and scale times rank of the changes.
     """
@@ -40,6 +41,7 @@ class Tuning:
     mode: str = "full"
     heads: tuple[Path, ...] = ()
     frozen_norms: frozenset[Path] = frozenset()
+    frozen: frozenset[Path] = frozenset()
     layer_decay: float = 1.0
     lora_rank: int = 0
     lora_alpha: float = 0.0
@@ -51,6 +53,8 @@ class Tuning:
 
     def is_trained(self, path: Path) -> bool:
         """Whether a parameter is."""
+        if path in self.frozen:
+            return False
         if self.mode in ("full", "layerwise"):
             return path[:-1] not in self.frozen_norms
         return path[:-1] in self.heads or path[-1] in ("lora_a", "lora_b")
@@ -60,7 +64,8 @@ class Tuning:
 
         def part(trained: bool) -> Any:
             return jax.tree_util.tree_map_with_path(
-                lambda path, leaf: leaf if self.is_trained(_keys(path)) == trained else None, params
+                lambda path, leaf: leaf if self.is_trained(path_of(path)) == trained else None,
+                params,
             )
 
         return part(True), part(False)
@@ -115,8 +120,15 @@ class Tuning:
 WHOLE = Tuning()
 
 
-def make_tuning(config: ml_collections.ConfigDict, model: nn.Module) -> Tuning:
+def make_tuning(
+    config: ml_collections.ConfigDict, model: nn.Module, by_rule: frozenset[Path] = frozenset()
+) -> Tuning:
     """What config.finetune says.
+
+    Args:
+      config: see `schema.SCHEMA`.
+      model: of the run.
+      by_rule: paths of the parameters that config.optim.rules freezes.
 
     Raises:
       ConfigError: for LoRA of a model that has no attention.
@@ -124,12 +136,13 @@ def make_tuning(config: ml_collections.ConfigDict, model: nn.Module) -> Tuning:
     finetune, size = config.finetune, config.data.image_size
     frozen = find_frozen_norms(model, size) if config.model.frozen_norm else frozenset()
     if finetune.mode == "full":
-        return Tuning(frozen_norms=frozen)
+        return Tuning(frozen_norms=frozen, frozen=by_rule)
     check_lora(config)
     return Tuning(
         mode=finetune.mode,
         heads=head_paths(model, size),
         frozen_norms=frozen,
+        frozen=by_rule,
         layer_decay=finetune.layer_decay,
         lora_rank=finetune.lora_rank,
         lora_alpha=finetune.lora_alpha,
@@ -146,7 +159,7 @@ def decay_by_layer(model: nn.Module, image_size: int, decay: float) -> optax.Gra
     )
 
     def scale(path: Any, update: jax.Array) -> jax.Array:
-        return update * decay ** (last - depth.get(_keys(path)[0], 0))
+        return update * decay ** (last - depth.get(path_of(path)[0], 0))
 
     return optax.stateless(lambda updates, params: jax.tree_util.tree_map_with_path(scale, updates))
 
@@ -183,6 +196,20 @@ def _kernels(params: Any) -> int:
     return sum(path[-1].key == "kernel" for path, _ in paths)
 
 
+def find_layers(model: nn.Module, image_size: int) -> Layers:
+    """The heads of a model, and its first layer."""
+    modules, params = _called(model, image_size)
+
+    def has_kernel(path: Path) -> bool:
+        tree = params
+        for name in path:
+            tree = tree.get(name, {}) if isinstance(tree, Mapping) else {}
+        return "kernel" in tree
+
+    stem = next((path for path, _ in modules if has_kernel(path)), None)
+    return Layers(head_paths(model, image_size), stem)
+
+
 def find_frozen_norms(model: nn.Module, image_size: int) -> frozenset[Path]:
     """Paths of the BatchNorms that are frozen, see `norm.BatchNorm`."""
     modules, _ = _called(model, image_size)
@@ -203,7 +230,3 @@ def _called(model: nn.Module, image_size: int) -> tuple[list[tuple[Path, nn.Modu
     with nn.intercept_methods(record):
         shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), image, train=False))
     return modules, shapes["params"]
-
-
-def _keys(path: Any) -> Path:
-    return tuple(getattr(key, "key", str(key)) for key in path)

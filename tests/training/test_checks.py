@@ -2,7 +2,7 @@ import pytest
 
 from imagenet_jax.config import base_config
 from imagenet_jax.errors import ConfigError
-from imagenet_jax.training.checks import batch_unit, validate_batch
+from imagenet_jax.training.checks import batch_unit, check_fields, validate_batch
 
 
 def config_of(batch_size, **fields):
@@ -52,3 +52,39 @@ def test_a_batch_below_the_default_group_is_told_the_group_that_does(name):
     validate_batch(config_of(30, **{"model.name": name, "model.bn_group_size": 30}), 1)
     with pytest.raises(ConfigError, match="With this one, no device count would do"):
         validate_batch(config_of(31, **{"model.name": name, "accumulate": 2}), 1)
+
+
+FREE = {"optim.name": "schedule_free_adamw", "schedule.name": "constant"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [
+        ({"optim.name": "lars", "optim.decay_coupling": "rate"}, "'' and 'l2' are"),
+        ({"optim.name": "lamb", "optim.decay_coupling": "schedule"}, "with config.optim.name = 'l"),
+        ({"optim.name": "prodigy", "optim.momentum_dtype": "bfloat16"}, "momentum_dtype = 'bfloa"),
+        (FREE | {"optim.momentum_dtype": "bfloat16"}, "momentum_dtype = 'bfloat16'"),
+        (FREE | {"schedule.name": "cosine"}, "schedule.name = 'constant' .now 'cosine'"),
+        (FREE | {"schedule.cooldown": "10 percent"}, "without a cooldown"),
+        (FREE | {"ema_decay": 0.9}, "ema_decay = 0.9 is not possible"),
+        (FREE | {"optim.b1": 0.0}, "optim.b1 = 0 leaves"),
+        ({"optim.name": "prodigy", "optim.rules": ("fc rate=2",)}, "one rate for all parameters"),
+        ({"optim.name": "prodigy", "finetune.mode": "layerwise"}, "one rate for all parameters"),
+        ({"optim.rules": ("fc",)}, r"optim.rules = .'fc',. is not possible"),
+        ({"optim.rules": ("fc rate=-1",)}, "optim.rules = "),
+        ({"optim.rules": ("fc( rate=1",)}, "optim.rules = "),
+        ({"optim.rules": ("@bn decay=0",)}, "optim.rules = "),
+        ({"optim.rules": ("fc frozen rate=1",)}, "optim.rules = "),
+        ({"optim.rules": ("",)}, "optim.rules = "),
+        ({"optim.decayed": ("@norm",)}, "optim.decayed = "),
+        ({"optim.name": "adam"}, "optim.name = 'adam' is not possible"),
+    ],
+)
+def test_what_makes_no_sense_of_an_optimizer_is_refused(fields, word):
+    with pytest.raises(ConfigError, match=word):
+        check_fields(config_of(256, **fields))
+
+
+@pytest.mark.parametrize("name", ["schedule_free_sgd", "schedule_free_adamw"])
+def test_schedule_free_is_possible_with_a_constant_rate(name):
+    check_fields(config_of(256, **(FREE | {"optim.name": name})))

@@ -1,70 +1,15 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from imagenet_jax.config import base_config, validate
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.models import create_model
 from imagenet_jax.models.cost import variable_shapes
-from imagenet_jax.training.optim import decay_mask, make_optimizer, make_schedule
-
-
-def schedule(total=100, **fields):
-    """Learning rates of all steps; one epoch is 10 steps, the peak is 2."""
-    config = base_config()
-    config.batch_size, config.optim.learning_rate = 10, 2.0
-    config.schedule.update(fields)
-    made = make_schedule(config, total_steps=total, num_examples=100)
-    return np.array([made(step) for step in range(total + 1)])
-
-
-def test_warmup_rises_linearly_to_the_peak():
-    rates = schedule(name="constant", warmup="2 epochs")
-    np.testing.assert_allclose(rates[:20], np.arange(20) / 20 * 2, rtol=1e-6)
-    np.testing.assert_allclose(rates[20:], 2)
-
-
-def test_cosine_after_warmup():
-    rates = schedule(name="cosine", warmup="10 percent")
-    expected = 1 + np.cos(np.pi * (np.arange(10, 101) - 10) / 90)
-    np.testing.assert_allclose(rates[10:], expected, atol=1e-6)
-
-
-def test_linear_down_to_the_end_share():
-    rates = schedule(name="linear", end=0.25)
-    np.testing.assert_allclose(rates, np.linspace(2, 0.5, 101), rtol=1e-5)
-
-
-def test_step_drops_are_counted_from_the_start_of_the_run():
-    rates = schedule(name="step", warmup="1 epochs", boundaries=("3 epochs", "600 examples"))
-    np.testing.assert_allclose(rates[10:30], 2)
-    np.testing.assert_allclose(rates[31:60], 0.2, rtol=1e-6)
-    np.testing.assert_allclose(rates[61:], 0.02, rtol=1e-6)
-
-
-def test_two_drops_at_one_step_count_twice():
-    rates = schedule(name="step", boundaries=("3 epochs", "30 steps"))
-    np.testing.assert_allclose(rates[31:], 0.02, rtol=1e-6)
-
-
-def test_what_does_nothing_is_said(caplog):
-    boundaries = ("3 epochs", "10 epochs", f"{10**14} steps")
-    rates = schedule(name="step", warmup="0.001 epochs", boundaries=boundaries)
-    np.testing.assert_allclose(rates[:30], 2)
-    np.testing.assert_allclose(rates[31:], 0.2, rtol=1e-6)
-    for word in (
-        "'10 epochs' lies not within",
-        "'100000000000000 steps' lies",
-        "is less than a step",
-    ):
-        assert word in caplog.text
-    assert "'3 epochs'" not in caplog.text
-
-
-def test_warmup_longer_than_the_run_is_refused():
-    with pytest.raises(ConfigError, match="warmup = '10 epochs' is 100 steps"):
-        schedule(name="cosine", warmup="10 epochs")
+from imagenet_jax.training.optim import make_optimizer
+from imagenet_jax.training.rules import chosen
 
 
 def run_optimizer(steps=5, **fields):
@@ -125,6 +70,25 @@ def test_momentum_kept_in_bfloat16(name):
     assert np.abs(exact["kernel"] - p).max() > 1e-4
 
 
+@pytest.mark.parametrize("everything", [False, True])
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_the_tree_of_old_checkpoints(name, everything):
+    """Orbax compares empty nodes as well."""
+    params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
+    rate, mask = lambda step: 0.1, None if everything else {"kernel": True, "bias": False}
+    old = optax.adamw(rate, mask=mask)
+    if name == "sgd":
+        decay = optax.add_decayed_weights(0.1, mask)
+        old = optax.chain(decay, optax.sgd(rate, 0.9))
+    optim = base_config().optim
+    optim.update(name=name, decay_norm_and_bias=everything)
+    for fields in ({}, {"agc": 0.1, "clip_norm": 1.0, "rules": ("kernel$ rate=2",)}):
+        optim.update(fields)
+        found = jax.tree.structure(make_optimizer(optim, rate).init(params))
+        for clip in (optax.identity(), optax.clip_by_global_norm(1.0)):
+            assert found == jax.tree.structure(optax.chain(clip, old).init(params))
+
+
 def test_decay_of_norm_and_bias_if_asked():
     decayed = run_optimizer(weight_decay=0.1, decay_norm_and_bias=True)
     np.testing.assert_allclose(decayed["bias"], decayed["kernel"][0])
@@ -149,7 +113,7 @@ UNDECAYED = {
 @pytest.mark.parametrize("name", [*UNDECAYED, "resnet18", "convnext_tiny"])
 def test_kernels_decay_and_nothing_else(name):
     params = variable_shapes(create_model(name, num_classes=3), 32)["params"]
-    mask = decay_mask(params, base_config().optim.decayed)
+    mask = chosen(params, base_config().optim.decayed)
     leaves = jax.tree_util.tree_leaves_with_path(params)
     decayed = dict(zip([path for path, _ in leaves], jax.tree.leaves(mask), strict=True))
     assert {path[-1].key for path, decays in decayed.items() if decays} == {"kernel"}
@@ -160,14 +124,15 @@ def test_kernels_decay_and_nothing_else(name):
 
 def test_patterns_say_what_decays():
     params = {"layer1": {"kernel": 1.0, "bias": 1.0}, "fc": {"kernel": 1.0}, "lora_a": 1.0}
-    mask = decay_mask(params, ("^layer1/", "lora_[ab]$"))
+    params = jax.tree.map(np.float32, params)
+    mask = chosen(params, ("^layer1/", "lora_[ab]$"))
     expected = {"layer1": {"kernel": True, "bias": True}, "fc": {"kernel": False}, "lora_a": True}
     assert mask == expected
-    assert not any(jax.tree.leaves(decay_mask(params, ())))
+    assert not any(jax.tree.leaves(chosen(params, ())))
     # Each with flags and a group of its own, which do not go together in one expression.
     odd = ("(?i)^LAYER1/(?P<x>b)", r"^(?P<x>f)c/")
     expected = {"layer1": {"kernel": False, "bias": True}, "fc": {"kernel": True}, "lora_a": False}
-    assert decay_mask(params, odd) == expected
+    assert chosen(params, odd) == expected
     config = base_config()
     config.optim.decayed = ("kernel(",)
     with pytest.raises(ConfigError, match=r"optim\.decayed = .* regular expressions"):

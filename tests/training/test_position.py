@@ -7,8 +7,8 @@ import pytest
 
 from imagenet_jax.config import base_config
 from imagenet_jax.data.order import TrainOrder
-from imagenet_jax.training.optim import make_schedule
 from imagenet_jax.training.position import Course, course_of
+from imagenet_jax.training.schedules import make_schedule
 
 
 def config_of(batch_size, repeats=1, **schedule):
@@ -84,6 +84,14 @@ def test_what_is_periodic_goes_by_examples():
         {"name": "cosine", "warmup": "1 epochs"},
         {"name": "linear", "warmup": "10 percent", "end": 0.1},
         {"name": "step", "boundaries": ("5 epochs", "80 percent")},
+        {
+            "name": "polynomial",
+            "warmup": "2 epochs",
+            "warmup_prefix": False,
+            "cooldown": "1 epochs",
+        },
+        {"name": "rsqrt", "warmup": "1 epochs", "timescale": "5 percent", "cooldown": "30 percent"},
+        {"name": "exponential", "timescale": "1.5 epochs", "factor": 0.5},
     ],
 )
 @pytest.mark.parametrize("size", [8, 48, 96])

@@ -81,6 +81,22 @@ def test_frozen_norms_are_really_frozen(tiny_config, mode):
     assert momentum == kernels + 10  # and the head's bias
 
 
+def test_rules_freeze_and_what_they_do_not_find_is_told(tiny_config):
+    tiny_config.optim.rules = ("^layer[12] frozen", "@head frozen", "@stem rate=2")
+    _, before, after = one_step(tiny_config)
+    paths = {path[0] for path in changed(before.params, after.params)}
+    assert paths == {"conv1", "bn1", *(name for name in before.params if "layer3" in name)}
+    trained = [before.params[name] for name in paths]
+    momentum = sum(leaf.size for leaf in jax.tree.leaves(after.opt_state) if leaf.ndim)
+    assert momentum == sum(leaf.size for leaf in jax.tree.leaves(trained))
+    tiny_config.optim.rules = ("^layer9/ decay=0",)
+    with pytest.raises(ConfigError, match=r"'\^layer9/' of '\^layer9/ decay=0' finds no parameter"):
+        one_step(tiny_config)
+    tiny_config.optim.rules = ("@all frozen",)
+    with pytest.raises(ConfigError, match="freezes all of resnet8"):
+        one_step(tiny_config)
+
+
 def test_lora_changes_little_and_starts_from_the_pretrained_model(vit_config):
     vit_config.finetune.mode, vit_config.finetune.lora_rank = "lora", 4
     vit_config.optim.learning_rate = 1.0

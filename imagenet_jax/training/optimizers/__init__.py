@@ -1,0 +1,1 @@
+"""Directions of optimizers where Optax has none, or another form than the published recipes."""

@@ -5,7 +5,8 @@ import math
 from imagenet_jax.config.field import Field, choice, interval, number
 
 MOST = 2**31 - 1  # examples: batches hold their numbers as int32
-METHODS = ("nearest", "bilinear", "bicubic", "area", "lanczos")
+RESAMPLED = ("nearest", "bilinear", "bicubic")  # interpolations of a turned or sheared image
+METHODS = (*RESAMPLED, "area", "lanczos")
 CROPS = ("center_crop", "resize_center_crop", "resize", "none")
 
 DATA: dict[str, Field] = {
@@ -56,7 +57,11 @@ DATA: dict[str, Field] = {
         "eval_crop_fraction, rounded down",
         0,
     ),
-    "data.resize_method": choice("bilinear", METHODS, "interpolation"),
+    "data.resize_method": choice(
+        "bilinear",
+        (*METHODS, "random"),
+        "interpolation; random: bilinear or bicubic, drawn for each training image",
+    ),
     "data.eval_resize_method": choice(
         "", ("", *METHODS), "interpolation of evaluation images; '': resize_method"
     ),
@@ -84,20 +89,35 @@ DATA: dict[str, Field] = {
     "data.policy": choice(
         "",
         (
-            *("", "randaugment", "randaugment_tf", "trivialaugment", "augmix"),
-            *("autoaugment", "autoaugment_cifar10", "autoaugment_svhn"),
+            *("", "randaugment", "randaugment_tf", "randaugment_timm", "trivialaugment"),
+            *("augmix", "autoaugment", "autoaugment_cifar10", "autoaugment_svhn"),
         ),
         "training: augmentation policy on the host; see data/images/policies.py",
     ),
     "data.policy_ops": number(
-        2, "randaugment, randaugment_tf: operations one after the other", 1, 8
+        2, "randaugment, randaugment_tf, randaugment_timm: operations in a row", 1, 8
     ),
     "data.policy_magnitude": number(
         9,
-        "randaugment: 0 to 30; randaugment_tf: its level, of 10 and beyond; augmix: its severity, "
-        "at most 10",
+        "randaugment: 0 to 30; randaugment_tf: its level, of 10 and beyond; randaugment_timm and "
+        "augmix: at most 10",
         0,
         30,
+    ),
+    "data.policy_magnitude_std": number(
+        0.5, "randaugment_timm: standard deviation of the magnitude, which is cut to 0 to 10", 0
+    ),
+    "data.policy_increasing": Field(
+        True, "randaugment_timm: operations change more the larger the magnitude is (inc1)"
+    ),
+    "data.policy_prob": number(
+        0.5, "randaugment_timm: chance that a drawn operation is applied", 0, 1
+    ),
+    "data.policy_fill": Field(
+        (124, 116, 104),
+        "randaugment_timm: what comes in where an image is moved, timm's being the mean colour",
+        "three levels of 0 to 255",
+        lambda v: len(v) == 3 and all(0 <= level <= 255 for level in v),
     ),
     "data.repeats": number(
         1, "training: how often an example comes in its batch, each time augmented anew", 1

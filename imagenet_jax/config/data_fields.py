@@ -138,6 +138,9 @@ DATA: dict[str, Field] = {
     "augment.solarize": number(0.0, "share whose levels from 128 on are inverted", 0, 1),
     "augment.blur": number(0.0, "share blurred by a Gaussian", 0, 1),
     "augment.blur_sigma": interval((0.1, 2.0), "range of the Gaussian's sigma in pixels"),
+    "augment.lighting": number(
+        0.0, "standard deviation of the noise along the colours' axes (AlexNet: 0.1); 0: none", 0
+    ),
     "augment.noise": number(0.0, "standard deviation of noise added to RGB in [0, 1]", 0),
     "augment.three_augment": Field(
         False, "grey, solarize or blur, one of them for each image (DeiT III)"
@@ -145,14 +148,31 @@ DATA: dict[str, Field] = {
     "augment.erase": number(0.0, "share of the training images with a box erased", 0, 1),
     "augment.erase_area": interval((0.02, 0.33), "range of the erased box's share of the image", 1),
     "augment.erase_ratio": interval((0.3, 3.3), "range of the erased box's height / width"),
+    "augment.erase_count": number(
+        1, "most boxes erased of an image, which share the area; timm's recount", 1, 16
+    ),
     "augment.erase_mode": choice(
         "zero", ("zero", "color", "pixel"), "the mean colour, one random colour, or noise"
     ),
     "augment.mixup": number(0.0, "alpha of mixup; 0: none", 0),
     "augment.cutmix": number(0.0, "alpha of CutMix; 0: none", 0),
     "augment.switch_prob": number(0.5, "share of CutMix where both are on", 0, 1),
-    "augment.mix_prob": number(1.0, "share of the batches or pairs that are mixed", 0, 1),
-    "augment.mix_per": choice("pair", ("pair", "batch"), "what shares one drawn ratio"),
+    "augment.mix_prob": number(1.0, "share of the batches, pairs or images that are mixed", 0, 1),
+    "augment.mix_per": choice(
+        "pair",
+        ("pair", "batch", "image"),
+        "what shares one drawn ratio; timm's modes pair, batch and elem",
+    ),
+    "augment.mixup_fold": Field(
+        False, "mixup: each image keeps at least half of itself (big_vision, EfficientNetV2)"
+    ),
+    "augment.colout": Field(
+        0.0,
+        "share of the rows and of the columns left out of training images, the same in a batch "
+        "(Composer: 0.05); 0: none",
+        "from 0 to 0.5",
+        lambda v: 0 <= v <= 0.5,
+    ),
     "augment.mean": Field(
         (0.485, 0.456, 0.406),
         "subtracted from RGB in [0, 1]",

@@ -18,6 +18,8 @@ from imagenet_jax.reports.workdir import checkpoints_of
 from imagenet_jax.tasks.table import check_task
 from imagenet_jax.weights.pretrained import FILE_SUFFIXES, check_file, pretrained_start
 
+_ONE_SIZE = ("lenet", "mixer", "swin", "vit")  # families with parameters for each place
+
 
 def check_fields(config: ml_collections.ConfigDict) -> None:
     """Raises ConfigError for a field, value, task, model or option that does not exist."""
@@ -25,6 +27,12 @@ def check_fields(config: ml_collections.ConfigDict) -> None:
     check_task(config.task)
     check_model(config.model.name, model_options(config))
     check_lora(config)
+    family = FACTS[config.model.name].family
+    if config.augment.colout and family in _ONE_SIZE:
+        raise ConfigError(
+            f"config.augment.colout = {config.augment.colout} makes training images smaller, and "
+            f"config.model.name = {config.model.name!r} takes one size only"
+        )
 
 
 def check_lora(config: ml_collections.ConfigDict) -> None:

@@ -84,10 +84,10 @@ def validate(config: ml_collections.ConfigDict) -> None:
             f"config.data.fold = {values['data.fold']} is none of 0 to "
             f"{values['data.folds'] - 1} (data.folds)"
         )
-    if values["batch_size"] % values["data.repeats"]:
+    if values["data.repeats"] > values["batch_size"]:
         raise ConfigError(
-            f"config.batch_size = {values['batch_size']} does not divide by config.data.repeats = "
-            f"{values['data.repeats']}"
+            f"config.data.repeats = {values['data.repeats']} is larger than config.batch_size = "
+            f"{values['batch_size']}"
         )
     if 0 < values["data.eval_resize"] < values["data.image_size"]:
         raise ConfigError(

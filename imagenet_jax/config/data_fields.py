@@ -120,7 +120,7 @@ DATA: dict[str, Field] = {
         lambda v: len(v) == 3 and all(0 <= level <= 255 for level in v),
     ),
     "data.repeats": number(
-        1, "training: how often an example comes in its batch, each time augmented anew", 1
+        1, "training: how often an example comes in a row, each time augmented anew", 1
     ),
     "data.workers": number(0, "threads that read and decode; 0: one per CPU core", 0),
     "data.prefetch": number(2, "batches made ahead by the host", 1),

@@ -51,13 +51,14 @@ class TrainOrder:
     Batches run across the ends of epochs, so that every example is seen once per epoch
     whatever the batch size. `rows` are those of the global batch that this process loads.
 
-    With `repeats` = K each example comes K times in its batch (Hoffer et al. 2020, repeated
-    augmentation), in K blocks of rows, so that neighbours differ. The copies' `epoch` differs,
-    and thereby their augmentation; a pass through the split then takes K epochs' steps.
+    With `repeats` = K each example comes K times in a row of the stream (Hoffer et al. 2020,
+    repeated augmentation; DeiT), and so in one batch, or two where K does not divide it. Within a
+    batch the copies are in K blocks of rows, so that neighbours differ. Their `epoch` differs, and
+    thereby their augmentation; a pass through the split then takes K epochs' steps.
 
-    A run whose batch size was another one before has an `offset`: how many distinct examples its
-    steps saw beyond `batch_size` / K each, so that it goes on where it was. One that had more
-    repeats before has an `epoch_offset`, which is added to `epoch`: no augmentation comes again.
+    A run whose batch size was another one before has an `offset`: how far in the stream its steps
+    came beyond `batch_size` each, so that it goes on where it was. One that had more repeats
+    before has an `epoch_offset`, which is added to `epoch`: no augmentation comes again.
     """
 
     seed: int
@@ -69,9 +70,10 @@ class TrainOrder:
     epoch_offset: int = 0
 
     def __call__(self, step: int) -> Rows:
-        distinct = self.batch_size // self.repeats
-        copy, place = np.divmod(np.asarray(self.rows, np.int64), distinct)
-        epoch, place = np.divmod(self.offset + step * distinct + place, self.num_examples)
+        stream = self.offset + step * self.batch_size + np.arange(self.batch_size, dtype=np.int64)
+        stream = stream[np.argsort(stream % self.repeats, kind="stable")][self.rows]
+        place, copy = np.divmod(stream, self.repeats)
+        epoch, place = np.divmod(place, self.num_examples)
         index = np.empty_like(place)
         for number in np.unique(epoch):
             of_epoch = epoch == number

@@ -282,8 +282,8 @@ BREAKS = (
     (
         "the position counts steps of today's size",
         "training/position.py",
-        "distinct_offset=distinct - step * (batch_size // repeats),",
-        "distinct_offset=0,",
+        "stream_offset=stream - step * batch_size,",
+        "stream_offset=0,",
         (
             "training/test_resume.py::test_another_batch_size_goes_on_with_the_examples_not_yet_seen",
         ),

@@ -13,7 +13,12 @@ import ml_collections
 
 from imagenet_jax.augment import color
 from imagenet_jax.augment.color import normalize
-from imagenet_jax.augment.geometry import random_erasing, random_flip, random_translate
+from imagenet_jax.augment.geometry import (
+    drop_lines,
+    random_erasing,
+    random_flip,
+    random_translate,
+)
 from imagenet_jax.augment.keys import example_keys, fold_in
 from imagenet_jax.augment.mix import Targets, is_mixing, mix
 
@@ -26,7 +31,7 @@ def train_inputs(
     step: jax.Array,
     augment: ml_collections.ConfigDict,
 ) -> tuple[jax.Array, jax.Array | None]:
-    """Augmented, normalised and mixed images float32 [B, H, W, 3].
+    """Augmented, normalised and mixed images float32 [B, H, W, 3], smaller with augment.colout.
 
     And the share float32 [B] that each has of itself, see `mix`; None if none are mixed.
 
@@ -37,6 +42,9 @@ def train_inputs(
       augment: config.augment.
     """
     image = train_image(batch, key, augment)
+    if augment.colout:
+        own = jax.random.fold_in(jax.random.fold_in(key, 2**31 - 2), step)
+        image = drop_lines(image, own, augment.colout)
     if not is_mixing(augment):
         return image, None
     return mix(image, batch, key, step, augment)

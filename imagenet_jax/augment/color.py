@@ -8,6 +8,14 @@ from imagenet_jax.augment.keys import fold_in, uniform
 
 _LUMA = (0.2989, 0.587, 0.114)  # ITU-R BT.601, as torchvision rounds it
 _SOLARIZE_FROM = 128 / 255  # Pillow's default
+# Of the colours of ImageNet's training images, RGB in [0, 1]: a column for each eigenvalue, as in
+# facebookarchive/fb.resnet.torch datasets/imagenet.lua.
+_EIGENVALUES = (0.2175, 0.0188, 0.0045)
+_EIGENVECTORS = (
+    (-0.5675, 0.7192, 0.4009),
+    (-0.5808, -0.0045, -0.8140),
+    (-0.5836, -0.6948, 0.4203),
+)
 
 
 def normalize(image: jax.Array, mean: tuple[float, ...], std: tuple[float, ...]) -> jax.Array:
@@ -22,13 +30,14 @@ def normalize(image: jax.Array, mean: tuple[float, ...], std: tuple[float, ...])
 def is_on(augment: ml_collections.ConfigDict) -> bool:
     """Whether `random_color` does anything."""
     chances = (augment.grayscale, augment.solarize, augment.blur, augment.noise)
-    return bool(augment.three_augment or any(chances) or any(_ranges(augment)))
+    on = augment.three_augment or augment.lighting or any(chances)
+    return bool(on or any(_ranges(augment)))
 
 
 def random_color(
     image: jax.Array, keys: jax.Array, augment: ml_collections.ConfigDict
 ) -> jax.Array:
-    """Three-augment or greyscale, solarize and blur; then jitter and noise.
+    """Three-augment or greyscale, solarize and blur; then jitter, lighting and noise.
 
     Args:
       image: levels uint8 [B, H, W, 3].
@@ -36,7 +45,7 @@ def random_color(
       augment: config.augment.
 
     Returns:
-      Levels 0 to 255, float32 [B, H, W, 3].
+      Levels 0 to 255, float32 [B, H, W, 3]; by augment.lighting beyond, as in its sources.
     """
     image = image.astype(jnp.float32) / 255
     sigma = uniform(fold_in(keys, 0), *augment.blur_sigma)
@@ -55,6 +64,8 @@ def random_color(
                 image = jnp.where(changed[:, None, None, None], change(image), image)
     if any(_ranges(augment)):
         image = color_jitter(image, fold_in(keys, 5), _ranges(augment))
+    if augment.lighting:
+        image += pca_noise(fold_in(keys, 7), augment.lighting)[:, None, None]
     if augment.noise:
         noise = jax.vmap(lambda key: jax.random.normal(key, image.shape[1:]))(fold_in(keys, 6))
         image = jnp.clip(image + augment.noise * noise, 0, 1)
@@ -83,6 +94,21 @@ def color_jitter(
     for place in range(len(used)):
         image = _choose(order[:, place], [changes[n](image, factors[n]) for n in used])
     return image
+
+
+def pca_noise(keys: jax.Array, std: float) -> jax.Array:
+    """What AlexNet adds to all pixels of an image, along the axes of the colours' variation.
+
+    Args:
+      keys: one key per image [B].
+      std: of the factors of the three eigenvalues.
+
+    Returns:
+      RGB [B, 3] where an image's is in [0, 1].
+    """
+    factors = std * jax.vmap(lambda key: jax.random.normal(key, (3,)))(keys)
+    axes = jnp.array(_EIGENVECTORS) * jnp.array(_EIGENVALUES)[None]
+    return (axes[None] * factors[:, None]).sum(-1)
 
 
 def adjust_brightness(image: jax.Array, factor: jax.Array) -> jax.Array:

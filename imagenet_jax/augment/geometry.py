@@ -34,9 +34,10 @@ def random_translate(image: jax.Array, keys: jax.Array, pad: int, mode: str) -> 
 def random_erasing(
     image: jax.Array, keys: jax.Array, augment: ml_collections.ConfigDict
 ) -> jax.Array:
-    """Covers a box of each image with probability augment.erase (Zhong et al. 2020).
+    """Covers boxes of each image with probability augment.erase (Zhong et al. 2020).
 
-    Boxes are drawn as by torchvision.transforms.RandomErasing: the first of ten that fits.
+    Boxes are drawn as by torchvision.transforms.RandomErasing: the first of ten that fits. Where
+    there may be several, 1 to augment.erase_count share the area, as in timm.
 
     Args:
       image: normalised, float32 [B, H, W, C].
@@ -46,16 +47,23 @@ def random_erasing(
     """
     height, width = image.shape[1:3]
 
+    most = augment.erase_count
+
     def erase(one: jax.Array, key: jax.Array) -> jax.Array:
         number, noise = jax.random.split(key)
-        draw = jax.random.uniform(number, (5, _ATTEMPTS))
-        box = erased_box(draw[:4], (height, width), augment.erase_area, augment.erase_ratio)
-        covered = inside(box, (height, width)) & (draw[4, 0] < augment.erase)
-        cover = 0.0
+        draw = jax.random.uniform(number, (4 * most + 1, _ATTEMPTS))
+        erased, count = draw[-1, 0] < augment.erase, 1 + (most * draw[-1, 1]).astype(jnp.int32)
+        area = jnp.array(augment.erase_area) / count if most > 1 else augment.erase_area
+        covers = jnp.zeros(most)
         if augment.erase_mode != "zero":
             fine = one.shape if augment.erase_mode == "pixel" else one.shape[-1:]
-            cover = jax.random.normal(noise, fine)
-        return jnp.where(covered[..., None], cover, one)
+            covers = jax.random.normal(noise, (most, *fine))
+        for place, cover in enumerate(covers):
+            draws = draw[4 * place : 4 * place + 4]
+            box = erased_box(draws, (height, width), area, augment.erase_ratio)
+            covered = inside(box, (height, width)) & erased & (place < count)
+            one = jnp.where(covered[..., None], cover, one)
+        return one
 
     return jax.vmap(erase)(image, keys)
 
@@ -63,7 +71,7 @@ def random_erasing(
 def erased_box(
     draw: jax.Array,
     shape: tuple[int, int],
-    area: tuple[float, float],
+    area: tuple[float, float] | jax.Array,
     ratio: tuple[float, float],
 ) -> jax.Array:
     """Top, left, height, width int32 [4] of the first box that fits; height 0 if none does.
@@ -90,3 +98,15 @@ def inside(box: jax.Array, shape: tuple[int, int]) -> jax.Array:
     top, left, height, width = box
     rows, columns = jnp.arange(shape[0])[:, None], jnp.arange(shape[1])[None]
     return (rows >= top) & (rows < top + height) & (columns >= left) & (columns < left + width)
+
+
+def drop_lines(image: jax.Array, key: jax.Array, share: float) -> jax.Array:
+    """Leaves out a share of the rows and of the columns, the same in each of images [B, H, W, C].
+
+    ColOut of Composer: what is left, a whole number of lines rounded down, is smaller.
+    """
+    for axis, number in ((1, 0), (2, 1)):
+        side = image.shape[axis]
+        order = jax.random.permutation(jax.random.fold_in(key, number), side)
+        image = jnp.take(image, jnp.sort(order[: int((1 - share) * side)]), axis)
+    return image

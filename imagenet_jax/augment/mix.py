@@ -1,9 +1,13 @@
 """Mixup and CutMix between neighbours in the batch.
 
+What shares a ratio is augment.mix_per: "batch", a pair of neighbours, or each "image" (timm's modes
+batch, pair and elem). Mixup or CutMix with switch_prob 0.5 per batch is torchvision's draw.
+
 Row i is mixed with row i ^ 1. The order of the examples is random, so neighbours are random
 partners; and they stay together on any number of devices and in any micro-batch.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -55,7 +59,7 @@ def mix(
     step: jax.Array,
     augment: ml_collections.ConfigDict,
 ) -> tuple[jax.Array, jax.Array]:
-    """Mixes pairs of images, as timm's Mixup does but with neighbours.
+    """Mixes images with their neighbours, where timm's Mixup takes those at the other end.
 
     Args:
       image: float32 [B, H, W, C], B even.
@@ -64,47 +68,52 @@ def mix(
       key: of the run.
       step: number of the step; with augment.mix_per = "batch" it decides for all pairs.
       augment: mixup and cutmix (alpha of Zhang et al. 2018 and Yun et al. 2019; 0: off),
-        switch_prob (chance of CutMix where both are on), mix_prob (chance to mix at all).
+        switch_prob (chance of CutMix where both are on), mix_prob (chance to mix at all),
+        mixup_fold (no image keeps less than half of itself in mixup), mix_per.
 
     Returns:
       The images, and the share float32 [B] that each has of itself; the rest is its partner's.
     """
     pairs = image.reshape(-1, 2, *image.shape[1:])
+    whole = batch["mask"].reshape(-1, 2).all(1)
+    if augment.mix_per == "image":
+        keys = fold_in(example_keys(key, batch["epoch"], batch["index"]), 4)
+        other = pairs[:, ::-1].reshape(image.shape)
+        whole = jnp.repeat(whole, 2)
+        mixed, weight = jax.vmap(partial(_mix, augment=augment))(image, other, keys)
+        return jnp.where(whole[:, None, None, None], mixed, image), jnp.where(whole, weight, 1.0)
     if augment.mix_per == "batch":
         one = jax.random.fold_in(jax.random.fold_in(key, 2**31 - 1), step)
         keys = jnp.broadcast_to(one, len(pairs))
     else:
         first = example_keys(key, batch["epoch"][::2], batch["index"][::2])
         keys = fold_in(first, 4)
-    whole = batch["mask"].reshape(-1, 2).all(1)
-    mixed, weight = jax.vmap(lambda pair, key: _mix_pair(pair, key, augment))(pairs, keys)
+    mixed, weight = jax.vmap(partial(_mix, augment=augment))(pairs, pairs[:, ::-1], keys)
     mixed = jnp.where(whole[:, None, None, None, None], mixed, pairs)
     weight = jnp.repeat(jnp.where(whole, weight, 1.0), 2)
     return mixed.reshape(image.shape), weight
 
 
-def _mix_pair(
-    pair: jax.Array, key: jax.Array, augment: ml_collections.ConfigDict
+def _mix(
+    own: jax.Array, other: jax.Array, key: jax.Array, augment: ml_collections.ConfigDict
 ) -> tuple[jax.Array, jax.Array]:
-    """Both images [2, H, W, C], mixed, and the share that each keeps of itself."""
+    """Images [..., H, W, C], mixed with others, and the share that each keeps of itself, []."""
     chance, switch, up, cut, place = jax.random.split(key, 5)
     cuts = jax.random.uniform(switch) < (augment.switch_prob if augment.mixup else 1.0)
     if not augment.cutmix:
         cuts = jnp.bool_(False)
-    share = jnp.where(
-        cuts,
-        symmetric_beta(cut, augment.cutmix or 1.0),
-        symmetric_beta(up, augment.mixup or 1.0),
-    )
-    height, width = pair.shape[1:3]
+    blended = symmetric_beta(up, augment.mixup or 1.0)
+    if augment.mixup_fold:
+        blended = jnp.maximum(blended, 1 - blended)
+    share = jnp.where(cuts, symmetric_beta(cut, augment.cutmix or 1.0), blended)
+    height, width = own.shape[-3:-1]
     box = cutmix_box(share, jax.random.uniform(place, (2,)), (height, width))
     kept = 1 - box[2] * box[3] / (height * width)
     covered = inside(box, (height, width))[..., None]
-    other = pair[::-1]
-    result = jnp.where(cuts, jnp.where(covered, other, pair), share * pair + (1 - share) * other)
+    result = jnp.where(cuts, jnp.where(covered, other, own), share * own + (1 - share) * other)
     applied = jax.random.uniform(chance) < augment.mix_prob
     weight = jnp.where(cuts, kept, share)
-    return jnp.where(applied, result, pair), jnp.where(applied, weight, 1.0)
+    return jnp.where(applied, result, own), jnp.where(applied, weight, 1.0)
 
 
 def symmetric_beta(key: jax.Array, alpha: float) -> jax.Array:

@@ -12,6 +12,7 @@ from typing import Any
 import ml_collections
 
 from imagenet_jax.config.axes import parse_sharding
+from imagenet_jax.config.data_fields import RESAMPLED
 from imagenet_jax.config.field import Field
 from imagenet_jax.config.files import kind_of
 from imagenet_jax.config.hints import likely_fields
@@ -106,24 +107,40 @@ def validate(config: ml_collections.ConfigDict) -> None:
             f"config.data.fold = {values['data.fold']} is none of 0 to "
             f"{values['data.folds'] - 1} (data.folds)"
         )
-    if values["batch_size"] % values["data.repeats"]:
+    if values["data.repeats"] > values["batch_size"]:
         raise ConfigError(
-            f"config.batch_size = {values['batch_size']} does not divide by config.data.repeats = "
-            f"{values['data.repeats']}"
+            f"config.data.repeats = {values['data.repeats']} is larger than config.batch_size = "
+            f"{values['batch_size']}"
         )
     if 0 < values["data.eval_resize"] < values["data.image_size"]:
         raise ConfigError(
             f"config.data.eval_resize = {values['data.eval_resize']} is smaller than the crop of "
             f"config.data.image_size = {values['data.image_size']}"
         )
-    if values["data.policy"] == "augmix" and not 1 <= values["data.policy_magnitude"] <= 10:
-        raise ConfigError(
-            f"config.data.policy_magnitude = {values['data.policy_magnitude']} is no severity of "
-            "augmix; expected 1 to 10, 3 in the paper"
-        )
+    _check_policy(values)
     missing = [name for name in SCHEMA if name not in values]
     if missing:
         raise ConfigError(f"config lacks the fields {', '.join(missing)}; start from base_config()")
+
+
+def _check_policy(values: Mapping[str, Any]) -> None:
+    """Raises ConfigError for a magnitude or an interpolation that a policy cannot have."""
+    policy, method = values["data.policy"], values["data.resize_method"]
+    magnitude = f"config.data.policy_magnitude = {values['data.policy_magnitude']} is no"
+    if policy == "augmix" and not 1 <= values["data.policy_magnitude"] <= 10:
+        raise ConfigError(f"{magnitude} severity of augmix; expected 1 to 10, 3 in the paper")
+    if policy == "randaugment_timm" and values["data.policy_magnitude"] > 10:
+        raise ConfigError(f"{magnitude} magnitude of randaugment_timm; expected 0 to 10")
+    if policy == "randaugment_timm" and method not in (*RESAMPLED, "random"):
+        raise ConfigError(
+            "config.data.policy = 'randaugment_timm' moves images with config.data.resize_method, "
+            f"which is {method!r}; expected {', '.join(RESAMPLED)} or random"
+        )
+    if method == "random" and not values["data.eval_resize_method"]:
+        raise ConfigError(
+            "config.data.resize_method = 'random' is of training images; set "
+            "config.data.eval_resize_method too, e.g. to 'bicubic'"
+        )
 
 
 def model_options(config: ml_collections.ConfigDict) -> dict[str, Any]:

@@ -5,7 +5,8 @@ import math
 from imagenet_jax.config.field import Field, choice, interval, number
 
 MOST = 2**31 - 1  # examples: batches hold their numbers as int32
-METHODS = ("nearest", "bilinear", "bicubic", "area", "lanczos")
+RESAMPLED = ("nearest", "bilinear", "bicubic")  # interpolations of a turned or sheared image
+METHODS = (*RESAMPLED, "area", "lanczos")
 CROPS = ("center_crop", "resize_center_crop", "resize", "none")
 
 DATA: dict[str, Field] = {
@@ -59,7 +60,11 @@ DATA: dict[str, Field] = {
         "eval_crop_fraction, rounded down",
         0,
     ),
-    "data.resize_method": choice("bilinear", METHODS, "interpolation"),
+    "data.resize_method": choice(
+        "bilinear",
+        (*METHODS, "random"),
+        "interpolation; random: bilinear or bicubic, drawn for each training image",
+    ),
     "data.eval_resize_method": choice(
         "", ("", *METHODS), "interpolation of evaluation images; '': resize_method"
     ),
@@ -87,20 +92,35 @@ DATA: dict[str, Field] = {
     "data.policy": choice(
         "",
         (
-            *("", "randaugment", "randaugment_tf", "trivialaugment", "augmix"),
-            *("autoaugment", "autoaugment_cifar10", "autoaugment_svhn"),
+            *("", "randaugment", "randaugment_tf", "randaugment_timm", "trivialaugment"),
+            *("augmix", "autoaugment", "autoaugment_cifar10", "autoaugment_svhn"),
         ),
         "training: augmentation policy on the host; see data/images/policies.py",
     ),
     "data.policy_ops": number(
-        2, "randaugment, randaugment_tf: operations one after the other", 1, 8
+        2, "randaugment, randaugment_tf, randaugment_timm: operations in a row", 1, 8
     ),
     "data.policy_magnitude": number(
         9,
-        "randaugment: 0 to 30; randaugment_tf: its level, of 10 and beyond; augmix: its severity, "
-        "at most 10",
+        "randaugment: 0 to 30; randaugment_tf: its level, of 10 and beyond; randaugment_timm and "
+        "augmix: at most 10",
         0,
         30,
+    ),
+    "data.policy_magnitude_std": number(
+        0.5, "randaugment_timm: standard deviation of the magnitude, which is cut to 0 to 10", 0
+    ),
+    "data.policy_increasing": Field(
+        True, "randaugment_timm: operations change more the larger the magnitude is (inc1)"
+    ),
+    "data.policy_prob": number(
+        0.5, "randaugment_timm: chance that a drawn operation is applied", 0, 1
+    ),
+    "data.policy_fill": Field(
+        (124, 116, 104),
+        "randaugment_timm: what comes in where an image is moved, timm's being the mean colour",
+        "three levels of 0 to 255",
+        lambda v: len(v) == 3 and all(0 <= level <= 255 for level in v),
     ),
     "data.sampling": choice(
         "",
@@ -109,7 +129,7 @@ DATA: dict[str, Field] = {
         "many examples as the split has",
     ),
     "data.repeats": number(
-        1, "training: how often an example comes in its batch, each time augmented anew", 1
+        1, "training: how often an example comes in a row, each time augmented anew", 1
     ),
     "data.workers": number(0, "threads that read and decode; 0: one per CPU core", 0),
     "data.prefetch": number(2, "batches made ahead by the host", 1),
@@ -127,6 +147,9 @@ DATA: dict[str, Field] = {
     "augment.solarize": number(0.0, "share whose levels from 128 on are inverted", 0, 1),
     "augment.blur": number(0.0, "share blurred by a Gaussian", 0, 1),
     "augment.blur_sigma": interval((0.1, 2.0), "range of the Gaussian's sigma in pixels"),
+    "augment.lighting": number(
+        0.0, "standard deviation of the noise along the colours' axes (AlexNet: 0.1); 0: none", 0
+    ),
     "augment.noise": number(0.0, "standard deviation of noise added to RGB in [0, 1]", 0),
     "augment.three_augment": Field(
         False, "grey, solarize or blur, one of them for each image (DeiT III)"
@@ -134,14 +157,31 @@ DATA: dict[str, Field] = {
     "augment.erase": number(0.0, "share of the training images with a box erased", 0, 1),
     "augment.erase_area": interval((0.02, 0.33), "range of the erased box's share of the image", 1),
     "augment.erase_ratio": interval((0.3, 3.3), "range of the erased box's height / width"),
+    "augment.erase_count": number(
+        1, "most boxes erased of an image, which share the area; timm's recount", 1, 16
+    ),
     "augment.erase_mode": choice(
         "zero", ("zero", "color", "pixel"), "the mean colour, one random colour, or noise"
     ),
     "augment.mixup": number(0.0, "alpha of mixup; 0: none", 0),
     "augment.cutmix": number(0.0, "alpha of CutMix; 0: none", 0),
     "augment.switch_prob": number(0.5, "share of CutMix where both are on", 0, 1),
-    "augment.mix_prob": number(1.0, "share of the batches or pairs that are mixed", 0, 1),
-    "augment.mix_per": choice("pair", ("pair", "batch"), "what shares one drawn ratio"),
+    "augment.mix_prob": number(1.0, "share of the batches, pairs or images that are mixed", 0, 1),
+    "augment.mix_per": choice(
+        "pair",
+        ("pair", "batch", "image"),
+        "what shares one drawn ratio; timm's modes pair, batch and elem",
+    ),
+    "augment.mixup_fold": Field(
+        False, "mixup: each image keeps at least half of itself (big_vision, EfficientNetV2)"
+    ),
+    "augment.colout": Field(
+        0.0,
+        "share of the rows and of the columns left out of training images, the same in a batch "
+        "(Composer: 0.05); 0: none",
+        "from 0 to 0.5",
+        lambda v: 0 <= v <= 0.5,
+    ),
     "augment.mean": Field(
         (0.485, 0.456, 0.406),
         "subtracted from RGB in [0, 1]",

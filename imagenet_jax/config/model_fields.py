@@ -7,8 +7,28 @@ MODEL: dict[str, Field] = {
     "model.width": number(0, "channels of the first stage; 0: the model's own", 0),
     "model.stem": choice(
         "",
-        ("", "imagenet", "cifar", "cifar_half"),
-        "7x7 stride 2 with max-pool, 3x3 stride 1, or 4x4 stride 2; '': the model's own",
+        ("", "imagenet", "cifar", "cifar_half", "deep", "deep_conv"),
+        "ResNets: 7x7 stride 2 with max-pool, 3x3 stride 1, 4x4 stride 2, three 3x3 with max-pool "
+        "(ResNet-D), or with a strided 3x3 in its place (ResNet-RS); '': the model's own",
+    ),
+    "model.shortcut": choice(
+        "",
+        ("", "conv", "avg"),
+        "ResNets: what has the stride of a shortcut, its 1x1 convolution or an average pooling "
+        "before it (ResNet-D); '': the model's own",
+    ),
+    "model.blur_pool": choice(
+        "",
+        ("", "conv", "all"),
+        "ResNets: 3x3 binomial filter before the stride of convolutions of 16 channels or more "
+        "(FFCV), all: of the max-pool too (Composer); '': none",
+    ),
+    "model.se_ratio": number(
+        0.0,
+        "ResNets: squeeze-and-excite, channels in the middle over those of the branch, e.g. 0.25; "
+        "0: the model's own",
+        0,
+        1,
     ),
     "model.dtype": choice(
         "bfloat16",
@@ -16,6 +36,15 @@ MODEL: dict[str, Field] = {
         "dtype of the computation; float32 in the backend's default precision",
     ),
     "model.zero_init_residual": Field(True, "ResNets: residual branches start at zero"),
+    "model.conv_init": choice(
+        "",
+        ("", "fan_out", "fan_in", "lecun"),
+        "initial kernels of convolutions: N(0, 2 / fan), fan_out as torchvision's ResNets, fan_in "
+        "as NVIDIA's and Composer's, or N(0, 1 / fan_in), Flax's; '': the model's own",
+    ),
+    "model.bn_init": choice(
+        "ones", ("ones", "uniform"), "initial scales of BatchNorm: 1, or from U(0, 1) (Composer)"
+    ),
     "model.pool": choice(
         "",
         ("", "token", "avg", "norm_avg"),
@@ -33,6 +62,14 @@ MODEL: dict[str, Field] = {
         "",
         ("", "normal", "xavier"),
         "ViTs: initial kernels of the blocks, N(0, 0.02) or Xavier's; '': the model's own",
+    ),
+    "model.head_std": Field(
+        -1.0,
+        "standard deviation of the initial kernel of the logits: 0.01 (Goyal et al. 2017), 0 "
+        "(big_vision), 2e-5 (0.001 of 0.02, ConvNeXt's fine-tuning); -1: the model's own, or 0 "
+        "where a new head is put on pretrained weights",
+        "-1, or from 0 to 1",
+        lambda v: v == -1 or 0 <= v <= 1,
     ),
     "model.head_bias": number(
         0.0, "initial bias of each logit, e.g. -6.9 for a probability of 0.001", -100, 100

@@ -52,13 +52,14 @@ class TrainOrder:
     Batches run across the ends of epochs, so that every example is seen once per epoch
     whatever the batch size. `rows` are those of the global batch that this process loads.
 
-    With `repeats` = K each example comes K times in its batch (Hoffer et al. 2020, repeated
-    augmentation), in K blocks of rows, so that neighbours differ. The copies' `epoch` differs,
-    and thereby their augmentation; a pass through the split then takes K epochs' steps.
+    With `repeats` = K each example comes K times in a row of the stream (Hoffer et al. 2020,
+    repeated augmentation; DeiT), and so in one batch, or two where K does not divide it. Within a
+    batch the copies are in K blocks of rows, so that neighbours differ. Their `epoch` differs, and
+    thereby their augmentation; a pass through the split then takes K epochs' steps.
 
-    A run whose batch size was another one before has an `offset`: how many distinct examples its
-    steps saw beyond `batch_size` / K each, so that it goes on where it was. One that had more
-    repeats before has an `epoch_offset`, which is added to `epoch`: no augmentation comes again.
+    A run whose batch size was another one before has an `offset`: how far in the stream its steps
+    came beyond `batch_size` each, so that it goes on where it was. One that had more repeats
+    before has an `epoch_offset`, which is added to `epoch`: no augmentation comes again.
     """
 
     seed: int
@@ -70,9 +71,8 @@ class TrainOrder:
     epoch_offset: int = 0
 
     def __call__(self, step: int) -> Rows:
-        distinct = self.batch_size // self.repeats
-        copy, place = np.divmod(np.asarray(self.rows, np.int64), distinct)
-        epoch, place = np.divmod(self.offset + step * distinct + place, self.num_examples)
+        place, copy = _places(self, step)
+        epoch, place = np.divmod(place, self.num_examples)
         index = np.empty_like(place)
         for number in np.unique(epoch):
             of_epoch = epoch == number
@@ -102,10 +102,9 @@ class BalancedOrder:
     epoch_offset: int = 0
 
     def __call__(self, step: int) -> Rows:
-        distinct = self.batch_size // self.repeats
-        copy, place = np.divmod(np.asarray(self.rows, np.int64), distinct)
+        place, copy = _places(self, step)
         count = len(self.by_class)
-        turn, place = np.divmod(self.offset + step * distinct + place, count)
+        turn, place = np.divmod(place, count)
         group = np.empty_like(place)
         for number in np.unique(turn):
             of_round = turn == number
@@ -122,6 +121,13 @@ class BalancedOrder:
                 index[of_pass], epoch[of_pass] = examples[found], done
         epoch = epoch * self.repeats + copy + self.epoch_offset
         return Rows(index.astype(np.int32), epoch.astype(np.int32), np.ones(len(index), bool))
+
+
+def _places(order: TrainOrder | BalancedOrder, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of the rows: where in the stream of distinct examples they stand, and which copy each is."""
+    stream = order.offset + step * order.batch_size + np.arange(order.batch_size, dtype=np.int64)
+    stream = stream[np.argsort(stream % order.repeats, kind="stable")][order.rows]
+    return np.divmod(stream, order.repeats)
 
 
 @dataclasses.dataclass(frozen=True)

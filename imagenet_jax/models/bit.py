@@ -103,10 +103,7 @@ class BiT(Backbone):
         x = nn.relu(_group_norm(dtype=layers.dtype, name="norm")(x))
         # A linear layer, stored as a 1x1 convolution.
         accurate = dataclasses.replace(layers, dtype=wide(layers.dtype))
-        inits = {
-            "init": nn.initializers.zeros,
-            "bias_init": nn.initializers.constant(layers.head_bias),
-        }
+        inits = layers.head_inits(nn.initializers.zeros)
         head = accurate.conv(self.num_classes, 1, bias=True, **inits, name="head.fc")
         return head(global_avg_pool(x)[:, None, None])[:, 0, 0]
 

@@ -16,12 +16,12 @@ import jax
 from imagenet_jax.models.backbone import Backbone, Level, Maps
 from imagenet_jax.models.layers.layers import (
     Layers,
-    SqueezeExcite,
     add_shortcut,
     divisible,
     global_avg_pool,
     kaiming,
 )
+from imagenet_jax.models.layers.squeeze_excite import SqueezeExcite
 from imagenet_jax.models.mobilenet import conv_norm_act
 
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from imagenet_jax.errors import ConfigError, did_you_mean
 
-# The attributes of `layers.Layers`, which every model takes.
+# The attributes of `layers.Layers`, which every model takes but for those of `_lacks`.
 LAYER_OPTIONS = (
     *("dtype", "bn_group_size", "bn_momentum", "bn_epsilon", "axis_name", "fused_norm"),
-    *("tanh_gelu", "fast_variance", "remat", "frozen_norm", "head_bias"),
+    *("tanh_gelu", "fast_variance", "remat", "frozen_norm", "head_bias", "head_std"),
+    *("conv_init", "bn_init"),
 )
 # Families with batch normalisation in each of their models.
 _BATCH_NORM = (
@@ -88,10 +89,18 @@ def check_model(name: str, options: Iterable[str] = ()) -> None:
     """
     if name not in FACTS:
         raise ConfigError(f"there is no model {name!r}{_nearest(name, FACTS)}")
-    known = (*FACTS[name].options, *LAYER_OPTIONS)
+    facts = FACTS[name]
+    known = [option for option in (*facts.options, *LAYER_OPTIONS) if not _lacks(facts, option)]
     for option in options:
         if option not in known:
             raise ConfigError(f"model {name} has no option {option!r}{_nearest(option, known)}")
+
+
+def _lacks(facts: Facts, option: str) -> bool:
+    """Whether an initialiser is of layers that the model does not have."""
+    if option == "bn_init":
+        return not facts.has_batch_norm
+    return option == "conv_init" and facts.family in ("bit", "nfnet")  # standardised kernels
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

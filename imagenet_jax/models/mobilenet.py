@@ -13,12 +13,12 @@ import jax
 from imagenet_jax.models.backbone import Backbone, Level, Maps, check_output_stride
 from imagenet_jax.models.layers.layers import (
     Layers,
-    SqueezeExcite,
     add_shortcut,
     divisible,
     global_avg_pool,
     kaiming,
 )
+from imagenet_jax.models.layers.squeeze_excite import SqueezeExcite
 
 _init = nn.initializers.normal(0.01)
 

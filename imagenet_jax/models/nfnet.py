@@ -15,12 +15,12 @@ from imagenet_jax.models.backbone import Backbone, Maps
 from imagenet_jax.models.layers.convolution import convolution
 from imagenet_jax.models.layers.layers import (
     Layers,
-    SqueezeExcite,
     add_shortcut,
     divisible,
     global_avg_pool,
     linear_rates,
 )
+from imagenet_jax.models.layers.squeeze_excite import SqueezeExcite
 
 _GAMMA = 1.7015043497085571  # keeps the variance of GELU, see the paper
 _ALPHA = 0.2  # what a residual branch adds to the variance is its square

@@ -11,11 +11,11 @@ import numpy as np
 from imagenet_jax.models.backbone import Backbone, Maps
 from imagenet_jax.models.layers.layers import (
     Layers,
-    SqueezeExcite,
     add_shortcut,
     divisible,
     global_avg_pool,
 )
+from imagenet_jax.models.layers.squeeze_excite import SqueezeExcite
 from imagenet_jax.models.mobilenet import conv_norm_act
 
 

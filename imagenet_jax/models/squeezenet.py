@@ -1,5 +1,6 @@
 """SqueezeNet (Iandola et al. 2016, https://arxiv.org/abs/1602.07360), torchvision's form."""
 
+import dataclasses
 from collections.abc import Container, Sequence
 from functools import partial
 
@@ -62,11 +63,12 @@ class SqueezeNet(Backbone):
             x = fire(x, train)
             yield f"features.{number}", x
         x = layers.dropout(self.dropout)(x, train)
-        inits = {
-            "init": nn.initializers.normal(0.01),
-            "bias_init": nn.initializers.constant(layers.head_bias),
-        }
-        x = nn.relu(conv(self.num_classes, 1, **inits, name="classifier.1")(x))
+        head = dataclasses.replace(layers, conv_init="")
+        inits = layers.head_inits(nn.initializers.normal(0.01))
+        classify = head.conv(
+            self.num_classes, 1, padding=0, bias=True, **inits, name="classifier.1"
+        )
+        x = nn.relu(classify(x))
         return global_avg_pool(x)
 
 

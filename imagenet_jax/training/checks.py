@@ -22,16 +22,28 @@ from imagenet_jax.reports.workdir import checkpoints_of
 from imagenet_jax.tasks.table import check_task, find_task
 from imagenet_jax.weights.pretrained import FILE_SUFFIXES, check_file, pretrained_start
 
+_ONE_SIZE = ("lenet", "mixer", "swin", "vit")  # families with parameters for each place
+
 
 def check_fields(config: ml_collections.ConfigDict) -> None:
     """Raises ConfigError for a field, value, task, model or option that does not exist."""
     validate(config)
     check_task(config.task)
-    check_model(config.model.name, model_options(config))
-    check_lora(config)
-    for stage in config_stages(config)[1:]:
+    for stage in config_stages(config):
         check_model(config.model.name, model_options(stage.config))
+        _check_sizes(stage.config)
+    check_lora(config)
     check_optimizer(config)
+
+
+def _check_sizes(config: ml_collections.ConfigDict) -> None:
+    """Raises ConfigError if a model with parameters for each place would see several sizes."""
+    name = config.model.name
+    if config.augment.colout and FACTS[name].family in _ONE_SIZE:
+        raise ConfigError(
+            f"config.augment.colout = {config.augment.colout} makes training images smaller, and "
+            f"config.model.name = {name!r} takes one size only"
+        )
 
 
 # Values of optim.decay_coupling, where not all have a meaning.

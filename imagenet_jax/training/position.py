@@ -15,10 +15,11 @@ class Course:
 
     Attributes:
       batch_size: examples of a step.
-      repeats: how often each comes in its batch.
+      repeats: how often each comes, one after the other.
       offset: examples seen before, beyond `batch_size` for each step; not 0 only if the batch
         size was another one before.
-      distinct_offset: the same for distinct ones, which is how the order of the data counts.
+      stream_offset: the same for places in the order of the data, which is another where the
+        number of repeats was.
       epoch_offset: of the epochs that an example's augmentation is a function of, so that none
         comes again where there were more repeats before, see `order.TrainOrder`.
     """
@@ -26,13 +27,13 @@ class Course:
     batch_size: int
     repeats: int = 1
     offset: int = 0
-    distinct_offset: int = 0
+    stream_offset: int = 0
     epoch_offset: int = 0
 
     @property
     def order_offsets(self) -> tuple[int, int]:
         """Those of `order.TrainOrder`."""
-        return self.distinct_offset, self.epoch_offset
+        return self.stream_offset, self.epoch_offset
 
     @property
     def shift(self) -> float:
@@ -73,11 +74,12 @@ class Course:
         """What a checkpoint's record says of it."""
         examples = self.examples(step)
         epoch, example = divmod(examples, num_examples)
-        distinct = step * (self.batch_size // self.repeats) + self.distinct_offset
+        distinct, copy = divmod(step * self.batch_size + self.stream_offset, self.repeats)
         return {
             "step": step,
             "examples": examples,
             "distinct": distinct,
+            "copy": copy,
             "epoch": epoch,
             "example": example,
             "epoch_offset": self.epoch_offset,
@@ -95,6 +97,10 @@ def course_of(config: ml_collections.ConfigDict, record: Mapping[str, Any] | Non
     examples = position.get("examples", step * before["batch_size"])
     copies = before["data"].get("repeats", 1)
     distinct = position.get("distinct", step * (before["batch_size"] // copies))
+    stream = distinct * copies + position.get("copy", 0)
+    if copies != repeats:
+        distinct = -(-stream // copies)  # an example with some of its copies seen is done with
+        stream = distinct * repeats
     # Epoch e had the numbers from e * copies on, one for each copy. Those of the next one follow.
     epoch_offset = position.get("epoch_offset", 0)
     if copies > repeats:
@@ -104,6 +110,6 @@ def course_of(config: ml_collections.ConfigDict, record: Mapping[str, Any] | Non
         batch_size,
         repeats,
         offset=examples - step * batch_size,
-        distinct_offset=distinct - step * (batch_size // repeats),
+        stream_offset=stream - step * batch_size,
         epoch_offset=epoch_offset,
     )

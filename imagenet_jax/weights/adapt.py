@@ -31,10 +31,10 @@ def adapt(
       image_size: its height and width in pixels.
       channels: of its images.
       new_head: the layers whose shape depends on the number of classes start at zero, their
-        biases at `layers.Layers.head_bias`.
+        biases at `layers.Layers.head_bias`; with a `head_std` their kernels are left out.
 
     Returns:
-      Params and batch_stats of the new model.
+      Params and batch_stats of the new model, but for what keeps its own initial values.
 
     Raises:
       WeightsError: listing what is missing, unexpected or of another shape.
@@ -51,6 +51,8 @@ def adapt(
     ]
     for key, leaf in want.items():
         if leaf.path[:-1] in heads:
+            if leaf.path[-1] == "kernel" and model.layers.head_std:
+                continue
             # Zero, as in BiT: random logits of large features would first have to be unlearnt.
             value = model.layers.head_bias if leaf.path[-1] == "bias" else 0.0
             put_leaf(adapted[leaf.collection], leaf.path, np.full(leaf.shape, value, np.float32))

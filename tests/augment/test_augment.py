@@ -51,9 +51,12 @@ FIELDS = {
     "crop and flip": {"pad": 2, "flip": True},
     "jitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1},
     "grey, solarize, blur, noise": {"grayscale": 0.5, "solarize": 0.5, "blur": 0.5, "noise": 0.1},
+    "lighting": {"lighting": 0.1},
     "three-augment": {"three_augment": True},
     "erasing": {"erase": 0.9, "erase_area": (0.2, 0.4)},
-    "erasing with noise": {"erase": 0.9, "erase_area": (0.2, 0.4), "erase_mode": "pixel"},
+    "erasing with noise": {
+        **{"erase": 0.9, "erase_area": (0.2, 0.4), "erase_mode": "pixel", "erase_count": 2}
+    },
 }
 
 
@@ -81,6 +84,21 @@ def test_nothing_is_changed_where_nothing_is_asked_for(images):
     image, weight = augment.train_inputs(batch, jax.random.key(0), 0, config)
     np.testing.assert_array_equal(image, augment.eval_image(batch, config))
     assert weight is None
+
+
+def test_colout_leaves_out_other_lines_at_each_step_alike_in_parts_of_a_batch(images):
+    config = base_config().augment
+    config.update(flip=False, colout=0.2)
+    batch = {"image": images, "index": np.arange(64), "epoch": np.zeros(64, np.int32)}
+
+    def run(batch, step):
+        return np.asarray(augment.train_inputs(batch, jax.random.key(0), step, config)[0])
+
+    whole = run(batch, 3)
+    assert whole.shape == (64, 4, 4, 3)
+    part = run({key: value[16:32] for key, value in batch.items()}, 3)
+    np.testing.assert_array_equal(whole[16:32], part)
+    assert not np.array_equal(whole, run(batch, 4))
 
 
 def test_whatever_is_drawn_has_a_key_of_its_own(images, monkeypatch):

@@ -137,3 +137,18 @@ def test_noise_has_its_deviation():
     grey = np.full((50, 20, 20, 3), 0.5, np.float32)
     out = changed(grey, noise=0.1) - 0.5
     assert abs(out.std() - 0.1) < 0.005 and abs(out.mean()) < 0.005
+
+
+def test_lighting_is_along_the_axes_of_the_colours():
+    """Krizhevsky et al. 2012: covariance of what is added is that of ImageNet's colours, scaled."""
+    config = base_config().augment
+    config.lighting = 0.1
+    levels = np.full((4000, 2, 2, 3), 100, np.uint8)
+    keys = jax.random.split(jax.random.key(0), 4000)
+    added = (np.asarray(color.random_color(levels, keys, config)) - 100) / 255
+    np.testing.assert_allclose(added, np.broadcast_to(added[:, :1, :1], added.shape), atol=1e-6)
+    vectors = np.array([[-0.5675, -0.5808, -0.5836], [0.7192, -0.0045, -0.6948]])
+    vectors = np.vstack([vectors, [0.4009, -0.8140, 0.4203]])
+    spread = (added[:, 0, 0] @ vectors.T).std(0)
+    np.testing.assert_allclose(spread, 0.1 * np.array([0.2175, 0.0188, 0.0045]), rtol=0.06)
+    np.testing.assert_allclose(added.mean((0, 1, 2)), 0, atol=1e-3)

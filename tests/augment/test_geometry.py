@@ -67,6 +67,42 @@ def test_erasing_covers_one_box_of_a_share_of_the_images(mode):
     assert abs(cover.mean()) < tolerance and abs(cover.std() - 1) < tolerance
 
 
+def test_several_boxes_share_the_area_as_timms():
+    torchvision()
+    erasing = pytest.importorskip("timm.data.random_erasing", reason="timm is not installed")
+    import random
+
+    import torch
+
+    random.seed(0)
+    ratio = (0.3, 1 / 0.3)
+    timms = erasing.RandomErasing(1.0, 0.1, 0.4, ratio[0], ratio[1], max_count=3, device="cpu")
+    theirs = [(timms(torch.ones(1, 40, 30)) == 0).float().mean().item() for _ in range(800)]
+    config = base_config().augment
+    config.update(erase=1.0, erase_area=(0.1, 0.4), erase_ratio=ratio, erase_count=3)
+    keys, ones = jax.random.split(jax.random.key(0), 800), jnp.ones((800, 40, 30, 1))
+    ours = np.asarray(geometry.random_erasing(ones, keys, config) == 0)
+    assert ks_2samp(ours.mean((1, 2, 3)), theirs).pvalue > 1e-2
+    config.erase_count = 1
+    one = np.asarray(geometry.random_erasing(ones, keys, config) == 0)
+    assert ks_2samp(one.mean((1, 2, 3)), theirs).pvalue < 1e-3  # the test can tell
+    config.update(erase_count=3, erase_mode="color")
+    colors = np.asarray(geometry.random_erasing(ones[:40], keys[:40], config))
+    assert {len(np.unique(image)) - 1 for image in colors} == {1, 2, 3}
+
+
+def test_the_same_lines_are_left_out_of_a_whole_batch():
+    image = np.random.default_rng(0).normal(size=(3, 41, 20, 2)).astype(np.float32)
+    out = np.asarray(geometry.drop_lines(jnp.asarray(image), jax.random.key(0), 0.15))
+    assert out.shape == (3, 34, 17, 2)  # int(0.85 * 41), int(0.85 * 20)
+    rows = [r for r in range(41) if np.isin(image[0, r, :, 0], out[0, :, :, 0]).sum() == 17]
+    columns = [c for c in range(20) if np.isin(image[0, :, c, 0], out[0, :, :, 0]).sum() == 34]
+    assert len(rows) == 34 and len(columns) == 17
+    np.testing.assert_array_equal(out, image[:, rows][:, :, columns])
+    other = np.asarray(geometry.drop_lines(jnp.asarray(image), jax.random.key(1), 0.15))
+    assert not np.array_equal(out, other)
+
+
 def test_inside_is_the_box():
     mask = np.asarray(geometry.inside(jnp.array([1, 2, 3, 4]), (6, 8)))
     expected = np.zeros((6, 8), bool)

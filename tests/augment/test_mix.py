@@ -117,6 +117,40 @@ def test_a_batch_shares_one_ratio_that_changes_with_the_step(images, batch):
     assert weights[0][0] != weights[1][0]
 
 
+def test_each_image_has_a_ratio_and_a_box_of_its_own(images, batch):
+    """timm's mode "elem"; nothing of it is shared within a pair."""
+    fields = {"mixup": 0.8, "cutmix": 1.0, "mix_per": "image", "mix_prob": 0.9}
+    image, targets = mixed(images, batch, **fields)
+    other = images.reshape(-1, 2, 6, 8, 3)[:, ::-1].reshape(images.shape)
+    cut = ((image == images) | (image == other)).all((1, 2, 3))
+    weight = targets.weight[:, None, None, None]
+    blend = weight * images + (1 - weight) * other
+    np.testing.assert_allclose(image[~cut], blend[~cut], atol=1e-5)
+    own = (image[cut] == images[cut]).all(-1).mean((1, 2))
+    np.testing.assert_allclose(targets.weight[cut], own, atol=1e-6)
+    whole = (targets.weight == 1) & (image == images).all((1, 2, 3))
+    assert 0.04 < whole.mean() < 0.25 and 0.4 < cut.mean() < 0.65
+    assert (cut[::2] != cut[1::2]).mean() > 0.3
+    both = targets.weight[~cut & ~cut[np.arange(COUNT) ^ 1]].reshape(-1, 2)
+    assert abs(np.corrcoef(both.T)[0, 1]) < 0.3 and len(both) > 30
+    rows = np.arange(COUNT).reshape(-1, 2)[::-1].reshape(-1)
+    moved, _ = mixed(images[rows], {k: v[rows] for k, v in batch.items()}, **fields)
+    np.testing.assert_allclose(moved, image[rows], atol=1e-6)
+    batch["mask"][4] = False
+    image, targets = mixed(images, batch, **fields)
+    np.testing.assert_array_equal(image[4:6], images[4:6])
+    assert (targets.weight[4:6] == 1).all()
+
+
+def test_folded_mixup_keeps_at_least_half(images, batch):
+    fields = {"mixup": 0.5, "mix_per": "image"}
+    free, folded = (
+        mixed(images, batch, **fields, mixup_fold=fold)[1].weight for fold in (False, True)
+    )
+    np.testing.assert_allclose(folded, np.maximum(free, 1 - free), atol=1e-6)
+    assert free.min() < 0.5
+
+
 def test_pairs_are_mixed_by_their_numbers_not_their_place(images, batch):
     order = np.random.default_rng(0).permutation(COUNT // 2)
     rows = (2 * order[:, None] + np.arange(2)).reshape(-1)

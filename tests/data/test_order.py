@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from oracles import torchvision
 
 from imagenet_jax.data.order import BalancedOrder, EvalOrder, TrainOrder, even_batch
 from imagenet_jax.data.shuffle import permutation
@@ -119,12 +120,34 @@ def test_repeated_augmentation_has_each_example_so_often_in_a_batch_and_a_pass(
     assert {(e, i) for e in range(2 * repeats) for i in range(n)} <= set(pairs)
 
 
+@pytest.mark.parametrize(("repeats", "ranks", "share"), [(3, 4, 16), (3, 2, 5), (4, 3, 6)])
+def test_batches_with_repeats_are_those_of_deits_sampler(repeats, ranks, share):
+    """Of all ranks together; 3 divides neither 64 nor 10."""
+    torchvision()  # timm imports it
+    samplers = pytest.importorskip("timm.data.distributed_sampler", reason="timm is not installed")
+    n, size = 1009, ranks * share
+    theirs = [
+        list(samplers.RepeatAugSampler(range(n), ranks, rank, False, repeats))
+        for rank in range(ranks)
+    ]
+    order = whole(TrainOrder, n, size, seed=3, repeats=repeats)
+    shuffled = permutation(3, 0, n)
+    for step in range(len(theirs[0]) // share):
+        index, epoch, _ = order(step)
+        part = slice(step * share, (step + 1) * share)
+        expected = shuffled[np.concatenate([one[part] for one in theirs])]
+        np.testing.assert_array_equal(np.sort(index), np.sort(expected))
+        assert len(set(zip(index.tolist(), epoch.tolist(), strict=True))) == size
+        pairs = index[: size // 2 * 2].reshape(-1, 2)
+        assert (pairs[:, 0] != pairs[:, 1]).all()
+
+
 @pytest.mark.parametrize("repeats", [1, 2, 4])
 def test_an_order_with_an_offset_goes_on_where_another_batch_size_was(repeats):
     """After 5 batches of 12, half of them repeated: 30 distinct examples."""
     first = joined(whole(TrainOrder, 50, 12, seed=3, repeats=2), range(5))[0].reshape(5, 2, 6)[:, 0]
     size, distinct = 8, 8 // repeats
-    order = whole(TrainOrder, 50, size, seed=3, repeats=repeats, offset=30 - 5 * distinct)
+    order = whole(TrainOrder, 50, size, seed=3, repeats=repeats, offset=30 * repeats - 5 * size)
     rest = joined(order, range(5, 16))[0].reshape(-1, repeats, distinct)[:, 0]
     seen = np.concatenate([first.reshape(-1), rest.reshape(-1)])[:50]
     np.testing.assert_array_equal(seen, permutation(3, 0, 50))

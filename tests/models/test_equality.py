@@ -33,18 +33,23 @@ TRAINED = {name: 64 for name in FAMILIES if FACTS[name].reference} | {
 }
 
 
-def torch_model(name, output_stride=32):
+def torch_model(name, output_stride=32, blur_pool="", stage_sizes=()):
     """The reference model with weights that are nowhere zero or one."""
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)
     reference, options = FACTS[name].reference, {}
-    if output_stride < 32 and name == "resnet18":  # torchvision's has no dilation
-        reference, options = "timm resnet18", {"output_stride": output_stride}
+    # Torchvision's ResNets have neither other sizes nor, of two layers a block, dilation.
+    if stage_sizes or (output_stride < 32 and name == "resnet18"):
+        reference = f"timm {name}"
+    if reference.startswith("timm"):
+        options = {"output_stride": output_stride} if output_stride < 32 else {}
+        options |= {"layers": stage_sizes} if stage_sizes else {}
     elif output_stride < 32 and name.startswith("mobilenet"):
         options = {"dilated": True}
     elif output_stride < 32:
         options = {"replace_stride_with_dilation": (False, output_stride == 8, True)}
     model = reference_model(reference, **options)
+    add_blur_pool(torch, model, blur_pool)
     with torch.no_grad():
         for layer in model.modules():
             if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm):
@@ -56,6 +61,25 @@ def torch_model(name, output_stride=32):
             elif any(part in key for part in ("head", "table", "pos_embed", "token")):
                 param.add_(torch.randn_like(param) * 0.02)
     return model
+
+
+def add_blur_pool(torch, model, kind):
+    """The changes of FFCV's recipes ("conv") and of Composer's ("all"), without other names."""
+
+    class Blur(torch.nn.Module):
+        def forward(self, x, stride=2):
+            line = torch.tensor([1.0, 2.0, 1.0], dtype=x.dtype)
+            kernel = (torch.outer(line, line) / 16).expand(x.shape[1], 1, 3, 3)
+            options = {"stride": stride, "padding": 1, "groups": x.shape[1]}
+            return torch.nn.functional.conv2d(x, kernel, **options)
+
+    blur = Blur()
+    for layer in model.modules() if kind else ():
+        strided = isinstance(layer, torch.nn.Conv2d) and max(layer.stride) > 1
+        if strided and layer.in_channels >= 16:
+            layer.register_forward_pre_hook(lambda layer, inputs: blur(inputs[0], stride=1))
+    if kind == "all":
+        model.maxpool = torch.nn.Sequential(torch.nn.MaxPool2d(3, 1, 1), blur)
 
 
 def converted(name, model, size, **options):
@@ -72,7 +96,7 @@ def images(height, width, count=2):
 
 
 def check_logits_and_maps(name, height, width, **options):
-    """`options`: output_stride, of ours and of the reference."""
+    """`options`: output_stride, blur_pool, stage_sizes, of ours and of the reference."""
     torch = pytest.importorskip("torch")
     need = 5 * 4 * FACTS[name].params  # copies of the parameters: torch's, ours, XLA's
     if need > available_memory():
@@ -145,17 +169,35 @@ def test_logits_and_maps_are_the_references(name):
     check_logits_and_maps(name, *sides(name))
 
 
-DILATED = [
-    *(("resnet18", 8), ("resnet50", 8), ("mobilenet_v3_large", 16)),
-    pytest.param("resnet50", 16, marks=pytest.mark.slow),
-    pytest.param("mobilenet_v3_small", 16, marks=pytest.mark.slow),
-    pytest.param("resnext50_32x4d", 8, marks=pytest.mark.slow),
+FORMS = [
+    *(("resnet18", {"output_stride": 8}), ("resnet50", {"output_stride": 8})),
+    ("mobilenet_v3_large", {"output_stride": 16}),
+    *(
+        (name, {"stage_sizes": (1, 1, 1, 1)} | options)
+        for name, options in (
+            ("resnetrs50", {"blur_pool": "conv"}),
+            ("resnet18d", {"output_stride": 8, "blur_pool": "all"}),
+            ("resnet50", {"blur_pool": "all"}),
+        )
+    ),
+    *(
+        pytest.param(name, options, marks=pytest.mark.slow)
+        for name, options in (
+            ("resnet50", {"output_stride": 16}),
+            ("mobilenet_v3_small", {"output_stride": 16}),
+            ("resnext50_32x4d", {"output_stride": 8}),
+            ("resnet18d", {}),
+            ("resnetrs50", {}),
+            ("resnet50d", {"output_stride": 16}),
+            ("resnet18", {"blur_pool": "conv"}),
+        )
+    ),
 ]
 
 
-@pytest.mark.parametrize(("name", "output_stride"), DILATED)
-def test_dilated_models_are_the_references(name, output_stride):
-    check_logits_and_maps(name, 64, 97, output_stride=output_stride)
+@pytest.mark.parametrize(("name", "options"), FORMS, ids=str)
+def test_other_forms_are_the_references(name, options):
+    check_logits_and_maps(name, 64, 97, **options)
 
 
 # One worker takes the large ones, one after the other: two at once may not fit into memory.
@@ -181,13 +223,15 @@ def test_logits_and_maps_of_all_variants_are_the_references(name):
         *((name, {}) for name in TRAINED),
         ("resnet18", {"output_stride": 8}),
         ("mobilenet_v3_small", {"output_stride": 16}),
+        ("resnet18d", {"blur_pool": "all"}),
+        ("resnetrs50", {"blur_pool": "conv"}),
     ],
     ids=str,
 )
 def test_gradients_and_statistics_are_the_references(name, options):
     """In float64: a ReLU that flips by rounding alone changes float32 gradients by a hundredth."""
     torch = pytest.importorskip("torch")
-    model, size = torch_model(name, **options).train().double(), TRAINED[name]
+    model, size = torch_model(name, **options).train().double(), TRAINED.get(name, 64)
     for layer in model.modules():
         dropout = isinstance(layer, torch.nn.modules.dropout._DropoutNd)
         if dropout or type(layer).__name__ == "StochasticDepth":

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from imagenet_jax.models import create_model
+from imagenet_jax.models import create_model, resnet
 
 
 @pytest.mark.parametrize(("stem", "side"), [("imagenet", 7), ("cifar", 28)])
@@ -53,3 +53,40 @@ def test_residual_branches_start_at_zero_if_asked():
             return params["layer1.0"]["bn3"]["scale"]
 
         np.testing.assert_array_equal(jax.jit(scale)(), expected)
+
+
+def test_stochastic_depth_drops_branches_more_often_the_deeper_they_are():
+    """The first of two is never dropped, the last always but for one in a hundred."""
+    options = {"se_ratio": 0.25, "drop_path": 0.99, "zero_init_residual": False}
+    model = resnet.ResNet((1, 1), resnet.BasicBlock, 3, width=8, stem="cifar", **options)
+    x = jax.random.normal(jax.random.key(0), (4, 4, 4, 3))
+    variables = jax.jit(lambda: model.init(jax.random.key(1), x, train=False))()
+
+    def loss_fn(params):
+        rngs, given = {"dropout": jax.random.key(2)}, variables | {"params": params}
+        logits, _ = model.apply(given, x, train=True, rngs=rngs, mutable=["batch_stats"])
+        return jnp.square(logits).sum()
+
+    gradient = jax.jit(jax.grad(loss_fn))(variables["params"])
+    first, last = (gradient[name]["conv2"]["kernel"] for name in ("layer1.0", "layer2.0"))
+    assert np.abs(first).max() > 0 == np.abs(last).max()
+
+
+def test_dropout_is_of_the_heads_inputs_in_training_only():
+    model = resnet.ResNet((1,), resnet.BasicBlock, 2, width=64, stem="cifar", dropout=0.75)
+    x = jax.random.normal(jax.random.key(0), (3, 4, 4, 3))
+    variables = jax.jit(lambda: model.init(jax.random.key(1), x, train=False))()
+    found = {}
+    for train in (False, True):
+
+        @jax.jit
+        @jax.grad
+        def gradient(head, train=train):
+            given = variables | {"params": variables["params"] | {"fc": head}}
+            rngs = {"dropout": jax.random.key(2)}
+            logits, _ = model.apply(given, x[:1], train, rngs=rngs, mutable=["batch_stats"])
+            return logits.sum()
+
+        found[train] = gradient(variables["params"]["fc"])["kernel"][:, 0]
+    assert (found[False] > 0).all()
+    assert 0.6 < (found[True] == 0).mean() < 0.9

@@ -100,3 +100,13 @@ def test_unknown_model_and_option_suggest_the_nearest():
         create_model("resnet50", num_classes=10, zero_init=True)
     with pytest.raises(ConfigError, match="model vgg16 has no option 'stem'"):
         create_model("vgg16", num_classes=10, stem="cifar")
+
+
+def test_initial_values_that_a_model_has_no_layers_for_are_refused():
+    with pytest.raises(ConfigError, match="model vit_s16 has no option 'bn_init'"):
+        create_model("vit_s16", num_classes=10, bn_init="uniform")
+    with pytest.raises(ConfigError, match="model bit_r50x1 has no option 'conv_init'"):
+        create_model("bit_r50x1", num_classes=10, conv_init="fan_in")
+    for option in ("blur_pool", "shortcut", "se_ratio"):
+        with pytest.raises(ConfigError, match=f"model vgg16 has no option '{option}'"):
+            create_model("vgg16", num_classes=10, **{option: "conv"})

@@ -32,7 +32,7 @@ def test_a_finished_run_goes_on_with_smaller_steps_where_it_was():
     assert after.examples(45) == before.examples(45) == 2880
     assert after.steps("4 epochs", 1437) == 45 + round((4 * 1437 - 2880) / 32)
     assert after.position(45, 1437) == {
-        **{"step": 45, "examples": 2880, "distinct": 2880, "epoch": 2, "example": 6},
+        **{"step": 45, "examples": 2880, "distinct": 2880, "copy": 0, "epoch": 2, "example": 6},
         "epoch_offset": 0,
     }
     assert resumed(config_of(64), 50, after).examples(51) == 2880 + 5 * 32 + 64
@@ -52,6 +52,7 @@ def test_records_of_before_tell_the_steps_only():
     [
         *([(4, 5), (1, 5), (4, 5)], [(1, 13), (3, 2), (2, 3), (1, 6)]),
         *([(4, 40), (2, 1), (1, 100)], [(2, 7), (2, 9), (4, 3)]),
+        [(5, 40), (5, 1), (3, 1), (7, 9)],
     ],
 )
 def test_no_augmentation_comes_twice_when_repeats_change(changes):
@@ -69,6 +70,20 @@ def test_no_augmentation_comes_twice_when_repeats_change(changes):
     assert len(seen) == len(set(seen)) > examples
     if all(a <= b for (a, _), (b, _) in itertools.pairwise(changes)):
         assert course.epoch_offset == 0  # what needs no offset keeps its bits
+
+
+def test_a_run_goes_on_between_the_copies_of_an_example():
+    """Three copies of each, in batches that they do not divide, of which one is another size."""
+    course, seen, done = course_of(config_of(10, 3)), [], 0
+    for size, steps in ((10, 4), (8, 5), (10, 31)):
+        course = resumed(config_of(size, 3), done, course)
+        order = TrainOrder(0, 50, size, np.arange(size), 3, *course.order_offsets)
+        for step in range(done, done + steps):
+            index, epoch, _ = order(step)
+            seen += zip(index.tolist(), epoch.tolist(), strict=True)
+        done += steps
+    index, epoch, _ = TrainOrder(0, 50, 390, np.arange(390), 3)(0)
+    assert sorted(seen) == sorted(zip(index.tolist(), epoch.tolist(), strict=True))
 
 
 def test_what_is_periodic_goes_by_examples():

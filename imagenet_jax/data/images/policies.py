@@ -1,7 +1,7 @@
 """Augmentation policies on the host: which operations an image gets, drawn from its numbers.
 
 Magnitudes and tables are torchvision's (torchvision.transforms.autoaugment), but those of
-`randaugment_tf`.
+`randaugment_tf` and `randaugment_timm`.
 """
 
 import functools
@@ -15,6 +15,7 @@ from imagenet_jax.data.images import autoaugment
 from imagenet_jax.data.images.boxes import uniforms
 from imagenet_jax.data.images.image_ops import OPERATIONS, rotate, translate_x, translate_y
 from imagenet_jax.data.images.randaugment_tf import randaugment_tf
+from imagenet_jax.data.images.randaugment_timm import randaugment_timm
 
 # {operation: (magnitudes, whether either sign is drawn)}
 Space = dict[str, tuple[np.ndarray, bool]]
@@ -94,6 +95,7 @@ def augmix(image: Image.Image, draw: Draw, data: ml_collections.ConfigDict) -> I
 POLICIES: dict[str, Callable[[Image.Image, Draw, ml_collections.ConfigDict], Image.Image]] = {
     "randaugment": randaugment,
     "randaugment_tf": randaugment_tf,
+    "randaugment_timm": randaugment_timm,
     "trivialaugment": trivialaugment,
     "autoaugment": functools.partial(learnt_policy, policy=autoaugment.IMAGENET),
     "autoaugment_cifar10": functools.partial(learnt_policy, policy=autoaugment.CIFAR10),

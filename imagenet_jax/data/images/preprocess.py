@@ -11,6 +11,7 @@ from PIL import Image
 from imagenet_jax.data.images import boxes, policies
 from imagenet_jax.data.names import train_size
 
+_DRAWN = 40  # random numbers of a crop
 _LONG = 32  # times its short side: no photo is so long
 cv2.setNumThreads(1)  # the pipeline runs images in parallel, OpenCV need not
 
@@ -66,7 +67,7 @@ class Preprocess:
         """
         data = self.data
         if self.rule == "random_resized_crop":
-            uniform = boxes.uniforms(self.seed, epoch, index, 40)
+            uniform = boxes.uniforms(self.seed, epoch, index, _DRAWN)
             return boxes.random_resized_crop(shape, uniform, data.crop_area, data.crop_ratio)
         if self.rule == "center_crop":
             return boxes.center_square(shape, data.eval_crop_fraction)
@@ -86,11 +87,21 @@ class Preprocess:
         Raises:
           ValueError: if the rule is none and the image is of another size.
         """
-        self._fit(pixels, out)
+        self._fit(pixels, out, self._method(index, epoch))
         if self.train and policies.is_on(self.data):
             out[:] = policies.augment(out, self.data, self.seed, epoch, index)
 
-    def _fit(self, pixels: np.ndarray, out: np.ndarray) -> None:
+    def _method(self, index: int, epoch: int) -> str:
+        """The interpolation."""
+        method = self.data.resize_method
+        if not self.train:
+            return self.data.eval_resize_method or method
+        if method != "random":
+            return method
+        number = boxes.uniforms(self.seed, np.array([epoch]), np.array([index]), _DRAWN + 1)[0, -1]
+        return "bilinear" if number < 0.5 else "bicubic"
+
+    def _fit(self, pixels: np.ndarray, out: np.ndarray, method: str) -> None:
         size = self.size
         height, width = pixels.shape[:2]
         if self.rule == "none" and (height, width) != (size, size):
@@ -99,28 +110,27 @@ class Preprocess:
                 f"it has {height} x {width} pixels, not data.{field} = {size}; set a crop"
             )
         if self.rule != "resize_center_crop":
-            return self._resize(pixels, out)
+            return self._resize(pixels, out, method)
         short = self.data.eval_resize or math.floor(size / self.data.eval_crop_fraction)
         long = int(short * max(height, width) / min(height, width))
         height, width = (short, long) if height <= width else (long, short)
         if long > _LONG * short:
-            return self._fit_of_long(pixels, out, short)
+            return self._fit_of_long(pixels, out, short, method)
         resized = np.empty((height, width, 3), np.uint8)
-        self._resize(pixels, resized)
+        self._resize(pixels, resized, method)
         top, left = round((height - size) / 2), round((width - size) / 2)
         out[:] = resized[top : top + size, left : left + size]
 
-    def _fit_of_long(self, pixels: np.ndarray, out: np.ndarray, short: int) -> None:
+    def _fit_of_long(self, pixels: np.ndarray, out: np.ndarray, short: int, method: str) -> None:
         """`_fit` of an image so long that only what is left of it is resized."""
         span = max(1, round(min(pixels.shape[:2]) * len(out) / short))  # that is left, each way
         top, left = (max(0, (side - span) // 2) for side in pixels.shape[:2])
-        self._resize(np.ascontiguousarray(pixels[top : top + span, left : left + span]), out)
+        pixels = np.ascontiguousarray(pixels[top : top + span, left : left + span])
+        self._resize(pixels, out, method)
 
-    def _resize(self, pixels: np.ndarray, out: np.ndarray) -> None:
+    def _resize(self, pixels: np.ndarray, out: np.ndarray, method: str) -> None:
         """Pillow filters before it shrinks (antialias), OpenCV does not and is faster."""
         height, width = out.shape[:2]
-        method = "" if self.train else self.data.eval_resize_method
-        method = method or self.data.resize_method
         if pixels.shape == out.shape:
             out[:] = pixels
         elif self.data.resize_antialias:

@@ -25,6 +25,13 @@ from imagenet_jax.models.layers.pointwise import Product
 
 # torch's kaiming_normal_(mode="fan_out")
 kaiming = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+# By the value of Layers.conv_init.
+_CONV_INITS = {
+    "fan_out": kaiming,
+    "fan_in": nn.initializers.variance_scaling(2.0, "fan_in", "normal"),
+    "lecun": nn.initializers.lecun_normal(),
+}
+_SCALE_INITS = {"ones": nn.initializers.ones, "uniform": nn.initializers.uniform(1.0)}
 # torch's trunc_normal_(std=0.02), which cuts at 2, a hundred standard deviations: nowhere
 normal_02 = nn.initializers.normal(0.02)
 
@@ -46,6 +53,11 @@ class Layers:
       remat: compute the activations within a block again in the backward pass, not keep them.
       head_bias: initial bias of the logits.
       frozen_norm: BatchNorm is a constant function, see `norm.BatchNorm`.
+      head_std: standard deviation of the initial kernel of the logits; None: the model's own.
+      conv_init: initial kernels of convolutions: "fan_out" or "fan_in" (He et al. 2015), "lecun"
+        (1998, Flax's default), or "": the model's own.
+      bn_init: initial scales of BatchNorm, "ones" or "uniform" (from 0 to 1), where the model has
+        no other.
     """
 
     dtype: Any = jnp.float32
@@ -59,6 +71,9 @@ class Layers:
     remat: bool = False
     frozen_norm: bool = False
     head_bias: float = 0.0
+    head_std: float | None = None
+    conv_init: str = ""
+    bn_init: str = "ones"
 
     def own(self, *, bn_momentum: float = 0.9, bn_epsilon: float = 1e-5) -> "Layers":
         """With the model's own values where none are given."""
@@ -100,12 +115,12 @@ class Layers:
             feature_group_count=groups,
             use_bias=bias,
             dtype=self.dtype,
-            kernel_init=init,
+            kernel_init=_CONV_INITS.get(self.conv_init, init),
             name=name,
             **{"conv_general_dilated": convolution, **options},
         )
 
-    def norm(self, *, name: str, scale_init: Callable = nn.initializers.ones) -> BatchNorm:
+    def norm(self, *, name: str, scale_init: Callable | None = None) -> BatchNorm:
         """Batch normalisation."""
         layers = self.own()
         return BatchNorm(
@@ -113,7 +128,7 @@ class Layers:
             momentum=layers.bn_momentum,
             epsilon=layers.bn_epsilon,
             dtype=self.dtype,
-            scale_init=scale_init,
+            scale_init=scale_init or _SCALE_INITS[self.bn_init],
             axis_name=self.axis_name,
             frozen=self.frozen_norm,
             name=name,
@@ -128,7 +143,7 @@ class Layers:
         conv: str,
         norm: str,
         stride: int = 1,
-        scale_init: Callable = nn.initializers.ones,
+        scale_init: Callable | None = None,
         store: bool = False,
     ) -> jax.Array | Product:
         """The 1x1 convolution named `conv` of x [B, H, W, C] and the batch normalisation `norm`.
@@ -198,10 +213,21 @@ class Layers:
 
     def head(self, classes: int, *, name: str, init: Callable = normal_02) -> nn.Dense:
         """The linear layer that gives logits, in float32 at least."""
-        bias = nn.initializers.constant(self.head_bias)
+        inits = self.head_inits(init)
         return nn.Dense(
-            classes, dtype=wide(self.dtype), kernel_init=init, bias_init=bias, name=name
+            classes,
+            dtype=wide(self.dtype),
+            kernel_init=inits["init"],
+            bias_init=inits["bias_init"],
+            name=name,
         )
+
+    def head_inits(self, own: Callable) -> dict[str, Callable]:
+        """Initialisers of the layer that gives logits, `own` being the model's for its kernel."""
+        std = self.head_std
+        zeros = nn.initializers.zeros
+        init = own if std is None else nn.initializers.normal(std) if std else zeros
+        return {"init": init, "bias_init": nn.initializers.constant(self.head_bias)}
 
     def layer_norm(self, *, name: str, epsilon: float = 1e-6) -> nn.LayerNorm:
         """Layer normalisation over the last axis, with statistics in float32."""
@@ -271,24 +297,3 @@ def divisible(channels: float, divisor: int = 8) -> int:
 def linear_rates(last: float, count: int) -> Sequence[float]:
     """Rates of stochastic depth that rise from 0 to `last` over `count` blocks."""
     return [last * number / max(count - 1, 1) for number in range(count)]
-
-
-class SqueezeExcite(nn.Module):
-    """Scales channels by a function of their means (Hu et al. 2018), as in torchvision.
-
-    Attributes:
-      squeezed: channels in between.
-      layers: see `Layers`.
-      act, gate: functions after the first and the second convolution.
-    """
-
-    squeezed: int
-    layers: Layers
-    act: Callable = nn.relu
-    gate: Callable = nn.sigmoid
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        y = x.mean((1, 2), keepdims=True)
-        y = self.act(self.layers.conv(self.squeezed, 1, bias=True, name="fc1")(y))
-        return x * self.gate(self.layers.conv(x.shape[-1], 1, bias=True, name="fc2")(y))

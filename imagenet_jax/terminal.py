@@ -82,6 +82,27 @@ def working(what: str, *, stays: bool = True) -> Iterator[Callable[[str], None]]
         say(f"{what}: {seconds:.1f} s")
 
 
+@contextlib.contextmanager
+def counting(what: str, total: int, unit: str = "images") -> Iterator[Callable[[int], None]]:
+    """`working` on so many things.
+
+    Yields:
+      A function that takes how many more of them are done.
+    """
+    begin, done = time.monotonic(), 0
+    with working(f"{what} {total:,} {unit}") as show:
+
+        def add(count: int) -> None:
+            nonlocal done
+            done += count
+            left = (time.monotonic() - begin) * (total - done) / max(done, 1)
+            rest = f", {tqdm.tqdm.format_interval(left)} left" if 0 < done < total else ""
+            show(f"{what}: {done:,} of {total:,} {unit}{rest}")
+
+        add(0)
+        yield add
+
+
 def _draw(text: str) -> None:
     global _shown
     with _lock:

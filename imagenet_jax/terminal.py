@@ -17,6 +17,7 @@ _SHORT = 1.0  # what takes less needs no line of its own
 _lock = threading.RLock()
 _shown = ""  # the line that will be drawn over
 _busy = False
+_gives_way = False
 _silent = False
 
 
@@ -103,9 +104,24 @@ def counting(what: str, total: int, unit: str = "images") -> Iterator[Callable[[
         yield add
 
 
+@contextlib.contextmanager
+def giving_way() -> Iterator[None]:
+    """Leaves the terminal to the bars of somebody else."""
+    global _gives_way
+    with _lock:
+        clear()
+        _gives_way = True
+    try:
+        yield
+    finally:
+        _gives_way = False
+
+
 def _draw(text: str) -> None:
     global _shown
     with _lock:
+        if _gives_way:
+            return
         _shown = printable_lines(text)[:_WIDTH].ljust(_WIDTH)
         sys.stderr.write(f"\r{_shown}\r{_shown.rstrip()}")
         sys.stderr.flush()

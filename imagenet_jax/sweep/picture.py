@@ -49,8 +49,8 @@ def draw_sweep(
             panel.set_ylabel(metric if number % columns == 0 else "")
         else:
             panel.set_axis_off()
-    handles, labels = panels.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8)
+    kinds = panels.flat[0].get_legend_handles_labels()
+    figure.legend(*kinds, loc="outside lower center", ncols=len(kinds[0]), fontsize=8)
     fields = ", ".join(f"{name} = {_short(value)}" for name, value in best.params.items())
     title = f"{about}\nbest: {metric} {best.value:.4f} at {fields}"
     lines = (textwrap.fill(printable(line), int(size[0] * 12)) for line in title.split("\n"))
@@ -71,11 +71,11 @@ def _draw_field(panel: Any, name: str, trials: Sequence[FrozenTrial], best: Froz
         (done, [trial.value for trial in done], "o", _DONE, "trials"),
         (stopped, last, "v", _STOPPED, "stopped early"),
     )
-    for group, values, marker, color, label in groups:
+    for group, values, marker, color, text in groups:
         if group:
             style = {"color": color, "markeredgecolor": "white", "markersize": 7}
-            label = f"{label} ({len(group)})"
-            panel.plot([*map(place, group)], values, marker, **style, label=label)
+            text = f"{text} ({len(group)})"
+            panel.plot([*map(place, group)], values, marker, **style, label=text)
     if failed:  # on the edge, wherever it will be
         points, edge = [*map(place, failed)], [0.0] * len(failed)
         style = {"color": _FAILED, "markersize": 7, "clip_on": False, "zorder": 5}

@@ -74,7 +74,7 @@ def show(args: Namespace, summary: dict[str, Any]) -> None:
         write_summary(Path(args.json), summary)
     try:
         print(printable_lines(VERBS[args.verb].text(summary)), flush=True)
-        if commands := VERBS[args.verb].next(args):
+        if commands := VERBS[args.verb].next(args, summary):
             print("next:", *(printable_lines(command) for command in commands), sep="\n  ")
     except BrokenPipeError:  # nobody reads on, as in `launch.py models | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

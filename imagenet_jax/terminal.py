@@ -17,6 +17,7 @@ _SHORT = 1.0  # what takes less needs no line of its own
 _lock = threading.RLock()
 _shown = ""  # the line that will be drawn over
 _busy = False
+_gives_way = False
 _silent = False
 
 
@@ -82,9 +83,45 @@ def working(what: str, *, stays: bool = True) -> Iterator[Callable[[str], None]]
         say(f"{what}: {seconds:.1f} s")
 
 
+@contextlib.contextmanager
+def counting(what: str, total: int, unit: str = "images") -> Iterator[Callable[[int], None]]:
+    """`working` on so many things.
+
+    Yields:
+      A function that takes how many more of them are done.
+    """
+    begin, done = time.monotonic(), 0
+    with working(f"{what} {total:,} {unit}") as show:
+
+        def add(count: int) -> None:
+            nonlocal done
+            done += count
+            left = (time.monotonic() - begin) * (total - done) / max(done, 1)
+            rest = f", {tqdm.tqdm.format_interval(left)} left" if 0 < done < total else ""
+            show(f"{what}: {done:,} of {total:,} {unit}{rest}")
+
+        add(0)
+        yield add
+
+
+@contextlib.contextmanager
+def giving_way() -> Iterator[None]:
+    """Leaves the terminal to the bars of somebody else."""
+    global _gives_way
+    with _lock:
+        clear()
+        _gives_way = True
+    try:
+        yield
+    finally:
+        _gives_way = False
+
+
 def _draw(text: str) -> None:
     global _shown
     with _lock:
+        if _gives_way:
+            return
         _shown = printable_lines(text)[:_WIDTH].ljust(_WIDTH)
         sys.stderr.write(f"\r{_shown}\r{_shown.rstrip()}")
         sys.stderr.flush()

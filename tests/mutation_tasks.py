@@ -180,5 +180,37 @@ BREAKS_OF_TASKS = (
         '"count": jnp.int32(len(mask)),',
         ("tasks/test_metrics.py::test_masked_examples_do_not_count",),
     ),
+    # What is shown.
+    (
+        "the first batch is drawn by another key than the step's",
+        "training/first_batch.py",
+        "jax.random.wrap_key_data(np.asarray(state.rng))",
+        "jax.random.key(config.seed)",
+        (
+            "reports/test_tracking.py::"
+            "test_tensorboard_has_the_first_batch_and_what_goes_wrong_once",
+        ),
+    ),
+    (
+        "the surest mistakes of several labels come last",
+        "reports/label_mistakes.py",
+        "np.argsort(-worst, kind",
+        "np.argsort(worst, kind",
+        ("tasks/test_multilabel.py::test_the_most_certain_mistakes_come_first",),
+    ),
+    (
+        "a trial that failed is not in the picture",
+        "sweep/picture.py",
+        "if failed:",
+        "if not failed:",
+        ("sweep/test_sweep.py::test_a_run_without_a_number_fails_and_names_of_any_kind_are_drawn",),
+    ),
+    (
+        "TensorBoard takes the runs of a trial for trials",
+        "sweep/hparams.py",
+        "group_name=trial, ",
+        "group_name=str(folder), ",
+        ("sweep/test_sweep.py::test_a_grid_over_seeds_ranks_by_the_mean[False]",),
+    ),
     # Schedules and optimizers.
 )

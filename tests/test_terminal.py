@@ -2,7 +2,7 @@ import io
 import time
 
 from imagenet_jax import terminal
-from imagenet_jax.terminal import say, silence, working
+from imagenet_jax.terminal import counting, say, silence, working
 
 
 class Terminal(io.StringIO):
@@ -54,6 +54,19 @@ def test_a_file_gets_a_line_now_and_then(monkeypatch):
         assert not stderr.getvalue()
         time.sleep(0.2)
     assert stderr.getvalue().splitlines() == ["compiling: 0 s so far", "compiling: 0.2 s"]
+
+
+def test_what_is_counted_is_shown_of_the_whole_with_the_time_left(monkeypatch):
+    stderr = begin(monkeypatch, Terminal())
+    with counting("writing", 1200) as done:
+        time.sleep(0.05)
+        done(1000)
+        time.sleep(0.05)
+        done(200)
+    drawn = stderr.getvalue()
+    assert "writing: 0 of 1,200 images  0 s" in drawn
+    assert "writing: 1,000 of 1,200 images, 00:00 left  0 s" in drawn
+    assert stderr.lines() == ["writing 1,200 images: 0.1 s", ""]
 
 
 def test_other_processes_say_nothing_and_names_cannot_steer_a_terminal(monkeypatch):

@@ -29,6 +29,8 @@ CHUNK = 32  # rows at most: they share the cost of the calls into Python
 Arrays = dict[str, np.ndarray]
 
 _NAMED = 3  # of the images of a chunk that cannot be read
+_STACK = ("Graph execution error", "Detected at node", "File ", "<stack traces", "[[")
+
 _FAILED = np.int64(-1)  # in place of the number of a chunk
 
 _unfinished: weakref.WeakSet[Iterator[Arrays]] = weakref.WeakSet()
@@ -231,7 +233,8 @@ def _no_rows(specs: dict[str, tf.TensorSpec]) -> dict[str, tf.Tensor]:
 
 
 def _reason(error: Exception) -> str:
-    """What an exception says, without TensorFlow's names of nodes."""
-    text = str(getattr(error, "message", error))
-    text = re.sub(r"\{\{.*?\}\}|\[Op:.*", "", text).strip().split("\n")[0]
-    return text or type(error).__name__
+    """What an exception says, without TensorFlow's names of nodes and its stack."""
+    text = re.sub(r"\{\{.*?\}\}|\[Op:.*", "", str(getattr(error, "message", error)))
+    lines = (line.strip() for line in text.split("\n"))
+    told = (line for line in lines if line and not line.startswith(_STACK))
+    return next(told, type(error).__name__)

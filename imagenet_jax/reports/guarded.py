@@ -3,9 +3,13 @@
 import queue
 import threading
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
-from imagenet_jax.reports.writers import Writer
+from imagenet_jax.reports.writers import ImageWriter, Writer
 from imagenet_jax.terminal import say
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _MOST_WAITING = 10_000  # records of a few hundred bytes
 # Less than a launcher gives the last process of a job, see `launchers.processes`.
@@ -50,6 +54,17 @@ class Guarded:
     def _say_what_was_lost(self) -> None:
         if self._lost:
             say(f"warning: {self._lost} of {self._records} records did not reach {self._name}")
+
+
+class GuardedImages(Guarded):
+    """A writer of images that warns as well."""
+
+    _writer: ImageWriter
+
+    def write_images(self, step: int, images: Mapping[str, "np.ndarray"]) -> None:
+        self._records += 1
+        if not self._try(lambda: self._writer.write_images(step, images)):
+            self._lost += 1
 
 
 class Background(Guarded):

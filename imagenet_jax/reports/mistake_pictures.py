@@ -1,9 +1,9 @@
-"""Pictures of a classifier's mistakes: its confusion matrix, and the images it was most wrong on.
+"""Pictures of mistakes: a classifier's confusion matrix, and images that something was wrong on.
 
 Placed by hand: matplotlib's layout engines take seconds for that many texts.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # it imports this
 
 _CELL, _LETTER = 0.42, 0.07  # inches: of the matrix, of a letter of size 8
 _LONGEST = 24  # letters of a class's name
-_TILE, _TEXT, _COLUMNS = 1.8, 0.62, 6  # inches of an image and of what stands below it
+_TILE, _LINE, _COLUMNS = 1.8, 0.16, 6  # inches of an image and of a line below it
 
 
 def short(name: str, most: int) -> str:
@@ -70,47 +70,36 @@ def draw_confusion(mistakes: "Mistakes", classes: np.ndarray, about: str, path: 
 
 
 def draw_images(
-    mistakes: "Mistakes",
-    places: np.ndarray,
-    pixels: np.ndarray,
-    name_of: Callable[[int], str],
-    about: str,
-    path: Path,
+    pixels: np.ndarray, captions: Sequence[Sequence[tuple[str, str]]], title: str, path: Path
 ) -> None:
-    """A sheet of images with the predicted and the true class and their probabilities.
+    """A sheet of images with words below.
 
     Args:
-      mistakes: of an evaluation.
-      places: of the images among its own, int [n].
-      pixels: of them, uint8 [n, S, S, 3].
-      name_of: the name of the example of a number.
-      about: the evaluation, for the title.
+      pixels: uint8 [n, S, S, 3].
+      captions: of each some lines with their colours, the last of which is small.
+      title: of lines.
       path: of the PNG.
     """
-    columns = min(_COLUMNS, len(places))
-    rows = -(-len(places) // columns)
+    columns = min(_COLUMNS, len(pixels))
+    rows = -(-len(pixels) // columns)
+    below = max(map(len, captions)) * _LINE + 0.14
     top, gap = 0.6, 0.1
     width = max(columns * (_TILE + gap) + gap, 6.0)
-    height = top + rows * (_TILE + _TEXT)
+    height = top + rows * (_TILE + below)
     figure = _figure(width, height)
     axes = figure.add_axes((0, 0, 1, 1))  # one, in inches: one an image would take as long again
-    for number, place in enumerate(places):
+    for number, caption in enumerate(captions):
         row, column = divmod(number, columns)
-        left, bottom = gap + column * (_TILE + gap), height - top - row * (_TILE + _TEXT) - _TILE
+        left, bottom = gap + column * (_TILE + gap), height - top - row * (_TILE + below) - _TILE
         extent = (left, left + _TILE, bottom, bottom + _TILE)
         axes.imshow(pixels[number], extent=extent, aspect="auto")
-        k, other = mistakes.label[place], mistakes.predicted[place]
-        predicted = f"{short(mistakes.titles[other], 20)} {mistakes.probability[place]:.1%}"
-        true = f"{short(mistakes.titles[k], 20)} {mistakes.label_probability[place]:.1%}"
-        name = printable(name_of(int(mistakes.index[place])))
-        lines = ((predicted, "firebrick"), (true, "darkgreen"), (name[-30:], "gray"))
-        for line, (text, color) in enumerate(lines):
-            size = 8 if line < 2 else 6
+        for line, (text, color) in enumerate(caption):
+            size = 8 if line < len(caption) - 1 else 6
             options = {"va": "top", "fontsize": size, "color": color, "parse_math": False}
-            axes.text(left, bottom - 0.04 - line * 0.16, text, **options)
+            axes.text(left, bottom - 0.04 - line * _LINE, text, **options)
     axes.set(xlim=(0, width), ylim=(0, height))
     axes.set_axis_off()
-    _title(figure, f"{about}\nmost certain mistakes; red: predicted, green: true class")
+    _title(figure, title)
     replace_figure(path, figure)
 
 

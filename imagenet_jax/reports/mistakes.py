@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from imagenet_jax.printable import printable
 from imagenet_jax.reports.mistake_pictures import draw_confusion, draw_images, short
 from imagenet_jax.reports.writers import replace_csv
 from imagenet_jax.terminal import say
 
 _MOST_CELLS = 2000  # classes of confusion.csv, 8 MB
-_TABLE, _WORST = 20, 5  # classes on the terminal: all of them, or the worst
-_LONGEST = 30  # letters of a class there
-_DRAWN_CLASSES, _DRAWN_IMAGES = 30, 24
+TABLE, WORST = 20, 5  # classes on the terminal: all of them, or the worst
+LONGEST = 30  # letters of a class there
+_DRAWN_CLASSES, DRAWN_IMAGES = 30, 24
+_FILES = ("per_class.csv", "confusion.csv", "confusion.png", "most_wrong.png")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,35 +116,47 @@ def write_mistakes(
       20, or of the 5 worst of more: class, images, correct, taken_for (None: never wrong), times.
     """
     shown = mistakes.most_confused(_DRAWN_CLASSES)
-    worst = mistakes.worst_images(_DRAWN_IMAGES)
+    worst = mistakes.worst_images(DRAWN_IMAGES)
     makers = {
         "per_class.csv": lambda path: replace_csv(path, _class_rows(mistakes)),
         "confusion.csv": lambda path: replace_csv(path, _confusion_rows(mistakes)),
         "confusion.png": lambda path: draw_confusion(mistakes, shown, about, path),
         "most_wrong.png": lambda path: draw_images(
-            mistakes, worst, pixels_of(mistakes.index[worst]), name_of, about, path
+            pixels_of(mistakes.index[worst]),
+            [_caption(mistakes, place, name_of) for place in worst],
+            f"{about}\nmost certain mistakes; red: predicted, green: true class",
+            path,
         ),
     }
     if len(mistakes.class_names) > _MOST_CELLS:
         del makers["confusion.csv"]
     if not len(worst):
         del makers["most_wrong.png"]
+    return {
+        "folder": str(folder),
+        "files": write_files(folder, makers),
+        "num_classes": int((mistakes.images > 0).sum()),
+        "classes": list(_shown_classes(mistakes)),
+    }
+
+
+def write_files(folder: Path, makers: Mapping[str, Callable[[Path], None]]) -> list[str]:
+    """Calls what makes the files of a report, and removes those of an earlier one.
+
+    Returns:
+      The names of those that were written; one that could not be costs a warning.
+    """
     files = []
-    for name in ("per_class.csv", "confusion.csv", "confusion.png", "most_wrong.png"):
+    for name in _FILES:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / name).unlink(missing_ok=True)  # of an earlier evaluation
+            (folder / name).unlink(missing_ok=True)
             if name in makers:
                 makers[name](folder / name)
                 files.append(name)
         except Exception as error:  # matplotlib, its fonts, images and the disk raise anything
             say(f"warning: {folder / name} cannot be made: {error}")
-    return {
-        "folder": str(folder),
-        "files": files,
-        "num_classes": int((mistakes.images > 0).sum()),
-        "classes": list(_shown_classes(mistakes)),
-    }
+    return files
 
 
 def mistake_lines(report: Mapping[str, Any]) -> list[str]:
@@ -154,20 +168,26 @@ def mistake_lines(report: Mapping[str, Any]) -> list[str]:
     rows = [(head, "correct", "", "most often taken for")]
     for of_class in classes:
         images, correct = of_class["images"], of_class["correct"]
-        other = f"{short(of_class['taken_for'], _LONGEST)} ({of_class['times']:,})"
+        other = f"{short(of_class['taken_for'], LONGEST)} ({of_class['times']:,})"
         rows.append(
             (
-                short(of_class["class"], _LONGEST),
+                short(of_class["class"], LONGEST),
                 f"{correct:,} of {images:,}",
                 f"{correct / images:.1%}",
                 other if of_class["times"] else "",
             )
         )
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    lines = [
-        f"  {name:<{widths[0]}}  {count:>{widths[1]}}  {share:>{widths[2]}}  {other}".rstrip()
-        for name, count, share, other in rows
-    ]
+    return table_lines(rows, report)
+
+
+def table_lines(rows: Sequence[Sequence[str]], report: Mapping[str, Any]) -> list[str]:
+    """A table of classes, of which the first and the last column begin at the left, and the names
+    of a report's files."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for name, *numbers, last in rows:
+        cells = [number.rjust(w) for number, w in zip(numbers, widths[1:-1], strict=True)]
+        lines.append("  ".join(("", name.ljust(widths[0]), *cells, last)).rstrip())
     if report["files"]:
         lines += [f"what goes wrong is in {report['folder']}: {', '.join(report['files'])}"]
     return lines
@@ -187,11 +207,21 @@ def example_rows(mistakes: Mistakes, name_of: Callable[[int], str]) -> Iterator[
         )
 
 
+def _caption(
+    mistakes: Mistakes, place: int, name_of: Callable[[int], str]
+) -> list[tuple[str, str]]:
+    k, other = mistakes.label[place], mistakes.predicted[place]
+    predicted = f"{short(mistakes.titles[other], 20)} {mistakes.probability[place]:.1%}"
+    true = f"{short(mistakes.titles[k], 20)} {mistakes.label_probability[place]:.1%}"
+    name = printable(name_of(int(mistakes.index[place])))
+    return [(predicted, "firebrick"), (true, "darkgreen"), (name[-30:], "gray")]
+
+
 def _shown_classes(mistakes: Mistakes) -> Iterator[dict[str, Any]]:
     there = np.flatnonzero(mistakes.images)
-    if len(there) > _TABLE:
+    if len(there) > TABLE:
         share = mistakes.right[there] / mistakes.images[there]
-        there = there[np.lexsort((-mistakes.images[there], share))[:_WORST]]
+        there = there[np.lexsort((-mistakes.images[there], share))[:WORST]]
     for k in map(int, there):
         other, times = mistakes.taken_for.get(k, (None, 0))
         yield {

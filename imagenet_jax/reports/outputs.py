@@ -7,13 +7,14 @@ from typing import Any
 
 import jax
 import ml_collections
+import numpy as np
 
 from imagenet_jax.errors import UserError
 from imagenet_jax.reports.guarded import Guarded
 from imagenet_jax.reports.profile import Profile
 from imagenet_jax.reports.progress import Progress
 from imagenet_jax.reports.workdir import check_run_folder
-from imagenet_jax.reports.writers import MetricsFile, Tracking, Writer
+from imagenet_jax.reports.writers import ImageWriter, MetricsFile, Tracking, Writer
 
 
 class Outputs:
@@ -79,14 +80,37 @@ class Outputs:
         if self._progress:
             self._progress.evaluated(step, split, rows)
 
+    @property
+    def takes_images(self) -> bool:
+        """Whether any writer does."""
+        return any(isinstance(writer, ImageWriter) for writer in self._writers)
+
+    def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
+        """Images uint8 [H, W, 3] by their names, for the writers that take some."""
+        for writer in self._writers:
+            if isinstance(writer, ImageWriter):
+                writer.write_images(step, images)
+
+    def training_done(self) -> None:
+        """Closes all but the writers of images: there are some of the last evaluation."""
+        images = [writer for writer in self._writers if isinstance(writer, ImageWriter)]
+        self._close([writer for writer in self._writers if writer not in images])
+        for writer in images:
+            writer.flush()
+        self._writers = images
+
     def __exit__(self, *unused: object) -> None:
+        self._close(self._writers)
+
+    def _close(self, writers: Sequence[Writer]) -> None:
         if self._profile:
             self._profile.close()
-        for writer in self._writers:
+        for writer in writers:
             writer.flush()
             writer.close()
         if self._progress:
             self._progress.close()
+        self._profile = self._progress = None
 
 
 def make_workdir(workdir: Path) -> None:

@@ -7,16 +7,12 @@ from typing import Any
 import jax
 import ml_collections
 import numpy as np
-from PIL import Image, ImageDraw
 
 from imagenet_jax import augment
 from imagenet_jax.atomic import replacing
 from imagenet_jax.config import apply_overrides, base_config, from_dict
 from imagenet_jax.data import open_split
-
-COLUMNS = 8
-_THUMBNAIL = 112  # pixels
-_LABEL = 190
+from imagenet_jax.reports.sheet import COLUMNS, pixels_of, sheet_of_rows
 
 # Each row switches on what it names, and nothing else.
 ROWS: dict[str, dict[str, str]] = {
@@ -74,7 +70,7 @@ def preview(config: ml_collections.ConfigDict, path: Path, reads: Sequence[str])
         row = from_dict(plain.to_dict())
         apply_overrides(row, fields)
         rows[name] = _images(row, reads)
-    sheet = _sheet(rows)
+    sheet = sheet_of_rows(rows)
     with replacing(path) as partial:
         sheet.save(partial, "PNG")
     return {"path": str(path), "dataset": config.data.name, "rows": list(rows)}
@@ -108,18 +104,4 @@ def _images(config: ml_collections.ConfigDict, reads: Sequence[str]) -> np.ndarr
     batches.close()
     key = jax.random.key(config.seed)
     step = jax.jit(lambda batch: augment.train_inputs(batch, key, 0, config.augment)[0])
-    levels = 255 * (np.asarray(step(batch)) * config.augment.std + config.augment.mean)
-    return np.round(levels).clip(0, 255).astype(np.uint8)
-
-
-def _sheet(rows: dict[str, np.ndarray]) -> Image.Image:
-    side, gap = _THUMBNAIL, 4
-    sheet = Image.new("RGB", (_LABEL + COLUMNS * (side + gap), len(rows) * (side + gap)), "white")
-    draw = ImageDraw.Draw(sheet)
-    for row, (name, images) in enumerate(rows.items()):
-        top = row * (side + gap)
-        draw.text((8, top + side // 2), name, fill="black", anchor="lm", font_size=14)
-        for column, image in enumerate(images):
-            small = Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC)
-            sheet.paste(small, (_LABEL + column * (side + gap), top))
-    return sheet
+    return pixels_of(step(batch), config.augment)

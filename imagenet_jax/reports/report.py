@@ -1,10 +1,13 @@
 """What a summary holds, and the table at the end of a verb."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
 import ml_collections
+import numpy as np
+from PIL import Image
 
 from imagenet_jax.config.stages import config_stages
 from imagenet_jax.models.cost import count_macs, count_params
@@ -54,6 +57,16 @@ def say_facts(program: Any, train_split: Any, eval_split: Any) -> None:
 
 def _processes(count: int) -> str:
     return f"{count} process{'es' * (count > 1)}"
+
+
+def pictures_of(report: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The pictures uint8 [H, W, 3] that a `Task.report` has written, by their files' names."""
+    files = [name for name in report.get("files", ()) if name.endswith(".png")]
+    found = {}
+    for name in files:
+        with Image.open(Path(report["folder"], name)) as picture:
+            found[f"eval/{Path(name).stem}"] = np.asarray(picture.convert("RGB"))
+    return found
 
 
 def summary_table(summary: Mapping[str, Any], task: Any) -> str:

@@ -17,7 +17,7 @@ import ml_collections
 from imagenet_jax.atomic import replace_text
 from imagenet_jax.config import base_config, flatten
 from imagenet_jax.errors import UserError
-from imagenet_jax.reports.guarded import Background, Guarded
+from imagenet_jax.reports.guarded import Background, GuardedImages
 from imagenet_jax.reports.services import check_packages, services_of
 from imagenet_jax.reports.writers import Tracking, Writer
 
@@ -64,7 +64,7 @@ def clu_tracking(
     events = metric_writers.SummaryWriter(str(workdir))
     events.write_texts(start, {"config": config_table(config)})
     events.write_hparams(_changed(config))
-    writer = Guarded("TensorBoard", events)
+    writer = GuardedImages("TensorBoard", events)
     return writer, [periodic_actions.ReportProgress(num_train_steps=total, writer=writer)]
 
 

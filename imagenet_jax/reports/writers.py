@@ -9,11 +9,14 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import ml_collections
 
 from imagenet_jax.atomic import replace_text, replacing
+
+if TYPE_CHECKING:  # a tenth of a second, also where only flags are wrong
+    import numpy as np
 
 
 class Writer(Protocol):
@@ -24,6 +27,14 @@ class Writer(Protocol):
     def flush(self) -> None: ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class ImageWriter(Writer, Protocol):
+    """One that takes pictures as well."""
+
+    def write_images(self, step: int, images: Mapping[str, "np.ndarray"]) -> None:
+        """Writes images uint8 [H, W, 3] by their names."""
 
 
 # (config, workdir, steps done, total steps) to a writer, and hooks for each step.

@@ -1,7 +1,6 @@
 """What a sweep found: sweep.json, a picture and a table."""
 
 import statistics
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from imagenet_jax.errors import UserError
-from imagenet_jax.reports.writers import replace_figure, write_summary
+from imagenet_jax.reports.writers import write_summary
+from imagenet_jax.sweep.picture import draw_sweep
 
 
 def report(
@@ -43,31 +43,27 @@ def report(
     trials.sort(key=lambda trial: rank.get(id(trial), float("inf")))
     result = {"method": request.method, "metric": request.metric, "trials": trials}
     result["best"] = trials[0]
+    result["picture"] = str(workdir / "sweep.png")
     write_summary(workdir / "sweep.json", result)
-    if len(complete) > 1:
-        _draw(study, workdir / "parallel_coordinates.png", request.metric)
+    (best,) = [trial for trial in counted if trial.number == trials[0]["number"]]
+    about = f"{workdir}: {request.method}, {_counts(counted)}"
+    draw_sweep(counted, best, request.metric, about, Path(result["picture"]))
     return result
+
+
+def _counts(counted: Sequence[FrozenTrial]) -> str:
+    """How many trials ended how."""
+    names = {
+        TrialState.COMPLETE: "done",
+        TrialState.PRUNED: "stopped early",
+        TrialState.FAIL: "failed",
+    }
+    counts = {text: sum(t.state == state for t in counted) for state, text in names.items()}
+    return ", ".join(f"{count} {text}" for text, count in counts.items() if count)
 
 
 def _stdev(values: Sequence[float]) -> float | None:
     return statistics.stdev(values) if len(values) > 1 else None
-
-
-def _draw(study: optuna.Study, path: Path, metric: str) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        axes = optuna.visualization.matplotlib.plot_parallel_coordinate(study, target_name=metric)
-    figure = axes.get_figure()
-    figure.set_size_inches(11, 5)
-    figure.subplots_adjust(bottom=0.3)  # for the names of the fields
-    for plane in figure.axes:  # values of users may have $, those of a log scale are formulas
-        for tick in plane.get_yticklabels() if plane.get_yscale() != "log" else ():
-            tick.set_parse_math(False)
-    replace_figure(path, figure)
 
 
 def sweep_text(result: dict[str, Any]) -> str:
@@ -88,10 +84,11 @@ def sweep_text(result: dict[str, Any]) -> str:
             ]
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
-    return "\n".join(
+    lines = [
         "  ".join([*(cell.rjust(w) for cell, w in zip(row[:-1], widths, strict=True)), row[-1]])
         for row in rows
-    )
+    ]
+    return "\n".join([*lines, f"drawn in {result['picture']}"])
 
 
 def _short(value: Any) -> str:

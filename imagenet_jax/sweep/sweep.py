@@ -27,11 +27,13 @@ from imagenet_jax.errors import ConfigError
 from imagenet_jax.hosts.children import stop_signals
 from imagenet_jax.hosts.ending import giving_back
 from imagenet_jax.hosts.lock import NAME, Lock
-from imagenet_jax.printable import printable
+from imagenet_jax.sweep.hparams import write_columns, write_trial
+from imagenet_jax.sweep.progress import progress_line
 from imagenet_jax.sweep.report import report
 from imagenet_jax.sweep.space import Choices, Range, Space, grid, parse_space, with_fields
 from imagenet_jax.sweep.trial import TrialRuns
 from imagenet_jax.tasks.table import find_task
+from imagenet_jax.terminal import say, working
 
 _POLL_SECONDS = 0.5
 
@@ -50,6 +52,7 @@ class Sweep:
       metric: of the evaluation, see `Task.eval_metrics`; "": the task's own. A trial's value is
         the mean over seeds and folds.
       prune: stop trials that stay behind the median of those before (Optuna's MedianPruner).
+      hparams: write what TensorBoard's HPARAMS page compares them by.
     """
 
     method: str
@@ -60,6 +63,7 @@ class Sweep:
     folds: int = 0
     metric: str = ""
     prune: bool = True
+    hparams: bool = True
 
 
 def sweep(
@@ -73,11 +77,11 @@ def sweep(
     Args:
       request: what is to be tried.
       config: of the runs, but for the fields that vary.
-      workdir: gets trials/, sweep.journal, sweep.json and parallel_coordinates.png.
+      workdir: gets trials/, sweep.journal, sweep.json and sweep.png.
       command: the command that trains in a working directory with some fields changed.
 
     Returns:
-      method, metric, trials (a list, the best first) and best (the first of them).
+      method, metric, trials (a list, the best first), best (the first of them) and picture.
 
     Raises:
       ConfigError: for impossible values, a metric that the task does not have, or a workdir that
@@ -100,6 +104,8 @@ def sweep(
         study = _open_study(request, config, workdir)
         _take_up(study, combinations)
         total = request.trials or len(combinations) or 20
+        if request.hparams:
+            write_columns(workdir, space, request.metric)
         _run_trials(study, space, request, workdir, command, total)
         return report(study, _counted(study), request, workdir)
 
@@ -118,16 +124,18 @@ def _run_trials(
     signals = stop_signals()
     before = [signal.signal(number, signal.default_int_handler) for number in signals]
     try:
-        while True:
-            left = total - len(_counted(study))
-            for _ in range(min(left, request.parallel - len(active))):
-                active.append(_next_trial(study, space, request, workdir, command))
-            if not active:
-                break
-            time.sleep(_POLL_SECONDS)
-            for trial in [trial for trial in active if trial.poll()]:
-                active.remove(trial)
-                _tell(study, trial, request)
+        with working("sweeping", stays=False) as show:
+            while True:
+                left = total - len(_counted(study))
+                for _ in range(min(left, request.parallel - len(active))):
+                    active.append(_next_trial(study, space, request, workdir, command))
+                if not active:
+                    break
+                show(progress_line(study, _counted(study), total, request.parallel))
+                time.sleep(_POLL_SECONDS)
+                for trial in [trial for trial in active if trial.poll()]:
+                    active.remove(trial)
+                    _tell(study, trial, request)
     finally:
         for trial in active:
             trial.stop()
@@ -210,7 +218,7 @@ def _next_trial(
     folder = workdir / "trials" / name
     trial.set_user_attr("workdir", str(folder))
     shown = ", ".join(f"{key}={value}" for key, value in trial.params.items())
-    print(printable(f"trial {trial.number}: {shown} in {folder}"), flush=True)
+    say(f"trial {trial.number}: {shown} in {folder}")
     seeds = [("seed", seed) for seed in request.seeds] or [None]
     folds = [("data.fold", fold) for fold in range(request.folds)] or [None]
     runs = []
@@ -221,6 +229,8 @@ def _next_trial(
         inner = "_".join(f"{key.rpartition('.')[2]}{value}" for key, value in filter(None, parts))
         run = folder / inner if inner else folder
         runs.append((run, command(run, trial.params | extra)))
+        if request.hparams:
+            write_trial(run, name, trial.params, space)
     return TrialRuns(trial, runs, metric=request.metric, prune=request.prune)
 
 
@@ -236,8 +246,9 @@ def _tell(study: optuna.Study, ended: TrialRuns, request: Sweep) -> None:
     trial.set_user_attr("values", ended.values)
     if ended.state == TrialState.COMPLETE:
         study.tell(trial, ended.value)
-        print(f"trial {trial.number}: {request.metric} {ended.value:.4f}", flush=True)
+        say(f"trial {trial.number}: {request.metric} {ended.value:.4f}")
     else:
         trial.set_user_attr("fault", ended.fault)
         study.tell(trial, state=ended.state)
-        print(f"trial {trial.number}: {ended.state.name.lower()} {ended.fault}", flush=True)
+        state = {TrialState.PRUNED: "stopped, as it stays behind"}.get(ended.state, "failed: ")
+        say(f"trial {trial.number}: {state}{ended.fault}")

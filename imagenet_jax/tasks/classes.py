@@ -71,6 +71,37 @@ class ClassTask(Task):
         image, weight = augment.train_inputs(batch, key, step, self.config.augment)
         return image, Targets.of_pairs(batch[name], weight)
 
+    def seen(self, inputs: jax.Array, targets: Targets) -> tuple[np.ndarray, list[str]]:
+        """Of mixed images the names of both, with their shares."""
+        images, _ = super().seen(inputs, targets)
+        texts = [self.label_text(label) for label in np.asarray(targets.label)]
+        if targets.weight is not None:
+            others = [self.label_text(label) for label in np.asarray(targets.other)]
+            shares = np.asarray(targets.weight)
+            texts = [
+                text if share == 1 else f"{share:.0%} {text}\n{1 - share:.0%} {other}"
+                for text, other, share in zip(texts, others, shares, strict=True)
+            ]
+        return images, texts
+
+    @abc.abstractmethod
+    def label_text(self, label: np.ndarray) -> str:
+        """The names of an image's classes."""
+
+    def title(self, label: int) -> str:
+        """What people call a class."""
+        name = self.class_names[label]
+        return TITLES.get(name, name)
+
+    @property
+    def titles(self) -> list[str]:
+        """What people call the classes."""
+        return [self.title(label) for label in range(len(self.class_names))]
+
+    def about(self, split: Any) -> str:
+        """What is evaluated on a `data.Split`, for a picture's title."""
+        return f"{self.config.model.name} on {self.config.data.name}, {split.name}"
+
     def denominators(self, batch: Batch) -> dict[str, jax.Array]:
         return {"examples": batch["mask"].sum()}
 
@@ -109,7 +140,7 @@ class ClassTask(Task):
                 {
                     "label": label,
                     "class_name": self.class_names[label],
-                    "title": TITLES.get(self.class_names[label], self.class_names[label]),
+                    "title": self.title(label),
                     "probability": probability,
                 }
                 for label, probability in found

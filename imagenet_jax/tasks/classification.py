@@ -10,7 +10,6 @@ import numpy as np
 
 from imagenet_jax.augment import Targets
 from imagenet_jax.data import Split
-from imagenet_jax.data.sources.imagenet import TITLES
 from imagenet_jax.reports.mistakes import Mistakes, example_rows, mistake_lines, write_mistakes
 from imagenet_jax.tasks.answers import Answers, answers
 from imagenet_jax.tasks.classes import ClassTask
@@ -48,6 +47,9 @@ class Classification(ClassTask):
         target = above(target, loss.target_threshold)
         return binary_cross_entropy(logits, target, loss.class_reduction)
 
+    def label_text(self, label: np.ndarray) -> str:
+        return self.title(int(label))
+
     def zero_sums(self) -> Sums:
         return zero_sums()
 
@@ -72,8 +74,7 @@ class Classification(ClassTask):
 
     def report(self, meter: Answers, split: Split, folder: Path) -> dict[str, Any]:
         """A confusion matrix, the accuracy of each class, and the images it is most wrong on."""
-        about = f"{self.config.model.name} on {self.config.data.name}, {split.name}"
-        mistakes = self._mistakes(meter)
+        mistakes, about = self._mistakes(meter), self.about(split)
         return write_mistakes(mistakes, folder, about, split.example_name, split.images)
 
     @staticmethod
@@ -84,8 +85,7 @@ class Classification(ClassTask):
         return example_rows(self._mistakes(meter), split.example_name)
 
     def _mistakes(self, meter: Answers) -> Mistakes:
-        titles = [TITLES.get(name, name) for name in self.class_names]
-        return Mistakes(self.class_names, titles, **meter.arrays())
+        return Mistakes(self.class_names, self.titles, **meter.arrays())
 
     def summarize(self, sums: Iterable[Mapping[str, np.ndarray]]) -> dict[str, float | int]:
         return summarize(sums)

@@ -1,7 +1,8 @@
 """Several labels for each image, or none."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -10,8 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from imagenet_jax.augment import Targets
+from imagenet_jax.data import Split
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.models.facts import FACTS
+from imagenet_jax.reports.label_mistakes import (
+    LabelMistakes,
+    label_example_rows,
+    label_mistake_lines,
+    write_label_mistakes,
+)
 from imagenet_jax.tasks.average_precision import MeanAveragePrecision
 from imagenet_jax.tasks.classes import ClassTask
 from imagenet_jax.tasks.losses import above, binary_cross_entropy, soft_labels
@@ -55,6 +63,9 @@ class Multilabel(ClassTask):
         soft = above(soft_labels(targets), loss.target_threshold)
         return binary_cross_entropy(logits, soft, loss.class_reduction, loss.label_smoothing)
 
+    def label_text(self, label: np.ndarray) -> str:
+        return ", ".join(map(self.title, np.flatnonzero(label))) or "none"
+
     def zero_sums(self) -> Sums:
         none = jnp.zeros(len(self.class_names), jnp.int32)
         return {
@@ -78,6 +89,30 @@ class Multilabel(ClassTask):
 
     def meter(self) -> MeanAveragePrecision:
         return MeanAveragePrecision()
+
+    def report(self, meter: MeanAveragePrecision, split: Split, folder: Path) -> dict[str, Any]:
+        """The average precision of each class, and the images it is most wrong on."""
+        mistakes, about = self._mistakes(meter), self.about(split)
+        return write_label_mistakes(mistakes, folder, about, split.example_name, split.images)
+
+    @staticmethod
+    def report_lines(report: Mapping[str, Any]) -> list[str]:
+        return label_mistake_lines(report)
+
+    def example_rows(self, meter: MeanAveragePrecision, split: Split) -> Iterator[Sequence[Any]]:
+        return label_example_rows(self._mistakes(meter), split.example_name)
+
+    def _mistakes(self, meter: MeanAveragePrecision) -> LabelMistakes:
+        arrays = meter.arrays()
+        return LabelMistakes(
+            self.class_names,
+            self.titles,
+            meter.of_classes,
+            arrays["index"],
+            self.probabilities(arrays["scores"]),
+            arrays["scores"] >= 0,
+            arrays["labels"] > 0,
+        )
 
     def summarize(self, sums: Iterable[Mapping[str, np.ndarray]]) -> dict[str, float | int]:
         """num_examples; loss, micro_f1 and macro_f1 (0 for a class that is neither there nor

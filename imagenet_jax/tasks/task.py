@@ -32,6 +32,7 @@ import numpy as np
 from imagenet_jax import augment
 from imagenet_jax.data.sources.source import Field
 from imagenet_jax.errors import ConfigError
+from imagenet_jax.reports.sheet import pixels_of
 
 Batch = Mapping[str, jax.Array]
 Sums = dict[str, jax.Array]
@@ -164,6 +165,12 @@ class Task(abc.ABC):
     def image_inputs(self, image: jax.Array) -> Any:
         """What the network takes of images uint8 [B, S, S, 3] that are not augmented."""
         return augment.eval_image({"image": image}, self.config.augment)
+
+    def seen(self, inputs: Any, targets: Any) -> tuple[np.ndarray, list[str]]:
+        """What `inputs` gives, for people: images uint8 [B, S, S, 3], and what is to be found in
+        each, in lines of words; none where words do not say it."""
+        del targets
+        return pixels_of(inputs, self.config.augment), []
 
     def predict(self, apply: Callable[..., Any], inputs: Any) -> Any:
         """What evaluation looks at: the network's outputs, and whatever is made of them."""

@@ -61,25 +61,26 @@ def train(
         with Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
             run = Run(program, workdir, train_split, eval_split, checkpoints, stop)
             run.resume(allow_config_change)
-            return run.finish() if loop(run, tracking) else None
+            return loop(run, tracking)
 
 
-def loop(run: Run, tracking: Sequence[Tracking]) -> bool:
-    """Trains from the step that a run is at to its end; False if a signal stopped it before."""
+def loop(run: Run, tracking: Sequence[Tracking]) -> dict[str, Any] | None:
+    """Trains from the step that a run is at to its end; its summary, None if a signal stops it."""
     total = run.program.total_steps
     if (run.step >= total or run.out_of_patience) and not run.evaluation_due:
-        return True
+        return run.finish()
     shown = (run.workdir, run.step, total, run.config, tracking, run.task.formats, run.epochs)
     with Outputs(*shown, evaluation_due=run.evaluation_due) as out:  # if one fails, then now
-        return _take_steps(run, out)
+        return run.finish(out) if _take_steps(run, out) else None
 
 
 def _take_steps(run: Run, out: Outputs) -> bool:
-    """Compiles the step and takes those that are left; as `loop`."""
+    """Compiles the step and takes those that are left; False if a signal stopped it before."""
     config, program, clock, course = run.config, run.program, run.clock, run.program.course
     total = program.total_steps
     stages = make_stages(program, run.step)
     compiled = run.compile(stages)
+    run.show_first_batch(out, stages)
     log_every = program.interval(config.log.every)
     eval_every = program.interval(config.eval.every)
     save_every = program.interval(config.checkpoint.every)

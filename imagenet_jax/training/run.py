@@ -14,13 +14,13 @@ from imagenet_jax.atomic import replace_text
 from imagenet_jax.config import to_json
 from imagenet_jax.data import Split
 from imagenet_jax.devices.parallel import peak_bytes
-from imagenet_jax.errors import DivergenceError
+from imagenet_jax.errors import DivergenceError, UserError
 from imagenet_jax.hosts.preemption import StopRequested, StopRequests
 from imagenet_jax.hosts.watchdog import doing
 from imagenet_jax.printable import printable_lines
 from imagenet_jax.reports.curves import plot_curves
 from imagenet_jax.reports.outputs import Outputs
-from imagenet_jax.reports.report import run_facts
+from imagenet_jax.reports.report import pictures_of, run_facts
 from imagenet_jax.reports.workdir import REPORT
 from imagenet_jax.reports.writers import write_summary
 from imagenet_jax.tasks.task import Meter
@@ -30,6 +30,7 @@ from imagenet_jax.training.checkpoint import Checkpoints, Record
 from imagenet_jax.training.clock import Clock
 from imagenet_jax.training.evaluate import evaluate_split, write_report
 from imagenet_jax.training.finetune import starting_variables
+from imagenet_jax.training.first_batch import first_batch
 from imagenet_jax.training.guard import SkippedUpdates, facts_of
 from imagenet_jax.training.position import course_of
 from imagenet_jax.training.program import Program, make_program
@@ -105,6 +106,21 @@ class Run:
         self.say(f"{state}: step {self.step} of {total} in {self.workdir}")
         for change in check_changes(record, self.config, self._data(), True, ""):
             self.say(f"  with {change}")
+
+    def show_first_batch(self, out: Outputs, stages: Sequence[Stage]) -> None:
+        """Once in a run: what the network sees of the first step's batch."""
+        if self.step or not out.takes_images:
+            return
+        program = stages[0].program
+        doing("drawing the first batch")
+        try:
+            with working("drawing the first batch", stays=False):
+                sheet = first_batch(program, self.train_split.at(program.config), self.state)
+            out.write_images(1, {"train/first_batch": sheet})
+        except UserError:  # of the data
+            raise
+        except Exception as error:  # training needs no picture
+            self.say(f"warning: the first batch cannot be drawn: {error}")
 
     def catch_up(self, out: Outputs) -> bool:
         """Does the evaluation that a signal prevented before; False if one does so again."""
@@ -191,10 +207,12 @@ class Run:
             self.checkpoints.save(self.step, self.state, record, score)
         self.saved_step = self.step
 
-    def finish(self) -> dict[str, Any] | None:
+    def finish(self, out: Outputs | None = None) -> dict[str, Any] | None:
         """Waits for the last checkpoint and writes summary.json and curves.png; None if a signal
-        stops it."""
+        stops it. `out` gets the pictures of what goes wrong."""
         doing("the last checkpoint and the summary")
+        if out:
+            out.training_done()
         self.checkpoints.wait()
         self.stop.at_once = True
         self.clock.tick(training=False)
@@ -222,6 +240,8 @@ class Run:
                 plot_curves(self.workdir, self.config, self.task.best, self.eval_split.name)
             except OSError as error:  # a full disk
                 self.say(f"warning: curves.png cannot be written: {error}")
+            if out:
+                out.write_images(self.step, pictures_of(summary["report"]))
             self.say(f"finished; everything is in {self.workdir}")
         return summary
 

@@ -56,8 +56,6 @@ def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bo
     check_source(config, here=here)
     if args.per_image and args.probe:
         raise ConfigError("--per_image does not go with --probe, which evaluates no single image")
-    if args.per_image and find_task(config.task).reads != ("label",):
-        raise ConfigError(f"--per_image is not for config.task = {config.task!r}")
     if args.per_image and here:
         check_output(Path(os.path.expanduser(args.per_image)), "--per_image")
 

@@ -2,15 +2,17 @@
 
 import argparse
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
 import ml_collections
 
-from imagenet_jax.data.names import check_files, check_preparation
+from imagenet_jax.data.names import TEST, VALIDATION, check_files, check_preparation
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.reports.workdir import check_output
 from imagenet_jax.tasks.table import check_task
+from imagenet_jax.terminal import working
 from imagenet_jax.training.checks import check_source
 from imagenet_jax.verbs.verb import Verb, number
 
@@ -86,8 +88,9 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
         from imagenet_jax.reports.preview import preview
 
         return preview(config, Path(os.path.expanduser(args.preview)), find_task(config.task).reads)
-    from imagenet_jax.data.preparation.prepare import prepare
-    from imagenet_jax.data.preparation.shards import Encoding
+    with working("loading TensorFlow"):
+        from imagenet_jax.data.preparation.prepare import prepare
+        from imagenet_jax.data.preparation.shards import Encoding
 
     return prepare(
         args.dataset,
@@ -113,4 +116,27 @@ def _text(report: dict[str, Any]) -> str:
     return report_text(report)
 
 
-PREPARE = Verb("build or import a data set, and verify it", _add_flags, _run, _text, check=_check)
+def _next(args: argparse.Namespace, result: dict[str, Any]) -> list[str]:
+    """How to train on the data set."""
+    if args.preview:
+        return []
+    fields = {"data.name": result["name"], "data.dir": args.dir, "task": args.task}
+    splits = list(result["splits"])
+    train = "train" if "train" in splits else splits[0]
+    found = [name for name in (*VALIDATION, *TEST) if name in splits]
+    fields["data.train_split"] = train if found else f"{train}[:90%]"
+    fields["data.eval_split"] = found[0] if found else f"{train}[90%:]"
+    usual = {"data.dir": "", "task": "classification"}
+    usual |= {"data.train_split": "train", "data.eval_split": "validation"}  # of the config
+    given = [f"--config.{name}={text}" for name, text in fields.items() if usual.get(name) != text]
+    return [f"{args.program} {shlex.join(['--config=finetune', *given])}"]
+
+
+PREPARE = Verb(
+    "build or import a data set, and verify it",
+    _add_flags,
+    _run,
+    _text,
+    check=_check,
+    next=_next,
+)

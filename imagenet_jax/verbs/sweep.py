@@ -1,6 +1,7 @@
 """`launch.py sweep`: its flags, and the command that trains one of its runs."""
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,7 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
         folds=args.folds,
         metric=args.metric,
         prune=not args.no_pruning,
+        hparams=config.log.tensorboard,
     )
     return sweep(request, config, args.workdir, command)
 
@@ -95,6 +97,11 @@ def _text(result: dict[str, Any]) -> str:
     return sweep_text(result)
 
 
+def _next(args: argparse.Namespace, result: dict[str, Any]) -> list[str]:
+    del result
+    return [f"tensorboard --logdir={shlex.quote(str(args.workdir))}  # its page HPARAMS"]
+
+
 SWEEP = Verb(
     "train over a grid of configs, at random or by Bayesian search",
     _add_flags,
@@ -102,4 +109,5 @@ SWEEP = Verb(
     _text,
     check=_check,
     needs_jax=False,
+    next=_next,
 )

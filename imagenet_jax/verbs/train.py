@@ -52,7 +52,8 @@ def _text(result: dict[str, Any]) -> str:
     return summary_table(result, find_task(result["task"]))
 
 
-def _next(args: argparse.Namespace) -> list[str]:
+def _next(args: argparse.Namespace, result: dict[str, Any]) -> list[str]:
+    del result
     workdir = shlex.quote(str(args.workdir))
     return [
         f"tensorboard --logdir={workdir}",

@@ -62,7 +62,7 @@ class Verb:
         UserError. `here`: whether it runs on this machine, so that its files can be looked for.
       needs_jax: whether `run` uses JAX.
       title: what is said before it starts; "" for nothing.
-      next: the commands that one would type after it.
+      next: (args, result) gives the commands that one would type after it.
     """
 
     meaning: str
@@ -75,4 +75,4 @@ class Verb:
     )
     needs_jax: bool = True
     title: Callable[[argparse.Namespace, ml_collections.ConfigDict], str] = lambda args, config: ""
-    next: Callable[[argparse.Namespace], list[str]] = lambda args: []
+    next: Callable[[argparse.Namespace, dict[str, Any]], list[str]] = lambda args, result: []

@@ -9,11 +9,12 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from imagenet_jax.errors import UserError
 from imagenet_jax.reports import guarded, tracking
-from imagenet_jax.reports.guarded import Background, Guarded
+from imagenet_jax.reports.guarded import Background, Guarded, GuardedImages
 from imagenet_jax.training.loop import train
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,12 +76,33 @@ def tracked_config(loop_config):
     return loop_config
 
 
-def test_mlflow_that_fails_in_mid_run_costs_its_records_only(
-    tracked_config, service, tmp_path, capsys
+class Gallery(list):
+    """A writer that keeps the names of its images and has no room for numbers."""
+
+    def write_images(self, step, images):
+        self.extend((step, name) for name in images)
+
+    def write_scalars(self, step, scalars):
+        assert "closed" not in self
+
+    def flush(self):
+        pass
+
+    def close(self):
+        self.append("closed")
+
+
+def test_mlflow_and_pictures_that_fail_in_mid_run_cost_their_records_only(
+    tracked_config, service, tmp_path, capsys, monkeypatch
 ):
-    tracks = tracking.make_tracking(tracked_config)
+    monkeypatch.setattr("imagenet_jax.training.run.first_batch", full_disk)
+    gallery = Gallery()
+    tracks = [*tracking.make_tracking(tracked_config), lambda *unused: (gallery, [])]
     assert train(tracked_config, tmp_path, tracking=tracks)["step"] == 6
-    warnings = [line for line in capsys.readouterr().err.splitlines() if "warning:" in line]
+    printed = capsys.readouterr()
+    assert "warning: the first batch cannot be drawn: [Errno 28] No space left" in printed.out
+    assert gallery == [(6, "eval/confusion"), (6, "eval/most_wrong"), "closed"]
+    warnings = [line for line in printed.err.splitlines() if "warning:" in line]
     assert len(warnings) == 2
     assert "MLflow failed, training goes on: MlflowException: " in warnings[0]
     assert "500" in warnings[0] or "out of order" in warnings[0]
@@ -119,7 +141,7 @@ class Failing:
         self.fail()
 
 
-def full_disk():
+def full_disk(*unused):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
@@ -136,6 +158,16 @@ def test_a_writer_that_fails_warns_once_and_says_what_was_lost(kind, capsys):
         "warning: it failed, training goes on: OSError: [Errno 28] No space left on device",
         "warning: 4 of 5 records did not reach it",
     ]
+
+
+def test_images_that_find_no_room_are_counted(capsys):
+    failing = Failing(full_disk)
+    failing.write_images = full_disk
+    writer = GuardedImages("it", failing)
+    writer.write_scalars(0, {"loss": 1.0})
+    writer.write_images(1, {"a": np.zeros((2, 2, 3), np.uint8)})
+    writer.close()
+    assert capsys.readouterr().err.splitlines()[1:] == ["warning: 1 of 2 records did not reach it"]
 
 
 def test_a_writer_that_hangs_is_not_waited_for(monkeypatch, capsys):

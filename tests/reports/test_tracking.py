@@ -1,10 +1,16 @@
 """TensorBoard; Weights & Biases and MLflow, offline."""
 
 import contextlib
+import io
 import json
 
+import jax
+import numpy as np
 import pytest
+from PIL import Image
 
+from imagenet_jax import augment
+from imagenet_jax.data import open_split
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.hosts.preemption import StopRequests
 from imagenet_jax.reports import tracking
@@ -67,6 +73,37 @@ def test_tensorboard_has_the_config_as_text_and_what_is_not_its_default(workdir)
     content = events.SummaryMetadata(SESSION_START_INFO_TAG).plugin_data.content
     fields = parse_session_start_info_plugin_data(content).hparams
     assert fields["model.name"].string_value == "resnet8" and "optim.b1" not in fields
+
+
+@pytest.mark.xdist_group("tracked")
+def test_tensorboard_has_the_first_batch_and_what_goes_wrong_once(workdir, module_config):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(workdir)).Reload()
+
+    def shown(tag):
+        (event,) = events.Tensors(tag)
+        width, height, png = event.tensor_proto.string_val
+        picture = Image.open(io.BytesIO(png)).convert("RGB")
+        assert picture.size == (int(width), int(height))
+        return event.step, picture
+
+    for name in ("confusion", "most_wrong"):
+        step, picture = shown(f"eval/{name}")
+        with Image.open(workdir / "evaluation" / f"{name}.png") as file:
+            assert step == 4 and np.array_equal(picture, file.convert("RGB"))
+    # As the step sees the whole batch, by the key that the state draws from.
+    split = open_split(module_config, train=True)
+    batch = next(split.train_batches(np.arange(module_config.batch_size), 0, 1))
+    _, key = jax.random.split(jax.random.key(module_config.seed))
+    inputs, _ = augment.train_inputs(batch, key, 0, module_config.augment)
+    pixels = 255 * (np.asarray(inputs) * module_config.augment.std + module_config.augment.mean)
+    step, sheet = shown("train/first_batch")
+    assert step == 1 and sheet.width == 4 + 8 * 116
+    for number in (0, 3):
+        tile = sheet.crop((4 + 116 * number, 4, 116 + 116 * number, 116))
+        expected = Image.fromarray(np.round(pixels[number]).clip(0, 255).astype(np.uint8))
+        assert np.array_equal(tile, expected.resize((112, 112), Image.Resampling.NEAREST))
 
 
 @pytest.mark.xdist_group("tracked")

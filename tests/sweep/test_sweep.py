@@ -6,8 +6,11 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import metadata
 from test_launch import ROOT, TINY
 from test_step import EXHAUSTIVE
 
@@ -15,6 +18,7 @@ import launch
 from imagenet_jax.config import base_config
 from imagenet_jax.errors import STOPPED, ConfigError
 from imagenet_jax.hosts.lock import NAME, Lock
+from imagenet_jax.reports.writers import replace_figure
 from imagenet_jax.sweep.space import grid, parse_space
 
 # A network that learns nothing: the loss depends on the learning rate alone.
@@ -109,8 +113,37 @@ def trains(request, tmp_path, monkeypatch):
     return request.param
 
 
-def test_a_grid_over_seeds_ranks_by_the_mean(tmp_path, capsys, trains):
+@pytest.fixture
+def drawn(monkeypatch):
+    """Collects the figures that are saved."""
+    figures = []
+
+    def save(path, figure):
+        figures.append(figure)
+        replace_figure(path, figure)
+
+    monkeypatch.setattr("imagenet_jax.sweep.picture.replace_figure", save)
+    return figures
+
+
+def points(panel):
+    """{what the legend says: the points that are so drawn}."""
+    return {line.get_label(): line.get_xydata().tolist() for line in panel.get_lines()}
+
+
+def check_hparams(folder, rate):
+    """TensorBoard shows the runs of a trial as one, with its learning rate."""
+    for seed in (0, 1):
+        events = EventAccumulator(str(folder / f"seed{seed}")).Reload()
+        content = events.SummaryMetadata(metadata.SESSION_START_INFO_TAG).plugin_data.content
+        info = metadata.parse_session_start_info_plugin_data(content)
+        assert info.group_name == folder.name and len(info.hparams) == 1
+        assert info.hparams["optim.learning_rate"].number_value == rate
+
+
+def test_a_grid_over_seeds_ranks_by_the_mean(tmp_path, capsys, trains, drawn):
     flags = ["--grid", "optim.learning_rate=0.1,1e-9", "--seeds=0,1", "--metric=loss"]
+    flags += ["--config.log.tensorboard=true"]
     result = run_sweep(tmp_path, *flags)
     first, second = result["trials"]
     assert {first["fields"]["optim.learning_rate"], second["fields"]["optim.learning_rate"]} == {
@@ -126,7 +159,11 @@ def test_a_grid_over_seeds_ranks_by_the_mean(tmp_path, capsys, trains):
         assert losses[0] != losses[1]
         assert trial["loss"] == pytest.approx(statistics.mean(losses))
         assert trial["stdev"] == pytest.approx(statistics.stdev(losses))
-    assert (tmp_path / "parallel_coordinates.png").read_bytes().startswith(b"\x89PNG")
+    (panel,) = drawn[0].axes
+    assert len(points(panel)["seeds and folds"]) == 4
+    for trial in result["trials"] if not trains else ():
+        check_hparams(Path(trial["workdir"]), float(trial["fields"]["optim.learning_rate"]))
+    assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
     assert f"{first['loss']:.4f}" in capsys.readouterr().out
 
     # Again: all is there, nothing is trained.
@@ -156,12 +193,20 @@ def test_cross_validation_by_bayesian_search(tmp_path):
         assert sizes[0]["split"] == "train, fold 0 of 2"
 
 
-def test_a_random_sweep_that_goes_on_draws_other_trials(tmp_path, monkeypatch):
+def test_a_random_sweep_that_goes_on_draws_other_trials(tmp_path, monkeypatch, drawn):
     monkeypatch.setattr(sys, "executable", write_python(tmp_path))
-    flags = ["--random", "optim.learning_rate=0.01..1", "--metric=loss", "--config.batch_size=16"]
+    flags = [
+        "--random",
+        "optim.learning_rate=0.01..1:log",
+        "--metric=loss",
+        "--config.batch_size=16",
+    ]
     run_sweep(tmp_path / "a", *flags, "--trials=3")
     trials = run_sweep(tmp_path / "a", *flags, "--trials=6")["trials"]
-    assert len({trial["fields"]["optim.learning_rate"] for trial in trials}) == 6
+    rates = {trial["fields"]["optim.learning_rate"]: trial["loss"] for trial in trials}
+    assert len(rates) == 6
+    (panel,) = drawn[-1].axes
+    assert panel.get_xscale() == "log" and dict(points(panel)["trials (6)"]) == rates
 
 
 def test_what_failed_is_tried_again_by_the_same_command(tmp_path, monkeypatch):
@@ -183,7 +228,7 @@ pathlib.Path(flags["--workdir"], "summary.json").write_text(text)
 """
 
 
-def test_a_run_without_a_number_fails_and_names_of_any_kind_are_drawn(tmp_path, monkeypatch):
+def test_a_run_without_a_number_fails_and_names_of_any_kind_are_drawn(tmp_path, monkeypatch, drawn):
     monkeypatch.setattr(sys, "executable", write_python(tmp_path, BAD_SUMMARY))
     rates = ["--grid", "optim.learning_rate=0.1,0.2,0.3,0.4,0.5", "data.dir=/a/$x^$"]
     trials = run_sweep(tmp_path / "$b^$_{", *rates, "--metric=loss")["trials"]
@@ -191,7 +236,18 @@ def test_a_run_without_a_number_fails_and_names_of_any_kind_are_drawn(tmp_path, 
     assert "its loss is no number" in faults["0.1"]
     assert all("summary.json cannot be read" in faults[rate] for rate in ("0.2", "0.3"))
     assert faults["0.4"] == faults["0.5"] == ""
-    assert (tmp_path / "$b^$_{" / "parallel_coordinates.png").exists()
+    assert (tmp_path / "$b^$_{" / "sweep.png").exists()
+    first, second = drawn[0].axes
+    assert points(first) == {
+        "trials (2)": [[3, 1.5], [4, 1.5]],
+        "failed (3)": [[0, 0], [1, 0], [2, 0]],
+        "best": [[3, 1.5]],
+    }
+    side_by_side = [[-0.12, 0], [-0.06, 0], [0, 0]]
+    assert points(second)["failed (3)"] == [pytest.approx(place) for place in side_by_side]
+    assert first.get_ylabel() == "loss"
+    assert (first.get_xlabel(), second.get_xlabel()) == ("optim.learning_rate", "data.dir")
+    assert [text.get_text() for text in second.get_xticklabels()] == ["/a/$x^$"]
 
 
 def test_a_second_sweep_in_a_workdir_is_refused(tmp_path, capsys):

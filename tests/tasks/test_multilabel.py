@@ -1,5 +1,6 @@
 """Several labels for each image: against torch, timm and scikit-learn."""
 
+import csv
 import json
 import warnings
 
@@ -7,7 +8,8 @@ import jax
 import numpy as np
 import pytest
 from oracles import torchvision
-from sklearn.metrics import average_precision_score, f1_score
+from PIL import Image
+from sklearn.metrics import average_precision_score, f1_score, precision_recall_fscore_support
 
 import launch
 from imagenet_jax.augment import Targets
@@ -15,6 +17,7 @@ from imagenet_jax.config import base_config
 from imagenet_jax.devices import make_mesh
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.models import create_model
+from imagenet_jax.reports.label_mistakes import LabelMistakes
 from imagenet_jax.tasks import Multilabel, binary_cross_entropy, make_task, task_split
 from imagenet_jax.tasks.average_precision import MeanAveragePrecision
 from imagenet_jax.training import evaluate_split, make_program
@@ -84,14 +87,17 @@ def test_smoothing_moves_targets_towards_a_half():
     ("devices", "batch_size", "partitioner"),
     [(1, 37, "jit"), (8, 24, "jit"), (8, 8, "shard_map"), (8, 64, "pmap")],
 )
-def test_metrics_are_scikit_learns_whatever_the_batches(config, devices, batch_size, partitioner):
+def test_metrics_are_scikit_learns_whatever_the_batches(
+    config, devices, batch_size, partitioner, tmp_path
+):
     config.partitioner, config.eval.batch_size = partitioner, batch_size
     split = task_split(config, train=False)
     mesh = make_mesh("data_parallel", jax.devices()[:devices])
     program = make_program(make_task(config, split), mesh, num_examples=40)
     variables = program.init_state().eval_variables()
     eval_step = program.compile_eval_step(split.num_examples)
-    found = evaluate_split(program, eval_step, variables, split)
+    meter = program.task.meter()
+    found = evaluate_split(program, eval_step, variables, split, meter=meter)
 
     (batch,) = split.eval_batches(np.arange(37), 37)
     labels = batch["labels"]
@@ -111,6 +117,39 @@ def test_metrics_are_scikit_learns_whatever_the_batches(config, devices, batch_s
         "micro_f1": pytest.approx(f1_score(labels, predicted, average="micro")),
         "macro_f1": pytest.approx(f1_score(labels, predicted, average="macro", zero_division=0)),
     }
+    report = program.task.report(meter, split, tmp_path / "new")
+    assert report["files"] == ["per_class.csv", "most_wrong.png"]
+    with Image.open(tmp_path / "new" / "most_wrong.png") as picture:
+        assert min(picture.size) > 300
+    precision, recall, _, images = precision_recall_fscore_support(
+        labels, predicted, zero_division=0
+    )
+    shares = average_precision_score(labels, logits, average=None)
+    with (tmp_path / "new" / "per_class.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["average precision"]) for row in rows] == pytest.approx(shares, abs=1e-5)
+    for name, expected in {"precision": precision, "recall": recall, "images": images}.items():
+        assert [float(row[name] or 0) for row in rows] == pytest.approx(expected, abs=1e-6)
+    assert [row["said of others"] for row in rows] == [
+        str(count) for count in (predicted & (labels == 0)).sum(0)
+    ]
+    _, *rows = program.task.example_rows(meter, split)
+    joined = [
+        [";".join(f"class {k}" for k in np.flatnonzero(row)) for row in found]
+        for found in (labels, predicted)
+    ]
+    assert [row[1:3] for row in rows] == [*zip(*joined, strict=True)]
+    assert [row[4] for row in rows] == (labels == predicted).all(1).tolist()
+
+
+def test_the_most_certain_mistakes_come_first():
+    there = np.array([[1, 0], [1, 0], [0, 1], [1, 1]], bool)
+    share = np.array([[0.9, 0.1], [0.3, 0.6], [0.8, 0.9], [0.1, 0.2]])
+    names = ["a", "b"]
+    found = LabelMistakes(names, names, np.ones(2), np.arange(4), share, share >= 0.5, there)
+    assert found.worst_images(9).tolist() == [3, 2, 1]  # missed by 0.9, said by 0.8, missed by 0.7
+    assert found.worst_images(1).tolist() == [3]
+    assert found.found.tolist() == [1, 1] and found.false.tolist() == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -141,8 +180,8 @@ def test_what_no_image_has_is_left_out_of_the_mean_and_counted():
     scores, labels = random_logits_and_labels(20, 4)
     labels[:, 2] = 0
     scores[3, 0] = np.nan
-    meter.add({"scores": scores[:5], "labels": labels[:5]})
-    meter.add({"scores": scores[5:], "labels": labels[5:]})
+    for part in (slice(5), slice(5, 20)):
+        meter.add({"scores": scores[part], "labels": labels[part], "index": np.arange(20)[part]})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = meter.metrics()
@@ -154,8 +193,6 @@ def test_what_no_image_has_is_left_out_of_the_mean_and_counted():
 
 def test_training_learns_and_photos_are_told(tmp_path, one_block, capsys):
     """Two of three colours lie side by side in each image."""
-    from PIL import Image
-
     rng, rows = np.random.default_rng(0), ["path,label,split"]
     colours = {"red": (220, 30, 30), "green": (30, 220, 30), "blue": (30, 30, 220)}
     for number in range(96):
@@ -180,8 +217,10 @@ def test_training_learns_and_photos_are_told(tmp_path, one_block, capsys):
     assert summary["eval"]["map"] > 0.9
     assert f"mAP                {summary['eval']['map']:.2%}" in capsys.readouterr().out
 
-    assert launch.main(["evaluate", *flags]) == 0
+    assert launch.main(["evaluate", *flags, f"--per_image={tmp_path}/images.csv"]) == 0
     assert json.loads((tmp_path / "out.json").read_text())["eval"] == summary["eval"]
+    assert "class AP found said of others blue " in " ".join(capsys.readouterr().out.split())
+    assert len((tmp_path / "images.csv").read_text().splitlines()) == 33
     assert launch.main(["predict", str(tmp_path / "0.png"), *flags]) == 0
     (photo,) = json.loads((tmp_path / "out.json").read_text())["predictions"]
     likely = {found["class_name"] for found in photo["classes"] if found["probability"] >= 0.5}

@@ -11,7 +11,6 @@ import json
 import re
 import shutil
 import signal
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
@@ -21,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from tqdm import tqdm
 
 from imagenet_jax.data.names import FILES, place_of
 from imagenet_jax.data.preparation.shards import (
@@ -40,6 +38,7 @@ from imagenet_jax.data.sources.held_out import name_shares
 from imagenet_jax.data.sources.layout import DEFAULT_SPLIT
 from imagenet_jax.data.sources.tfrecord_folder import tfrecord_splits
 from imagenet_jax.errors import DataError
+from imagenet_jax.terminal import counting, say, working
 
 VERSION = "1.0.0"
 _SHARD_BYTES = 128 * 2**20
@@ -92,20 +91,21 @@ def run_build(build: Build, workers: int) -> Facts:
     Raises:
       DataError: if the disk is too small, or a split has no readable image.
     """
-    examples = split_examples(build)
-    need = {split: _bytes_needed(build, split, index) for split, index in examples.items()}
-    shards = {name: _shards(build, name, index, need[name]) for name, index in examples.items()}
-    everything = [shard for of_split in shards.values() for shard in of_split]
-    plan, plan_file = _plan(build, everything), build.staging / "plan.json"
+    with working(f"reading {build.spec}"):
+        examples = split_examples(build)
+        need = {split: _bytes_needed(build, split, index) for split, index in examples.items()}
+        shards = {name: _shards(build, name, index, need[name]) for name, index in examples.items()}
+        everything = [shard for of_split in shards.values() for shard in of_split]
+        plan, plan_file = _plan(build, everything), build.staging / "plan.json"
     if build.staging.exists() and (not plan_file.exists() or plan_file.read_bytes() != plan):
-        print(f"{build.staging} holds parts of something else and is removed")
+        say(f"{build.staging} holds parts of something else and is removed")
         shutil.rmtree(build.staging)
     todo = [shard for shard in everything if not facts_path(shard.path).exists()]
     check_disk(sum(need.values()) * len(todo) / len(everything), Path(build.data_dir))
     build.staging.mkdir(parents=True, exist_ok=True)
     plan_file.write_bytes(plan)
     if len(todo) < len(everything):
-        print(f"going on: {len(everything) - len(todo)} of {len(everything)} shards are there")
+        say(f"going on: {len(everything) - len(todo)} of {len(everything)} shards are there")
     run_shards(todo, workers, "writing")
     facts = {name: _facts(of_split) for name, of_split in shards.items()}
     for split, of_split in facts.items():
@@ -188,7 +188,7 @@ def check_disk(need: float, folder: Path) -> None:
     """Says what is needed and free; raises DataError where it does not fit."""
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(existing).free
-    print(f"needs about {need / 1e9:,.3f} GB in {folder}; {free / 1e9:,.3f} GB are free")
+    say(f"needs about {need / 1e9:,.3f} GB in {folder}; {free / 1e9:,.3f} GB are free")
     if need > 0.98 * free:
         raise DataError(
             f"{folder}: {need / 1e9:,.3f} GB are needed and {free / 1e9:,.3f} GB are free; make "
@@ -197,16 +197,15 @@ def check_disk(need: float, folder: Path) -> None:
 
 
 def run_shards(shards: Sequence[Shard], workers: int, what: str) -> list[list[Fact]]:
-    """Does the shards, in this process or several, with a progress bar; facts in their order."""
+    """Does the shards, in this process or several, and shows how many images are done; facts in
+    their order."""
     workers = min(workers or len(sched_getaffinity(0)), len(shards))
-    total = sum(len(shard.index) for shard in shards)
-    seconds = 0.5 if sys.stderr.isatty() else 10
-    with tqdm(total=total, unit=" images", desc=what, mininterval=seconds, smoothing=0) as bar:
+    with counting(what, sum(len(shard.index) for shard in shards)) as done:
         if workers <= 1:
             results = []
             for shard in shards:
                 results.append(do_shard(shard))
-                bar.update(len(shard.index))
+                done(len(shard.index))
             return results
         pool = ProcessPoolExecutor(workers, get_context("spawn"), _ignore_interrupts)
         try:
@@ -214,7 +213,7 @@ def run_shards(shards: Sequence[Shard], workers: int, what: str) -> list[list[Fa
             size_of = dict(zip(futures, map(lambda s: len(s.index), shards), strict=True))
             for future in as_completed(futures):
                 future.result()
-                bar.update(size_of[future])
+                done(size_of[future])
             return [future.result() for future in futures]
         finally:
             pool.shutdown(cancel_futures=True)

@@ -39,6 +39,7 @@ from imagenet_jax.data.sources.classes import ONE
 from imagenet_jax.data.sources.layout import LeftOut
 from imagenet_jax.data.split_checks import Counted, check_classes
 from imagenet_jax.errors import ConfigError, DataError
+from imagenet_jax.terminal import working
 
 FORMATS = ("array_record", "tfrecord")
 REPORT = "verification.json"
@@ -96,14 +97,16 @@ def prepare(
     file_format = file_format or ("tfrecord" if encoding.kind == "raw" else "array_record")
     build = Build(dataset, splits, data_dir, name, file_format, encoding, eval_fraction, reads)
     with _alone(build):
-        if build.path.exists() and not rebuild:
-            return _finished(build)
-        _check_classes(build)
+        with working(f"looking at {dataset}"):
+            if build.path.exists() and not rebuild:
+                return _finished(build)
+            _check_classes(build)
         facts = run_build(build, workers)
-        about = _about(build, facts)
-        class_names = source_of(build, next(iter(facts))).class_names
-        report = _written(build.staging, about, facts, class_names)
-        publish(build, facts, class_names, f"Prepared by imagenet_jax: {json.dumps(about)}")
+        with working("summing up what was found"):
+            about = _about(build, facts)
+            class_names = source_of(build, next(iter(facts))).class_names
+            report = _written(build.staging, about, facts, class_names)
+            publish(build, facts, class_names, f"Prepared by imagenet_jax: {json.dumps(about)}")
     return report
 
 

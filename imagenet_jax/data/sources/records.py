@@ -1,8 +1,10 @@
 """Data sets in TFDS's format: array_record or tfrecord files with random access."""
 
+import contextlib
 import difflib
 import functools
 import importlib
+import io
 import os
 import re
 import sys
@@ -23,6 +25,7 @@ from imagenet_jax.data.sources.layout import LeftOut
 from imagenet_jax.data.sources.source import ImpossibleValue
 from imagenet_jax.data.sources.tfrecord import TFRecords, most_open_files
 from imagenet_jax.errors import DataError
+from imagenet_jax.terminal import giving_way, working
 
 
 class Records(Protocol):
@@ -285,11 +288,14 @@ def prepare_builder(builder: tfds.core.DatasetBuilder, manual_dir: str | None = 
             f"https://image-net.org/download-images, put both into {folder} and run the "
             "same command again; or set data.dir to where it was prepared"
         )
-    if not sys.stderr.isatty():
-        tfds.disable_progress_bar()
     options = tfds.download.DownloadConfig(manual_dir=manual_dir) if manual_dir else None
+    bars = sys.stderr.isatty() and bool(builder.info.download_size)
+    tfds.display_progress_bar(bars)
+    shown = giving_way() if bars else working(f"making {name} in {data_dir}")
     try:
-        builder.download_and_prepare(download_config=options)
+        # It prints what is said here, and sizes that it does not know.
+        with contextlib.redirect_stdout(io.StringIO()), shown:
+            builder.download_and_prepare(download_config=options)
     except Exception as error:
         raise DataError(
             f"{name} is not in {data_dir} (data.dir) and preparing it failed: "

@@ -133,6 +133,7 @@ def _pod(job: Job, options: GkeOptions) -> dict[str, Any]:
                 "cloud.google.com/gke-tpu-accelerator": options.accelerator,
                 "cloud.google.com/gke-tpu-topology": options.topology,
             },
+            "securityContext": {"runAsUser": 0},  # whose the nodes' TPUs and the bucket's mount are
             "containers": [container],
             "volumes": [
                 {

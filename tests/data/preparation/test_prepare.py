@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -200,7 +201,7 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(
     with pytest.raises(DataError, match=r"GB are needed and 0\.000 GB are free"):
         prepare(source, data_dir=str(tmp_path / "ds"), workers=1)
     assert not (tmp_path / "ds").exists()
-    assert "needs about 0.000 GB" in capsys.readouterr().out
+    assert "needs about 0.000 GB" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -273,7 +274,9 @@ def test_a_killed_run_goes_on_with_the_missing_shards(tmp_path):
     shards = {Path(str(f).removesuffix(".facts.json")).name: time for f, time in kept.items()}
     second = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert second.returncode == 0, second.stderr
-    assert f"going on: {len(kept)} of 6 shards are there" in second.stdout
+    assert f"going on: {len(kept)} of 6 shards are there" in second.stderr
+    assert not re.search(r"[\r\x1b]|absl|tensorflow|[EWI]0000", second.stderr)
+    assert f"--config.data.name=source_48 --config.data.dir={tmp_path}/ds" in second.stdout
     done = tmp_path / "ds/source_48/1.0.0"
     assert not staging.exists() and not list(done.glob("*partial*"))
     assert all((done / name).stat().st_mtime_ns <= time for name, time in shards.items())

@@ -243,11 +243,5 @@ class _Line(pylogging.Formatter):
 
 
 def _is_of_interest(record: pylogging.LogRecord) -> bool:
-    """Whether to show a log record: Orbax and TFDS would bury the others."""
-    return not str(record.msg).startswith(
-        (
-            "Requested `tracked_metric`",  # at each checkpoint without an evaluation
-            *("CheckpointManagerOptions.read_only", "Given directory is"),  # of a run that is read
-            "Variant folder",  # at each data set to be prepared
-        )
-    )
+    """Whether to show a log record."""
+    return not str(record.msg).startswith("Variant folder")  # of TFDS, at each set to be prepared

@@ -7,9 +7,18 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from absl import logging
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from imagenet_jax.errors import CheckpointError
+
+# Warnings of what is meant to be: of a run that is only read, of a checkpoint without an
+# evaluation.
+_MEANT = (
+    *("CheckpointManagerOptions.read_only", "Given directory is read only"),
+    "Requested `tracked_metric`",
+)
+logging.get_absl_logger().addFilter(lambda record: not str(record.msg).startswith(_MEANT))
 
 
 class Manager(ocp.CheckpointManager):

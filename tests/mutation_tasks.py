@@ -137,6 +137,47 @@ BREAKS_OF_TASKS = (
         'batch["mask"].reshape(-1, 2).any(1)',
         ("augment/test_mix.py::test_rows_that_do_not_count_are_not_mixed_in",),
     ),
+    (
+        "both of a pair get one ratio",
+        "augment/mix.py",
+        'example_keys(key, batch["epoch"], batch["index"]), 4)',
+        'example_keys(key, batch["epoch"], batch["index"] // 2), 4)',
+        ("augment/test_mix.py::test_each_image_has_a_ratio_and_a_box_of_its_own",),
+    ),
+    (
+        "each of several boxes has the whole area",
+        "augment/geometry.py",
+        "jnp.array(augment.erase_area) / count if most > 1",
+        "jnp.array(augment.erase_area) if most > 1",
+        ("augment/test_geometry.py::test_several_boxes_share_the_area_as_timms",),
+    ),
+    (
+        "posterize keeps more the larger its magnitude is",
+        "data/images/randaugment_timm.py",
+        "posterize(image, 4 - int(4 * share))",
+        "posterize(image, int(4 * share))",
+        ("data/images/test_randaugment_timm.py::test_operations_are_timms[True]",),
+    ),
+    (
+        "shortcuts are not blurred",
+        "models/resnet.py",
+        "x, stride = blur(x, stride), 1",
+        "pass",
+        (
+            "models/test_equality.py::test_other_forms_are_the_references["
+            "resnet50-{'stage_sizes': (1, 1, 1, 1), 'blur_pool': 'all'}]",
+        ),
+    ),
+    (
+        "norms that start at zero are drawn too",
+        "models/resnet.py",
+        "last_scale=nn.initializers.zeros if zero else None",
+        "last_scale=None",
+        (
+            "models/test_initial_values.py::"
+            "test_scales_of_norms_are_uniform_but_for_those_that_start_at_zero[True]",
+        ),
+    ),
     # The order of the data, and how they become a batch.
     (
         "a sum over classes for a mean",

@@ -52,7 +52,7 @@ SHOWN = [
     ("--help", 0, "the table of models"),
     *((f"{verb} --help", 0, f"usage: python launch.py {verb}") for verb in VERBS),
     ("help", 0, "first steps:"),
-    ("models", 0, "100 models"),
+    ("models", 0, "113 models"),
     ("fields eval_resize", 0, "data.eval_resize = 0"),
     ("fields lr --config=resnet50", 0, "optim.learning_rate = 0.4   (default 0.1)"),
     ("--config=resnet50 --launcher=processes:1x1 --dry_run", 0, "configs/resnet50.py"),

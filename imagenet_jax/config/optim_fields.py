@@ -92,7 +92,8 @@ OPTIM: dict[str, Field] = {
     "optim.agc": number(
         0.0,
         "adaptive gradient clipping: longest gradient of a unit as a share of its parameters, "
-        "0.01 in NFNets; not of the head; 0: any",
+        "0.01 in NFNets; not of the head; what starts at zero, as with model.zero_init_residual, "
+        "hardly moves; 0: any",
         0,
     ),
     "optim.sam": number(

@@ -403,7 +403,8 @@ def test_adaptive_clipping_is_by_units():
     config = base_config()
     config.optim.update(momentum=0.0, weight_decay=0.0, agc=0.5)
     made = make_optimizer(config.optim, lambda step: 1.0, LAYERS)
-    found, _ = made.update(gradient, made.init(params), params)
+    gradient, params = jax.tree.map(np.float32, (gradient, params))
+    found, _ = jax.jit(made.update)(gradient, made.init(params), params)
     units = {"query": (0,), "out": (0, 1), "stem": (0, 1, 2), "conv": (0, 1, 2), "fc": (0,)}
 
     def clipped(path, g, p):

@@ -17,7 +17,7 @@ import pytest
 from documents import GUIDES, ROOT, blocks, command_lines, own_config
 from PIL import Image
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("newcomer")]
+pytestmark = pytest.mark.xdist_group("newcomer")
 
 
 class Rule(NamedTuple):
@@ -126,6 +126,7 @@ def steps_of(page):
             yield "bash", line
 
 
+@pytest.mark.slow
 def test_every_command_of_the_readme(folder):
     """Each in a shell."""
     done = [step for step in steps_of(ROOT / "README.md")]
@@ -171,6 +172,7 @@ json.dump(told, open("told.json", "w"))
 """
 
 
+@pytest.mark.slow
 def test_every_command_of_the_pages(folder):
     steps = []
     for page in GUIDES[1:]:

@@ -71,6 +71,7 @@ SMALLER = (
     Rule(r"study --config=quickstart", "a small step", "--batch_per_device=8"),
 )
 USED: set[Rule] = set()
+README = (ROOT / "README.md").read_text()
 # What is read first runs in CI.
 FIRST = ("command-line.md", "recipes.md", "fine-tuning.md", "models.md")
 OTHERS = tuple(page.name for page in GUIDES[1:] if page.name not in FIRST)
@@ -90,7 +91,7 @@ def folder(tmp_path_factory):
         pixels = rng.integers(0, 100, (48, 64, 3)) + 150 * np.eye(3, dtype=int)[hue]
         Image.fromarray(pixels.astype(np.uint8)).save(path, quality=90)
 
-    for name in ("photo.jpg", "another.jpg"):
+    for name in ("photo.jpg", "another.jpg", "PHOTO.jpg"):
         photo(folder / name, 0)
     for place, count in (("PHOTOS", 20), ("NEW_PHOTOS", 3)):
         for hue, kind in enumerate(("cat", "dog")):
@@ -134,21 +135,33 @@ def steps_of(page):
             yield "bash", line
 
 
+def output(folder, line):
+    """What a line of bash prints."""
+    ended = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", line],
+        cwd=folder,
+        env=environment(folder),
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, f"{line}\n{ended.stdout}\n{ended.stderr}"
+    print(f"{line}\n{ended.stdout}")
+    return ended.stdout
+
+
 @pytest.mark.slow
 def test_every_command_of_the_readme(folder):
-    """Each in a shell."""
-    done = [step for step in steps_of(ROOT / "README.md")]
-    assert len(done) >= 4
-    for _, line in done:
-        ended = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", line],
-            cwd=folder,
-            env=environment(folder),
-            capture_output=True,
-            text=True,
-        )
-        assert ended.returncode == 0, f"{line}\n{ended.stdout}\n{ended.stderr}"
-        print(f"{line}\n{ended.stdout}")
+    """Each in a shell, and what the quick start says to type next."""
+    lines = [line for _, line in steps_of(ROOT / "README.md")]
+    assert len(lines) == 4 and lines[0] == "python launch.py"
+    for line in lines:
+        printed = output(folder, line)
+        if line == "python launch.py":
+            hints = printed.partition("next:\n")[2].splitlines()
+            hints = [hint.strip() for hint in hints if " launch.py " in hint]
+            assert len(hints) == 2 and all(hint in README for hint in hints)
+            for hint in hints:
+                output(folder, hint)
     assert (folder / "runs/photos/evaluation/confusion.png").is_file()
 
 

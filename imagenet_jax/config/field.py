@@ -28,10 +28,15 @@ def choice(default: str, choices: tuple[str, ...], meaning: str) -> Field:
 
 def number(default: float, meaning: str, low: float, high: float = math.inf) -> Field:
     """A number in a range, of the type of its default; whole numbers are below 2^31."""
-    allowed = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
+    allowed = f"at least {low:g}" if high == math.inf else f"between {low:g} and {_readable(high)}"
     if isinstance(default, int) and high == math.inf:
         allowed, high = f"{allowed}, below 2^31", 2**31 - 1
     return Field(default, meaning, allowed, lambda v: low <= v <= high and math.isfinite(v))
+
+
+def _readable(number: float) -> str:
+    """With commas between thousands: 2,147,483,647."""
+    return f"{number:,}" if isinstance(number, int) else f"{number:g}"
 
 
 def share(default: float, meaning: str) -> Field:

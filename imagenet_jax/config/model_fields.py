@@ -95,7 +95,8 @@ MODEL: dict[str, Field] = {
     "model.scan": Field(False, "ViTs: compile one block in a loop, not all in a row"),
     "model.fused_norm": Field(
         True,
-        "ResNets, where a device holds one group: fewer passes over memory, see Layers",
+        "ResNets, where a device holds one group: fewer passes over memory; see "
+        "models/layers/pointwise.py",
     ),
     "model.tanh_gelu": Field(False, "GELU by the tanh approximation, as Flax's default"),
     "model.fast_variance": Field(

@@ -10,6 +10,20 @@ from imagenet_jax.config.optim_fields import OPTIM, SCHEDULE
 
 # Kind of device or None, name and value of one of config.compiler_options.
 COMPILER_OPTION = re.compile(r"(?:([^:=]+): *)?([a-z]\w*)=(.+)")
+# What the fields before the dot are about; those without a dot are of the run as a whole.
+SECTIONS: dict[str, str] = {
+    "": "The run",
+    "model": "The network",
+    "data": "The data set, and what the host does to an image",
+    "augment": "Augmentation in the compiled step, and normalisation",
+    "finetune": "Starting from trained weights",
+    "loss": "The loss",
+    "optim": "The optimizer",
+    "schedule": "The learning rate over time",
+    "eval": "Evaluation",
+    "checkpoint": "Checkpoints",
+    "log": "Metrics and where they go",
+}
 _PART = r"(data_parallel|fsdp|tensor_parallel)(=[1-9][0-9]{0,8})?"
 
 SCHEMA: dict[str, Field] = {
@@ -40,7 +54,7 @@ SCHEMA: dict[str, Field] = {
     "sharding": Field(
         "data_parallel",
         "what is spread over the devices beside the batch: nothing; fsdp: parameters and "
-        "optimizer; tensor_parallel: the layers of transformers; see sharding.py",
+        "optimizer; tensor_parallel: the layers of transformers; see docs/scale-out.md",
         "data_parallel, fsdp, tensor_parallel or several with numbers of devices, as in "
         "'fsdp=4,tensor_parallel=2'",
         lambda v: re.fullmatch(rf"{_PART}(, *{_PART})*", v) is not None,
@@ -63,7 +77,8 @@ SCHEMA: dict[str, Field] = {
     "finetune.mode": choice(
         "full",
         ("full", "head", "layerwise", "lora"),
-        "what is trained: all; the last layer only; all, blocks far from it less; see tuning.py",
+        "what is trained: all; the last layer only; all, blocks far from it less; low-rank changes "
+        "of the attention; see docs/fine-tuning.md",
     ),
     "finetune.layer_decay": Field(
         0.75,

@@ -6,7 +6,7 @@ from typing import Any
 
 import ml_collections
 
-from imagenet_jax.reports.workdir import check_run_folder
+from imagenet_jax.reports.workdir import check_run_folder, saved_config
 from imagenet_jax.terminal import working
 from imagenet_jax.training.checks import check_fields, check_training
 from imagenet_jax.verbs.verb import Verb
@@ -54,10 +54,12 @@ def _text(result: dict[str, Any]) -> str:
 
 def _next(args: argparse.Namespace, result: dict[str, Any]) -> list[str]:
     del result
-    workdir = shlex.quote(str(args.workdir))
+    workdir, config = shlex.quote(str(args.workdir)), saved_config(args.workdir)
+    as_it_is = config is not None and config.data.eval_crop == "none"  # of one size, as digits
+    crop = " --config.data.eval_crop=resize" if as_it_is else ""
     return [
         f"tensorboard --logdir={workdir}",
-        f"{args.program} predict --workdir={workdir} PHOTO.jpg",
+        f"{args.program} predict --workdir={workdir}{crop} PHOTO.jpg",
         f"{args.program} evaluate --workdir={workdir}",
     ]
 

@@ -15,7 +15,6 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_image
 from test_loop import StopAt
-from test_notebook import FOR_TESTS
 
 import imagenet_jax as ij
 from imagenet_jax import api
@@ -235,21 +234,3 @@ def test_an_interrupt_of_a_notebook_does_not_end_it(step, loop_config, tmp_path,
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     monkeypatch.setattr(api, "make_tracking", lambda config: [])
     assert ij.train(loop_config, tmp_path)["step"] == 20
-
-
-@pytest.mark.slow
-def test_the_page_runs_from_top_to_bottom(tmp_path):
-    """On photos of two classes, by weights from PyPI."""
-    folder = make_folder(tmp_path)
-    Image.open(folder / "china/0.jpg").save(tmp_path / "photo.jpg")
-    Image.open(folder / "flower/0.jpg").save(tmp_path / "other.jpg")
-    code = "\n".join(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL))
-    done = subprocess.run(
-        [sys.executable, "-c", f"{code}\nprint(total, features.shape, list(pyramid))"],
-        cwd=tmp_path,
-        env={k: v for k, v in os.environ.items() if k not in FOR_TESTS} | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "360 (2, 1280) [" in done.stdout

@@ -1,6 +1,6 @@
 """torchvision's first recipe for ResNets (the weights IMAGENET1K_V1): 90 epochs of plain SGD.
 
-Command:   python launch.py --config=torchvision_v1:resnet50 --workdir=DIR --config.data.dir=TFDS_DIR
+Command:   python launch.py --config=torchvision_v1 --workdir=DIR --config.data.dir=TFDS_DIR
 Hardware:  8 GPUs x 32 images in the source; any devices whose number divides 256.
 Deviation: activations in bfloat16, the source in float32.
            A JPEG's crop may be decoded at a half, a quarter or an eighth (data.draft).

@@ -1,6 +1,6 @@
 """torchvision's new recipe (the weights IMAGENET1K_V2): 600 epochs, TrivialAugment, mixing, EMA.
 
-Command:   python launch.py --config=torchvision_v2:resnet50 --workdir=DIR --config.data.dir=TFDS_DIR
+Command:   python launch.py --config=torchvision_v2 --workdir=DIR --config.data.dir=TFDS_DIR
 Hardware:  8 GPUs x 128 images in the source.
 Deviation: activations in bfloat16, the source in float32;
            pairs of neighbours are mixed, the source mixes with the image before in the batch;

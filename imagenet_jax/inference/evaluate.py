@@ -1,5 +1,6 @@
 """Evaluation of what is trained: a checkpoint of a run, or pretrained weights."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from imagenet_jax.terminal import say, working
 from imagenet_jax.training.checkpoint import Checkpoints, Record
 from imagenet_jax.training.evaluate import evaluate_split, write_report
 from imagenet_jax.training.program import check_config, make_program
+from imagenet_jax.training.suites import Suites
 from imagenet_jax.training.trained import TrainedModel
 
 
@@ -117,6 +119,28 @@ def evaluate_pretrained(
         summary["reported_top1"] = trained.weights.top1
         summary["reported_top5"] = trained.weights.top5
     return summary
+
+
+def evaluate_suites(trained: TrainedModel) -> dict[str, Any]:
+    """Evaluates a classifier of ImageNet's classes on the suites of config.eval.suites.
+
+    Returns:
+      task, model, and suites, {name: what `suites.results.suite_result` gives}.
+
+    Raises:
+      ConfigError: for a classifier of other classes.
+      DataError: for a suite that is not there, or not as it is published.
+    """
+    config = trained.config.copy_and_resolve_references()
+    config.finetune.mode = "full"  # what it was trained by is merged
+    mesh = make_mesh(config.sharding)
+    check_config(config, mesh, training=False)
+    program = make_program(dataclasses.replace(trained.task, config=config), mesh)
+    suites = Suites(program)
+    variables = {"batch_stats": {}, **trained.variables}
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, program.state_shapes().eval_variables())
+    suites.evaluate(jax.device_put(variables, shardings))
+    return {"task": config.task, "model": trained.name, "suites": suites.results}
 
 
 def _written(

@@ -15,6 +15,7 @@ from imagenet_jax.errors import ConfigError
 from imagenet_jax.models.facts import FACTS, check_model
 from imagenet_jax.reports.tracking import make_tracking
 from imagenet_jax.reports.workdir import checkpoints_of
+from imagenet_jax.suites.table import check_names, find_suites
 from imagenet_jax.tasks.table import check_task
 from imagenet_jax.weights.pretrained import FILE_SUFFIXES, check_file, pretrained_start
 
@@ -25,6 +26,7 @@ def check_fields(config: ml_collections.ConfigDict) -> None:
     check_task(config.task)
     check_model(config.model.name, model_options(config))
     check_lora(config)
+    check_names(config.eval.suites, config.task)
 
 
 def check_lora(config: ml_collections.ConfigDict) -> None:
@@ -113,6 +115,7 @@ def check_training(config: ml_collections.ConfigDict, *, here: bool) -> None:
     """
     check_source(config, here=here)
     if here:
+        find_suites(config.eval.suites, config.data.dir)
         make_tracking(config)
         _check_start(config.finetune.weights, config.model.name)
 

@@ -22,6 +22,7 @@ from imagenet_jax.training.checkpoint import Checkpoints
 from imagenet_jax.training.feed import Feed
 from imagenet_jax.training.program import check_config, make_program
 from imagenet_jax.training.run import Run
+from imagenet_jax.training.suites import Suites
 
 
 def train(
@@ -58,8 +59,9 @@ def train(
         with working("building the program"):
             program = make_program(task, mesh, num_examples=train_split.num_examples)
         say_facts(program, train_split, eval_split)
+        suites = Suites(program) if config.eval.suites else None
         with Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
-            run = Run(program, workdir, train_split, eval_split, checkpoints, stop)
+            run = Run(program, workdir, train_split, eval_split, checkpoints, stop, suites)
             run.resume(allow_config_change)
             return run.finish() if loop(run, tracking) else None
 

@@ -32,6 +32,7 @@ from imagenet_jax.training.finetune import starting_variables
 from imagenet_jax.training.position import course_of
 from imagenet_jax.training.program import Program, make_program
 from imagenet_jax.training.state import TrainState, state_sha256
+from imagenet_jax.training.suites import Suites
 
 
 class Run:
@@ -45,11 +46,12 @@ class Run:
         eval_split: Split,
         checkpoints: Checkpoints,
         stop: StopRequests,
+        suites: Suites | None = None,
     ):
         self.program, self.config, self.workdir = program, program.config, workdir
         self.task = program.task
         self.train_split, self.eval_split = train_split, eval_split
-        self.checkpoints, self.stop = checkpoints, stop
+        self.checkpoints, self.stop, self.suites = checkpoints, stop, suites
         self.is_main = jax.process_index() == 0
         self.clock = Clock()
         self.state: TrainState | None = None
@@ -144,10 +146,13 @@ class Run:
             return self.last_eval[1]
         with self.clock.paused():
             self.eval_step = self.eval_step or self._compile_eval_step()
-            what = (self.eval_step, self.state.eval_variables(), self.eval_split)
+            variables, others = self.state.eval_variables(), {}
             self.meter = self.task.meter()
+            what = (self.eval_step, variables, self.eval_split, self.stop, self.meter)
             try:
-                result = evaluate_split(self.program, *what, self.stop, self.meter)
+                result = evaluate_split(self.program, *what)
+                if self.suites:
+                    others = self.suites.evaluate(variables, self.stop)
             except StopRequested:
                 return None
             except Exception:
@@ -160,8 +165,10 @@ class Run:
         self.best_score = score if better else self.best_score
         self.evaluations_since = 0 if better else self.evaluations_since + 1
         if out:
-            out.write(self.step, {f"eval/{name}": result[name] for name in self.task.eval_metrics})
-            out.evaluated(self.step, result["split"], self.task.rows(result))
+            found = {f"eval/{name}": result[name] for name in self.task.eval_metrics}
+            out.write(self.step, found | others)
+            rows = self.suites.rows() if self.suites else {}
+            out.evaluated(self.step, result["split"], self.task.rows(result) | rows)
         return result
 
     def save(self) -> None:
@@ -208,6 +215,7 @@ class Run:
             **self.clock.facts(),
             "state_sha256": state_sha256(self.state),
             "eval": result,
+            **({"suites": self.suites.results} if self.suites else {}),
             "report": write_report(self.task, self.meter, self.eval_split, self.workdir / REPORT),
         }
         if self.is_main:
@@ -239,6 +247,8 @@ class Run:
         start = time.perf_counter()
         train_step = self.program.compile_train_step()
         self.eval_step = self._compile_eval_step()
+        if self.suites:
+            self.suites.compile()
         self.checkpoints.compile(self.program.state_shapes(), train_step)
         self.clock.compile_seconds = time.perf_counter() - start
         return train_step

@@ -103,13 +103,11 @@ def write_sets(classifier, root):
     write_by_folder(classifier, matched, 60, 1, numbers)
     write_one_each(matched, ["0", "1", "2", "10", "999"], 2)
     write_by_folder(classifier, root / "sketch", 40, 4, by_synset)
-    for seed, column in enumerate("ar", 5):
-        known = synsets(column)
-        folder = root / f"imagenet-{column}"
-        write_one_each(folder, known, seed)
-        mine = {SYNSETS.index(synset): synset for synset in known}
-        write_by_folder(classifier, folder, 30, 10 + seed, mine)
-        (folder / "README.txt").write_text("about it")
+    known = synsets("a")
+    write_one_each(root / "imagenet-a", known, 5)
+    mine = {SYNSETS.index(synset): synset for synset in known}
+    write_by_folder(classifier, root / "imagenet-a", 30, 6, mine)
+    (root / "imagenet-a/README.txt").write_text("about it")
     folder = root / "imagenet-c/extra/saturate/2"
     write_by_folder(classifier, folder, 30, 20, by_synset, "{}.PNG")
     write_real(classifier, root / "imagenet-real")

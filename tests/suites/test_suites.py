@@ -1,17 +1,19 @@
 """`evaluate --suite` on miniatures of the published sets, compared with NumPy."""
 
+import importlib.util
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from miniatures import CLASSES, synsets, write_by_folder
+from miniatures import CLASSES, synsets, write_by_folder, write_one_each
 
 import launch
-from imagenet_jax.data.sources.imagenet import SYNSETS
+from imagenet_jax.data.sources.imagenet import SYNSETS, TITLES
 from imagenet_jax.suites.results import suite_result
-from imagenet_jax.suites.table import find_suites
+from imagenet_jax.suites.table import find_suites, objectnet_classes, subset
 
 NUMBERS = {synset: number for number, synset in enumerate(SYNSETS)}
 # Hendrycks and Dietterich's code.
@@ -79,7 +81,7 @@ def tells_apart(expected):
 
 
 def test_each_suite_is_what_numpy_makes_of_it(classifier, sets, tmp_path, capsys):
-    names = f"v2,a,r=folder:{sets}/imagenet-r,real,objectnet,c/saturate/2"
+    names = f"v2,a=folder:{sets}/imagenet-a,real,objectnet,c/saturate/2"
     found = evaluate(classifier, tmp_path, names, sets)
     folders = {"v2": "imagenetv2-matched-frequency-format-val"}
     folders["c/saturate/2"] = "imagenet-c/extra/saturate/2"
@@ -87,12 +89,11 @@ def test_each_suite_is_what_numpy_makes_of_it(classifier, sets, tmp_path, capsys
         expected = in_folders(classifier, sets / folder)
         assert tells_apart(expected) and said(found[name]) == expected
         assert found[name]["left_out"] == found[name]["unreadable"] == 0
-    for name in "ar":
-        folder, compared = sets / f"imagenet-{name}", [NUMBERS[one] for one in synsets(name)]
-        expected = in_folders(classifier, folder, compared)
-        assert tells_apart(expected) and said(found[name]) == expected
-        assert found[name]["num_examples"] == 230 and found[name]["classes"] == 200
-        assert expected["correct_top1"] > in_folders(classifier, folder)["correct_top1"]
+    folder, compared = sets / "imagenet-a", [NUMBERS[one] for one in synsets("a")]
+    expected = in_folders(classifier, folder, compared)
+    assert tells_apart(expected) and said(found["a"]) == expected
+    assert found["a"]["num_examples"] == 230 and found["a"]["classes"] == 200
+    assert expected["correct_top1"] > in_folders(classifier, folder)["correct_top1"]
 
     expected = of_lists(*real_labels(classifier, sets))
     assert said(found["real"]) == expected and found["real"]["left_out"] == 10
@@ -189,7 +190,8 @@ def test_all_corruptions_are_evaluated(classifier, tmp_path, capsys):
         for severity in range(1, 6):
             folder = tmp_path / "imagenet-c" / name / str(severity)
             write_by_folder(classifier, folder, 3 + k % 4 + severity, 100 * k + severity, by_synset)
-    found = evaluate(classifier, tmp_path, "c", tmp_path)["c"]
+    crop = "--config.data.eval_crop=center_crop"  # is not for them
+    found = evaluate(classifier, tmp_path, "c", tmp_path, crop)["c"]
     expected, images = [], 0
     for name, alexnet in ALEXNET.items():
         errors = []
@@ -202,6 +204,32 @@ def test_all_corruptions_are_evaluated(classifier, tmp_path, capsys):
     assert found["mce"] == pytest.approx(np.mean(expected)) and found["num_examples"] == images
     out = capsys.readouterr().out
     assert f"mCE {found['mce']:.2%}" in out and "  pixelate" in out
+
+
+@pytest.mark.slow
+def test_renditions_are_told_from_the_classes_that_they_have(classifier, tmp_path):
+    known = synsets("r")
+    write_one_each(tmp_path / "imagenet-r", known, 50)
+    mine = {NUMBERS[synset]: synset for synset in known}
+    write_by_folder(classifier, tmp_path / "imagenet-r", 30, 51, mine)
+    found = evaluate(classifier, tmp_path, "r", tmp_path)["r"]
+    expected = in_folders(classifier, tmp_path / "imagenet-r", [*mine])
+    assert tells_apart(expected) and said(found) == expected
+
+
+@pytest.mark.parametrize("column", "ar")
+def test_the_classes_of_a_and_r_are_those_of_timm(column):
+    timm = importlib.util.find_spec("timm") or pytest.skip("timm is not installed")
+    lists = Path(timm.origin).parent / "data/_info"
+    text = (lists / f"imagenet_{column}_synsets.txt").read_text()
+    assert sorted(text.split()) == list(subset(column)) and len(subset(column)) == 200
+
+
+def test_125_classes_are_113_of_objectnet():
+    shared = objectnet_classes()
+    assert len(shared) == 113 and sum(map(len, shared.values())) == 125
+    assert shared["chair"] == ("n02791124", "n03376595", "n04099969")
+    assert {TITLES[synset] for synset in shared["tie"]} == {"bow tie", "Windsor tie"}
 
 
 @pytest.mark.parametrize(
@@ -237,7 +265,7 @@ def test_what_does_not_go_with_a_suite(classifier, capsys, flag):
 
 def test_sets_that_are_laid_out_otherwise_are_refused(classifier, sets, tmp_path, capsys):
     wrong = {
-        "a": (f"a=folder:{sets}/imagenet-r", "which is none of the 200 classes, n0"),
+        "a": (f"a=folder:{sets}/sketch", "which is none of the 200 classes, n0"),
         "v2": (f"v2=folder:{sets}/imagenet-a", "which is none of the 1000 classes, 0 to 999"),
         "real": (f"real=folder:{sets}/imagenet-a", "has 0 files real.json"),
         "objectnet": (f"objectnet=folder:{sets}/imagenet-a", "has no image that counts, of 230"),

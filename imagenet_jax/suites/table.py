@@ -23,7 +23,7 @@ class Suite(NamedTuple):
       images: how many were published.
       tfds, split: what TFDS calls it; "" where it does not have it.
       folders: what the published archive unpacks to; any of them is looked for.
-      source: where it is published.
+      remedy: how to get them.
       folder_is: what the folder of an image says: the "synset" of its class, its "number", a class
         of "objectnet"; "" where labels are in a file real.json.
       column: of classes.csv, the classes that alone are compared; "": all 1000.
@@ -33,15 +33,19 @@ class Suite(NamedTuple):
     tfds: str
     split: str
     folders: tuple[str, ...]
-    source: str
+    remedy: str
     folder_is: str = "synset"
     column: str = ""
 
 
+def _unpack(url: str) -> str:
+    return f"unpack the archive from {url}"
+
+
 def _v2(variant: str, folder: str) -> Suite:
     folder = f"imagenetv2-{folder}-format-val"
-    source = "https://huggingface.co/datasets/vaishaal/ImageNetV2"
-    return Suite(10_000, f"imagenet_v2/{variant}", "test", (folder,), source, "number")
+    remedy = _unpack("https://huggingface.co/datasets/vaishaal/ImageNetV2")
+    return Suite(10_000, f"imagenet_v2/{variant}", "test", (folder,), remedy, "number")
 
 
 _HENDRYCKS = "https://github.com/hendrycks"
@@ -51,8 +55,8 @@ SUITES = {
         "imagenet2012_real",
         "validation",
         ("imagenet-real",),
-        "https://github.com/google-research/reassessed-imagenet (real.json; the folder holds it "
-        "and ImageNet's ILSVRC2012_val_*.JPEG)",
+        "put ImageNet's ILSVRC2012_val_*.JPEG there, and real.json from "
+        "https://github.com/google-research/reassessed-imagenet",
         "",
     ),
     "v2": _v2("matched-frequency", "matched-frequency"),
@@ -63,28 +67,33 @@ SUITES = {
         "imagenet_a",
         "test",
         ("imagenet-a",),
-        f"{_HENDRYCKS}/natural-adv-examples",
+        _unpack(f"{_HENDRYCKS}/natural-adv-examples"),
         column="a",
     ),
     "r": Suite(
-        30_000, "imagenet_r", "test", ("imagenet-r",), f"{_HENDRYCKS}/imagenet-r", column="r"
+        30_000,
+        "imagenet_r",
+        "test",
+        ("imagenet-r",),
+        _unpack(f"{_HENDRYCKS}/imagenet-r"),
+        column="r",
     ),
     "sketch": Suite(
         50_889,
         "imagenet_sketch",
         "test",
         ("sketch", "imagenet-sketch"),
-        "https://github.com/HaohanWang/ImageNet-Sketch",
+        _unpack("https://github.com/HaohanWang/ImageNet-Sketch"),
     ),
     "c": Suite(
         50_000,
         "imagenet2012_corrupted",
         "validation",
         ("imagenet-c", "ImageNet-C"),
-        f"{_HENDRYCKS}/robustness (its tar files, unpacked into one folder)",
+        f"unpack the tar files that {_HENDRYCKS}/robustness links to into one folder",
     ),
     "objectnet": Suite(
-        18_574, "", "", ("objectnet-1.0",), "https://objectnet.dev", folder_is="objectnet"
+        18_574, "", "", ("objectnet-1.0",), _unpack("https://objectnet.dev"), folder_is="objectnet"
     ),
 }
 
@@ -204,7 +213,7 @@ def _find(name: str, place: str, data_dir: str) -> Part:
         if there and there.is_dir() == (kind == "folder"):
             return Part(name, suite, kind, str(there))
         what = "folder" if kind == "folder" else "file"
-        raise DataError(f"suite {name}: there is no {what} {root / below}; {_how_to_get(suite)}")
+        raise DataError(f"suite {name}: there is no {what} {root / below}; {suite.remedy}")
     tfds = f"{suite.tfds}/{below.replace('/', '_')}" if below else suite.tfds
     if tfds and ("://" in data_dir or any(Path(data_dir, tfds).glob("*/dataset_info.json"))):
         return Part(name, suite, "tfds", tfds)
@@ -212,18 +221,15 @@ def _find(name: str, place: str, data_dir: str) -> Part:
         if there := _inside(Path(data_dir, folder), below):
             return Part(name, suite, "folder", str(there))
     expected = [f"the folder {' or '.join(suite.folders)}{f' with {below}' if below else ''}"]
-    remedies = [_how_to_get(suite)]
+    remedies = [suite.remedy]
     if tfds:
         expected.append(f"the TFDS data set {tfds}")
         remedies.append(f"or make the data set by `prepare --dataset={tfds} --dir={data_dir}`")
     remedies.append(f"or say where it is: {'c' if below else name}=folder:PATH")
     raise DataError(
-        f"suite {name}: {data_dir} (data.dir) lacks {' and '.join(expected)}; {', '.join(remedies)}"
+        f"suite {name}: {data_dir} (data.dir) {'has neither' if tfds else 'lacks'} "
+        f"{' nor '.join(expected)}; {', '.join(remedies)}"
     )
-
-
-def _how_to_get(suite: Suite) -> str:
-    return f"get it from {suite.source} and unpack it"
 
 
 def _is_corrupted(name: str) -> bool:

@@ -14,7 +14,7 @@ from imagenet_jax.suites.results import scalars, short_rows, suite_result
 from imagenet_jax.suites.sets import SuiteSplit, open_set
 from imagenet_jax.suites.table import Part, find_suites
 from imagenet_jax.suites.task import SuiteTask
-from imagenet_jax.terminal import say, working
+from imagenet_jax.terminal import working
 from imagenet_jax.training.evaluate import evaluate_split
 from imagenet_jax.training.program import Program
 
@@ -45,7 +45,7 @@ class Suites:
             split.num_examples * len(parts)
             for split, parts in zip(first, self._parts.values(), strict=True)
         )
-        say(f"{'suites':8} {', '.join(self._parts)}: {images:,} images at each evaluation")
+        self.about = f"{', '.join(self._parts)}: {images:,} images"
 
     def compile(self) -> None:
         """Compiles the step, if it is not yet."""

@@ -66,7 +66,7 @@ def test_suites_are_evaluated_each_time(flags, tmp_path, capsys, monkeypatch):
     summary = train(flags, tmp_path / "run", "--config.eval.suites=v2,real")
     shown = capsys.readouterr()
     assert compiled == [8, 65]  # one program for all suites
-    assert "suites   v2, real: 95 images at each evaluation" in shown.err
+    assert "suites   v2, real: 95 images more at each evaluation" in shown.err
     assert "10 without a class left out" in shown.out
     suites = [f"{name}/{metric}" for name in ("v2", "real") for metric in ("top1", "top5")]
     lines = metrics(tmp_path / "run")
@@ -96,7 +96,9 @@ def test_suites_change_nothing_of_a_run(flags, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("partitioner", ["jit", "shard_map"])
+@pytest.mark.parametrize(
+    "partitioner", ["jit", pytest.param("shard_map", marks=pytest.mark.exhaustive)]
+)
 def test_two_processes_count_what_one_does(classifier, sets, tmp_path, partitioner):
     command = [sys.executable, "launch.py", "evaluate", *classifier.flags]
     command += ["--suite=v2,a,real,objectnet", f"--config.data.dir={sets}"]

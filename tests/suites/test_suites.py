@@ -81,12 +81,12 @@ def tells_apart(expected):
 
 
 def test_each_suite_is_what_numpy_makes_of_it(classifier, sets, tmp_path, capsys):
-    names = f"v2,a=folder:{sets}/imagenet-a,real,objectnet,c/saturate/2"
+    folder = "imagenetv2-matched-frequency-format-val"
+    archive = shutil.make_archive(tmp_path / "v2", "zip", sets, folder)
+    names = f"v2=zip:{archive},a=folder:{sets}/imagenet-a,real,objectnet,c/saturate/2"
     found = evaluate(classifier, tmp_path, names, sets)
-    folders = {"v2": "imagenetv2-matched-frequency-format-val"}
-    folders["c/saturate/2"] = "imagenet-c/extra/saturate/2"
-    for name, folder in folders.items():
-        expected = in_folders(classifier, sets / folder)
+    for name, place in (("v2", folder), ("c/saturate/2", "imagenet-c/extra/saturate/2")):
+        expected = in_folders(classifier, sets / place)
         assert tells_apart(expected) and said(found[name]) == expected
         assert found[name]["left_out"] == found[name]["unreadable"] == 0
     folder, compared = sets / "imagenet-a", [NUMBERS[one] for one in synsets("a")]
@@ -241,11 +241,11 @@ def test_125_classes_are_113_of_objectnet():
         ("v2,v2", "the evaluation suite v2 is asked for 2 times"),
         ("a=/data", "suite 'a=/data': expected a or a=folder:PATH or a=zip:PATH"),
         ("c=zip:c.zip", "expected c or c=folder:PATH"),
-        ("a=folder:/nowhere", "suite a: there is no folder /nowhere; get it from https://"),
-        ("r", "{} (data.dir) lacks the folder imagenet-r and the TFDS data set imagenet_r; get"),
-        ("c/snow/3", "lacks the folder imagenet-c or ImageNet-C with snow/3 and the TFDS data set "
-         "imagenet2012_corrupted/snow_3; get it from"),
-        ("objectnet", "lacks the folder objectnet-1.0; get it from https://objectnet.dev"),
+        ("a=folder:/nowhere", "suite a: there is no folder /nowhere; unpack the archive from"),
+        ("r", "{} (data.dir) has neither the folder imagenet-r nor the TFDS data set imagenet_r"),
+        ("c/snow/3", "the folder imagenet-c or ImageNet-C with snow/3 nor the TFDS data set "
+         "imagenet2012_corrupted/snow_3; unpack the tar files"),
+        ("objectnet", "(data.dir) lacks the folder objectnet-1.0; unpack the archive from https://objectnet"),
     ],
 )  # fmt: skip
 def test_a_suite_that_cannot_be_is_told_before_anything_starts(

@@ -1,5 +1,6 @@
 """From the results of the parts of suites to their metrics, and to a table."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,7 +28,7 @@ def suite_result(parts: Sequence[Part], found: Sequence[Mapping[str, Any]]) -> d
     """
     suite = parts[0].suite
     about = {
-        "data": parts[0].path,
+        "data": os.path.commonpath([part.path for part in parts]),
         "classes": len(subset(suite.column)),
         "published": suite.images * len(parts),
     }
@@ -109,7 +110,7 @@ def _remarks(result: Mapping[str, Any]) -> str:
     if result["classes"] < len(subset("")):
         said.append(f"among {result['classes']} classes")
     if result["left_out"]:
-        said.append(f"{result['left_out']:,} without a class left out")
+        said.append(f"{result['left_out']:,} left out that have none of the classes")
     if result["unreadable"]:
         said.append(f"{result['unreadable']:,} unreadable")
     there = result["num_examples"] + result["left_out"] + result["unreadable"]

@@ -183,12 +183,19 @@ def find_suites(asked: Sequence[str], data_dir: str) -> dict[str, list[Part]]:
       data_dir: config.data.dir.
 
     Raises:
-      DataError: for one that is not there.
+      DataError: for one that is not there, or partly as published files and partly TFDS's.
     """
     found = {}
     for text in asked:
         name, _, place = text.partition("=")
         found[name] = [_find(part, place, resolved_dir(data_dir)) for part in _parts(name)]
+        first, *others = found[name]
+        for other in others:
+            if other.kind != first.kind:  # TFDS makes its corruptions itself: others
+                raise DataError(
+                    f"suite {name}: {first.path} is a {first.kind} and {other.path} a "
+                    f"{other.kind}, whose images differ; say c=folder:PATH, or make the others too"
+                )
     return found
 
 

@@ -67,9 +67,12 @@ def _suites(args: argparse.Namespace) -> tuple[str, ...]:
         if getattr(args, flag):
             raise ConfigError(f"--suite={args.suite} does not go with --{flag}")
     try:
-        return tuple(parse_tuple(args.suite))
+        names = tuple(parse_tuple(args.suite))
     except ValueError as error:
         raise ConfigError(f"--suite={args.suite}: {error}") from error
+    if not names:
+        raise ConfigError(f"--suite={args.suite} names none; expected e.g. v2,a")
+    return names
 
 
 def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bool) -> None:

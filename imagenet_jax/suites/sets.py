@@ -18,7 +18,7 @@ from imagenet_jax.data.sources.layout import DEFAULT_SPLIT, Entry, find_images
 from imagenet_jax.errors import DataError
 from imagenet_jax.suites.table import Part, objectnet_classes, subset
 
-NEVER, RIGHT, LEFT_OUT = 0, 1, 2  # what a batch says of a class: see `SuiteSplit`
+WRONG, RIGHT, LEFT_OUT = 0, 1, 2  # what a batch says of a class: see `SuiteSplit`
 _BORDER = 2  # pixels of red around ObjectNet's images, as evaluations of it cut them
 _REAL_LABELS = "real.json"
 _VALIDATION = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG", re.IGNORECASE)
@@ -28,7 +28,7 @@ _VALIDATION = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG", re.IGNORECASE)
 class SuiteSplit(Split):
     """A set of a suite; of its batches `labels` uint8 [b, K] has one of these for each class.
 
-    RIGHT: an answer that is right, for an image that may have several; NEVER: one that is wrong;
+    RIGHT: an answer that is right, for an image that may have several; WRONG: one that is not;
     LEFT_OUT: the class is not compared with the others. An image without a right one counts not.
 
     Attributes:

@@ -10,7 +10,51 @@ PLACE = (
     "test_randomness_is_of_key_epoch_and_index_not_of_the_place_in_the_batch"
 )
 
+SUITES = "suites/test_suites.py::test_each_suite_is_what_numpy_makes_of_it"
+
 BREAKS_OF_TASKS = (
+    (
+        "the classes that a suite lacks are compared too",
+        "suites/task.py",
+        "jnp.where(targets.label == LEFT_OUT, -jnp.inf, predictions)",
+        "predictions",
+        (SUITES,),
+    ),
+    (
+        "images without a right class count as wrong",
+        "suites/task.py",
+        "loss, mask & counts)",
+        "loss, mask)",
+        ("suites/test_suites.py::test_data_sets_of_tfds_are_found_by_their_names",),
+    ),
+    (
+        "numbers of folders are put in alphabetical order",
+        "suites/sets.py",
+        "names = map(str, range(len(known)))",
+        "names = sorted(map(str, range(len(known))))",
+        (SUITES,),
+    ),
+    (
+        "the red border of ObjectNet's images is seen",
+        "suites/sets.py",
+        "_BORDER = 2",
+        "_BORDER = 0",
+        (SUITES,),
+    ),
+    (
+        "mCE is the mean error over AlexNet's mean error",
+        "suites/results.py",
+        'float(np.mean([one["ce"] for one in corruptions.values()]))',
+        'result["error"] / float(np.mean([ALEXNET_ERROR[name] for name in corruptions]))',
+        ("suites/test_suites.py::test_mce_is_that_of_hendrycks_and_dietterich",),
+    ),
+    (
+        "suites are evaluated in training and not logged",
+        "training/run.py",
+        "out.write(self.step, found | others)",
+        "out.write(self.step, found)",
+        ("suites/test_in_training.py::test_suites_are_evaluated_each_time",),
+    ),
     (
         "the second best class is right in the tables",
         "tasks/answers.py",

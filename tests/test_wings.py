@@ -23,7 +23,18 @@ WINGS = (
         "weights",
         "reports",
     ),
-    *("tasks", "hosts", "training", "inference", "study", "sweep", "verbs", "cli", "__main__"),
+    *(
+        "tasks",
+        "suites",
+        "hosts",
+        "training",
+        "inference",
+        "study",
+        "sweep",
+        "verbs",
+        "cli",
+        "__main__",
+    ),
 )
 
 

@@ -121,6 +121,13 @@ SCHEMA: dict[str, Field] = {
         ("last", "best"),
         "which checkpoint the summary is of; best: by top1, mAP, ... of the task",
     ),
+    "eval.suites": Field(
+        (),
+        "other sets that a classifier of ImageNet is evaluated on each time: real, v2, a, r, "
+        "sketch, c, objectnet, ...; see suites/table.py",
+        "NAME or NAME=folder:PATH each, as in ('v2', 'a=folder:/data/imagenet-a')",
+        lambda v: all(isinstance(name, str) for name in v),
+    ),
     "checkpoint.every": duration("1 epochs", "saving during training; the end is always saved"),
     "checkpoint.keep": number(2, "latest checkpoints kept, beside the best", 1),
     "hang_timeout": number(

@@ -30,6 +30,13 @@ def place_of(name: str) -> tuple[str, str] | None:
     return (kind, os.path.expanduser(path)) if kind in (*FILES, "tfrecord") and path else None
 
 
+def resolved_dir(data_dir: str) -> str:
+    """data.dir, else $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+    return os.path.expanduser(
+        data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    )
+
+
 def names_default_splits(data: ml_collections.ConfigDict) -> bool:
     """Whether config.data leaves it to the data set what is trained and evaluated on."""
     return not data.folds and (data.train_split, data.eval_split) == ("train", "validation")

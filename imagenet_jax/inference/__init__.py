@@ -8,6 +8,7 @@ from imagenet_jax.lazy import lazy_names
 _NAMES = {
     "evaluate_pretrained": "evaluate",
     "evaluate_run": "evaluate",
+    "evaluate_suites": "evaluate",
     "predict_photos": "predict",
     "pretrained_model": "pretrained",
 }

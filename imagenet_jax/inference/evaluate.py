@@ -25,6 +25,7 @@ from imagenet_jax.training.checkpoint import Checkpoints, Record
 from imagenet_jax.training.checks import check_source
 from imagenet_jax.training.evaluate import evaluate_split, write_report
 from imagenet_jax.training.program import check_config, make_program
+from imagenet_jax.training.suites import Suites
 from imagenet_jax.training.trained import TrainedModel
 
 
@@ -147,6 +148,28 @@ def evaluate_trained(trained: TrainedModel, dataset: str = "", split: str = "") 
     check_source(config, here=True)
     task = dataclasses.replace(trained.task, config=config)
     return evaluate_pretrained(dataclasses.replace(trained, task=task))
+
+
+def evaluate_suites(trained: TrainedModel) -> dict[str, Any]:
+    """Evaluates a classifier of ImageNet's classes on the suites of config.eval.suites.
+
+    Returns:
+      task, model, and suites, {name: what `suites.results.suite_result` gives}.
+
+    Raises:
+      ConfigError: for a classifier of other classes.
+      DataError: for a suite that is not there, or not as it is published.
+    """
+    config = trained.config.copy_and_resolve_references()
+    config.finetune.mode = "full"  # what it was trained by is merged
+    mesh = make_mesh(config.sharding)
+    check_config(config, mesh, training=False)
+    program = make_program(dataclasses.replace(trained.task, config=config), mesh)
+    suites = Suites(program)
+    variables = {"batch_stats": {}, **trained.variables}
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, program.state_shapes().eval_variables())
+    suites.evaluate(jax.device_put(variables, shardings))
+    return {"task": config.task, "model": trained.name, "suites": suites.results}
 
 
 def _written(

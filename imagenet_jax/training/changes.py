@@ -20,6 +20,7 @@ FREE = {
     "data.prefetch": "how many batches wait",
     "data.cache": "where decoded images wait",
     "eval.batch_size": "evaluation is exact: each example counts once",
+    "eval.suites": "what is evaluated beside, and looked at by nobody but people",
     "checkpoint": "when and how many states are kept",
     "log": "what is written down of it, and where",
 }

@@ -5,13 +5,11 @@ JAX takes a second to import, and a mistake in a name should not cost that much.
 
 import math
 import os
-import re
 from pathlib import Path
 
 import ml_collections
 
 from imagenet_jax.config import model_options, validate
-from imagenet_jax.config.rules import parse_rule
 from imagenet_jax.config.stages import config_stages
 from imagenet_jax.data.names import check_data, check_files
 from imagenet_jax.data.sources.classes import ONE
@@ -19,7 +17,9 @@ from imagenet_jax.errors import ConfigError
 from imagenet_jax.models.facts import FACTS, check_model
 from imagenet_jax.reports.tracking import make_tracking
 from imagenet_jax.reports.workdir import checkpoints_of
+from imagenet_jax.suites.table import check_names, find_suites
 from imagenet_jax.tasks.table import check_task, find_task
+from imagenet_jax.training.optimizer_checks import check_optimizer
 from imagenet_jax.weights.pretrained import FILE_SUFFIXES, check_file, pretrained_start
 
 _ONE_SIZE = ("lenet", "mixer", "swin", "vit")  # families with parameters for each place
@@ -34,6 +34,7 @@ def check_fields(config: ml_collections.ConfigDict) -> None:
         _check_sizes(stage.config)
     check_lora(config)
     check_optimizer(config)
+    check_names(config.eval.suites, config.task)
 
 
 def _check_sizes(config: ml_collections.ConfigDict) -> None:
@@ -43,58 +44,6 @@ def _check_sizes(config: ml_collections.ConfigDict) -> None:
         raise ConfigError(
             f"config.augment.colout = {config.augment.colout} makes training images smaller, and "
             f"config.model.name = {name!r} takes one size only"
-        )
-
-
-# Values of optim.decay_coupling, where not all have a meaning.
-_COUPLINGS = {
-    **dict.fromkeys(("rmsprop", "lars"), ("l2",)),  # the rate is within their momentum
-    **{"lamb": ("rate", "l2"), "prodigy": ("rate",)},
-}
-
-
-def check_optimizer(config: ml_collections.ConfigDict) -> None:
-    """Raises ConfigError for fields of the optimizer that make no sense together."""
-    optim, name = config.optim, config.optim.name
-    couplings = _COUPLINGS.get(name, ("l2", "rate", "schedule"))
-    if optim.decay_coupling not in ("", *couplings):
-        raise ConfigError(
-            f"config.optim.decay_coupling = {optim.decay_coupling!r} is not possible with "
-            f"config.optim.name = {name!r}; '' and {' and '.join(map(repr, couplings))} are"
-        )
-    free = name.startswith("schedule_free")
-    if optim.momentum_dtype != "float32" and (free or name == "prodigy"):
-        raise ConfigError(
-            f"config.optim.momentum_dtype = {optim.momentum_dtype!r} is not possible with "
-            f"config.optim.name = {name!r}, whose state loses what bfloat16 cannot hold"
-        )
-    if free:
-        _check_schedule_free(config)
-    rated = any(parse_rule(rule).rate is not None for rule in optim.rules)
-    if name == "prodigy" and (rated or config.finetune.mode == "layerwise"):
-        raise ConfigError(
-            "config.optim.name = 'prodigy' estimates one rate for all parameters: it goes neither "
-            "with rate=... in config.optim.rules nor with config.finetune.mode = 'layerwise'"
-        )
-
-
-def _check_schedule_free(config: ml_collections.ConfigDict) -> None:
-    name, schedule = config.optim.name, config.schedule
-    if schedule.name != "constant" or re.search("[1-9]", schedule.cooldown):
-        raise ConfigError(
-            f"config.optim.name = {name!r} averages instead of a decay of the rate: it needs "
-            f"config.schedule.name = 'constant' (now {schedule.name!r}) without a cooldown"
-        )
-    if config.ema_decay:
-        raise ConfigError(
-            f"config.ema_decay = {config.ema_decay} is not possible with config.optim.name = "
-            f"{name!r}, whose evaluated weights are an average; set it to 0"
-        )
-    field = "momentum" if name == "schedule_free_sgd" else "b1"
-    if not config.optim[field]:
-        raise ConfigError(
-            f"config.optim.{field} = 0 leaves config.optim.name = {name!r} without its average; "
-            "0.9 is usual"
         )
 
 
@@ -190,6 +139,7 @@ def check_training(config: ml_collections.ConfigDict, *, here: bool) -> None:
             f"which config.task = {config.task!r} does not have"
         )
     if here:
+        find_suites(config.eval.suites, config.data.dir)
         make_tracking(config)
         _check_start(config.finetune.weights, config.model.name)
 

@@ -24,13 +24,15 @@ def evaluate_split(
     split: Split,
     stop: StopRequests | None = None,
     meter: Meter | None = None,
+    batch_size: int | None = None,
 ) -> dict[str, Any]:
-    """Runs `eval_step`, compiled for a split of this size, over a whole split.
+    """Runs `eval_step` over a whole split.
 
     Args:
       program, eval_step, variables, split: what is evaluated, and on what.
       stop: whether to stop before the end.
       meter: of the program's task, for who looks into it afterwards.
+      batch_size: that `eval_step` is compiled for; None: that of a split of this size.
 
     Returns:
       split, num_examples, the metrics of the task (see `Task.summarize`), and unreadable (images
@@ -40,7 +42,7 @@ def evaluate_split(
       StopRequested: between two batches, if `stop` says so.
     """
     stop = stop or StopRequests()
-    batch_size = program.eval_batch_size(split.num_examples)
+    batch_size = batch_size or program.eval_batch_size(split.num_examples)
     host_batches = split.eval_batches(local_rows(program.mesh, batch_size), batch_size)
     meter = meter or program.task.meter()
     results: list[Any] = []
@@ -70,7 +72,7 @@ def evaluate_split(
     while running:
         take(*running.popleft())
     summary = program.task.summarize(results) | (meter.metrics() if meter else {})
-    unreadable = split.num_examples - summary["num_examples"]
+    unreadable = split.num_examples - summary["num_examples"] - summary.get("left_out", 0)
     return {"split": split.name, **summary, "unreadable": unreadable}
 
 

@@ -16,12 +16,13 @@ from imagenet_jax.reports.outputs import Outputs, make_workdir
 from imagenet_jax.reports.report import say_facts
 from imagenet_jax.reports.writers import Tracking
 from imagenet_jax.tasks.table import make_task, task_split
-from imagenet_jax.terminal import working
+from imagenet_jax.terminal import say, working
 from imagenet_jax.training.checkpoint import Checkpoints
 from imagenet_jax.training.feed import Feed
 from imagenet_jax.training.program import check_config, make_program
 from imagenet_jax.training.run import Run
 from imagenet_jax.training.stages import make_stages, stage_batches, steps_of_stages
+from imagenet_jax.training.suites import Suites
 
 
 def train(
@@ -58,8 +59,11 @@ def train(
         with working("building the program"):
             program = make_program(task, mesh, num_examples=train_split.num_examples)
         say_facts(program, train_split, eval_split)
+        suites = Suites(program) if config.eval.suites else None
+        if suites:
+            say(f"{'suites':8} {suites.about} more at each evaluation")
         with Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
-            run = Run(program, workdir, train_split, eval_split, checkpoints, stop)
+            run = Run(program, workdir, train_split, eval_split, checkpoints, stop, suites)
             run.resume(allow_config_change)
             return loop(run, tracking)
 

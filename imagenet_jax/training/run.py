@@ -36,6 +36,7 @@ from imagenet_jax.training.position import course_of
 from imagenet_jax.training.program import Program, make_program
 from imagenet_jax.training.stages import Stage
 from imagenet_jax.training.state import TrainState, state_sha256
+from imagenet_jax.training.suites import Suites
 
 
 class Run:
@@ -49,11 +50,12 @@ class Run:
         eval_split: Split,
         checkpoints: Checkpoints,
         stop: StopRequests,
+        suites: Suites | None = None,
     ):
         self.program, self.config, self.workdir = program, program.config, workdir
         self.task = program.task
         self.train_split, self.eval_split = train_split, eval_split
-        self.checkpoints, self.stop = checkpoints, stop
+        self.checkpoints, self.stop, self.suites = checkpoints, stop, suites
         self.is_main = jax.process_index() == 0
         self.clock = Clock()
         self.state: TrainState | None = None
@@ -166,10 +168,13 @@ class Run:
             return self.last_eval[1]
         with self.clock.paused():
             self.eval_step = self.eval_step or self._compile_eval_step()
-            what = (self.eval_step, self.state.eval_variables(), self.eval_split)
+            variables, others = self.state.eval_variables(), {}
             self.meter = self.task.meter()
+            what = (self.eval_step, variables, self.eval_split, self.stop, self.meter)
             try:
-                result = evaluate_split(self.program, *what, self.stop, self.meter)
+                result = evaluate_split(self.program, *what)
+                if self.suites:
+                    others = self.suites.evaluate(variables, self.stop)
             except StopRequested:
                 return None
             except Exception:
@@ -182,8 +187,10 @@ class Run:
         self.best_score = score if better else self.best_score
         self.evaluations_since = 0 if better else self.evaluations_since + 1
         if out:
-            out.write(self.step, {f"eval/{name}": result[name] for name in self.task.eval_metrics})
-            out.evaluated(self.step, result["split"], self.task.rows(result))
+            found = {f"eval/{name}": result[name] for name in self.task.eval_metrics}
+            out.write(self.step, found | others)
+            rows = self.suites.rows() if self.suites else {}
+            out.evaluated(self.step, result["split"], self.task.rows(result) | rows)
         return result
 
     def save(self) -> None:
@@ -232,6 +239,7 @@ class Run:
             **self.clock.facts(),
             "state_sha256": state_sha256(self.state),
             "eval": result,
+            **({"suites": self.suites.results} if self.suites else {}),
             "report": write_report(self.task, self.meter, self.eval_split, self.workdir / REPORT),
         }
         if self.is_main:
@@ -265,6 +273,8 @@ class Run:
         start = time.perf_counter()
         train_steps = [stage.program.compile_train_step() for stage in stages]
         self.eval_step = self._compile_eval_step()
+        if self.suites:
+            self.suites.compile()
         if train_steps:
             largest = max(train_steps, key=peak_bytes)
             self.checkpoints.compile(self.program.state_shapes(), largest)

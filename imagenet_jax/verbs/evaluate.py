@@ -7,9 +7,11 @@ from typing import Any
 
 import ml_collections
 
+from imagenet_jax.config.lists import parse_tuple
 from imagenet_jax.data.names import TEST, VALIDATION
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.reports.workdir import check_output
+from imagenet_jax.suites.table import find_suites
 from imagenet_jax.tasks.table import find_task
 from imagenet_jax.terminal import working
 from imagenet_jax.training.checks import check_fields, check_source
@@ -36,6 +38,13 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         help="also what was said of each image: file, label, prediction, probability, correct",
     )
     parser.add_argument(
+        "--suite",
+        default="",
+        metavar="NAME,NAME",
+        help="instead: on other sets for ImageNet's classes: real, v2, v2/topimages, a, r, sketch, "
+        "objectnet, c, c/fog, ...; NAME=folder:PATH where data.dir does not have it",
+    )
+    parser.add_argument(
         "--probe",
         default="",
         metavar="SPLIT",
@@ -47,13 +56,32 @@ def _load(args: argparse.Namespace) -> ml_collections.ConfigDict:
     config = load(args)
     config.data.name = args.dataset or config.data.name
     config.data.eval_split = args.split or config.data.eval_split
+    if args.suite:
+        config.eval.suites = _suites(args)
     return config
+
+
+def _suites(args: argparse.Namespace) -> tuple[str, ...]:
+    """The parts of --suite. Raises ConfigError."""
+    for flag in ("probe", "per_image", "dataset", "split"):
+        if getattr(args, flag):
+            raise ConfigError(f"--suite={args.suite} does not go with --{flag}")
+    try:
+        names = tuple(parse_tuple(args.suite))
+    except ValueError as error:
+        raise ConfigError(f"--suite={args.suite}: {error}") from error
+    if not names:
+        raise ConfigError(f"--suite={args.suite} names none; expected e.g. v2,a")
+    return names
 
 
 def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bool) -> None:
     check_fields(config)
     check_weights(args, config, here)
-    check_source(config, here=here)
+    if args.suite and here:
+        find_suites(config.eval.suites, config.data.dir)
+    elif not args.suite:
+        check_source(config, here=here)
     if args.per_image and args.probe:
         raise ConfigError("--per_image does not go with --probe, which evaluates no single image")
     if args.per_image and here:
@@ -62,9 +90,15 @@ def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bo
 
 def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[str, Any]:
     with working("loading JAX and TensorFlow"):
-        from imagenet_jax.inference.evaluate import evaluate_pretrained, evaluate_run
+        from imagenet_jax.inference.evaluate import (
+            evaluate_pretrained,
+            evaluate_run,
+            evaluate_suites,
+        )
         from imagenet_jax.inference.probe import probe
 
+    if args.suite:
+        return evaluate_suites(find_trained(args, config))
     if args.model and not args.split and "data.eval_split" not in args.overrides:
         from imagenet_jax.data.catalog import evaluation_split
 
@@ -85,7 +119,10 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
 def _text(result: dict[str, Any]) -> str:
     from imagenet_jax.inference.probe import probe_text
     from imagenet_jax.reports.report import summary_table
+    from imagenet_jax.suites.results import suites_text
 
+    if "suites" in result:
+        return suites_text(result)
     if "linear_probe" in result:
         return probe_text(result)
     return summary_table(result, find_task(result["task"]))
@@ -98,5 +135,7 @@ EVALUATE = Verb(
     _text,
     load=_load,
     check=_check,
-    title=lambda args, config: f"evaluation of {args.model or args.workdir} on {config.data.name}",
+    title=lambda args, config: (
+        f"evaluation of {args.model or args.workdir} on {args.suite or config.data.name}"
+    ),
 )

@@ -47,9 +47,11 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
 
 def _text(result: dict[str, Any]) -> str:
     from imagenet_jax.reports.report import summary_table
+    from imagenet_jax.suites.results import suites_table
     from imagenet_jax.tasks.table import find_task
 
-    return summary_table(result, find_task(result["task"]))
+    table = summary_table(result, find_task(result["task"]))
+    return "\n\n".join((table, suites_table(result["suites"]))) if "suites" in result else table
 
 
 def _next(args: argparse.Namespace, result: dict[str, Any]) -> list[str]:

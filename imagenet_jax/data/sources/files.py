@@ -184,7 +184,7 @@ def _listed(kind: str, file: Path, several: bool) -> Listing:
     if kind == "csv":
         files = _below(file.parent, [])
         return Listing(str(file.parent), read_list(file, several), files.read, files.size_of, {})
-    files = (folder_files if kind == "folder" else _zip)(file)
+    files = (folder_files if kind == "folder" else zip_files)(file)
     for name in files.names:  # they name classes and examples
         if any(ord(letter) in range(0xDC80, 0xDD00) for letter in name):
             raise DataError(f"{file}: the name {os.fsencode(name)!r} is not UTF-8; rename it")
@@ -247,7 +247,8 @@ def _files_below(root: Path, folder: str, above: frozenset[tuple[int, int]]) -> 
             yield name
 
 
-def _zip(file: Path) -> Files:
+def zip_files(file: Path) -> Files:
+    """What is in an archive. Raises DataError."""
     try:
         archive = zipfile.ZipFile(file)
     except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:

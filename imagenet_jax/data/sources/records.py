@@ -5,7 +5,6 @@ import difflib
 import functools
 import importlib
 import io
-import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from absl import logging
 from array_record.python import array_record_module
 
 from imagenet_jax.data.host_tensorflow import tf
-from imagenet_jax.data.names import split_there
+from imagenet_jax.data.names import resolved_dir, split_there
 from imagenet_jax.data.sources.classes import ONE, SEVERAL, class_field
 from imagenet_jax.data.sources.example_proto import parse_example
 from imagenet_jax.data.sources.layout import LeftOut
@@ -87,6 +86,7 @@ class FeatureNames(NamedTuple):
 
 
 TFDS_FEATURES = FeatureNames()
+_REAL = "real_label"  # what imagenet2012_real calls the labels of an image
 
 
 class RecordSource:
@@ -181,13 +181,6 @@ def _other_version(builder: tfds.core.DatasetBuilder) -> Path | None:
     return versions[max(versions)] if versions else None
 
 
-def resolved_dir(data_dir: str) -> str:
-    """data.dir, else $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
-    return os.path.expanduser(
-        data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    )
-
-
 # Made here, by the class of this name in `digits`.
 _OWN = {"digits": "Digits", "digit_pairs": "DigitPairs"}
 
@@ -260,8 +253,9 @@ def _class_feature(
 
     Where a task reads several labels, an image of a set that has one for each has that one.
     """
-    several = getattr(features.get(SEVERAL), "feature", None)
-    names = {SEVERAL: getattr(several, "names", None) if SEVERAL in reads else None}
+    names = {}
+    for name in (SEVERAL, _REAL) if SEVERAL in reads else ():
+        names[name] = getattr(getattr(features.get(name), "feature", None), "names", None)
     names[ONE] = getattr(features.get(ONE), "names", None)
     found = next((name for name in names if names[name]), None)
     if "image" not in features or not found:

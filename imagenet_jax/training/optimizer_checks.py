@@ -1,0 +1,59 @@
+"""Which fields of the optimizer make sense together; as `checks`, without JAX."""
+
+import re
+
+import ml_collections
+
+from imagenet_jax.config.rules import parse_rule
+from imagenet_jax.errors import ConfigError
+
+# Values of optim.decay_coupling, where not all have a meaning.
+_COUPLINGS = {
+    **dict.fromkeys(("rmsprop", "lars"), ("l2",)),  # the rate is within their momentum
+    **{"lamb": ("rate", "l2"), "prodigy": ("rate",)},
+}
+
+
+def check_optimizer(config: ml_collections.ConfigDict) -> None:
+    """Raises ConfigError for fields of the optimizer that make no sense together."""
+    optim, name = config.optim, config.optim.name
+    couplings = _COUPLINGS.get(name, ("l2", "rate", "schedule"))
+    if optim.decay_coupling not in ("", *couplings):
+        raise ConfigError(
+            f"config.optim.decay_coupling = {optim.decay_coupling!r} is not possible with "
+            f"config.optim.name = {name!r}; '' and {' and '.join(map(repr, couplings))} are"
+        )
+    free = name.startswith("schedule_free")
+    if optim.momentum_dtype != "float32" and (free or name == "prodigy"):
+        raise ConfigError(
+            f"config.optim.momentum_dtype = {optim.momentum_dtype!r} is not possible with "
+            f"config.optim.name = {name!r}, whose state loses what bfloat16 cannot hold"
+        )
+    if free:
+        _check_schedule_free(config)
+    rated = any(parse_rule(rule).rate is not None for rule in optim.rules)
+    if name == "prodigy" and (rated or config.finetune.mode == "layerwise"):
+        raise ConfigError(
+            "config.optim.name = 'prodigy' estimates one rate for all parameters: it goes neither "
+            "with rate=... in config.optim.rules nor with config.finetune.mode = 'layerwise'"
+        )
+
+
+def _check_schedule_free(config: ml_collections.ConfigDict) -> None:
+    name, schedule = config.optim.name, config.schedule
+    if schedule.name != "constant" or re.search("[1-9]", schedule.cooldown):
+        raise ConfigError(
+            f"config.optim.name = {name!r} averages instead of a decay of the rate: it needs "
+            f"config.schedule.name = 'constant' (now {schedule.name!r}) without a cooldown"
+        )
+    if config.ema_decay:
+        raise ConfigError(
+            f"config.ema_decay = {config.ema_decay} is not possible with config.optim.name = "
+            f"{name!r}, whose evaluated weights are an average; set it to 0"
+        )
+    field = "momentum" if name == "schedule_free_sgd" else "b1"
+    if not config.optim[field]:
+        raise ConfigError(
+            f"config.optim.{field} = 0 leaves config.optim.name = {name!r} without its average; "
+            "0.9 is usual"
+        )

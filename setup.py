@@ -4,11 +4,15 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+CONFIGS = {
+    "imagenet_jax.configs": "configs",
+    "imagenet_jax.configs.recipes": "configs/recipes",
+}
 DEV = (Path(__file__).parent / "requirements-dev.txt").read_text().splitlines()
 
 setup(
-    packages=[*find_packages(include=["imagenet_jax*"]), "imagenet_jax.configs"],
-    package_dir={"imagenet_jax.configs": "configs"},
+    packages=[*find_packages(include=["imagenet_jax*"]), *CONFIGS],
+    package_dir=CONFIGS,
     extras_require={
         "gpu": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],

@@ -19,7 +19,7 @@ HEAVY = (
 )
 VERBS = (
     *("train", "evaluate", "predict", "models", "fields", "prepare", "benchmark", "study"),
-    "sweep",
+    *("sweep", "recipes"),
 )
 PROGRAM = f"""
 import contextlib, io, json, sys
@@ -53,6 +53,9 @@ SHOWN = [
     *((f"{verb} --help", 0, f"usage: python launch.py {verb}") for verb in VERBS),
     ("help", 0, "first steps:"),
     ("models", 0, "113 models"),
+    ("recipes rsb", 0, "rsb:a3                           resnet50"),
+    ("recipes nothing", 1, "no recipe matches 'nothing'"),
+    ("--config=rsb:a4 --launcher=processes:1x1 --dry_run", 1, "expected a1, a2, a3"),
     ("fields eval_resize", 0, "data.eval_resize = 0"),
     ("fields lr --config=resnet50", 0, "optim.learning_rate = 0.4   (default 0.1)"),
     ("--config=resnet50 --launcher=processes:1x1 --dry_run", 0, "configs/resnet50.py"),

@@ -44,7 +44,7 @@ def test_the_installed_package_has_all_it_needs(installed, tmp_path):
     files = {str(path.relative_to(installed)) for path in installed.rglob("*") if path.is_file()}
     tracked = subprocess.run(["git", "ls-files", "imagenet_jax"], cwd=ROOT, capture_output=True)
     assert set(tracked.stdout.decode().split()) <= files
-    configs = {f"imagenet_jax/{path.relative_to(ROOT)}" for path in ROOT.glob("configs/*.py")}
+    configs = {f"imagenet_jax/{path.relative_to(ROOT)}" for path in ROOT.glob("configs/**/*.py")}
     assert configs <= files
     (entry,) = [installed / file for file in files if file.endswith("entry_points.txt")]
     assert "imagenet-jax = imagenet_jax.cli:start" in entry.read_text()

@@ -2,11 +2,15 @@
 
 import importlib.util
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import ml_collections
 
 from imagenet_jax.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:  # it imports this
+    from imagenet_jax.config.recipe import Published
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 # Beside the package in a checkout, within it where it was installed.
@@ -14,6 +18,7 @@ CONFIGS = next(
     (folder for folder in (_PACKAGE.parent / "configs", _PACKAGE / "configs") if folder.is_dir()),
     _PACKAGE / "configs",
 )
+RECIPES = CONFIGS / "recipes"  # as published
 
 
 def find_config(name: str | Path) -> str:
@@ -34,11 +39,17 @@ def find_config(name: str | Path) -> str:
             raise ConfigError(f"config file {path} is no Python file{hint}")
         return str(name)
     text, colon, argument = text.partition(":")
-    known = sorted(path.stem for path in CONFIGS.glob("*.py"))
+    known = config_files()
     if text not in known:
         hint = did_you_mean(text, known) or f"; there are {', '.join(known)}, or give a FILE.py"
         raise ConfigError(f"there is no config {text!r}{hint}")
-    return f"{CONFIGS / text}.py{colon}{argument}"
+    return f"{known[text]}{colon}{argument}"
+
+
+def config_files() -> dict[str, Path]:
+    """The configs that come with the program by their names, those of `RECIPES` among them."""
+    files = (*CONFIGS.glob("*.py"), *RECIPES.glob("*.py"))
+    return {path.stem: path for path in sorted(files, key=lambda path: path.stem)}
 
 
 def load_config(name: str | Path) -> ml_collections.ConfigDict:
@@ -52,10 +63,14 @@ def load_config(name: str | Path) -> ml_collections.ConfigDict:
     """
     text, colon, argument = find_config(name).partition(".py:")
     path = Path(f"{text}.py" if colon else text)
-    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        module = _run(path)
+        variants = getattr(module, "RECIPES", None)
+        if colon and variants is not None and argument not in variants:
+            raise ConfigError(
+                f"config file {path} has no {argument!r}; expected {', '.join(variants)}"
+                + did_you_mean(argument, variants)
+            )
         config = module.get_config(argument) if colon else module.get_config()
     except ConfigError:
         raise
@@ -67,6 +82,23 @@ def load_config(name: str | Path) -> ml_collections.ConfigDict:
             "config`, which began as base_config()"
         )
     return config
+
+
+def load_recipes() -> dict[str, tuple[ml_collections.ConfigDict, "Published"]]:
+    """{name for --config: (config, what is published of it)} of all recipes."""
+    found = {}
+    for path in sorted(RECIPES.glob("*.py")):
+        module = _run(path)
+        for variant, published in module.RECIPES.items():
+            found[f"{path.stem}:{variant}"] = module.get_config(variant), published
+    return found
+
+
+def _run(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def kind_of(value: Any) -> str:

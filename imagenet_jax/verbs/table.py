@@ -6,6 +6,7 @@ from imagenet_jax.verbs.fields import FIELDS
 from imagenet_jax.verbs.models import MODELS
 from imagenet_jax.verbs.predict import PREDICT
 from imagenet_jax.verbs.prepare import PREPARE
+from imagenet_jax.verbs.recipes import RECIPES
 from imagenet_jax.verbs.study import STUDY
 from imagenet_jax.verbs.sweep import SWEEP
 from imagenet_jax.verbs.train import TRAIN
@@ -17,6 +18,7 @@ VERBS: dict[str, Verb] = {
     "predict": PREDICT,
     "models": MODELS,
     "fields": FIELDS,
+    "recipes": RECIPES,
     "prepare": PREPARE,
     "benchmark": BENCHMARK,
     "study": STUDY,

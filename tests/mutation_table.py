@@ -1,9 +1,11 @@
 """The breaks that `mutations.py` tries: name, file, the line, the line broken, what has to fail.
 
-Here those of training and of devices; others are in `mutation_tasks` and `mutation_files`.
+Here those of training and of devices; others are in `mutation_optim`, `mutation_tasks` and
+`mutation_files`.
 """
 
 from mutation_files import BREAKS_OF_FILES
+from mutation_optim import BREAKS_OF_OPTIMIZERS
 from mutation_tasks import BREAKS_OF_TASKS
 
 CLOSED_FORM = "training/test_one_step.py::test_head_and_auxiliary_head_move_by_their_gradients"
@@ -101,55 +103,6 @@ BREAKS = (
     ),
     # Augmentation.
     (
-        "biases decay",
-        "training/rules.py",
-        "return re.search(pattern, name) is not None",
-        "return True",
-        ("training/test_optim.py::test_sgd_is_torchs_formula_with_decay_on_kernels_only",),
-    ),
-    (
-        "the end is no share of the peak",
-        "training/schedules.py",
-        "optax.linear_schedule(peak, peak * end, rest - cooldown)",
-        "optax.linear_schedule(peak, end, rest - cooldown)",
-        ("training/test_schedules.py::test_linear_down_to_the_end_share",),
-    ),
-    (
-        "drops are counted from the warmup's end",
-        "training/schedules.py",
-        "steps(duration) - begin)",
-        "steps(duration))",
-        ("training/test_schedules.py::test_step_drops_are_counted_from_the_start_of_the_run",),
-    ),
-    (
-        "the update is clipped, not the gradient",
-        "training/optim.py",
-        "    update = optax.chain(clip, update)",
-        "    update = optax.chain(update, clip)",
-        ("training/test_optim.py::test_clip_norm_bounds_the_first_update",),
-    ),
-    (
-        "the ratio of LAMB is upside down",
-        "training/optimizers/trust.py",
-        "size / jnp.where(known, length, 1)",
-        "length / jnp.where(known, size, 1)",
-        ("training/test_optimizers.py::test_lamb_is_timms_without_its_clip",),
-    ),
-    (
-        "Muon moves the head",
-        "training/optimizers/muon.py",
-        "return kernel and not (head or stem) and",
-        "return kernel and not stem and",
-        ("training/test_optimizers.py::test_muon_is_its_authors_and_adam_for_the_rest[False-rms]",),
-    ),
-    (
-        "the gradients' point is evaluated",
-        "training/optimizers/schedule_free.py",
-        "y + (1 / found.beta - 1) * (y - z)",
-        "y",
-        ("training/test_optimizers.py::test_schedule_free_is_the_papers[schedule_free_sgd]",),
-    ),
-    (
         "sharpness is looked for downhill",
         "training/step.py",
         "lambda p, g: p + scale * g",
@@ -157,27 +110,6 @@ BREAKS = (
         (
             "training/test_guard.py::test_sam_is_the_gradient_of_the_worst_point_and_nothing_else_of_it[jit]",
         ),
-    ),
-    (
-        "a skipped update moves",
-        "training/guard.py",
-        "jnp.where(good, new, old)",
-        "jnp.where(good, new, new)",
-        ("training/test_guard.py::test_an_update_that_is_not_finite_leaves_all_but_the_schedule",),
-    ),
-    (
-        "the course begins with the run",
-        "training/schedules.py",
-        "begin = warmup if schedule.warmup_prefix else 0",
-        "begin = warmup",
-        ("training/test_schedules.py::test_courses_of_published_recipes_at_every_step[deit]",),
-    ),
-    (
-        "the first rule counts",
-        "training/rules.py",
-        "for rule in rules_of(optim):\n        value",
-        "for rule in rules_of(optim)[::-1]:\n        value",
-        ("training/test_optimizers.py::test_rules_change_rate_and_decay_of_what_they_find",),
     ),
     # Sharding.
     (
@@ -267,9 +199,9 @@ BREAKS = (
     ),
     (
         "a run begins its data again",
-        "training/loop.py",
-        "run.train_split.train_batches(rows, run.step, total, *offsets)",
-        "run.train_split.train_batches(rows, 0, total, *offsets)",
+        "training/stages.py",
+        "steps = max(stage.start, step), min(stage.stop, stop)",
+        "steps = stage.start, min(stage.stop, stop)",
         (INTERRUPTED,),
     ),
     (
@@ -284,15 +216,6 @@ BREAKS = (
         "training/position.py",
         "stream_offset=stream - step * batch_size,",
         "stream_offset=0,",
-        (
-            "training/test_resume.py::test_another_batch_size_goes_on_with_the_examples_not_yet_seen",
-        ),
-    ),
-    (
-        "the rate counts steps of today's size",
-        "training/schedules.py",
-        "return _later(rate, course.shift) if course.shift else rate",
-        "return rate",
         (
             "training/test_resume.py::test_another_batch_size_goes_on_with_the_examples_not_yet_seen",
         ),
@@ -321,6 +244,17 @@ BREAKS = (
             "test_metrics_are_scikit_learns_whatever_the_batches[8-24-jit]",
         ),
     ),
+    (
+        "a stage has the size of the one before",
+        "training/stages.py",
+        "own = split.at(program.config)",
+        "own = split",
+        (
+            "training/test_stages.py::"
+            "test_the_stream_changes_with_the_stages_and_evaluation_does_not",
+        ),
+    ),
+    *BREAKS_OF_OPTIMIZERS,
     *BREAKS_OF_TASKS,
     *BREAKS_OF_FILES,
 )

@@ -92,8 +92,8 @@ BREAKS_OF_TASKS = (
     (
         "labels are not smoothed",
         "tasks/classification.py",
-        "targets, self.config.loss.label_smoothing",
-        "targets, 0.0",
+        "mixed_cross_entropy(logits, targets, loss.label_smoothing)",
+        "mixed_cross_entropy(logits, targets, 0.0)",
         (CLOSED_FORM,),
     ),
     (

@@ -147,6 +147,7 @@ def test_a_signal_while_compiling_ends_both_processes_at_once(tmp_path):
     assert not list((tmp_path / "checkpoints").iterdir())
 
 
+@pytest.mark.slow
 def test_an_unreadable_image_in_one_process_ends_both_with_its_name(tmp_path):
     """It is in the part of the evaluation split that process 1 reads."""
     for split in ("train", "validation"):
@@ -204,6 +205,7 @@ def test_sigint_saves_and_exits_cleanly_and_the_same_command_continues(tmp_path)
     assert steps == list(range(1, len(steps) + 1))
 
 
+@pytest.mark.slow
 def test_write_that_fails_in_the_background_is_named_and_loses_nothing(tmp_path, one_block):
     """The limit on file sizes lets metrics through, and no checkpoint."""
     arguments = [*LONG, "--config.checkpoint.every=10 steps", f"--workdir={tmp_path}"]
@@ -240,6 +242,7 @@ def test_one_of_two_processes_that_cannot_write_any_more_ends_both_and_loses_not
     assert summary(workdir)["state_sha256"] == summary(tmp_path / "whole")["state_sha256"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("chattr"), reason="there is no chattr here")
 def test_a_checkpoint_folder_that_becomes_read_only_loses_nothing(tmp_path):
     """As an immutable folder: for root permissions are no obstacle."""

@@ -31,6 +31,7 @@ WINGS = (
         "inference",
         "study",
         "sweep",
+        "api",
         "verbs",
         "cli",
         "__main__",

@@ -11,6 +11,7 @@ import numpy as np
 from absl import logging
 from jax.experimental import multihost_utils
 
+from imagenet_jax.data.balanced_order import BalancedOrder
 from imagenet_jax.data.names import (
     FILES,
     TEST,
@@ -20,7 +21,7 @@ from imagenet_jax.data.names import (
     place_of,
     train_size,
 )
-from imagenet_jax.data.order import BalancedOrder, ChosenOrder, EvalOrder, Order, TrainOrder
+from imagenet_jax.data.order import ChosenOrder, EvalOrder, Order, TrainOrder
 from imagenet_jax.data.sources.classes import ONE, class_field, examples_by_class
 from imagenet_jax.data.sources.fake import FakeSource
 from imagenet_jax.data.sources.files import file_splits, open_files

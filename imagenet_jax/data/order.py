@@ -1,12 +1,11 @@
 """Which example stands where: the order of the data as a pure function of (seed, position)."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from imagenet_jax.data.shuffle import bijection, shuffled
+from imagenet_jax.data.shuffle import shuffled
 
 
 class Rows(NamedTuple):
@@ -71,7 +70,7 @@ class TrainOrder:
     epoch_offset: int = 0
 
     def __call__(self, step: int) -> Rows:
-        place, copy = _places(self, step)
+        place, copy = places_of(self, step)
         epoch, place = np.divmod(place, self.num_examples)
         index = np.empty_like(place)
         for number in np.unique(epoch):
@@ -81,50 +80,9 @@ class TrainOrder:
         return Rows(index.astype(np.int32), epoch.astype(np.int32), np.ones(len(index), bool))
 
 
-@dataclasses.dataclass(frozen=True)
-class BalancedOrder:
-    """As `TrainOrder`, an endless stream in which every class comes equally often.
-
-    The stream is made of rounds, in each of which every class that has examples comes once, in an
-    order of its own. A class goes through its examples, and when they are over through all of them
-    again in another order; `epoch` counts these passes.
-
-    Attributes:
-      by_class: the examples of each class, int arrays that are not empty.
-    """
-
-    seed: int
-    by_class: Sequence[np.ndarray]
-    batch_size: int
-    rows: np.ndarray
-    repeats: int = 1
-    offset: int = 0
-    epoch_offset: int = 0
-
-    def __call__(self, step: int) -> Rows:
-        place, copy = _places(self, step)
-        count = len(self.by_class)
-        turn, place = np.divmod(place, count)
-        group = np.empty_like(place)
-        for number in np.unique(turn):
-            of_round = turn == number
-            key = int(number) * (count + 1) + count  # of no pass through a class
-            group[of_round] = bijection(self.seed, key, count, place[of_round])
-        index, epoch = np.empty_like(place), np.empty_like(place)
-        for number in np.unique(group):
-            rows, examples = np.flatnonzero(group == number), self.by_class[number]
-            passes, places = np.divmod(turn[rows], len(examples))
-            for done in np.unique(passes):
-                of_pass = rows[passes == done]
-                key = int(done) * (count + 1) + int(number)
-                found = bijection(self.seed, key, len(examples), places[passes == done])
-                index[of_pass], epoch[of_pass] = examples[found], done
-        epoch = epoch * self.repeats + copy + self.epoch_offset
-        return Rows(index.astype(np.int32), epoch.astype(np.int32), np.ones(len(index), bool))
-
-
-def _places(order: TrainOrder | BalancedOrder, step: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of the rows: where in the stream of distinct examples they stand, and which copy each is."""
+def places_of(order: Any, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of the rows of a `TrainOrder` or its like: where in the stream of distinct examples they
+    stand, and which copy each is."""
     stream = order.offset + step * order.batch_size + np.arange(order.batch_size, dtype=np.int64)
     stream = stream[np.argsort(stream % order.repeats, kind="stable")][order.rows]
     return np.divmod(stream, order.repeats)
@@ -165,4 +123,4 @@ class ChosenOrder:
         return Rows(index, np.zeros(len(index), np.int32), np.ones(len(index), bool))
 
 
-Order = TrainOrder | BalancedOrder | EvalOrder | ChosenOrder
+Order = TrainOrder | EvalOrder | ChosenOrder

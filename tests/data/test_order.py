@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from oracles import torchvision
 
-from imagenet_jax.data.order import BalancedOrder, EvalOrder, TrainOrder, even_batch
+from imagenet_jax.data.balanced_order import BalancedOrder
+from imagenet_jax.data.order import EvalOrder, TrainOrder, even_batch
 from imagenet_jax.data.shuffle import permutation
 
 # (examples, batch size); some are primes

@@ -59,6 +59,7 @@ def test_a_photo_that_vanishes_is_named_and_no_checkpoint_is_lost(tmp_path):
     assert "top-1" in again.communicate(timeout=120)[0].decode()
 
 
+@pytest.mark.slow
 def test_a_process_that_stands_still_is_named_by_the_other(tmp_path):
     arguments = [*LONG, f"--workdir={tmp_path}", "--config.hang_timeout=5"]
     job = start_job(arguments, devices=1)

@@ -193,6 +193,7 @@ def test_cross_validation_by_bayesian_search(tmp_path):
         assert sizes[0]["split"] == "train, fold 0 of 2"
 
 
+@pytest.mark.slow
 def test_a_random_sweep_that_goes_on_draws_other_trials(tmp_path, monkeypatch, drawn):
     monkeypatch.setattr(sys, "executable", write_python(tmp_path))
     flags = [
@@ -266,6 +267,7 @@ def test_a_trial_that_fails_is_shown_and_the_others_count(tmp_path, capsys, trai
     assert "does not divide" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_goes_on_with_the_trial_it_left(tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")
     flags = [*SHORT, f"--workdir={tmp_path}", "--grid", "seed=1", "--config.duration=300 steps"]

@@ -87,6 +87,7 @@ def test_finished_run_started_again_only_evaluates(loop_config, trained):
     assert (workdir / "metrics.jsonl").read_text() == before
 
 
+@pytest.mark.slow
 def test_a_clock_that_jumps_changes_nothing(loop_config, finished_run, tmp_path, monkeypatch):
     """The wall clock goes back by three days while training, and forward by five."""
     clock, days = time.time, [0]

@@ -42,10 +42,9 @@ def test_a_run_is_the_same_wherever_it_is_resumed(staged, tmp_path):
         os.kill(os.getpid(), signal.SIGTERM)
 
     staged.duration = "10 steps"
-    for stop in (6, 8):  # where a stage ends, and within one
-        tracking = [StopAt(stop, interrupt)]
-        assert train(staged, tmp_path / "run", tracking=tracking) is None
-        assert (tmp_path / "run" / "checkpoints" / str(stop)).is_dir()
+    # Where a stage ends; the streams show that it is the same within one.
+    assert train(staged, tmp_path / "run", tracking=[StopAt(6, interrupt)]) is None
+    assert (tmp_path / "run" / "checkpoints/6").is_dir()
     assert train(staged, tmp_path / "run")["state_sha256"] == by_hand(staged)
 
 

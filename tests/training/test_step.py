@@ -103,9 +103,9 @@ def test_accumulated_gradient_is_that_of_the_whole_batch(loop_config, partitione
     ("mix_per", "partitioner", "accumulate"),
     [
         ("pair", "jit", 2),
-        ("batch", "shard_map", 2),
-        pytest.param("pair", "jit", 1, marks=pytest.mark.slow),
-        pytest.param("batch", "shard_map", 1, marks=pytest.mark.slow),
+        pytest.param("batch", "shard_map", 2, marks=pytest.mark.slow),
+        pytest.param("pair", "jit", 1, marks=EXHAUSTIVE),
+        pytest.param("batch", "shard_map", 1, marks=EXHAUSTIVE),
         pytest.param("pair", "shard_map", 2, marks=EXHAUSTIVE),
         pytest.param("batch", "jit", 2, marks=EXHAUSTIVE),
     ],

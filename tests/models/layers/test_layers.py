@@ -70,7 +70,9 @@ def test_an_examples_dropout_depends_on_its_row_alone():
     assert len({row.tobytes() for row in np.asarray(whole)}) == 8
 
 
-@pytest.mark.parametrize("name", ["resnet8", "vit_ti16", "efficientnet_b0"])
+@pytest.mark.parametrize(
+    "name", ["resnet8", "vit_ti16", pytest.param("efficientnet_b0", marks=pytest.mark.slow)]
+)
 def test_rematerialisation_changes_memory_not_names(name):
     image, counts, structures = jnp.ones((2, 32, 32, 3)), [], []
     for remat in (False, True):
@@ -88,7 +90,7 @@ def test_rematerialisation_changes_memory_not_names(name):
     assert counts[0] == 0 < counts[1]
 
 
-@pytest.mark.parametrize("options", [{}, {"remat": True}])
+@pytest.mark.parametrize("options", [pytest.param({}, marks=pytest.mark.slow), {"remat": True}])
 def test_scan_changes_the_program_not_names_or_numbers(options):
     options = {"num_classes": 3, "pool": "avg", "depth": 3, "layer_scale": 0.5} | options
     rows, loop = (create_model("vit_ti16", **options, scan=scan) for scan in (False, True))

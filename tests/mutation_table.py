@@ -232,7 +232,7 @@ BREAKS = (
         "training/state.py",
         'return self.ema or {"params"',
         'return {"params"',
-        ("training/test_step.py::test_ema_is_the_running_average_of_the_parameters",),
+        ("training/test_step.py::test_ema_is_the_running_average_of_the_parameters[1]",),
     ),
     (
         "padding is observed",

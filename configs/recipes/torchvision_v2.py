@@ -4,8 +4,8 @@ Command:   python launch.py --config=torchvision_v2 --workdir=DIR --config.data.
 Hardware:  8 GPUs x 128 images in the source.
 Deviation: activations in bfloat16, the source in float32;
            pairs of neighbours are mixed, the source mixes with the image before in the batch;
-           the average moves at every step, theirs at every 32nd by as much, and from the first step
-           on, theirs copies the weights through the 5 epochs of warmup;
+           the average grows from 0.1 on as TensorFlow's, theirs copies the weights through the 5
+           epochs of warmup;
            a JPEG's crop may be decoded at a half, a quarter or an eighth (data.draft).
 """
 
@@ -26,8 +26,8 @@ def get_config(variant="resnet50"):
     config = imagenet_config(variant)
     config.batch_size = 1024
     config.duration = "600 epochs"
-    # (1 - alpha) ** (1 / 32), their alpha being (1 - 0.99998) x 1024 images x 32 steps / 600.
-    config.ema_decay = 0.9999659
+    config.ema_decay = 1 - 0.00002 * 1024 * 32 / 600  # of 0.99998, as they scale it
+    config.ema_every = 32
     config.model.zero_init_residual = False
     config.model.bn_group_size = 128
     config.data.train_size = 176

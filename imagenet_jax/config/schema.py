@@ -47,7 +47,12 @@ SCHEMA: dict[str, Field] = {
         lambda v: all(isinstance(stage, str) for stage in v),
     ),
     "accumulate": number(1, "micro-batches whose gradients are summed into one update", 1),
-    "ema_decay": share(0.0, "decay of the averaged weights that are evaluated; 0: none"),
+    "ema_decay": share(
+        0.0,
+        "decay of the averaged weights that are evaluated, at most (1 + n) / (10 + n) at the n-th "
+        "move; of a half-life of h moves 0.5 ** (1 / h); 0: none",
+    ),
+    "ema_every": number(1, "steps from one move of the averaged weights to the next", 1),
     "partitioner": choice(
         "jit", ("jit", "shard_map", "pmap"), "how the step is spread over the devices"
     ),

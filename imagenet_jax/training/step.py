@@ -85,7 +85,7 @@ def train_step(
                 lambda point, *rest: (point, loss_fn(point, *rest)[1]),
                 *(averaged(opt_state, new), *whole_batch),
             )
-        ema = _averaged(state, params, batch_stats, task.config.ema_decay)
+        ema = _averaged(state, params, batch_stats, task.config)
     after = state.replace(params=params, batch_stats=batch_stats, opt_state=opt_state, ema=ema)
     after, facts = guarded(task.config, state, after, gradient, updates, sums["loss"])
     return after.replace(step=state.step + 1), sums | facts
@@ -224,10 +224,15 @@ def micro_batches(batch: Batch, count: int, unit: int) -> Batch:
     return jax.tree.map(split, batch)
 
 
-def _averaged(state: TrainState, params: Any, batch_stats: Any, decay: float) -> Any:
-    """The exponential average; its decay starts at 0.1 and grows to `decay` as in TensorFlow."""
+def _averaged(
+    state: TrainState, params: Any, batch_stats: Any, config: ml_collections.ConfigDict
+) -> Any:
+    """The exponential average; its decay starts at 0.1 and grows as in TensorFlow."""
     if state.ema is None:
         return None
-    decay = jnp.minimum(decay, (1.0 + state.step) / (10.0 + state.step))
+    moves = state.step if config.ema_every == 1 else state.step // config.ema_every
+    decay = jnp.minimum(config.ema_decay, (1.0 + moves) / (10.0 + moves))
+    if config.ema_every > 1:
+        decay = jnp.where((state.step + 1) % config.ema_every == 0, decay, 1.0)
     new = {"params": params, "batch_stats": batch_stats}
     return jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.ema, new)

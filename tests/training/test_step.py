@@ -124,12 +124,14 @@ def test_augmentation_does_not_depend_on_devices_and_micro_batches(
     np.testing.assert_allclose(parts, plain, atol=1e-4)
 
 
-def test_ema_is_the_running_average_of_the_parameters(loop_config):
-    loop_config.ema_decay = 0.5
+@pytest.mark.parametrize("every", [1, 2])
+def test_ema_is_the_running_average_of_the_parameters(every, loop_config):
+    loop_config.ema_decay, loop_config.ema_every = 0.5, every
     states = [curve(loop_config, steps=steps)[1] for steps in range(4)]
     expected = states[0].params["fc"]["kernel"]
     for step in range(3):
-        decay = min(0.5, (1 + step) / (10 + step))
+        decay = min(0.5, (1 + step // every) / (10 + step // every))
+        decay = 1.0 if (step + 1) % every else decay
         expected = decay * expected + (1 - decay) * states[step + 1].params["fc"]["kernel"]
     np.testing.assert_allclose(
         states[3].ema["params"]["fc"]["kernel"], expected, rtol=1e-5, atol=1e-7

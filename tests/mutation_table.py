@@ -76,8 +76,8 @@ BREAKS = (
     (
         "the average's decay starts elsewhere",
         "training/step.py",
-        "(1.0 + state.step) / (10.0 + state.step)",
-        "(1.0 + state.step) / (1.0 + state.step)",
+        "(1.0 + moves) / (10.0 + moves)",
+        "(1.0 + moves) / (1.0 + moves)",
         (CLOSED_FORM,),
     ),
     (

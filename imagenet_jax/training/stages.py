@@ -1,6 +1,7 @@
 """The stages of a run as compiled programs: one for each, over the same state."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -75,15 +76,19 @@ def stage_batches(
 ) -> Iterator[dict[str, np.ndarray]]:
     """The rows of this process of the batches of the steps from `step` on to `stop`.
 
-    What a stage needs is opened when the one before it is over.
+    The first stage is opened here, each of the others when the one before it is over.
     """
-    for stage in stages:
+
+    def opened(stage: Stage) -> Iterator[dict[str, np.ndarray]]:
         program = stage.program
         rows = local_rows(program.mesh, program.config.batch_size)
         steps = max(stage.start, step), min(stage.stop, stop)
-        if steps[0] < steps[1]:
-            own = split.at(program.config)
-            yield from own.train_batches(rows, *steps, *program.course.order_offsets)
+        own = split.at(program.config)
+        return own.train_batches(rows, *steps, *program.course.order_offsets)
+
+    wanted = [stage for stage in stages if max(stage.start, step) < min(stage.stop, stop)]
+    first = [opened(stage) for stage in wanted[:1]]
+    return itertools.chain(*first, itertools.chain.from_iterable(map(opened, wanted[1:])))
 
 
 def steps_of_stages(

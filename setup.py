@@ -17,6 +17,7 @@ setup(
         "gpu": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
         "study": ["libtpu"],  # XLA's TPU compiler; needs no TPU
+        "export": ["safetensors>=0.5"],  # what can be exported to so far
         "wandb": ["wandb>=0.20"],
         "mlflow": ["mlflow-skinny>=3.1", "sqlalchemy>=2.0", "alembic>=1.14"],
         "dev": [line.partition("#")[0].strip() for line in DEV if not line.startswith("-r ")],

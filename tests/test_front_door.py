@@ -18,8 +18,8 @@ HEAVY = (
     *("matplotlib", "optuna", "sklearn", "torch", "cv2", "PIL"),
 )
 VERBS = (
-    *("train", "evaluate", "predict", "models", "fields", "prepare", "benchmark", "study"),
-    *("sweep", "recipes"),
+    *("train", "evaluate", "predict", "models", "fields", "recipes", "prepare", "benchmark"),
+    *("study", "sweep"),
 )
 PROGRAM = f"""
 import contextlib, io, json, sys

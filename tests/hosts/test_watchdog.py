@@ -35,6 +35,7 @@ def photo_run(tmp_path):
     return process, photos
 
 
+@pytest.mark.slow
 def test_an_input_that_never_comes_is_named(tmp_path):
     """One of the photos becomes a pipe to which nobody writes."""
     process, photos = photo_run(tmp_path)

@@ -118,6 +118,8 @@ def check_odd_files(photos, tmp_path, workdir, out, capsys):
 def test_what_is_no_photo_is_named(photo, message, tmp_path, capsys, monkeypatch):
     text = tmp_path / "text.jpg"
     text.write_text("hello")
+    import imagenet_jax.inference.predictor  # noqa: F401  # before: it keeps what it imports
+
     monkeypatch.setattr("imagenet_jax.inference.pretrained.pretrained_model", fake_model)
     argv = ["predict", "--model=efficientnet_lite0", photo or str(text), f"--workdir={tmp_path}/w"]
     assert launch.main(argv) == 1

@@ -44,6 +44,7 @@ def workdir(tmp_path_factory, module_config):
     return workdir
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("tracked")
 def test_mlflow_has_the_metrics_of_a_resumed_run(workdir):
     import mlflow
@@ -58,6 +59,7 @@ def test_mlflow_has_the_metrics_of_a_resumed_run(workdir):
     assert len(expected) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("tracked")
 def test_tensorboard_has_the_config_as_text_and_what_is_not_its_default(workdir):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -75,6 +77,7 @@ def test_tensorboard_has_the_config_as_text_and_what_is_not_its_default(workdir)
     assert fields["model.name"].string_value == "resnet8" and "optim.b1" not in fields
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("tracked")
 def test_tensorboard_has_the_first_batch_and_what_goes_wrong_once(workdir, module_config):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -106,6 +109,7 @@ def test_tensorboard_has_the_first_batch_and_what_goes_wrong_once(workdir, modul
         assert np.array_equal(tile, expected.resize((112, 112), Image.Resampling.NEAREST))
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("tracked")
 def test_wandb_has_one_run_for_a_resumed_one(workdir):
     identity = (workdir / "wandb_run_id").read_text()

@@ -229,6 +229,7 @@ pathlib.Path(flags["--workdir"], "summary.json").write_text(text)
 """
 
 
+@pytest.mark.slow
 def test_a_run_without_a_number_fails_and_names_of_any_kind_are_drawn(tmp_path, monkeypatch, drawn):
     monkeypatch.setattr(sys, "executable", write_python(tmp_path, BAD_SUMMARY))
     rates = ["--grid", "optim.learning_rate=0.1,0.2,0.3,0.4,0.5", "data.dir=/a/$x^$"]

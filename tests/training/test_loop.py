@@ -200,6 +200,7 @@ def test_transfer_guard_catches_a_host_array_in_the_loop(loop_config, tmp_path, 
         train(loop_config, tmp_path)
 
 
+@pytest.mark.slow
 def test_training_imports_no_tensorflow_and_no_sklearn(tmp_path):
     program = f"""
 import sys

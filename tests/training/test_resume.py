@@ -73,6 +73,7 @@ def test_evaluations_that_signals_prevent_are_done_on_resume(loop_config, tmp_pa
     assert lines[0] == lines[1] and len(lines[0]) == 3
 
 
+@pytest.mark.slow
 def test_another_batch_size_goes_on_with_the_examples_not_yet_seen(
     loop_config, tmp_path, monkeypatch
 ):

@@ -60,6 +60,7 @@ def test_a_killed_process_is_started_again_with_the_others(tmp_path, restarts, s
     assert len(Path(f"{counter}0").read_text()) == starts
 
 
+@pytest.mark.slow
 def test_a_process_that_does_not_end_with_the_others_is_started_again(tmp_path, capfd, monkeypatch):
     monkeypatch.setattr("imagenet_jax.hosts.launchers.processes._END_TIME", 1.0)
     code = (

@@ -91,7 +91,8 @@ def try_break(row: Break, tree: Path) -> str:
 
 def run_tests(tests: list[str] | tuple[str, ...], tree: Path, *, limit: float) -> tuple[int, str]:
     """Status and output of pytest, up to the first failure."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-m", ""]
+    command += ["-p", "no:cacheprovider"]  # -m: the slow ones too
     command += [f"tests/{test}" for test in tests]
     # Python takes a file written within the same second, and of the same size, for the old one.
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}

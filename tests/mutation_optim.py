@@ -11,8 +11,8 @@ BREAKS_OF_OPTIMIZERS = (
     (
         "the end is no share of the peak",
         "training/schedules.py",
-        "optax.linear_schedule(peak, peak * end, rest - cooldown)",
-        "optax.linear_schedule(peak, end, rest - cooldown)",
+        "optax.linear_schedule(peak, peak * end, steps)",
+        "optax.linear_schedule(peak, end, steps)",
         ("training/test_schedules.py::test_linear_down_to_the_end_share",),
     ),
     (

@@ -108,5 +108,10 @@ def drop_lines(image: jax.Array, key: jax.Array, share: float) -> jax.Array:
     for axis, number in ((1, 0), (2, 1)):
         side = image.shape[axis]
         order = jax.random.permutation(jax.random.fold_in(key, number), side)
-        image = jnp.take(image, jnp.sort(order[: int((1 - share) * side)]), axis)
+        image = jnp.take(image, jnp.sort(order[: lines_kept(side, share)]), axis)
     return image
+
+
+def lines_kept(side: int, share: float) -> int:
+    """How many of `side` rows or columns `drop_lines` leaves."""
+    return int((1 - share) * side)

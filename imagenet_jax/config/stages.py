@@ -58,6 +58,8 @@ def _overrides(stage: str, changes: str) -> dict[str, str]:
         name, equals, value = change.partition("=")
         if not equals:
             raise ConfigError(f"config.stages has {stage!r}: {change!r} is no FIELD=VALUE")
+        if name in overrides:
+            raise ConfigError(f"config.stages has {stage!r}: {name} stands there twice")
         fields = [field for field in CHANGEABLE if name == field or _is_below(name, field)]
         if not fields or name in _NOT:
             raise ConfigError(

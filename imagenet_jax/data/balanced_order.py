@@ -5,13 +5,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from imagenet_jax.data.order import Rows, places_of
+from imagenet_jax.data.order import Rows, TrainOrder
 from imagenet_jax.data.shuffle import bijection
 
 
 @dataclasses.dataclass(frozen=True)
-class BalancedOrder:
-    """As `TrainOrder`, an endless stream in which every class comes equally often.
+class BalancedOrder(TrainOrder):
+    """A stream in which every class comes equally often.
 
     The stream is made of rounds, in each of which every class that has examples comes once, in an
     order of its own. A class goes through its examples, and when they are over through all of them
@@ -21,16 +21,10 @@ class BalancedOrder:
       by_class: the examples of each class, int arrays that are not empty.
     """
 
-    seed: int
-    by_class: Sequence[np.ndarray]
-    batch_size: int
-    rows: np.ndarray
-    repeats: int = 1
-    offset: int = 0
-    epoch_offset: int = 0
+    by_class: Sequence[np.ndarray] = ()
 
     def __call__(self, step: int) -> Rows:
-        place, copy = places_of(self, step)
+        place, copy = self.places(step)
         count = len(self.by_class)
         turn, place = np.divmod(place, count)
         group = np.empty_like(place)

@@ -92,11 +92,12 @@ class Split:
         The offsets are those of `order.TrainOrder`.
         """
         config = self.config
-        rest = (config.batch_size, rows, config.data.repeats, offset, epoch_offset)
+        order = TrainOrder(
+            *(config.seed, self.num_examples, config.batch_size, rows, config.data.repeats),
+            *(offset, epoch_offset),
+        )
         if config.data.sampling == "balanced":
-            order = BalancedOrder(config.seed, examples_by_class(self.encoded), *rest)
-        else:
-            order = TrainOrder(config.seed, self.num_examples, *rest)
+            order = BalancedOrder(**vars(order), by_class=examples_by_class(self.encoded))
         return self._batches(order, start, stop)
 
     def eval_batches(self, rows: np.ndarray, batch_size: int) -> Iterator[dict]:

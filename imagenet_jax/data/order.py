@@ -1,7 +1,7 @@
 """Which example stands where: the order of the data as a pure function of (seed, position)."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -69,8 +69,15 @@ class TrainOrder:
     offset: int = 0
     epoch_offset: int = 0
 
+    def places(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Of the rows: where in the stream of distinct examples they stand, and which copy each
+        is, int64 [b]."""
+        stream = self.offset + step * self.batch_size + np.arange(self.batch_size, dtype=np.int64)
+        stream = stream[np.argsort(stream % self.repeats, kind="stable")][self.rows]
+        return np.divmod(stream, self.repeats)
+
     def __call__(self, step: int) -> Rows:
-        place, copy = places_of(self, step)
+        place, copy = self.places(step)
         epoch, place = np.divmod(place, self.num_examples)
         index = np.empty_like(place)
         for number in np.unique(epoch):
@@ -78,14 +85,6 @@ class TrainOrder:
             index[of_epoch] = shuffled(self.seed, int(number), self.num_examples, place[of_epoch])
         epoch = epoch * self.repeats + copy + self.epoch_offset
         return Rows(index.astype(np.int32), epoch.astype(np.int32), np.ones(len(index), bool))
-
-
-def places_of(order: Any, step: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of the rows of a `TrainOrder` or its like: where in the stream of distinct examples they
-    stand, and which copy each is."""
-    stream = order.offset + step * order.batch_size + np.arange(order.batch_size, dtype=np.int64)
-    stream = stream[np.argsort(stream % order.repeats, kind="stable")][order.rows]
-    return np.divmod(stream, order.repeats)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from imagenet_jax.data import Split
+from imagenet_jax.data.names import train_size
 from imagenet_jax.data.order import Rows, TrainOrder
 from imagenet_jax.devices.parallel import local_rows, put_batch
 from imagenet_jax.devices.sharding import make_mesh
@@ -62,7 +63,7 @@ def benchmark_input(config: ml_collections.ConfigDict, seconds: float) -> dict[s
         "split": split.name,
         "num_examples": split.num_examples,
         "batch_size": len(rows),
-        "image_size": config.data.image_size,
+        "image_size": train_size(config.data),
         "cores": len(os.sched_getaffinity(0)),
         "images_per_second": statistics.median(speed["per_second"] for speed in speeds),
         "images_per_core_second": statistics.median(per_core),

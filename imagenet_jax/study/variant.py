@@ -11,7 +11,7 @@ import jax
 import ml_collections
 
 from imagenet_jax.data import Split
-from imagenet_jax.data.names import known_size
+from imagenet_jax.data.names import known_size, train_size
 from imagenet_jax.devices.parallel import compiler_options
 from imagenet_jax.devices.sharding import make_mesh
 from imagenet_jax.models.cost import count_macs
@@ -158,7 +158,7 @@ def _costs(
         collective_seconds(chip, kind, sums["bytes"], devices) for kind, sums in shared.items()
     )
     step = compute + communication
-    model_flops = 6 * count_macs(program.model, program.config.data.image_size)
+    model_flops = 6 * count_macs(program.model, train_size(program.config.data))
     return {
         "flops": flops,
         "flops_per_image": flops / batch,

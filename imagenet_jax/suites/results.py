@@ -21,16 +21,16 @@ def suite_result(parts: Sequence[Part], found: Sequence[Mapping[str, Any]]) -> d
     Returns:
       num_examples, left_out (images without a right class), unreadable, correct_top1, correct_top5,
       top1, top5, loss, data (where the images are), classes (how many are compared), published (how
-      many images there should be). Of several parts num_examples and the like are sums, top1, top5
-      and loss means over the parts, and there are: error, 1 - top1; corruptions, {name: error, the
-      mean over its severities, and ce, that over AlexNet's, where it is known}; severities,
-      {CORRUPTION/SEVERITY: result}; and, of all 15, mce, the mean of their ce.
+      many images there should be, None if that is not known). Of several parts num_examples and the
+      like are sums, top1, top5 and loss means over the parts, and there are: error, 1 - top1;
+      corruptions, {name: error, the mean over its severities, and ce, that over AlexNet's, where it
+      is known}; severities, {CORRUPTION/SEVERITY: result}; and, of all 15, mce, the mean of the ce.
     """
     suite = parts[0].suite
     about = {
         "data": os.path.commonpath([part.path for part in parts]),
         "classes": len(subset(suite.column)),
-        "published": suite.images * len(parts),
+        "published": suite.images and suite.images * len(parts),
     }
     found = [{name: value for name, value in one.items() if name != "split"} for one in found]
     if len(parts) == 1:
@@ -114,6 +114,6 @@ def _remarks(result: Mapping[str, Any]) -> str:
     if result["unreadable"]:
         said.append(f"{result['unreadable']:,} unreadable")
     there = result["num_examples"] + result["left_out"] + result["unreadable"]
-    if result["published"] not in (there, result["num_examples"]):
+    if result["published"] not in (None, there, result["num_examples"]):
         said.append(f"{result['published']:,} were published")
     return ", ".join(said)

@@ -20,7 +20,7 @@ class Suite(NamedTuple):
     """A published set of images.
 
     Attributes:
-      images: how many were published.
+      images: how many were published; None: not known here.
       tfds, split: what TFDS calls it; "" where it does not have it.
       folders: what the published archive unpacks to; any of them is looked for.
       remedy: how to get them.
@@ -29,7 +29,7 @@ class Suite(NamedTuple):
       column: of classes.csv, the classes that alone are compared; "": all 1000.
     """
 
-    images: int
+    images: int | None
     tfds: str
     split: str
     folders: tuple[str, ...]
@@ -93,7 +93,7 @@ SUITES = {
         f"unpack the tar files that {_HENDRYCKS}/robustness links to into one folder",
     ),
     "objectnet": Suite(
-        18_574, "", "", ("objectnet-1.0",), _unpack("https://objectnet.dev"), folder_is="objectnet"
+        None, "", "", ("objectnet-1.0",), _unpack("https://objectnet.dev"), folder_is="objectnet"
     ),
 }
 

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from imagenet_jax.augment import Targets
+from imagenet_jax.data.sources.imagenet import SYNSETS, imagenet_labels
+from imagenet_jax.errors import ConfigError, DataError
 from imagenet_jax.suites.sets import LEFT_OUT, RIGHT
 from imagenet_jax.tasks.classification import Classification
 from imagenet_jax.tasks.metrics import classification_sums, summarize
@@ -26,6 +28,25 @@ class SuiteTask(Classification):
     """
 
     reads = ("labels",)
+
+    @classmethod
+    def of_task(cls, task: Classification) -> "SuiteTask":
+        """On the suites with what a classifier has learnt."""
+        return cls(task.config, task.class_names)
+
+    def numbers(self) -> np.ndarray:
+        """ImageNet's numbers of the classes, int [K]. Raises ConfigError for other classes."""
+        names, wrong = self.class_names, None
+        try:
+            found = np.arange(len(SYNSETS)) if names == SYNSETS else imagenet_labels(names)
+        except DataError as error:
+            found, wrong = (), error
+        if len(found) != len(SYNSETS):
+            raise ConfigError(
+                f"evaluation suites are for ImageNet's {len(SYNSETS)} classes; this "
+                f"{self.config.model.name} has {len(names)} classes, {names[0]!r}, ..."
+            ) from wrong
+        return found
 
     def evaluation_sums(self, predictions: jax.Array, targets: Targets, mask: jax.Array) -> Sums:
         """`metrics.classification_sums`, and left_out: images without a right class."""

@@ -18,14 +18,18 @@ _KINDS = {
 }
 
 
-def answers(logits: jax.Array, label: jax.Array) -> dict[str, jax.Array]:
-    """What `Answers` takes of a batch but for index, [B] each, of logits float32 [B, K].
+def answers(logits: jax.Array, label: jax.Array, probabilities: jax.Array) -> dict[str, jax.Array]:
+    """What `Answers` takes of a batch but for index, [B] each.
+
+    Args:
+      logits: float32 [B, K].
+      label: int32 [B].
+      probabilities: of the classes, float32 [B, K].
 
     Returns:
       label and predicted, the most probable class, int32; correct, as `metrics.classification_sums`
       has it in its top-1; the probabilities of predicted and label, 0 to 1.
     """
-    probabilities = jax.nn.softmax(logits)
     predicted = logits.argmax(-1).astype(jnp.int32)
 
     def of(classes: jax.Array) -> jax.Array:

@@ -17,7 +17,9 @@ from imagenet_jax.data.names import known_size
 from imagenet_jax.data.sources.classes import ClassField
 from imagenet_jax.data.sources.imagenet import TITLES
 from imagenet_jax.devices.sharding import DATA_AXIS
+from imagenet_jax.errors import ConfigError
 from imagenet_jax.models import create_model
+from imagenet_jax.models.facts import FACTS
 from imagenet_jax.tasks import class_scores
 from imagenet_jax.tasks.task import Batch, Field, Outcome, Task, Term
 
@@ -55,7 +57,18 @@ class ClassTask(Task):
     def fields(self) -> dict[str, Field]:
         return ClassField(*self.reads, len(self.class_names)).fields
 
+    @property
+    @abc.abstractmethod
+    def is_binary(self) -> bool:
+        """Whether each class is there or not by itself, as in binary cross-entropy."""
+
     def model(self, devices: int = 1) -> nn.Module:
+        name = self.config.model.name
+        if self.is_binary and FACTS[name].family == "squeezenet":
+            raise ConfigError(
+                f"config.model.name = {name!r} cannot say that a class is absent, as its logits "
+                "are never negative: it is for the softmax of one label an image; use another one"
+            )
         return make_model(self.config, len(self.class_names), devices=devices)
 
     @property

@@ -39,9 +39,13 @@ class Classification(ClassTask):
         "train/top1": "top1 {:.2%}",
     }
 
+    @property
+    def is_binary(self) -> bool:
+        return self.config.loss.name == "sigmoid"
+
     def loss(self, logits: jax.Array, targets: Targets) -> jax.Array:
         loss = self.config.loss
-        if loss.name == "softmax":
+        if not self.is_binary:
             return mixed_cross_entropy(logits, targets, loss.label_smoothing)
         target = class_targets(targets, logits.shape[-1], loss.label_smoothing)
         target = above(target, loss.target_threshold)
@@ -59,7 +63,7 @@ class Classification(ClassTask):
 
     def evaluation_sums(self, predictions: jax.Array, targets: Targets, mask: jax.Array) -> Sums:
         """With the plain loss: no smoothing, no threshold."""
-        if self.config.loss.name == "softmax":
+        if not self.is_binary:
             loss = cross_entropy(predictions, targets.label)
         else:
             target = class_targets(targets, predictions.shape[-1])
@@ -67,7 +71,7 @@ class Classification(ClassTask):
         return classification_sums(predictions, targets.label, loss, mask)
 
     def observe(self, predictions: jax.Array, targets: Targets) -> dict[str, jax.Array]:
-        return answers(predictions, targets.label)
+        return answers(predictions, targets.label, self._probabilities(predictions))
 
     def meter(self) -> Answers:
         return Answers()
@@ -100,8 +104,10 @@ class Classification(ClassTask):
         }
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        softmax = self.config.loss.name == "softmax"
-        return np.asarray(jax.nn.softmax(logits) if softmax else jax.nn.sigmoid(logits))
+        return np.asarray(self._probabilities(logits))
+
+    def _probabilities(self, logits: jax.Array) -> jax.Array:
+        return jax.nn.sigmoid(logits) if self.is_binary else jax.nn.softmax(logits)
 
 
 TASK = Classification

@@ -5,15 +5,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from imagenet_jax.augment import Targets
 from imagenet_jax.data import Split
-from imagenet_jax.errors import ConfigError
-from imagenet_jax.models.facts import FACTS
 from imagenet_jax.reports.label_mistakes import (
     LabelMistakes,
     label_example_rows,
@@ -49,14 +46,9 @@ class Multilabel(ClassTask):
         "train/micro_f1": "F1 {:.2%}",
     }
 
-    def model(self, devices: int = 1) -> nn.Module:
-        name = self.config.model.name
-        if FACTS[name].family == "squeezenet":
-            raise ConfigError(
-                f"config.model.name = {name!r} cannot say that a class is absent, as its logits "
-                "are never negative; use another model for config.task = 'multilabel'"
-            )
-        return super().model(devices)
+    @property
+    def is_binary(self) -> bool:
+        return True
 
     def loss(self, logits: jax.Array, targets: Targets) -> jax.Array:
         loss = self.config.loss

@@ -22,8 +22,6 @@ from imagenet_jax.tasks.table import check_task, find_task
 from imagenet_jax.training.optimizer_checks import check_optimizer
 from imagenet_jax.weights.pretrained import FILE_SUFFIXES, check_file, pretrained_start
 
-_ONE_SIZE = ("lenet", "mixer", "swin", "vit")  # families with parameters for each place
-
 
 def check_fields(config: ml_collections.ConfigDict) -> None:
     """Raises ConfigError for a field, value, task, model or option that does not exist."""
@@ -31,20 +29,9 @@ def check_fields(config: ml_collections.ConfigDict) -> None:
     check_task(config.task)
     for stage in config_stages(config):
         check_model(config.model.name, model_options(stage.config))
-        _check_sizes(stage.config)
     check_lora(config)
     check_optimizer(config)
     check_names(config.eval.suites, config.task)
-
-
-def _check_sizes(config: ml_collections.ConfigDict) -> None:
-    """Raises ConfigError if a model with parameters for each place would see several sizes."""
-    name = config.model.name
-    if config.augment.colout and FACTS[name].family in _ONE_SIZE:
-        raise ConfigError(
-            f"config.augment.colout = {config.augment.colout} makes training images smaller, and "
-            f"config.model.name = {name!r} takes one size only"
-        )
 
 
 def check_lora(config: ml_collections.ConfigDict) -> None:

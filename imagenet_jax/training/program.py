@@ -14,6 +14,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from imagenet_jax.augment.geometry import lines_kept
 from imagenet_jax.config.stages import config_stages
 from imagenet_jax.data.names import train_size
 from imagenet_jax.data.order import even_batch
@@ -177,14 +178,15 @@ def check_config(config: ml_collections.ConfigDict, mesh: Mesh, *, training: boo
 
 def _check_train_size(config: ml_collections.ConfigDict, model: nn.Module) -> None:
     """Raises ConfigError if the parameters of a model are for images of one size only."""
-    sizes = config.data.image_size, train_size(config.data)
+    sizes = config.data.image_size, lines_kept(train_size(config.data), config.augment.colout)
     if sizes[0] == sizes[1]:
         return
     one, two = (traced_variables(model, size)[1]["params"] for size in sizes)
     if jax.tree.map(jnp.shape, one) != jax.tree.map(jnp.shape, two):
         raise ConfigError(
-            f"config.data.train_size = {sizes[1]}: {config.model.name} has parameters for images "
-            f"of one size, as learnt positions are, and config.data.image_size = {sizes[0]}"
+            f"config.model.name = {config.model.name!r} has parameters for images of one size, as "
+            f"learnt positions are: in training they have {sizes[1]} pixels a side "
+            f"(data.train_size, augment.colout), in evaluation {sizes[0]} (data.image_size)"
         )
 
 

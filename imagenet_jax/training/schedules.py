@@ -68,19 +68,13 @@ def make_schedule(
     start, end = (_share(config, name) for name in ("warmup_start", "end"))
     begin = warmup if schedule.warmup_prefix else 0
     rest = total - begin
-    if schedule.name == "cosine":
-        after = optax.cosine_decay_schedule(peak, rest - cooldown, alpha=end)
-    elif schedule.name == "linear":
-        after = optax.linear_schedule(peak, peak * end, rest - cooldown)
-    elif schedule.name == "polynomial":
-        after = optax.polynomial_schedule(peak, peak * end, schedule.power, rest - cooldown)
-    elif schedule.name == "step":
+    if schedule.name == "step":
         boundaries = [(duration, steps(duration) - begin) for duration in schedule.boundaries]
         after = optax.piecewise_constant_schedule(peak, _drops(config, boundaries, rest))
     elif schedule.name in ("exponential", "rsqrt"):
         after = _decaying(config, peak, end, _timescale(config, num_examples, total))
     else:
-        after = optax.constant_schedule(peak)
+        after = _falling(config, peak, end, rest - cooldown)
     if cooldown and schedule.name not in _ENDING:
         after = _cooled(after, peak * end, rest, cooldown)
     if begin != warmup:
@@ -110,6 +104,18 @@ def _check_lengths(
         )
     if not warmup and re.search("[1-9]", schedule.warmup):
         logging.warning("config.schedule.warmup = %r is less than a step: none", schedule.warmup)
+
+
+def _falling(config: ml_collections.ConfigDict, peak: float, end: float, steps: float) -> Schedule:
+    """What reaches `end` times the peak after so many steps, or stays."""
+    schedule = config.schedule
+    if schedule.name == "cosine":
+        return optax.cosine_decay_schedule(peak, steps, alpha=end)
+    if schedule.name == "linear":
+        return optax.linear_schedule(peak, peak * end, steps)
+    if schedule.name == "polynomial":
+        return optax.polynomial_schedule(peak, peak * end, schedule.power, steps)
+    return optax.constant_schedule(peak)
 
 
 def _share(config: ml_collections.ConfigDict, name: str) -> float:

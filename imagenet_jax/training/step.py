@@ -44,12 +44,10 @@ def train_step(
     Returns:
       The new state, and `Task.sums` over the global batch, with the facts of `guard.guarded`.
     """
-
-    def over_devices(tree: Any) -> Any:
-        return parallel.all_reduce(tree, axis_name) if axis_name else tree
-
     rng = jax.random.wrap_key_data(state.rng)
-    denominators = over_devices(task.denominators(batch))
+    denominators = task.denominators(batch)
+    if axis_name:
+        denominators = parallel.all_reduce(denominators, axis_name)
     denominators = jax.tree.map(lambda total: jnp.maximum(total, 1), denominators)
     trained, frozen = tuning.split(state.params)
 
@@ -63,28 +61,24 @@ def train_step(
         loss = _total(outcome, task, part["mask"], denominators)
         return loss, (outcome.updated.get("batch_stats", {}), sums)
 
+    def loss_alone(point: Any, *rest: Any) -> tuple[Any, Any]:
+        return point, loss_fn(point, *rest)[1]
+
     key = jax.random.fold_in(rng, state.step)
-    whole_batch = (state.batch_stats, batch, key, task, axis_name)
-    loss_grad = jax.grad(loss_fn, has_aux=True)
-    gradient, batch_stats, sums = _pass(loss_grad, trained, *whole_batch)
-    optim = task.config.optim
-    if optim.sam:
-        with jax.named_scope("sharpness"):
-            gradient = _of_the_worst_nearby(
-                lambda point: _pass(loss_grad, point, *whole_batch)[0],
-                *(trained, gradient, state.step, optim),
-            )
+    grad_fn = jax.grad(loss_fn, has_aux=True)
+    pass_at = partial(_pass, state.batch_stats, batch, key, task, axis_name)
+    gradient, batch_stats, sums = pass_at(grad_fn, trained)
+    if task.config.optim.sam:
+        gradient = _of_the_worst_nearby(
+            lambda point: pass_at(grad_fn, point)[0], trained, gradient, state.step, task.config
+        )
 
     with jax.named_scope("optimizer"):
         updates, opt_state = optimizer.update(gradient, state.opt_state, trained)
         new = optax.apply_updates(trained, updates)
-        params = tuning.join(new, frozen)
-        if batch_stats and optim.name.startswith("schedule_free"):
-            # Evaluated is another point, whose statistics a pass without gradient finds.
-            _, batch_stats, _ = _pass(
-                lambda point, *rest: (point, loss_fn(point, *rest)[1]),
-                *(averaged(opt_state, new), *whole_batch),
-            )
+        params, evaluated = tuning.join(new, frozen), averaged(opt_state, new)
+        if batch_stats and evaluated is not new:  # the statistics are to be those of this point
+            _, batch_stats, _ = pass_at(loss_alone, evaluated)
         ema = _averaged(state, params, batch_stats, task.config)
     after = state.replace(params=params, batch_stats=batch_stats, opt_state=opt_state, ema=ema)
     after, facts = guarded(task.config, state, after, gradient, updates, sums["loss"])
@@ -92,13 +86,13 @@ def train_step(
 
 
 def _pass(
-    grad_fn: Callable[..., Any],
-    trained: Any,
     batch_stats: Any,
     batch: Batch,
     key: jax.Array,
     task: Task,
     axis_name: str | None,
+    grad_fn: Callable[..., Any],
+    trained: Any,
 ) -> tuple[Any, Any, Sums]:
     """`_accumulated` over the global batch."""
     found = _accumulated(grad_fn, trained, batch_stats, batch, key, task)
@@ -115,7 +109,7 @@ def _of_the_worst_nearby(
     trained: Any,
     gradient: Any,
     step: jax.Array,
-    optim: ml_collections.ConfigDict,
+    config: ml_collections.ConfigDict,
 ) -> Any:
     """The gradient where, at the distance optim.sam, the loss is about highest.
 
@@ -124,6 +118,9 @@ def _of_the_worst_nearby(
     optim.sam_every, the plain gradient.
     """
 
+    optim = config.optim
+
+    @jax.named_scope("sharpness")
     def ascend(gradient: Any) -> Any:
         length = optax.tree.norm(gradient)
         scale = optim.sam / jnp.where(length > 0, length, 1)

@@ -4,10 +4,6 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
-from imagenet_jax.data.sources.imagenet import SYNSETS, imagenet_labels
-from imagenet_jax.errors import ConfigError, DataError
 from imagenet_jax.hosts.preemption import StopRequests
 from imagenet_jax.hosts.watchdog import doing
 from imagenet_jax.suites.results import scalars, short_rows, suite_result
@@ -32,9 +28,9 @@ class Suites:
           ConfigError: if its classes are not ImageNet's.
           DataError: for a suite that is not there, or not as it is published.
         """
-        config, names = program.config, program.task.class_names
-        self._classes = _imagenet_numbers(names, config.model.name)
-        self._program = dataclasses.replace(program, task=SuiteTask(config, names))
+        config, task = program.config, SuiteTask.of_task(program.task)
+        self._classes = task.numbers()
+        self._program = dataclasses.replace(program, task=task)
         self._parts = find_suites(config.eval.suites, config.data.dir)
         with working("opening the evaluation suites"):
             first = [self._open(parts[0]) for parts in self._parts.values()]
@@ -86,21 +82,3 @@ class Suites:
 
     def _open(self, part: Part) -> SuiteSplit:
         return open_set(self._program.config, part, self._classes)
-
-
-def _imagenet_numbers(names: tuple[str, ...], model: str) -> np.ndarray:
-    """ImageNet's numbers of a classifier's classes, int [K]. Raises ConfigError for others."""
-    try:
-        numbers = np.arange(len(SYNSETS)) if names == SYNSETS else imagenet_labels(names)
-    except DataError as error:
-        raise _other_classes(names, model) from error
-    if len(numbers) != len(SYNSETS):
-        raise _other_classes(names, model)
-    return numbers
-
-
-def _other_classes(names: tuple[str, ...], model: str) -> ConfigError:
-    return ConfigError(
-        f"evaluation suites are for ImageNet's {len(SYNSETS)} classes; this {model} has "
-        f"{len(names)} classes, {names[0]!r}, ..."
-    )

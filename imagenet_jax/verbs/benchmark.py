@@ -7,7 +7,7 @@ import ml_collections
 
 from imagenet_jax.reports.workdir import check_writable
 from imagenet_jax.training.checks import check_fields, check_source
-from imagenet_jax.verbs.verb import Verb, number
+from imagenet_jax.verbs.verb import Verb, number, say_without_stages
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +29,7 @@ def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bo
 def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[str, Any]:
     from imagenet_jax.study.input import benchmark_input, plot_input
 
+    say_without_stages(config)
     result = benchmark_input(config, args.seconds)
     args.workdir.mkdir(parents=True, exist_ok=True)
     plot_input(result, args.workdir / "input.png")

@@ -14,7 +14,7 @@ from imagenet_jax.reports.workdir import check_output
 from imagenet_jax.tasks.table import check_task
 from imagenet_jax.terminal import working
 from imagenet_jax.training.checks import check_source
-from imagenet_jax.verbs.verb import Verb, number
+from imagenet_jax.verbs.verb import Verb, number, say_without_stages
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
@@ -87,6 +87,7 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
     if args.preview:
         from imagenet_jax.reports.preview import preview
 
+        say_without_stages(config)
         return preview(config, Path(os.path.expanduser(args.preview)), find_task(config.task).reads)
     with working("loading TensorFlow"):
         from imagenet_jax.data.preparation.prepare import prepare

@@ -11,7 +11,7 @@ from imagenet_jax.study.compare import compare_reports, read_report
 from imagenet_jax.study.described import check_compiler, check_described, check_topology
 from imagenet_jax.study.text import study_text
 from imagenet_jax.training.checks import check_fields, check_source
-from imagenet_jax.verbs.verb import Verb, number, whole_numbers
+from imagenet_jax.verbs.verb import Verb, number, say_without_stages, whole_numbers
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
@@ -89,6 +89,7 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
         return compare_reports(*map(Path, args.compare))
     from imagenet_jax.study.study import study
 
+    say_without_stages(config)
     return study(
         config,
         args.workdir,

@@ -12,11 +12,21 @@ from typing import Any
 import ml_collections
 
 from imagenet_jax.config import load_config
+from imagenet_jax.terminal import say
 
 
 def config_file(args: argparse.Namespace) -> ml_collections.ConfigDict:
     """What --config names, else the quick start. Raises ConfigError."""
     return load_config(args.config or "quickstart")
+
+
+def say_without_stages(config: ml_collections.ConfigDict) -> None:
+    """Says so where a verb looks at the config as it is without its stages."""
+    if config.stages:
+        say(
+            "config.stages is left out: this is about data.train_size "
+            f"= {config.data.train_size or config.data.image_size} all through"
+        )
 
 
 def number(kind: type[int] | type[float], *, least: float, most: float = 10**12) -> Callable:

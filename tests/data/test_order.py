@@ -204,7 +204,7 @@ CLASSES = [np.array(c) for c in ([3, 8, 12], [0], list(range(20, 31)), [1, 2, 4,
 
 @pytest.mark.parametrize("repeats", [1, 2])
 def test_a_balanced_stream_has_every_class_once_a_round(repeats):
-    order = BalancedOrder(5, CLASSES, 8 * repeats, np.arange(8 * repeats), repeats)
+    order = BalancedOrder(5, 21, 8 * repeats, np.arange(8 * repeats), repeats, by_class=CLASSES)
     index, epoch, _ = joined(order, range(33))  # 66 rounds of 4 classes
     blocks = index.reshape(33, repeats, 8), epoch.reshape(33, repeats, 8)
     np.testing.assert_array_equal(blocks[0][:, 0], blocks[0][:, -1])
@@ -224,5 +224,5 @@ def test_a_balanced_stream_has_every_class_once_a_round(repeats):
             assert len(np.unique(first[of_class][:whole].reshape(-1, len(mine)), axis=0)) > 3
     # No augmentation comes twice, and another process or start sees the same.
     assert len({*zip(index.tolist(), epoch.tolist(), strict=True)}) == len(index)
-    part = BalancedOrder(5, CLASSES, 8 * repeats, np.array([2, 5]), repeats)
+    part = BalancedOrder(5, 21, 8 * repeats, np.array([2, 5]), repeats, by_class=CLASSES)
     np.testing.assert_array_equal(part(17).index, order(17).index[[2, 5]])

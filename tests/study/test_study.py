@@ -26,7 +26,8 @@ def result(tmp_path_factory, module_config):
     folder = tmp_path_factory.mktemp("study")
     arguments = (f"--workdir={folder}", f"--json={folder}/result.json", "--batch_per_device=2,4")
     options = "xla_cpu_multi_thread_eigen=true,xla_tpu_scoped_vmem_limit_kib=32768"
-    arguments += (f"--config.compiler_options={options}",)
+    arguments += (f"--config.compiler_options={options}", "--config.data.train_size=12")
+    arguments += ("--config.stages=('1 epochs: augment.erase=0.1',)",)
     assert launch.main([*SMALL, "--partitioner=shard_map", "--with_input", *arguments]) == 0
     return folder, json.loads((folder / "result.json").read_text())
 

@@ -5,6 +5,7 @@ from oracles import torchvision
 
 from imagenet_jax.augment import Targets
 from imagenet_jax.config import base_config
+from imagenet_jax.errors import ConfigError
 from imagenet_jax.tasks import Classification
 from imagenet_jax.tasks.losses import cross_entropy
 
@@ -48,6 +49,8 @@ def test_the_binary_loss_is_that_of_timm(smoothing, threshold, reduction, mixed)
     expected = getattr(expected, reduction)(-1)
     np.testing.assert_allclose(task.loss(logits, targets), expected, rtol=2e-5, atol=1e-5)
     np.testing.assert_allclose(task.probabilities(logits[0]), sigmoid[0], rtol=1e-5)
+    observed = task.observe(logits, Targets(label))
+    np.testing.assert_allclose(observed["probability"], sigmoid.max(-1), rtol=1e-5)
     plain = -np.log(sigmoid[np.arange(8), label]) - np.log1p(-sigmoid).sum(-1)
     plain += np.log1p(-sigmoid[np.arange(8), label])
     plain = plain / (7 if reduction == "mean" else 1)
@@ -69,3 +72,10 @@ def test_the_binary_loss_equals_timms_own():
         theirs = loss.BinaryCrossEntropy(smoothing=smoothing, target_threshold=threshold)
         expected = theirs(torch.from_numpy(logits), torch.from_numpy(label).long())
         assert float(found) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_logits_that_are_never_negative_are_for_the_softmax_alone():
+    config = base_config()
+    config.model.name, config.loss.name = "squeezenet1_1", "sigmoid"
+    with pytest.raises(ConfigError, match="squeezenet1_1' cannot say that a class is absent"):
+        Classification.of_size(config, 7).model()

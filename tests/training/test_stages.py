@@ -84,6 +84,7 @@ def test_the_stream_changes_with_the_stages_and_evaluation_does_not(staged):
         (("2 epochs: data.trainsize=4",), "did you mean 'data.train_size'"),
         (("2 epochs: augment.mean=0,0,0",), "augment.mean has to stay"),
         (("2 epochs: augment.mixxup=0.2",), r"did you mean 'augment\.mixup'"),
+        (("2 epochs: augment.erase=0.1 augment.erase=0.2",), "augment.erase stands there twice"),
         (("2 epochs: data.train_size=-4",), "data.train_size = -4 is not possible"),
         (("2 epochs: data.policy_magnitude=x",), "cannot be read; expected int"),
         (("2 epochs: model.width=4",), "model.width has to stay"),
@@ -102,5 +103,8 @@ def test_stages_out_of_order_and_sizes_that_a_model_cannot_have(loop_config, tmp
     loop_config.model.update(name="vit_ti16", width=0, stem="", bn_group_size=0)
     loop_config.data.image_size, loop_config.data.train_size = 32, 16
     loop_config.stages = ()
-    with pytest.raises(ConfigError, match="vit_ti16 has parameters for images of one size"):
+    with pytest.raises(ConfigError, match="'vit_ti16' has parameters for images of one size"):
+        train(loop_config, tmp_path)
+    loop_config.data.train_size, loop_config.augment.colout = 32, 0.5
+    with pytest.raises(ConfigError, match="they have 16 pixels a side"):
         train(loop_config, tmp_path)

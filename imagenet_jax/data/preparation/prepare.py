@@ -101,12 +101,16 @@ def prepare(
             if build.path.exists() and not rebuild:
                 return _finished(build)
             _check_classes(build)
-        facts = run_build(build, workers)
-        with working("summing up what was found"):
-            about = _about(build, facts)
-            class_names = source_of(build, next(iter(facts))).class_names
-            report = _written(build.staging, about, facts, class_names)
-            publish(build, facts, class_names, f"Prepared by imagenet_jax: {json.dumps(about)}")
+        return _published(build, run_build(build, workers))
+
+
+def _published(build: Build, facts: Facts) -> dict[str, Any]:
+    """The report of a data set whose shards are written, in its place."""
+    with working("summing up what was found"):
+        about = _about(build, facts)
+        class_names = source_of(build, next(iter(facts))).class_names
+        report = _written(build.staging, about, facts, class_names)
+        publish(build, facts, class_names, f"Prepared by imagenet_jax: {json.dumps(about)}")
     return report
 
 

@@ -2,15 +2,17 @@
 
 import functools
 import json
-import math
+import re
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from sources import convnets, transformers
 
 import launch
-from imagenet_jax.config import load_config
+from imagenet_jax.config import base_config, load_config
+from imagenet_jax.config.durations import steps_of
 from imagenet_jax.config.files import load_recipes
 from imagenet_jax.models.cost import variable_shapes
 from imagenet_jax.tasks import make_task
@@ -18,7 +20,7 @@ from imagenet_jax.training.checks import check_fields, validate_batch
 from imagenet_jax.training.rules import decay_factors
 from imagenet_jax.training.schedules import make_schedule
 
-N = 1_281_167
+SOURCES = convnets.SOURCES | transformers.SOURCES
 RECIPES = load_recipes()
 ROOT = Path(__file__).parents[1]
 
@@ -45,78 +47,57 @@ def test_the_page_has_the_table(capsys):
 def rates(name):
     """The learning rate of a recipe by the step, and the steps of an epoch."""
     config = RECIPES[name][0]
-    length = N / config.batch_size
-    total = round(float(config.duration.split()[0]) * length)
-    made = make_schedule(config, total_steps=total, num_examples=N)
-    return jax.jit(made), length, total
+    size, count = config.batch_size, SOURCES[name].num_examples
+    total = steps_of(config.duration, batch_size=size, num_examples=count)
+    made = make_schedule(config, total_steps=total, num_examples=count)
+    return jax.jit(made), count / size, total
 
 
-def by_epoch(rate):
-    """Changes from one epoch to the next."""
-    return lambda step, length: rate(math.floor((step + 0.499) / length))
-
-
-def cosine(share):
-    return (1 + math.cos(math.pi * share)) / 2
-
-
-# The formulas of the sources, of a step and the steps of an epoch.
-COURSES = {
-    "torchvision_v1:resnet50": by_epoch(lambda e: 0.1 * 0.1 ** (e // 30)),
-    "torchvision_v2:resnet50": by_epoch(
-        lambda e: 0.5 * (0.01 + 0.99 * e / 5 if e < 5 else cosine((e - 5) / 595))
-    ),
-    "rsb:a3": lambda s, length: (
-        8e-7 + (8e-3 - 8e-7) * s / (5 * length)
-        if s < 5 * length
-        else 1e-6 + (8e-3 - 1e-6) * cosine(s / (100 * length))
-    ),
-    "deit:s": by_epoch(
-        lambda e: 1e-6 + (1e-3 - 1e-6) * e / 5 if e < 5 else 1e-5 + (1e-3 - 1e-5) * cosine(e / 300)
-    ),
-    "ffcv_resnet50:16": lambda s, length: np.interp(s / length, [0, 2, 16], [1.7e-4, 1.7, 0.0]),
-    "mlperf_lars:32k": lambda s, length: (
-        29 * s / (18 * length)
-        if s < 18 * length
-        else 1e-4 + (29 - 1e-4) * (1 - (s - 18 * length) / (46 * length)) ** 2
-    ),
-}
-
-
-@pytest.mark.parametrize("name", COURSES)
+@pytest.mark.parametrize("name", SOURCES)
 def test_the_learning_rate_is_that_of_the_source(name):
     """All through the run; what changes by the epoch also around the ends of epochs."""
     rate, length, total = rates(name)
     ends = np.round(np.arange(1, total // length) * length).astype(int)
     steps = np.unique(np.r_[np.linspace(0, total - 1, 400).astype(int), ends - 2, ends + 2])
     found = np.array(jax.vmap(rate)(steps))
-    expected = np.array([COURSES[name](step, length) for step in steps.tolist()])
+    expected = np.array([SOURCES[name].rate(step, length) for step in steps.tolist()])
     # An epoch is no whole number of steps.
     np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-4 * expected.max())
 
 
 @functools.cache
-def shapes(name):
+def shapes(model, image_size):
+    """By the fields of a model, as many recipes have the same."""
+    config = base_config()
+    config.model.update(json.loads(model))
+    config.data.image_size = image_size
+    return variable_shapes(make_task(config).model(), image_size)["params"]
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_those_parameters_decay_that_do_in_the_source(name):
+    config, source = RECIPES[name][0], SOURCES[name]
+    params = shapes(config.model.to_json(), config.data.image_size)
+    factors = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): factor
+        for path, factor in jax.tree_util.tree_leaves_with_path(decay_factors(config.optim, params))
+    }
+    undecayed = {path for path, factor in factors.items() if factor == 0}
+    expected = re.compile(source.undecayed or "(?!)")
+    assert undecayed == {path for path in factors if expected.search(path)}
+    assert (len(factors), len(factors) - len(undecayed)) == source.decayed
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_its_constants_are_those_of_the_source(name):
     config = RECIPES[name][0]
-    return variable_shapes(make_task(config).model(), config.data.image_size)["params"]
-
-
-# Of all parameters, how many decay in the source.
-DECAYED = {
-    "torchvision_v1:resnet50": (161, 161),  # all
-    "torchvision_v2:resnet50": (161, 55),  # 53 convolutions, weight and bias of the last layer
-    "rsb:a2": (161, 54),  # of two axes and more
-    "ffcv_resnet50:16": (161, 55),
-    "mlperf_lars:32k": (161, 54),  # no BatchNorm, no bias
-    # 12 x (qkv, proj, fc1, fc2), patches, head; no positions, token, norms, biases
-    "deit:s": (152, 50),
-}
-
-
-@pytest.mark.parametrize("name", DECAYED)
-def test_as_many_parameters_decay_as_in_the_source(name):
-    factors = jax.tree.leaves(decay_factors(RECIPES[name][0].optim, shapes(name)))
-    assert (len(factors), sum(factor != 0 for factor in factors)) == DECAYED[name]
+    found = {}
+    for field in SOURCES[name].fields:
+        value = config
+        for part in field.split("."):
+            value = value[part]
+        found[field] = value
+    assert found == dict(SOURCES[name].fields)
 
 
 TINY = (

@@ -9,11 +9,13 @@ batch, and after any restart.
 """
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 
 from imagenet_jax.augment import color
 from imagenet_jax.augment.color import normalize
 from imagenet_jax.augment.geometry import (
+    alternating_flip,
     drop_lines,
     random_erasing,
     random_flip,
@@ -58,7 +60,10 @@ def train_image(
     keys = example_keys(key, batch["epoch"], batch["index"])
     if augment.pad:
         image = random_translate(image, fold_in(keys, 0), augment.pad, augment.pad_mode)
-    if augment.flip:
+    if augment.flip and augment.flip_alternates:
+        same = example_keys(key, jnp.zeros_like(batch["epoch"]), batch["index"])
+        image = alternating_flip(image, fold_in(same, 1), batch["epoch"])
+    elif augment.flip:
         image = random_flip(image, fold_in(keys, 1))
     if color.is_on(augment):
         image = color.random_color(image, fold_in(keys, 2), augment)

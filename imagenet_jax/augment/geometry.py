@@ -13,6 +13,21 @@ def random_flip(image: jax.Array, keys: jax.Array) -> jax.Array:
     return jnp.where(flip[:, None, None, None], image[:, :, ::-1], image)
 
 
+def alternating_flip(image: jax.Array, keys: jax.Array, epoch: jax.Array) -> jax.Array:
+    """Mirrors half of the images [B, H, W, C], and in the next epoch the other half.
+
+    Jordan 2024, https://arxiv.org/abs/2404.00498. Unlike with chances of their own no image is
+    seen the same way in two epochs in a row.
+
+    Args:
+      image: any dtype.
+      keys: one key per image [B], the same in each epoch.
+      epoch: int32 [B].
+    """
+    flip = jax.vmap(jax.random.bernoulli)(keys) ^ (epoch % 2 == 1)
+    return jnp.where(flip[:, None, None, None], image[:, :, ::-1], image)
+
+
 def random_translate(image: jax.Array, keys: jax.Array, pad: int, mode: str) -> jax.Array:
     """Crops each image [B, H, W, C] at random out of itself padded by `pad` pixels.
 

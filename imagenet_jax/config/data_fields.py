@@ -137,6 +137,11 @@ DATA: dict[str, Field] = {
     "data.fake_eval_examples": number(50000, "fake: size of the evaluation split", 1, MOST),
     "data.fake_classes": number(1000, "fake: number of classes", 2, 10**6),
     "augment.flip": Field(True, "mirror half of the training images"),
+    "augment.flip_alternates": Field(
+        False,
+        "each image is mirrored in every other epoch, not by chance: all are seen in both ways in "
+        "two epochs (airbench)",
+    ),
     "augment.pad": number(0, "random translation by up to this many pixels", 0, 2**14),
     "augment.pad_mode": choice("constant", ("constant", "reflect"), "what is shifted in"),
     "augment.brightness": number(0.0, "colour jitter: range of the factor around 1", 0),

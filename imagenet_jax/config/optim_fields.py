@@ -103,6 +103,21 @@ OPTIM: dict[str, Field] = {
         0,
     ),
     "optim.sam_every": number(1, "sharpness-aware minimization at every so manieth step", 1),
+    "optim.lookahead": number(
+        0.0,
+        "lookahead: every so many steps an average of the parameters moves by this share of the "
+        "way to them, and they become it, 0.5 by its authors; 0: none",
+        0,
+        1,
+    ),
+    "optim.lookahead_every": number(5, "lookahead: steps from one move to the next", 1),
+    "optim.lookahead_power": number(
+        0.0,
+        "lookahead: the share falls from 1 to optim.lookahead by this power of the share of the "
+        "run that is done, 3 in airbench; 0: it stays",
+        0,
+        10,
+    ),
     "optim.nonfinite": number(
         0,
         "updates in a row that may be skipped as loss, gradient or update are not finite; one "

@@ -18,7 +18,8 @@ LAYER_OPTIONS = (
 )
 # Families with batch normalisation in each of their models.
 _BATCH_NORM = (
-    *("googlenet", "inception", "resnet", "densenet", "mobilenet", "efficientnet", "regnet"),
+    *("airbench", "googlenet", "inception", "resnet", "densenet", "mobilenet", "efficientnet"),
+    "regnet",
 )
 
 
@@ -28,7 +29,7 @@ class Facts:
 
     Attributes:
       name: in the table.
-      params: parameters with 1000 classes, auxiliary heads included (LeNet, ResNet-8 and -20: 10).
+      params: parameters with 1000 classes, auxiliary heads included (those of 32 pixels: 10).
       gmacs: 10^9 multiply-adds of the linear and convolutional layers and of attention, for one
         image of image_size, auxiliary heads excluded.
       image_size: height and width in pixels that the reference weights are evaluated at.
@@ -100,6 +101,8 @@ def _lacks(facts: Facts, option: str) -> bool:
     """Whether an initialiser is of layers that the model does not have."""
     if option == "bn_init":
         return not facts.has_batch_norm
+    if option == "head_bias":
+        return facts.family == "airbench"  # which has none
     return option == "conv_init" and facts.family in ("bit", "nfnet")  # standardised kernels
 
 

@@ -229,6 +229,9 @@ class _Steps:
             return Step(random=True)
         if expression.primitive.multiple_results or (random and expression.name not in _BY_PLACE):
             raise _NotByPlace
+        others = [x for x in expression.inputs if random and not self._random.holds(x)]
+        if any(x.aval.size != 1 for x in others):  # another number at each place
+            raise _NotByPlace
         inputs = tuple(map(self.add, expression.inputs))
         params = tuple(sorted(expression.params.items()))
         return Step(None, expression.primitive, params, inputs, random)

@@ -13,6 +13,7 @@ from imagenet_jax.training.optimizers.adam import (
     scale_by_nadam,
 )
 from imagenet_jax.training.optimizers.clip import clip_by_unit
+from imagenet_jax.training.optimizers.lookahead import lookahead
 from imagenet_jax.training.optimizers.muon import scale_by_muon, scale_to_adam
 from imagenet_jax.training.optimizers.prodigy import prodigy
 from imagenet_jax.training.optimizers.schedule_free import schedule_free
@@ -35,6 +36,7 @@ def make_optimizer(
     schedule: Schedule,
     layers: Layers = NO_LAYERS,
     scale: Transformation | None = None,
+    progress: Callable[[Any], Any] = lambda updates: 0.0,
 ) -> Transformation:
     """What config.optim says: clipping, then the optimizer with its decay, then factors of rates.
 
@@ -43,7 +45,21 @@ def make_optimizer(
       schedule: the learning rate by updates done.
       layers: of the model, for what `rules.needs_layers`.
       scale: factors of the updates beside those of optim.rules.
+      progress: share of the run that is done after so many updates.
     """
+    made = _without_lookahead(optim, schedule, layers, scale)
+    if not optim.lookahead:
+        return made
+    every, power = optim.lookahead_every, optim.lookahead_power
+    return lookahead(made, optim.lookahead, every, power, progress)
+
+
+def _without_lookahead(
+    optim: ml_collections.ConfigDict,
+    schedule: Schedule,
+    layers: Layers,
+    scale: Transformation | None,
+) -> Transformation:
     clip = optax.clip_by_global_norm(optim.clip_norm) if optim.clip_norm else optax.identity()
     if optim.agc:
         clip = clip_by_unit(clip, optim.agc, layers)

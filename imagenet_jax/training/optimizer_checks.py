@@ -51,6 +51,11 @@ def _check_schedule_free(config: ml_collections.ConfigDict) -> None:
             f"config.ema_decay = {config.ema_decay} is not possible with config.optim.name = "
             f"{name!r}, whose evaluated weights are an average; set it to 0"
         )
+    if config.optim.lookahead:
+        raise ConfigError(
+            f"config.optim.lookahead = {config.optim.lookahead:g} is not possible with "
+            f"config.optim.name = {name!r}, which has an average of its own; set it to 0"
+        )
     field = "momentum" if name == "schedule_free_sgd" else "b1"
     if not config.optim[field]:
         raise ConfigError(

@@ -271,7 +271,10 @@ def make_program(
     tuning, scale = make_tuning(config, model, frozen), None
     if tuning.mode == "layerwise":
         scale = decay_by_layer(model, config.data.image_size, tuning.layer_decay)
-    optimizer = make_optimizer(config.optim, schedule, layers, scale)
+    whole = max(total_steps + course.shift, 1)
+    optimizer = make_optimizer(
+        config.optim, schedule, layers, scale, lambda updates: (updates + course.shift) / whole
+    )
     return Program(
         task=task,
         mesh=mesh,

@@ -31,6 +31,7 @@ from imagenet_jax.training.clock import Clock
 from imagenet_jax.training.evaluate import evaluate_split, write_report
 from imagenet_jax.training.finetune import starting_variables
 from imagenet_jax.training.first_batch import first_batch
+from imagenet_jax.training.fitted import fitted_variables
 from imagenet_jax.training.guard import SkippedUpdates, facts_of
 from imagenet_jax.training.position import course_of
 from imagenet_jax.training.program import Program, make_program
@@ -85,6 +86,7 @@ class Run:
             doing("compiling", limited=False)
             with working("making the initial values"):
                 start = starting_variables(self.program)
+                start = start or fitted_variables(self.program, self.train_split)
                 self.state = self.program.init_state(start)
         multihost_utils.assert_equal(self.step, "processes see other checkpoints; share --workdir")
         if self.is_main:

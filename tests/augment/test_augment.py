@@ -37,6 +37,24 @@ def test_flip_mirrors_about_half_and_leaves_the_rest(images, keys):
     assert 16 < mirrored.sum() < 48
 
 
+def test_an_alternating_flip_mirrors_each_image_in_every_other_epoch(images):
+    config = base_config().augment
+    config.update(flip=True, flip_alternates=True, mean=(0, 0, 0), std=(1, 1, 1))
+
+    def mirrored(epoch):
+        index = np.arange(64, dtype=np.int32)
+        batch = {"image": images, "index": index, "epoch": np.full(64, epoch, np.int32)}
+        out = np.asarray(augment.train_image(batch, jax.random.key(0), config))
+        plain = normalize(images, config.mean, config.std)
+        assert all((o == p).all() or (o == p[:, ::-1]).all() for o, p in zip(out, plain, strict=True))
+        return (out != plain).any((1, 2, 3))
+
+    first = mirrored(0)
+    assert 16 < first.sum() < 48
+    np.testing.assert_array_equal(mirrored(1), ~first)
+    np.testing.assert_array_equal(mirrored(2), first)
+
+
 @pytest.mark.parametrize("mode", ["constant", "reflect"])
 def test_translate_shows_every_shifted_window_of_the_padded_image(images, keys, mode):
     image = np.repeat(images[:1], 64, 0)

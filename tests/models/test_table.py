@@ -12,7 +12,9 @@ from imagenet_jax.models.facts import FACTS, LAYER_OPTIONS
 from imagenet_jax.models.layers.layers import Layers
 from imagenet_jax.models.table import MODELS
 
-SMALL = {"lenet": 10, "resnet8": 10, "resnet20": 10}  # classes of those that are not ImageNet's
+SMALL = dict.fromkeys(
+    ("lenet", "airbench94", "airbench95", "resnet8", "resnet20"), 10
+)  # classes of those that are not ImageNet's
 # A small variant of each family, and a size in pixels that it can take.
 FAMILIES = {
     **{"lenet": 32, "alexnet": 64, "vgg11_bn": 32, "googlenet": 64, "inception_v3": 128},
@@ -20,7 +22,7 @@ FAMILIES = {
     **{"mobilenet_v2": 64, "mobilenet_v3_small": 64, "efficientnet_b0": 64},
     **{"efficientnet_lite0": 64, "efficientnet_v2_s": 64, "regnet_y_400mf": 64},
     **{"convnext_tiny": 64, "convnextv2_tiny": 64, "nfnet_f0": 64, "vit_ti16": 32},
-    **{"mixer_s32": 64, "swin_t": 64},
+    **{"mixer_s32": 64, "swin_t": 64, "airbench94": 32},
 }
 
 

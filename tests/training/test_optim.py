@@ -155,3 +155,23 @@ def test_numbers_with_which_nothing_is_learnt_are_refused(field, value):
     (config[section] if section else config)[name] = value
     with pytest.raises(ConfigError, match=rf"config\.{field} = "):
         validate(config)
+
+
+@pytest.mark.parametrize("power", [0.0, 3.0])
+def test_lookahead_goes_back_to_the_average_every_so_many_steps_and_at_the_end(power):
+    optim = base_config().optim
+    optim.update(name="sgd", momentum=0.0, nesterov=False, weight_decay=0.0)
+    optim.update(lookahead=0.25, lookahead_every=3, lookahead_power=power)
+    made = make_optimizer(optim, lambda step: 0.1, progress=lambda updates: updates / 8)
+    params = jnp.float32(1.0)
+    state, slow, fast = made.init(params), 1.0, 1.0
+    for step in range(1, 9):
+        updates, state = made.update(jnp.float32(step), state, params)
+        params += updates
+        fast -= 0.1 * step
+        if step % 3 == 0:  # airbench: slow.lerp_(fast, 1 - decay); fast = slow
+            decay = 0.75 * (step / 8) ** 3 if power else 0.75
+            slow = fast = decay * slow + (1 - decay) * fast
+        if step == 8:
+            fast = slow
+        np.testing.assert_allclose(params, fast, rtol=1e-5)

@@ -46,7 +46,9 @@ def test_an_alternating_flip_mirrors_each_image_in_every_other_epoch(images):
         batch = {"image": images, "index": index, "epoch": np.full(64, epoch, np.int32)}
         out = np.asarray(augment.train_image(batch, jax.random.key(0), config))
         plain = normalize(images, config.mean, config.std)
-        assert all((o == p).all() or (o == p[:, ::-1]).all() for o, p in zip(out, plain, strict=True))
+        assert all(
+            (o == p).all() or (o == p[:, ::-1]).all() for o, p in zip(out, plain, strict=True)
+        )
         return (out != plain).any((1, 2, 3))
 
     first = mirrored(0)

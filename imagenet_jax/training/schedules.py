@@ -165,9 +165,12 @@ def _decaying(
         return lambda time: peak / jnp.sqrt(1 + time / timescale)
     factor = config.schedule.factor
 
+    # A fiftieth of a step more: a quotient that is whole could be rounded to less. And an epoch's
+    # first step lies up to half a step before the epoch.
+    more = 0.02 + 0.5 * (config.schedule.interval == "epoch")
+
     def stairs(time: jax.Array) -> jax.Array:
-        # A fiftieth of a step more: a quotient that is whole could be rounded to less.
-        return jnp.maximum(peak * factor ** jnp.floor((time + 0.02) / timescale), peak * end)
+        return jnp.maximum(peak * factor ** jnp.floor((time + more) / timescale), peak * end)
 
     return stairs
 

@@ -213,3 +213,13 @@ def test_nvidias_warmup_by_epochs(warmup):
     epoch = np.arange(200) // 10
     rise, fall = 2 * (epoch + 1) / warmup, cosine(epoch - warmup, 20 - warmup)
     np.testing.assert_allclose(found[:200], np.where(epoch < warmup, rise, fall), rtol=1e-5)
+
+
+def test_a_factor_for_each_epoch_where_epochs_are_no_whole_steps():
+    """torch's StepLR(1, gamma), with epochs of 12.375 steps: the second begins at the 12th."""
+    config = base_config()
+    config.batch_size, config.optim.learning_rate = 8, 2.0
+    config.schedule.update(name="exponential", factor=0.98, interval="epoch")
+    made = make_schedule(config, total_steps=200, num_examples=99)
+    epoch = np.floor((np.arange(200) + 0.49) / 12.375)
+    np.testing.assert_allclose([made(s) for s in range(200)], 2 * 0.98**epoch, rtol=1e-5)

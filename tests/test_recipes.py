@@ -118,7 +118,7 @@ TINY = (
     *("--config.data.image_size=32", "--config.data.train_size=0", "--config.data.eval_resize=32"),
     *("--config.schedule.warmup=1 steps", "--config.eval.every=", "--config.log.every=1 steps"),
     *("--config.schedule.boundaries=", "--config.schedule.hold=0 steps"),
-    *("--config.log.tensorboard=False"),
+    "--config.log.tensorboard=False",
     *("--config.model.dtype=float32", "--config.checkpoint.every=2 steps"),
 )
 
@@ -127,7 +127,8 @@ TINY = (
 @pytest.mark.parametrize("name", sorted({name.partition(":")[0] for name in RECIPES}))
 def test_a_recipe_takes_three_steps_resumes_and_evaluates(name, tmp_path):
     """With another network where its own takes minutes to compile."""
-    network = "deit_ti16" if name == "deit" else "resnet8"
+    vit = load_config(name).model.name.startswith(("deit", "vit"))
+    network = "deit_ti16" if vit else "resnet8"
     argv = [f"--config={name}", f"--workdir={tmp_path}", *TINY, f"--config.model.name={network}"]
     assert launch.main([*argv, "--config.duration=2 steps"]) == 0
     argv.append("--allow_config_change=duration")

@@ -21,9 +21,9 @@ SOURCE = (
     "mosaicml/examples daddaeff resnet_imagenet; mosaicml/composer 64051888; databricks.com/blog"
 )
 RECIPES = {
-    "mild": Published(75.0, SOURCE, spread="to 78.1, below 60 epochs"),
-    "medium": Published(78.1, SOURCE, spread="to 79.5, 60 to 240 epochs"),
-    "hot": Published(79.5, SOURCE, spread="above that, more than 240 epochs; unverified"),
+    "mild": Published(75.0, SOURCE, spread="the low end of 75 to 78.1, for less than 60 epochs"),
+    "medium": Published(78.1, SOURCE, spread="the low end of 78.1 to 79.5, for 60 to 240 epochs"),
+    "hot": Published(79.5, SOURCE, spread="'above' that, for more than 240 epochs; unverified"),
 }
 _EPOCHS = {"mild": 36, "medium": 135, "hot": 270}
 _SIZE = 176

@@ -32,7 +32,9 @@ RECIPES = {
     "resnet152": Published(82.284, _ISSUE),
     "resnext50_32x4d": Published(81.198, _ISSUE),
     "resnext101_32x8d": Published(82.834, _ISSUE),
-    "resnext101_64x4d": Published(83.246, "pytorch/vision pull request 5935"),
+    "resnext101_64x4d": Published(
+        83.246, "pytorch/vision pull request 5935", spread="the best epoch"
+    ),
     "wide_resnet50_2": Published(81.602, _ISSUE),
     "wide_resnet101_2": Published(82.510, "pytorch/vision pull request 4964"),
     "regnet_x_400mf": Published(74.864, _ISSUE),

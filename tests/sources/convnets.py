@@ -191,6 +191,7 @@ SOURCES = torchvision.SOURCES | {
             **{"optim.weight_decay": 5e-5, "optim.nesterov": False, "loss.label_smoothing": 0.1},
             **{"data.train_size": 160, "stages": ("71 epochs: data.train_size=192",)},
         },
+        slow=True,
     ),
     "mlperf_lars:4k": Source(
         rate=lambda s, length: (

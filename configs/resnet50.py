@@ -5,6 +5,7 @@ Hardware:  8 accelerators with 16 GB or more (128 images each). On fewer, keep b
            accumulate, or scale learning_rate with batch_size.
 Accuracy:  about 76.3 % top-1: Goyal et al. report errors of 23.6 to 23.7 % for batches of 256 to
            8,192 images (https://arxiv.org/abs/1706.02677, Table 1). Not yet run by this project.
+           The recipe as they published it, with batches of 256 to 8,192, is --config=goyal2017.
            Their warmup starts from 0.1, this one from 0; their batch statistics are those of 32
            images, here of the 128 on a device, where model.fused_norm saves time.
 """

@@ -146,6 +146,12 @@ SCHEDULE: dict[str, Field] = {
         "the course begins where the warmup ends; False: with the run, and the warmup takes the "
         "place of its beginning, as timm and DeiT have the cosine, TensorFlow the exponential",
     ),
+    "schedule.hold": duration(
+        "0 steps",
+        "how long the rate stays at the peak before its course begins: behind the warmup, or where "
+        "schedule.warmup_prefix is False from the run's begin on; an epoch in NVIDIA's ResNet-50, "
+        "whose warmup reaches the peak an epoch early",
+    ),
     "schedule.boundaries": Field(
         (),
         "step: when the rate is multiplied by schedule.factor, counted from the start",

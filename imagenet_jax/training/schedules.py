@@ -28,8 +28,9 @@ def make_schedule(
 ) -> Schedule:
     """The learning rate as a function of the number of updates done.
 
-    Linear warmup, then the course named by schedule.name, over what the warmup leaves of the run
-    or, without schedule.warmup_prefix, over the whole run with its beginning replaced:
+    Linear warmup, the peak for schedule.hold, then the course named by schedule.name, over what
+    these leave of the run or, without schedule.warmup_prefix, over all but schedule.hold of it,
+    the warmup taking the place of its beginning:
 
     - "cosine", "linear" and "polynomial" (the share that is left, to a power) fall from the peak
       to schedule.end at `total_steps`, or where the cooldown begins;
@@ -49,7 +50,7 @@ def make_schedule(
       course: of the run; by default its batch size was never another one.
 
     Raises:
-      ConfigError: if warmup and cooldown are longer than the run, a rate of schedule.unit =
+      ConfigError: if warmup, hold and cooldown are longer than the run, a rate of schedule.unit =
         "rate" is above the peak, or schedule.timescale is nothing.
     """
     schedule, peak = config.schedule, config.optim.learning_rate
@@ -63,10 +64,14 @@ def make_schedule(
 
     total = total_steps + course.shift
     warmup = steps(schedule.warmup)
-    cooldown = course.interval(schedule.cooldown, num_examples, total_steps)
-    _check_lengths(config, warmup, cooldown, total, total_steps)
+    hold, cooldown = (
+        course.interval(duration, num_examples, total_steps)
+        for duration in (schedule.hold, schedule.cooldown)
+    )
+    _check_lengths(config, warmup, hold, cooldown, total, total_steps)
     start, end = (_share(config, name) for name in ("warmup_start", "end"))
     begin = warmup if schedule.warmup_prefix else 0
+    begin += hold
     rest = total - begin
     if schedule.name == "step":
         boundaries = [(duration, steps(duration) - begin) for duration in schedule.boundaries]
@@ -78,7 +83,7 @@ def make_schedule(
     if cooldown and schedule.name not in _ENDING:
         after = _cooled(after, peak * end, rest, cooldown)
     if begin != warmup:
-        after = _later(after, warmup)
+        after = _delayed(after, begin - warmup)
     rate = optax.join_schedules(
         [optax.linear_schedule(peak * start, peak, warmup), after], [warmup]
     )
@@ -88,7 +93,12 @@ def make_schedule(
 
 
 def _check_lengths(
-    config: ml_collections.ConfigDict, warmup: float, cooldown: int, total: float, total_steps: int
+    config: ml_collections.ConfigDict,
+    warmup: float,
+    hold: int,
+    cooldown: int,
+    total: float,
+    total_steps: int,
 ) -> None:
     schedule = config.schedule
     if warmup >= total and warmup:
@@ -96,11 +106,17 @@ def _check_lengths(
             f"config.schedule.warmup = {schedule.warmup!r} is {warmup} steps, the whole run "
             f"(config.duration = {config.duration!r}) is {total_steps}; warm up for less"
         )
-    if warmup + cooldown >= total and cooldown:
+    if warmup + hold >= total and hold:
+        raise ConfigError(
+            f"config.schedule.hold = {schedule.hold!r} is {hold} steps after a warmup of {warmup}, "
+            f"the whole run (config.duration = {config.duration!r}) is {total_steps}; hold the "
+            "peak for less"
+        )
+    if warmup + hold + cooldown >= total and cooldown:
         raise ConfigError(
             f"config.schedule.cooldown = {schedule.cooldown!r} is {cooldown} steps after a warmup "
-            f"of {warmup}, the whole run (config.duration = {config.duration!r}) is "
-            f"{total_steps}; cool down for less"
+            f"of {warmup}{f' and a hold of {hold}' if hold else ''}, the whole run "
+            f"(config.duration = {config.duration!r}) is {total_steps}; cool down for less"
         )
     if not warmup and re.search("[1-9]", schedule.warmup):
         logging.warning("config.schedule.warmup = %r is less than a step: none", schedule.warmup)
@@ -149,9 +165,12 @@ def _decaying(
         return lambda time: peak / jnp.sqrt(1 + time / timescale)
     factor = config.schedule.factor
 
+    # A fiftieth of a step more: a quotient that is whole could be rounded to less. And an epoch's
+    # first step lies up to half a step before the epoch.
+    more = 0.02 + 0.5 * (config.schedule.interval == "epoch")
+
     def stairs(time: jax.Array) -> jax.Array:
-        # A fiftieth of a step more: a quotient that is whole could be rounded to less.
-        return jnp.maximum(peak * factor ** jnp.floor((time + 0.02) / timescale), peak * end)
+        return jnp.maximum(peak * factor ** jnp.floor((time + more) / timescale), peak * end)
 
     return stairs
 
@@ -163,6 +182,11 @@ def _cooled(rate: Schedule, end: float, rest: float, cooldown: int) -> Schedule:
 
 def _later(rate: Schedule, steps: float) -> Schedule:
     return lambda step: rate(step + steps)
+
+
+def _delayed(rate: Schedule, steps: float) -> Schedule:
+    """`rate` that begins so much later, and is until then what it begins with."""
+    return lambda time: rate(jnp.maximum(time - steps, 0))
 
 
 def _by_epochs(rate: Schedule, length: float) -> Schedule:

@@ -1,29 +1,41 @@
 """Recipes of ResNets and their relatives, as their sources have them."""
 
-import numpy as np
-from sources.source import Source, by_epoch, cosine
+import math
 
-SOURCES = {
-    # pytorch/vision references/classification
-    "torchvision_v1:resnet50": Source(
-        rate=by_epoch(lambda e: 0.1 * 0.1 ** (e // 30)),
-        decayed=(161, 161),
-        undecayed="",
-        fields={
-            **{"optim.weight_decay": 1e-4, "optim.nesterov": False, "optim.momentum": 0.9},
-            **{"loss.label_smoothing": 0.0, "augment.mixup": 0.0, "data.resize_method": "bilinear"},
-        },
-    ),
-    "torchvision_v2:resnet50": Source(
-        rate=by_epoch(lambda e: 0.5 * (0.01 + 0.99 * e / 5 if e < 5 else cosine((e - 5) / 595))),
-        decayed=(161, 55),  # 53 convolutions, weight and bias of the last layer
-        undecayed=r"bn\d*/|downsample\.1/",
-        fields={
-            **{"augment.mixup": 0.2, "augment.cutmix": 1.0, "augment.erase": 0.1},
-            **{"optim.weight_decay": 2e-5, "loss.label_smoothing": 0.1, "data.repeats": 4},
-            **{"data.train_size": 176, "data.eval_resize": 232, "data.image_size": 224},
-        },
-    ),
+import numpy as np
+from sources import torchvision
+from sources.source import Course, Source, by_epoch, cosine
+
+_NORMS = r"bn\d*/|downsample\.1/"
+
+
+def nvidia(peak: float, warmup: int, epochs: int) -> Course:
+    """Its lr_cosine_policy, called with the number of the epoch."""
+    return by_epoch(
+        lambda e: (
+            peak * (e + 1) / warmup
+            if e < warmup
+            else peak * 0.5 * (1 + math.cos(math.pi * (e - warmup) / (epochs - warmup)))
+        )
+    )
+
+
+def progressive(epochs: int, initial: float, delay: float, finetune: float) -> tuple[str, ...]:
+    """Composer's ProgressiveResizing of 176 pixels, whose clock is the number of the epoch."""
+    stages, last = [], None
+    for epoch in range(epochs):
+        elapsed = epoch / epochs
+        scale = initial
+        if elapsed >= delay:
+            scale += (1 - initial) * min(1, (elapsed - delay) / (1 - finetune - delay))
+        width = round(176 * scale / 4) * 4
+        if last not in (None, width):
+            stages.append(f"{epoch} epochs: data.train_size={width}")
+        last = width
+    return tuple(stages)
+
+
+SOURCES = torchvision.SOURCES | {
     # timm; mmpretrain's copy
     "rsb:a3": Source(
         rate=lambda s, length: (
@@ -61,6 +73,148 @@ SOURCES = {
         fields={
             **{"optim.weight_decay": 1e-4, "optim.momentum": 0.929, "optim.trust": 0.001},
             **{"optim.nesterov": False, "loss.label_smoothing": 0.1},
+        },
+    ),
+    # arXiv 1706.02677
+    "goyal2017:256": Source(
+        rate=lambda s, length: 0.1 * 0.1 ** sum(s / length >= e for e in (30, 60, 80)),
+        decayed=(161, 55),
+        undecayed=_NORMS,
+        fields={"optim.nesterov": True, "model.bn_group_size": 32},
+    ),
+    "goyal2017:8192": Source(
+        rate=lambda s, length: (
+            0.1 + (3.2 - 0.1) * s / (5 * length)
+            if s < 5 * length
+            else 3.2 * 0.1 ** sum(s / length >= e for e in (30, 60, 80))
+        ),
+        decayed=(161, 55),
+        undecayed=_NORMS,
+        fields={
+            **{"optim.weight_decay": 1e-4, "optim.nesterov": True, "optim.momentum": 0.9},
+            **{"model.head_std": 0.01, "model.zero_init_residual": True},
+            **{"model.bn_group_size": 32, "augment.lighting": 0.0, "augment.brightness": 0.0},
+        },
+    ),
+    # google/flax examples/imagenet; its epochs are of whole batches
+    "flax_imagenet:tpu_v3_8": Source(
+        rate=lambda s, length: 0.4 * min(1, s / 6255) * cosine(max(0, s / 1251 - 5) / 95),
+        decayed=(161, 54),  # of two axes and more
+        undecayed="bias|scale",
+        fields={
+            **{"optim.weight_decay": 1e-4, "optim.nesterov": True, "loss.label_smoothing": 0.0},
+            **{"duration": "125100 steps", "model.conv_init": "lecun"},
+            **{"data.resize_method": "bicubic", "data.resize_antialias": False},
+        },
+    ),
+    # NVIDIA/DeepLearningExamples
+    "nvidia_resnet50:250": Source(
+        rate=nvidia(2.048, warmup=8, epochs=250),
+        decayed=(161, 63),  # what has no "bn" in its name, so the norms of four shortcuts, too
+        undecayed="bn",
+        fields={
+            **{"optim.weight_decay": 3.0517578125e-05, "optim.momentum": 0.875},
+            **{"optim.nesterov": False, "augment.mixup": 0.2, "loss.label_smoothing": 0.1},
+            **{"model.conv_init": "fan_in", "model.zero_init_residual": False},
+        },
+    ),
+    "nvidia_resnet50:50": Source(
+        rate=nvidia(4.096, warmup=16, epochs=50),
+        decayed=(161, 63),
+        undecayed="bn",
+        fields={"batch_size": 4096, "augment.mixup": 0.0},
+    ),
+    # mosaicml/examples, mosaicml/composer
+    "mosaic_resnet50:hot": Source(
+        rate=lambda s, length: (
+            2.048 * s / (8 * length)
+            if s < 8 * length
+            else 2.048 * cosine((s / length - 8) / (270 - 8))
+        ),
+        decayed=(161, 161),
+        undecayed="",
+        fields={
+            **{"optim.weight_decay": 5e-4, "optim.decay_coupling": "schedule"},
+            **{"optim.momentum": 0.875, "optim.sam": 0.5, "optim.sam_every": 5},
+            **{"loss.name": "sigmoid", "loss.class_reduction": "sum", "model.blur_pool": "all"},
+            **{"model.head_bias": -math.log(1000), "augment.colout": 0.05, "ema_every": 20},
+            **{"data.train_size": 104, "stages": progressive(270, 0.6, 0.2, 0.2)},
+        },
+    ),
+    "mosaic_resnet50:mild": Source(
+        rate=lambda s, length: (
+            2.048 * s / (8 * length)
+            if s < 8 * length
+            else 2.048 * cosine((s / length - 8) / (36 - 8))
+        ),
+        decayed=(161, 161),
+        undecayed="",
+        fields={
+            **{"optim.sam": 0.0, "augment.mixup": 0.0, "loss.label_smoothing": 0.08},
+            **{"data.train_size": 88, "stages": progressive(36, 0.5, 0.4, 0.2)},
+        },
+    ),
+    # tensorflow/tpu; the rate of tensorflow/models
+    "resnet_rs:50_160": Source(
+        rate=lambda s, length: (
+            1.6 * cosine(5 / 350) * s / (5 * length)
+            if s < 5 * length
+            else 1.6 * cosine(s / length / 350)
+        ),
+        decayed=(234, 122),  # timm's resnetrs50 without its 112 of BatchNorm
+        undecayed=r"bn\d/|(conv1|maxpool)\.[14]/|downsample\.2/",
+        fields={
+            **{"optim.weight_decay": 4e-5, "optim.nesterov": True, "optim.momentum": 0.9},
+            **{"ema_decay": 0.9999, "model.dropout": 0.25, "model.drop_path": 0.0},
+            **{"data.policy_magnitude": 10, "data.policy_ops": 2, "loss.label_smoothing": 0.1},
+        },
+        slow=True,
+    ),
+    # dmlc/gluon-cv; its log has 0.003133 behind the 49th step of 1,024 images
+    "bag_of_tricks:resnet50": Source(
+        rate=lambda s, length: (
+            0.003133 * s / 49 if s < 5 * length else 0.4 * cosine((s / length - 5) / 115)
+        ),
+        decayed=(161, 54),  # no bias, gamma, beta
+        undecayed="bias|scale",
+        fields={
+            **{"optim.weight_decay": 1e-4, "optim.nesterov": True, "augment.mixup": 0.0},
+            **{"augment.brightness": 0.4, "augment.contrast": 0.4, "augment.saturation": 0.4},
+            **{"augment.lighting": 0.1, "augment.hue": 0.0, "loss.label_smoothing": 0.1},
+        },
+    ),
+    "ffcv_resnet18:88": Source(
+        rate=lambda s, length: np.interp(s / length, [0, 2, 88], [0.5e-4, 0.5, 0.0]),
+        decayed=(62, 28),  # 20 convolutions, three norms of shortcuts, the classifier
+        undecayed="bn",
+        fields={
+            **{"optim.weight_decay": 5e-5, "optim.nesterov": False, "loss.label_smoothing": 0.1},
+            **{"data.train_size": 160, "stages": ("71 epochs: data.train_size=192",)},
+        },
+        slow=True,
+    ),
+    "mlperf_lars:4k": Source(
+        rate=lambda s, length: (
+            13 * s / (2 * length)
+            if s < 2 * length
+            else 1e-4 + (13 - 1e-4) * (1 - (s - 2 * length) / (39 * length)) ** 2
+        ),
+        decayed=(161, 54),
+        undecayed="bias|scale",
+        fields={"optim.weight_decay": 2e-4, "optim.momentum": 0.9},
+    ),
+    # mlcommons/training_results_v0.7, NVIDIA
+    "mlperf_sgd:a100_x8": Source(
+        rate=lambda s, length: (
+            6 * s / (5 * length)
+            if s < 5 * length
+            else 1e-4 + (6 - 1e-4) * (1 - (s - 5 * length) / (37 * length)) ** 2
+        ),
+        decayed=(161, 55),
+        undecayed=_NORMS,
+        fields={
+            **{"optim.weight_decay": 2.5e-5, "optim.momentum": 0.9, "optim.nesterov": False},
+            **{"batch_size": 3264, "data.crop_area": (0.05, 1.0), "loss.label_smoothing": 0.1},
         },
     ),
 }

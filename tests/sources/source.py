@@ -19,6 +19,7 @@ class Source(NamedTuple):
       undecayed: which do not, an expression that is found in their paths; "": all decay.
       fields: constants of augmentation, loss and optimizer by the name of their field.
       num_examples: of an epoch.
+      slow: its model takes long to build, which the test of decay does.
     """
 
     rate: Course
@@ -26,11 +27,12 @@ class Source(NamedTuple):
     undecayed: str
     fields: Mapping[str, Any]
     num_examples: int = N
+    slow: bool = False
 
 
 def by_epoch(rate: Callable[[int], float]) -> Course:
     """Changes from one epoch to the next."""
-    return lambda step, length: rate(math.floor((step + 0.499) / length))
+    return lambda step, length: rate(math.floor((step + 0.49) / length))
 
 
 def cosine(share: float) -> float:

@@ -69,6 +69,13 @@ def test_a_longer_warmup_and_cooldown_are_refused():
         schedule(name="constant", warmup="5 epochs", cooldown="5 epochs")
 
 
+def test_a_longer_warmup_and_hold_are_refused():
+    with pytest.raises(ConfigError, match="hold = '5 epochs' is 50 steps after a warmup of 50"):
+        schedule(name="cosine", warmup="5 epochs", hold="5 epochs")
+    with pytest.raises(ConfigError, match="of 50 and a hold of 20, the whole run"):
+        schedule(name="cosine", warmup="5 epochs", hold="2 epochs", cooldown="3 epochs")
+
+
 @pytest.mark.parametrize(
     ("fields", "word"),
     [
@@ -164,6 +171,19 @@ COURSES = {
         {"name": "rsqrt", "timescale": "50 steps", "warmup": "80 steps", "cooldown": "300 steps"},
         big_vision_rsqrt(50, 80, 300),
     ),
+    # fastai's flat beginning of a cosine, and one that has its warmup within.
+    "flat": (
+        {"name": "cosine", "warmup": "100 steps", "hold": "620 steps", "end": 0.1},
+        np.where(T < 100, rising(0, 100), cosine(T - 720, 280, 0.2)),
+    ),
+    "flat_from_the_start": (
+        {"name": "linear", "warmup": "100 steps", "hold": "30 percent", "warmup_prefix": False},
+        np.where(T < 100, rising(0, 100), np.interp(T, [300, 1000], [2, 0])),
+    ),
+    "flat_between": (
+        {"name": "linear", "hold": "200 steps", "cooldown": "300 steps", "end": 0.5},
+        np.interp(T, [200, 700], [2, 1]),
+    ),
     # timm's WSDScheduler with decay_fn="linear".
     "wsd": (
         {"name": "constant", "warmup": "100 steps", "cooldown": "200 steps", "end": 0.1},
@@ -182,8 +202,24 @@ def test_courses_of_published_recipes_at_every_step(name):
     np.testing.assert_allclose(rate(T), expected, rtol=1e-4, atol=1e-6)
 
 
-def test_nvidias_warmup_by_epochs():
-    """rate * (epoch + 1) / 8 in the first 8 epochs, of 10 steps."""
-    fields = {"warmup": "7 epochs", "warmup_start": 0.125, "interval": "epoch"}
-    found = schedule(name="constant", **fields)
-    np.testing.assert_allclose(found, 2 * np.minimum(np.arange(101) // 10 + 1, 8) / 8, rtol=1e-5)
+@pytest.mark.parametrize("warmup", [8, 3])
+def test_nvidias_warmup_by_epochs(warmup):
+    """DeepLearningExamples' lr_cosine_policy, with epochs of 10 steps."""
+    found = schedule(
+        total=200,
+        **{"name": "cosine", "warmup": f"{warmup - 1} epochs", "warmup_start": 1 / warmup},
+        **{"hold": "1 epochs", "interval": "epoch"},
+    )
+    epoch = np.arange(200) // 10
+    rise, fall = 2 * (epoch + 1) / warmup, cosine(epoch - warmup, 20 - warmup)
+    np.testing.assert_allclose(found[:200], np.where(epoch < warmup, rise, fall), rtol=1e-5)
+
+
+def test_a_factor_for_each_epoch_where_epochs_are_no_whole_steps():
+    """torch's StepLR(1, gamma), with epochs of 12.375 steps: the second begins at the 12th."""
+    config = base_config()
+    config.batch_size, config.optim.learning_rate = 8, 2.0
+    config.schedule.update(name="exponential", factor=0.98, interval="epoch")
+    made = make_schedule(config, total_steps=200, num_examples=99)
+    epoch = np.floor((np.arange(200) + 0.49) / 12.375)
+    np.testing.assert_allclose([made(s) for s in range(200)], 2 * 0.98**epoch, rtol=1e-5)

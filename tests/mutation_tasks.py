@@ -106,7 +106,7 @@ BREAKS_OF_TASKS = (
     (
         "micro-batches part the pairs",
         "tasks/classes.py",
-        "2 if augment.is_mixing(self.config.augment) else 1",
+        "augment.rows_together(self.config.augment)",
         "1",
         (
             "training/test_step.py::test_augmentation_does_not_depend_on_devices_and_micro_batches[pair-jit-2]",

@@ -33,7 +33,8 @@ def test_a_recipe_is_a_config_and_says_what_it_is_not(name):
     file, _, variant = name.partition(":")
     text = (ROOT / f"configs/recipes/{file}.py").read_text()
     assert f"--config={file}" in text and "\nDeviation: " in text
-    assert RECIPES[name][1].source and 50 < RECIPES[name][1].top1 < 95
+    published = RECIPES[name][1]
+    assert published.source and (published.top1 is None or 50 < published.top1 < 95)
     assert variant
 
 
@@ -74,7 +75,20 @@ def shapes(model, image_size):
     return variable_shapes(make_task(config).model(), image_size)["params"]
 
 
-@pytest.mark.parametrize("name", SOURCES)
+# Those that take a second and more to trace, or are of a network that another one is of.
+TRACED_SLOWLY = (
+    *("swin:t", "efficientnet:b0", "efficientnet_v2:m", "nfnet:f0", "bit_hyperrule:imagenet"),
+    *("deit:b_384", "deit3:s_384", "convnext_v2:t"),
+)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in TRACED_SLOWLY else ())
+        for name in SOURCES
+    ],
+)
 def test_those_parameters_decay_that_do_in_the_source(name):
     config, source = RECIPES[name][0], SOURCES[name]
     params = shapes(config.model.to_json(), config.data.image_size)
@@ -108,14 +122,24 @@ TINY = (
     *("--config.schedule.warmup=1 steps", "--config.eval.every=", "--config.log.every=1 steps"),
     *("--config.schedule.boundaries=", "--config.log.tensorboard=False"),
     *("--config.model.dtype=float32", "--config.checkpoint.every=2 steps"),
+    "--config.finetune.weights=",
 )
+
+
+# Small networks that take the options of a recipe's own; others have resnet8.
+NETWORKS = {
+    **{"deit": "deit_ti16", "deit3": "vit_ti16", "augreg": "vit_ti16"},
+    **{"big_vision_vit_s16": "vit_ti16", "big_vision_mixer": "mixer_s32", "swin": "swin_t"},
+    **{"big_vision_bit": "bit_r50x1", "bit_hyperrule": "bit_r50x1"},
+    **{"convnext": "convnext_tiny", "convnext_v2": "convnextv2_tiny"},
+}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted({name.partition(":")[0] for name in RECIPES}))
 def test_a_recipe_takes_three_steps_resumes_and_evaluates(name, tmp_path):
     """With another network where its own takes minutes to compile."""
-    network = "deit_ti16" if name == "deit" else "resnet8"
+    network = NETWORKS.get(name, "resnet8")
     argv = [f"--config={name}", f"--workdir={tmp_path}", *TINY, f"--config.model.name={network}"]
     assert launch.main([*argv, "--config.duration=2 steps"]) == 0
     argv.append("--allow_config_change=duration")

@@ -50,7 +50,7 @@ def _text(result: dict[str, Any]) -> str:
         spread = f" ({row['spread']})" if row["spread"] else ""
         lines.append(
             f"{row['name']:<32} {row['model']:<18} {row['duration']:>10}  batch "
-            f"{row['batch_size']:>6,}  top-1 {row['top1']:.2f} %"
+            f"{row['batch_size']:>6,}  top-1 {_percent(row['top1'])}"
         )
         about = [f"published{spread}", row["hardware"], f"here: {row['here'] or 'not run'}"]
         lines.append(f"    {'; '.join(filter(None, about))}")
@@ -60,12 +60,16 @@ def _text(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _percent(top1: float | None) -> str:
+    return "not stated" if top1 is None else f"{top1:.2f} %"
+
+
 def _page(rows: list[dict[str, Any]]) -> str:
     head = ["name", "model", "length", "batch", "pixels", "published top-1", "here", "source"]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for row in rows:
         pixels = f"{row['train_size']} / {row['eval_size']}"
-        top1 = f"{row['top1']:.2f} %" + (f", {row['spread']}" if row["spread"] else "")
+        top1 = _percent(row["top1"]) + (f", {row['spread']}" if row["spread"] else "")
         cells = (f"`{row['name']}`", f"`{row['model']}`", row["duration"], f"{row['batch_size']:,}")
         lines.append(
             f"| {' | '.join((*cells, pixels, top1, row['here'] or 'not run', row['source']))} |"

@@ -5,14 +5,14 @@ Hardware:  a TPU; on less than its memory raise accumulate.
 Deviation: RandAugment comes before mixing, theirs after it; half of the images are mixed from
            neighbours by mixup and half by CutMix in turns, theirs in blocks; evaluation resizes the
            short side to 32 pixels more than the crop, theirs squeezes both sides to that, and does
-           not cut off levels beyond 0 to 255 of bicubic interpolation; GELU is
-           exact, theirs the tanh approximation; a branch that stochastic depth keeps is scaled up,
-           theirs is not, and the rate rises to 0.25 at the last block, theirs at the one after it;
-           1e-5 is added to the variance of kernels, theirs is at least 1e-4 over their size;
-           parameters are float32 in products that round them to bfloat16, as is the head, whose
-           bias is not clipped either; random crops as torchvision draws them (uniform area,
-           log-uniform ratio), theirs as TensorFlow does; a JPEG's crop may be decoded at a half, a
-           quarter or an eighth (data.draft).
+           not cut off levels beyond 0 to 255 of bicubic interpolation; GELU is exact, theirs the
+           tanh approximation; a branch that stochastic depth keeps is scaled up, theirs is not, and
+           the rate rises to 0.25 at the last block, theirs would at the one after it; 1e-5 is added
+           to the variance of kernels, theirs is at least 1e-4 over their size; squeeze-and-excite
+           starts from N(0, 2 / outputs), theirs from N(0, 1 / inputs); the head is computed in
+           float32, theirs in bfloat16, and its bias is not clipped either; random crops as
+           torchvision draws them (uniform area, log-uniform ratio), theirs as TensorFlow does; a
+           JPEG's crop may be decoded at a half, a quarter or an eighth (data.draft).
 Note:      two photos make an image, each used once: 8192 are read for 4096 images of an update, and
            the 360 epochs, counted by images, are 720 of photos.
 """

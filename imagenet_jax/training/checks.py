@@ -13,7 +13,7 @@ from imagenet_jax.config import model_options, validate
 from imagenet_jax.config.stages import config_stages
 from imagenet_jax.data.names import check_data, check_files
 from imagenet_jax.data.sources.classes import ONE
-from imagenet_jax.errors import ConfigError
+from imagenet_jax.errors import ConfigError, UserError
 from imagenet_jax.models.facts import FACTS, check_model
 from imagenet_jax.reports.tracking import make_tracking
 from imagenet_jax.reports.workdir import checkpoints_of
@@ -145,9 +145,14 @@ def check_training(config: ml_collections.ConfigDict, *, here: bool) -> None:
 def _check_start(weights: str, model: str) -> None:
     """What `finetune.starting_variables` needs."""
     path = Path(os.path.expanduser(weights))
-    if weights and path.is_dir():
-        checkpoints_of(path)
-    elif path.suffix in FILE_SUFFIXES:
-        check_file(path)
-    elif weights:
-        pretrained_start(weights, model)
+    try:
+        if weights and path.is_dir():
+            checkpoints_of(path)
+        elif path.suffix in FILE_SUFFIXES:
+            check_file(path)
+        elif weights:
+            pretrained_start(weights, model)
+    except UserError as error:
+        field = f"config.finetune.weights = {weights!r}"
+        text = str(error)
+        raise type(error)(text if text.startswith(field) else f"{field}: {text}") from error

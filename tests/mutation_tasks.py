@@ -106,11 +106,25 @@ BREAKS_OF_TASKS = (
     (
         "micro-batches part the pairs",
         "tasks/classes.py",
-        "2 if augment.is_mixing(self.config.augment) else 1",
+        "augment.rows_together(self.config.augment)",
         "1",
         (
             "training/test_step.py::test_augmentation_does_not_depend_on_devices_and_micro_batches[pair-jit-2]",
         ),
+    ),
+    (
+        "the loss of images made of two is divided by what is read",
+        "tasks/classes.py",
+        'self.kept(batch["mask"]).sum()',
+        'batch["mask"].sum()',
+        ("augment/test_mix.py::test_the_network_gets_half_of_what_is_read",),
+    ),
+    (
+        "mixup and CutMix have half of a batch by chance",
+        "augment/mix.py",
+        "jnp.arange(len(pairs)) % 2 == 1 if augment.switch_halves else None",
+        "None",
+        ("augment/test_mix.py::test_mixup_and_cutmix_have_half_of_a_batch_each[half]",),
     ),
     (
         "the flip is upside down",

@@ -33,7 +33,8 @@ def test_a_recipe_is_a_config_and_says_what_it_is_not(name):
     file, _, variant = name.partition(":")
     text = (ROOT / f"configs/recipes/{file}.py").read_text()
     assert f"--config={file}" in text and "\nDeviation: " in text
-    assert RECIPES[name][1].source and 50 < RECIPES[name][1].top1 < 95
+    published = RECIPES[name][1]
+    assert published.source and (published.top1 is None or 50 < published.top1 < 95)
     assert variant
 
 
@@ -114,22 +115,30 @@ def test_its_constants_are_those_of_the_source(name):
 TINY = (
     *("--config.data.name=fake", "--config.data.fake_train_examples=96", "--config.stages=()"),
     *("--config.data.fake_eval_examples=16", "--config.data.fake_classes=10"),
-    *("--config.batch_size=32", "--config.model.bn_group_size=4", "--config.eval.batch_size=16"),
+    *("--config.batch_size=32", "--config.model.bn_group_size=2", "--config.eval.batch_size=16"),
     *("--config.data.image_size=32", "--config.data.train_size=0", "--config.data.eval_resize=32"),
     *("--config.schedule.warmup=1 steps", "--config.eval.every=", "--config.log.every=1 steps"),
     *("--config.schedule.boundaries=", "--config.schedule.hold=0 steps"),
     "--config.log.tensorboard=False",
     *("--config.model.dtype=float32", "--config.checkpoint.every=2 steps"),
+    "--config.finetune.weights=",
 )
+
+
+# Of recipes whose options resnet8 does not take.
+_VIT = ("--config.model.name=vit_ti16", "--config.model.scan=True")  # half the time to compile
+OTHER = {
+    **dict.fromkeys(("deit", "deit3", "augreg", "big_vision_vit_s16", "torchvision_vit"), _VIT),
+    "convnext_v2": ("--config.model.name=resnet8", "--config.optim.rules="),
+}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted({name.partition(":")[0] for name in RECIPES}))
 def test_a_recipe_takes_three_steps_resumes_and_evaluates(name, tmp_path):
     """With another network where its own takes minutes to compile."""
-    vit = load_config(name).model.name.startswith(("deit", "vit"))
-    network = "deit_ti16" if vit else "resnet8"
-    argv = [f"--config={name}", f"--workdir={tmp_path}", *TINY, f"--config.model.name={network}"]
+    network = OTHER.get(name, ("--config.model.name=resnet8",))
+    argv = [f"--config={name}", f"--workdir={tmp_path}", *TINY, *network]
     assert launch.main([*argv, "--config.duration=2 steps"]) == 0
     argv.append("--allow_config_change=duration")
     assert launch.main([*argv, "--config.duration=3 steps"]) == 0

@@ -22,9 +22,17 @@ from imagenet_jax.augment.geometry import (
     random_translate,
 )
 from imagenet_jax.augment.keys import example_keys, fold_in
-from imagenet_jax.augment.mix import Targets, is_mixing, mix
+from imagenet_jax.augment.mix import Targets, is_mixing, kept_rows, mix, rows_together
 
-__all__ = ["Targets", "eval_image", "is_mixing", "train_image", "train_inputs"]
+__all__ = [
+    "Targets",
+    "eval_image",
+    "is_mixing",
+    "kept_rows",
+    "rows_together",
+    "train_image",
+    "train_inputs",
+]
 
 
 def train_inputs(
@@ -35,7 +43,8 @@ def train_inputs(
 ) -> tuple[jax.Array, jax.Array | None]:
     """Augmented, normalised and mixed images float32 [B, H, W, 3], smaller with augment.colout.
 
-    And the share float32 [B] that each has of itself, see `mix`; None if none are mixed.
+    And the share float32 [B] that each has of itself, see `mix`; None if none are mixed. With
+    augment.mix_per = "half" there are half as many.
 
     Args:
       batch: see `data.Split`.

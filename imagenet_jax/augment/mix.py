@@ -1,7 +1,9 @@
 """Mixup and CutMix between neighbours in the batch.
 
 What shares a ratio is augment.mix_per: "batch", a pair of neighbours, or each "image" (timm's modes
-batch, pair and elem). Mixup or CutMix with switch_prob 0.5 per batch is torchvision's draw.
+batch, pair and elem). With "half" (timm's half) a pair makes one image only, of a ratio of its own.
+Mixup or CutMix with switch_prob 0.5 per batch is torchvision's draw; EfficientNetV2 and NFNets have
+mixup for half of a batch, CutMix for the other: here pairs take turns.
 
 Row i is mixed with row i ^ 1. The order of the examples is random, so neighbours are random
 partners; and they stay together on any number of devices and in any micro-batch.
@@ -36,6 +38,8 @@ class Targets(NamedTuple):
         """Those of images that `mix` has mixed; `weight` as it gives it."""
         if weight is None:
             return cls(label)
+        if len(weight) < len(label):  # augment.mix_per = "half"
+            return cls(label[::2], label[1::2], weight)
         other = label.reshape(-1, 2, *label.shape[1:])[:, ::-1].reshape(label.shape)
         return cls(label, other, weight)
 
@@ -52,6 +56,18 @@ def is_mixing(augment: ml_collections.ConfigDict) -> bool:
     return bool(augment.mixup or augment.cutmix)
 
 
+def rows_together(augment: ml_collections.ConfigDict) -> int:
+    """How many neighbouring rows of a batch have to stay together."""
+    if not is_mixing(augment):
+        return 1
+    return 4 if augment.switch_halves else 2
+
+
+def kept_rows(rows: jax.Array, augment: ml_collections.ConfigDict) -> jax.Array:
+    """What is known of each row of a batch [B, ...], of those that `mix` makes an image of."""
+    return rows[::2] if augment.mix_per == "half" and is_mixing(augment) else rows
+
+
 def mix(
     image: jax.Array,
     batch: dict[str, jax.Array],
@@ -62,44 +78,57 @@ def mix(
     """Mixes images with their neighbours, where timm's Mixup takes those at the other end.
 
     Args:
-      image: float32 [B, H, W, C], B even.
+      image: float32 [B, H, W, C], B a multiple of `rows_together`.
       batch: mask, epoch and index of the images; rows with mask False stay as they are,
         and so do their partners.
       key: of the run.
       step: number of the step; with augment.mix_per = "batch" it decides for all pairs.
       augment: mixup and cutmix (alpha of Zhang et al. 2018 and Yun et al. 2019; 0: off),
-        switch_prob (chance of CutMix where both are on), mix_prob (chance to mix at all),
-        mixup_fold (no image keeps less than half of itself in mixup), mix_per.
+        switch_prob (chance of CutMix where both are on) or switch_halves, mix_prob (chance to mix
+        at all), mixup_fold (no image keeps less than half of itself in mixup), mix_per.
 
     Returns:
-      The images, and the share float32 [B] that each has of itself; the rest is its partner's.
+      The images, of `kept_rows`, and the share float32 that each has of itself; the rest is its
+      partner's.
     """
     pairs = image.reshape(-1, 2, *image.shape[1:])
     whole = batch["mask"].reshape(-1, 2).all(1)
-    if augment.mix_per == "image":
-        keys = fold_in(example_keys(key, batch["epoch"], batch["index"]), 4)
-        other = pairs[:, ::-1].reshape(image.shape)
-        whole = jnp.repeat(whole, 2)
-        mixed, weight = jax.vmap(partial(_mix, augment=augment))(image, other, keys)
-        return jnp.where(whole[:, None, None, None], mixed, image), jnp.where(whole, weight, 1.0)
+    # Of each pair; taken, where it is given, in place of a draw.
+    cuts = jnp.arange(len(pairs)) % 2 == 1 if augment.switch_halves else None
     if augment.mix_per == "batch":
         one = jax.random.fold_in(jax.random.fold_in(key, 2**31 - 1), step)
         keys = jnp.broadcast_to(one, len(pairs))
     else:
-        first = example_keys(key, batch["epoch"][::2], batch["index"][::2])
-        keys = fold_in(first, 4)
-    mixed, weight = jax.vmap(partial(_mix, augment=augment))(pairs, pairs[:, ::-1], keys)
-    mixed = jnp.where(whole[:, None, None, None, None], mixed, pairs)
-    weight = jnp.repeat(jnp.where(whole, weight, 1.0), 2)
-    return mixed.reshape(image.shape), weight
+        which = slice(None, None, 1 if augment.mix_per == "image" else 2)
+        keys = fold_in(example_keys(key, batch["epoch"][which], batch["index"][which]), 4)
+    own, other = pairs, pairs[:, ::-1]
+    if augment.mix_per == "image":
+        own, other = image, other.reshape(image.shape)
+        whole, cuts = (None if part is None else jnp.repeat(part, 2) for part in (whole, cuts))
+    elif augment.mix_per == "half":
+        own, other = pairs[:, 0], pairs[:, 1]
+    mixed, weight = jax.vmap(partial(_mix, augment=augment))(own, other, keys, cuts)
+    mixed = jnp.where(jax.lax.expand_dims(whole, range(1, own.ndim)), mixed, own)
+    weight = jnp.where(whole, weight, 1.0)
+    if own is pairs:
+        return mixed.reshape(image.shape), jnp.repeat(weight, 2)
+    return mixed, weight
 
 
 def _mix(
-    own: jax.Array, other: jax.Array, key: jax.Array, augment: ml_collections.ConfigDict
+    own: jax.Array,
+    other: jax.Array,
+    key: jax.Array,
+    cuts: jax.Array | None,
+    augment: ml_collections.ConfigDict,
 ) -> tuple[jax.Array, jax.Array]:
-    """Images [..., H, W, C], mixed with others, and the share that each keeps of itself, []."""
+    """Images [..., H, W, C], mixed with others, and the share that each keeps of itself, [].
+
+    By CutMix if `cuts`, bool [], by mixup if not; None: as drawn.
+    """
     chance, switch, up, cut, place = jax.random.split(key, 5)
-    cuts = jax.random.uniform(switch) < (augment.switch_prob if augment.mixup else 1.0)
+    if cuts is None:
+        cuts = jax.random.uniform(switch) < (augment.switch_prob if augment.mixup else 1.0)
     if not augment.cutmix:
         cuts = jnp.bool_(False)
     blended = symmetric_beta(up, augment.mixup or 1.0)

@@ -100,6 +100,11 @@ def validate(config: ml_collections.ConfigDict) -> None:
                 f"expected {field.allowed}: {field.meaning}"
             )
     parse_sharding(values["sharding"])
+    if values["model.uniform_drop_path"] != -1 and values["model.drop_path"] != -1:
+        raise ConfigError(
+            f"config.model.uniform_drop_path = {values['model.uniform_drop_path']} takes the place "
+            f"of config.model.drop_path = {values['model.drop_path']}; leave one of the two at -1"
+        )
     if values["log.profile_steps"] and not values["log.tensorboard"]:
         raise ConfigError("config.log.profile_steps needs config.log.tensorboard = True")
     if values["data.folds"] and values["data.fold"] >= values["data.folds"]:
@@ -117,20 +122,38 @@ def validate(config: ml_collections.ConfigDict) -> None:
             f"config.data.eval_resize = {values['data.eval_resize']} is smaller than the crop of "
             f"config.data.image_size = {values['data.image_size']}"
         )
+    _check_random_crop(values)
     _check_policy(values)
+    _check_mixing(values)
     missing = [name for name in SCHEMA if name not in values]
     if missing:
         raise ConfigError(f"config lacks the fields {', '.join(missing)}; start from base_config()")
 
 
+def _check_random_crop(values: Mapping[str, Any]) -> None:
+    """Raises ConfigError for an image too small to be cut out of."""
+    size = values["data.train_size"] or values["data.image_size"]
+    if values["data.train_crop"] == "resize_random_crop" and values["data.train_resize"] < size:
+        raise ConfigError(
+            f"config.data.train_resize = {values['data.train_resize']} is smaller than the crop of "
+            f"{size} pixels that data.train_crop = 'resize_random_crop' takes out of it"
+        )
+
+
 def _check_policy(values: Mapping[str, Any]) -> None:
     """Raises ConfigError for a magnitude or an interpolation that a policy cannot have."""
     policy, method = values["data.policy"], values["data.resize_method"]
-    magnitude = f"config.data.policy_magnitude = {values['data.policy_magnitude']} is no"
-    if policy == "augmix" and not 1 <= values["data.policy_magnitude"] <= 10:
-        raise ConfigError(f"{magnitude} severity of augmix; expected 1 to 10, 3 in the paper")
-    if policy == "randaugment_timm" and values["data.policy_magnitude"] > 10:
-        raise ConfigError(f"{magnitude} magnitude of randaugment_timm; expected 0 to 10")
+    magnitude, most = values["data.policy_magnitude"], values["data.policy_magnitude_max"]
+    wrong = f"config.data.policy_magnitude = {magnitude:g} is no"
+    if policy == "augmix" and not (1 <= magnitude <= 10 and magnitude % 1 == 0):
+        raise ConfigError(f"{wrong} severity of augmix; expected 1 to 10, whole, 3 in the paper")
+    if policy == "randaugment" and magnitude % 1:
+        raise ConfigError(f"{wrong} magnitude of randaugment; expected a whole number, 0 to 30")
+    if policy == "randaugment_timm" and magnitude > most:
+        raise ConfigError(
+            f"{wrong} magnitude of randaugment_timm; expected 0 to {most:g} "
+            "(config.data.policy_magnitude_max)"
+        )
     if policy == "randaugment_timm" and method not in (*RESAMPLED, "random"):
         raise ConfigError(
             "config.data.policy = 'randaugment_timm' moves images with config.data.resize_method, "
@@ -140,6 +163,29 @@ def _check_policy(values: Mapping[str, Any]) -> None:
         raise ConfigError(
             "config.data.resize_method = 'random' is of training images; set "
             "config.data.eval_resize_method too, e.g. to 'bicubic'"
+        )
+
+
+def _check_mixing(values: Mapping[str, Any]) -> None:
+    """Raises ConfigError for fields of mixup and CutMix that contradict each other."""
+    on = {name: values[f"augment.{name}"] for name in ("mixup", "cutmix")}
+    now = " and ".join(f"config.augment.{name} = {alpha}" for name, alpha in on.items())
+    if values["augment.mix_per"] == "half" and not any(on.values()):
+        raise ConfigError(
+            f"config.augment.mix_per = 'half' makes one image of two, and there is {now}; set one "
+            "above 0, or mix_per = 'pair'"
+        )
+    if not values["augment.switch_halves"]:
+        return
+    if any(on.values()) and not all(on.values()):
+        raise ConfigError(
+            "config.augment.switch_halves = True is mixup for one half of a batch and CutMix for "
+            f"the other, and there is {now}; set both above 0, or switch_halves = False"
+        )
+    if values["augment.switch_prob"] != 0.5:
+        raise ConfigError(
+            "config.augment.switch_halves = True leaves nothing to the chance "
+            f"config.augment.switch_prob = {values['augment.switch_prob']}; leave it at 0.5"
         )
 
 

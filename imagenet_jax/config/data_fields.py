@@ -35,8 +35,15 @@ DATA: dict[str, Field] = {
     ),
     "data.train_crop": choice(
         "random_resized_crop",
-        ("random_resized_crop", *CROPS),
+        ("random_resized_crop", "resize_random_crop", *CROPS),
         "how training images get to their size, on the host; see data/images/preprocess.py",
+    ),
+    "data.train_resize": number(
+        0,
+        "resize_random_crop: height and width in pixels to which training images are squeezed "
+        "before the crop, 512 for 480 in BiT's fine-tuning",
+        0,
+        2**14,
     ),
     "data.crop_area": interval(
         (0.08, 1.0), "random_resized_crop: range of the share of the image's area", 1
@@ -92,8 +99,8 @@ DATA: dict[str, Field] = {
     "data.policy": choice(
         "",
         (
-            *("", "randaugment", "randaugment_tf", "randaugment_timm", "trivialaugment"),
-            *("augmix", "autoaugment", "autoaugment_cifar10", "autoaugment_svhn"),
+            *("", "randaugment", "randaugment_tf", "randaugment_timm", "trivialaugment", "augmix"),
+            *("autoaugment", "autoaugment_tf", "autoaugment_cifar10", "autoaugment_svhn"),
         ),
         "training: augmentation policy on the host; see data/images/policies.py",
     ),
@@ -101,14 +108,20 @@ DATA: dict[str, Field] = {
         2, "randaugment, randaugment_tf, randaugment_timm: operations in a row", 1, 8
     ),
     "data.policy_magnitude": number(
-        9,
-        "randaugment: 0 to 30; randaugment_tf: its level, of 10 and beyond; randaugment_timm and "
-        "augmix: at most 10",
+        9.0,
+        "randaugment: whole, 0 to 30; augmix: whole, 1 to 10; randaugment_tf: its level, of 10 and "
+        "beyond; randaugment_timm: at most data.policy_magnitude_max",
         0,
         30,
     ),
     "data.policy_magnitude_std": number(
-        0.5, "randaugment_timm: standard deviation of the magnitude, which is cut to 0 to 10", 0
+        0.5,
+        "randaugment_timm: standard deviation of the magnitude, which is cut to 0 to "
+        "data.policy_magnitude_max",
+        0,
+    ),
+    "data.policy_magnitude_max": number(
+        10.0, "randaugment_timm: largest magnitude (mmax), 10 being the scale's end", 0, 30
     ),
     "data.policy_increasing": Field(
         True, "randaugment_timm: operations change more the larger the magnitude is (inc1)"
@@ -171,11 +184,17 @@ DATA: dict[str, Field] = {
     "augment.mixup": number(0.0, "alpha of mixup; 0: none", 0),
     "augment.cutmix": number(0.0, "alpha of CutMix; 0: none", 0),
     "augment.switch_prob": number(0.5, "share of CutMix where both are on", 0, 1),
+    "augment.switch_halves": Field(
+        False,
+        "mixup for half of the images and CutMix for the other half of each batch (EfficientNetV2, "
+        "NFNets), not by the chance switch_prob; needs both",
+    ),
     "augment.mix_prob": number(1.0, "share of the batches, pairs or images that are mixed", 0, 1),
     "augment.mix_per": choice(
         "pair",
-        ("pair", "batch", "image"),
-        "what shares one drawn ratio; timm's modes pair, batch and elem",
+        ("pair", "batch", "image", "half"),
+        "what shares one drawn ratio; timm's modes pair, batch, elem and half: of a pair one image "
+        "is made, so that the network gets half of batch_size, and no photo is used twice",
     ),
     "augment.mixup_fold": Field(
         False, "mixup: each image keeps at least half of itself (big_vision, EfficientNetV2)"

@@ -86,6 +86,20 @@ MODEL: dict[str, Field] = {
         "-1, or from 0 to below 1",
         lambda v: v == -1 or 0 <= v < 1,
     ),
+    "model.uniform_drop_path": Field(
+        -1.0,
+        "rate of stochastic depth of every block (DeiT III), in place of model.drop_path, which "
+        "rises from 0 to the last; -1: none",
+        "-1, or from 0 to below 1",
+        lambda v: v == -1 or 0 <= v < 1,
+    ),
+    "model.layer_scale": number(
+        0.0,
+        "ViTs, ConvNeXts (not V2): initial value of the scale of each branch, 1e-4 in DeiT III; 0: "
+        "the model's own",
+        0,
+        10,
+    ),
     "model.remat": Field(
         False, "compute activations within blocks again in the backward pass: less memory"
     ),

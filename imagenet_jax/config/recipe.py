@@ -11,14 +11,14 @@ class Published(NamedTuple):
     """What is known of a recipe.
 
     Attributes:
-      top1: percent on ImageNet's validation set, as its authors report it.
+      top1: percent on ImageNet's validation set, as its authors report it; None: they do not.
       source: paper or file, with its commit.
       spread: of top1 over seeds, as its authors have it; "": not known.
       hardware: on which it was run, and for how long; "": not known.
       here: what this project measured when it ran the recipe; "": not run.
     """
 
-    top1: float
+    top1: float | None
     source: str
     spread: str = ""
     hardware: str = ""
@@ -38,3 +38,50 @@ def imagenet_config(model: str) -> ml_collections.ConfigDict:
     config.eval.batch_size = 1024
     config.log.every = "100 steps"
     return config
+
+
+def big_vision_images(config: ml_collections.ConfigDict) -> None:
+    """Crops, evaluation and levels of google-research/big_vision's ImageNet configs."""
+    config.data.train_split = "train[:99%]"
+    config.data.crop_area = (0.05, 1.0)
+    config.data.crop_ratio = (0.75, 1.33)
+    config.data.resize_antialias = False
+    config.data.eval_resize_method = "area"
+    config.augment.mean = config.augment.std = (0.5, 0.5, 0.5)
+
+
+def deit_augmentation(config: ml_collections.ConfigDict) -> None:
+    """RandAugment, erasing and mixing by timm as DeiT has them, and ConvNeXt and Swin after it."""
+    config.data.resize_method = "bicubic"
+    config.data.policy = "randaugment_timm"
+    config.data.policy_ops = 2
+    config.data.policy_magnitude = 9
+    config.data.policy_magnitude_std = 0.5
+    config.data.policy_increasing = True
+    config.data.policy_prob = 0.5
+    config.augment.erase = 0.25
+    config.augment.erase_area = (0.02, 1 / 3)
+    config.augment.erase_ratio = (0.3, 1 / 0.3)
+    config.augment.erase_mode = "pixel"
+    config.augment.mixup = 0.8
+    config.augment.cutmix = 1.0
+    config.augment.switch_prob = 0.5
+    config.augment.mix_per = "batch"
+    config.loss.label_smoothing = 0.1
+
+
+def efficientnet_training(config: ml_collections.ConfigDict) -> None:
+    """Optimizer, schedule and average of EfficientNets; the rate is for config.batch_size."""
+    config.ema_decay = 0.9999
+    config.loss.label_smoothing = 0.1
+    config.optim.name = "rmsprop"
+    config.optim.learning_rate = 0.016 * config.batch_size / 256
+    config.optim.momentum = 0.9
+    config.optim.b2 = 0.9
+    config.optim.eps = 1e-3
+    config.optim.weight_decay = 1e-5
+    config.schedule.name = "exponential"
+    config.schedule.factor = 0.97
+    config.schedule.timescale = "2.4 epochs"
+    config.schedule.warmup = "5 epochs"
+    config.schedule.warmup_prefix = False

@@ -91,6 +91,12 @@ SCHEMA: dict[str, Field] = {
         "above 0, at most 1",
         lambda v: 0 < v <= 1,
     ),
+    "finetune.layer_groups": number(
+        12,
+        "layerwise, but not of transformers: into how many groups of one rate the blocks go, as in "
+        "ConvNeXt; 0: each is one, ConvNeXt V2's 'single'",
+        0,
+    ),
     "finetune.lora_rank": number(8, "lora: rank of the changes", 1),
     "finetune.lora_alpha": number(16.0, "lora: scale of the changes times their rank", 0),
     "loss.name": choice(

@@ -10,8 +10,9 @@ from imagenet_jax.errors import ConfigError, did_you_mean
 
 # Neither parameters nor the order of the data depend on them. Sections end with a dot.
 CHANGEABLE = (
-    *("accumulate", "loss.", "model.dropout", "model.drop_path"),
-    *("data.train_size", "data.train_crop", "data.crop_area", "data.crop_ratio"),
+    *("accumulate", "loss.", "model.dropout", "model.drop_path", "model.uniform_drop_path"),
+    *("data.train_size", "data.train_crop", "data.train_resize", "data.crop_area"),
+    "data.crop_ratio",
     *("data.policy", "data.rotate", "data.translate", "augment."),
 )
 _NOT = ("augment.mean", "augment.std")  # evaluation has them too

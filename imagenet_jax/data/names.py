@@ -78,10 +78,11 @@ def train_size(data: ml_collections.ConfigDict) -> int:
 
 def check_data(data: ml_collections.ConfigDict) -> None:
     """Raises ConfigError for a data.name of no known form, or fields that contradict each other."""
-    if data.cache and data.train_crop == "random_resized_crop" and data.name != "fake":
+    random = data.train_crop in ("random_resized_crop", "resize_random_crop")
+    if data.cache and random and data.name != "fake":
         raise ConfigError(
             "config.data.cache = True keeps decoded images, but data.train_crop = "
-            "'random_resized_crop' decodes another crop each epoch; set one of the two"
+            f"{data.train_crop!r} decodes another crop each epoch; set one of the two"
         )
     if data.cache and (data.policy or data.rotate or data.translate):
         raise ConfigError(

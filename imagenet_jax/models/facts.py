@@ -14,7 +14,7 @@ from imagenet_jax.errors import ConfigError, did_you_mean
 LAYER_OPTIONS = (
     *("dtype", "bn_group_size", "bn_momentum", "bn_epsilon", "axis_name", "fused_norm"),
     *("tanh_gelu", "fast_variance", "remat", "frozen_norm", "head_bias", "head_std"),
-    *("conv_init", "bn_init"),
+    *("conv_init", "bn_init", "uniform_drop_path"),
 )
 # Families with batch normalisation in each of their models.
 _BATCH_NORM = (
@@ -98,7 +98,9 @@ def check_model(name: str, options: Iterable[str] = ()) -> None:
 
 
 def _lacks(facts: Facts, option: str) -> bool:
-    """Whether an initialiser is of layers that the model does not have."""
+    """Whether an option is of layers that the model does not have."""
+    if option == "uniform_drop_path":
+        return "drop_path" not in facts.options
     if option == "bn_init":
         return not facts.has_batch_norm
     if option == "head_bias":

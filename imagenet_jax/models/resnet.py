@@ -131,7 +131,8 @@ def _branch(block: nn.Module, y: jax.Array | Product, train: bool) -> jax.Array 
         y = add(y)
         squeezed = divisible(block.se_ratio * y.shape[-1])
         y = SqueezeExcite(squeezed, block.layers, name="se")(y)
-    return block.layers.drop_path(block.drop_path)(add(y), train) if block.drop_path else y
+    drop_path = block.layers.drop_path(block.drop_path)
+    return drop_path(add(y), train) if drop_path.rate else y
 
 
 def _shortcut(block: nn.Module, x: jax.Array, train: bool) -> jax.Array | Product:

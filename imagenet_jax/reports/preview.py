@@ -98,8 +98,9 @@ def _plain(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
 def _images(config: ml_collections.ConfigDict, reads: Sequence[str]) -> np.ndarray:
     """The first training images as the model sees them, uint8 [COLUMNS, S, S, 3]."""
     config = from_dict(config.to_dict())
-    config.batch_size, config.data.cache = COLUMNS * config.data.repeats, False
-    batches = open_split(config, True, reads).train_batches(np.arange(COLUMNS), 0, 1)
+    rows = COLUMNS * (2 if config.augment.mix_per == "half" else 1)
+    config.batch_size, config.data.cache = rows * config.data.repeats, False
+    batches = open_split(config, True, reads).train_batches(np.arange(rows), 0, 1)
     batch = next(batches)
     batches.close()
     key = jax.random.key(config.seed)

@@ -73,7 +73,10 @@ class ClassTask(Task):
 
     @property
     def rows_together(self) -> int:
-        return 2 if augment.is_mixing(self.config.augment) else 1
+        return augment.rows_together(self.config.augment)
+
+    def kept(self, rows: jax.Array) -> jax.Array:
+        return augment.kept_rows(rows, self.config.augment)
 
     def inputs(
         self, batch: Batch, key: jax.Array | None, step: jax.Array | None, *, train: bool
@@ -116,7 +119,7 @@ class ClassTask(Task):
         return f"{self.config.model.name} on {self.config.data.name}, {split.name}"
 
     def denominators(self, batch: Batch) -> dict[str, jax.Array]:
-        return {"examples": batch["mask"].sum()}
+        return {"examples": self.kept(batch["mask"]).sum()}
 
     def terms(self) -> dict[str, Term]:
         return {
@@ -184,6 +187,7 @@ def make_model(
     """The model that config.model describes; what has its default there is the model's own."""
     options = model_options(config)
     images = config.batch_size // (config.accumulate * devices)  # of one call on one device
+    images //= 2 if config.augment.mix_per == "half" else 1
     one_group = config.model.bn_group_size in (0, images)
     options |= {"dtype": config.model.dtype, "fused_norm": config.model.fused_norm and one_group}
     if config.partitioner != "jit":

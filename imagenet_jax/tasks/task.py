@@ -122,6 +122,10 @@ class Task(abc.ABC):
         """How many neighbouring rows of a batch have to stay in one micro-batch."""
         return 1
 
+    def kept(self, rows: jax.Array) -> jax.Array:
+        """What is known of each row of a batch [B, ...], of those that training makes inputs of."""
+        return rows
+
     @abc.abstractmethod
     def inputs(
         self, batch: Batch, key: jax.Array | None, step: jax.Array | None, *, train: bool

@@ -13,7 +13,7 @@ from imagenet_jax.config import model_options, validate
 from imagenet_jax.config.stages import config_stages
 from imagenet_jax.data.names import check_data, check_files
 from imagenet_jax.data.sources.classes import ONE
-from imagenet_jax.errors import ConfigError
+from imagenet_jax.errors import ConfigError, UserError
 from imagenet_jax.models.facts import FACTS, check_model
 from imagenet_jax.reports.tracking import make_tracking
 from imagenet_jax.reports.workdir import checkpoints_of
@@ -44,25 +44,33 @@ def check_lora(config: ml_collections.ConfigDict) -> None:
 
 
 def _group_size(config: ml_collections.ConfigDict) -> int:
-    """Images whose batch statistics a step computes together; 1 where it computes none."""
+    """Images read whose batch statistics a step computes together; 1 where it computes none."""
     frozen = config.model.frozen_norm or config.finetune.mode == "head"
     if frozen or not FACTS[config.model.name].has_batch_norm:
         return 1
-    return max(config.model.bn_group_size, 1)
+    return max(config.model.bn_group_size, 1) * _read_for_one(config)
 
 
-def _pair(config: ml_collections.ConfigDict) -> int:
-    return 2 if config.augment.mixup or config.augment.cutmix else 1
+def _read_for_one(config: ml_collections.ConfigDict) -> int:
+    """Images that an image of the network is made of, at any stage."""
+    return 1 + any(stage.config.augment.mix_per == "half" for stage in config_stages(config))
+
+
+def _mixed_together(config: ml_collections.ConfigDict) -> int:
+    """As `augment.rows_together`, at any stage."""
+    stages = [stage.config.augment for stage in config_stages(config)]
+    mixing = [augment for augment in stages if augment.mixup or augment.cutmix]
+    return max((4 if augment.switch_halves else 2 for augment in mixing), default=1)
 
 
 def batch_unit(config: ml_collections.ConfigDict) -> int:
     """Images by which a device's batch divides: whole micro-batches and whole norm groups."""
-    return config.accumulate * math.lcm(_group_size(config), _pair(config))
+    return config.accumulate * math.lcm(_group_size(config), _mixed_together(config))
 
 
 def validate_batch(config: ml_collections.ConfigDict, num_devices: int) -> None:
     """Raises ConfigError unless every device gets whole micro-batches and whole norm groups."""
-    group, pair, unit = _group_size(config), _pair(config), batch_unit(config)
+    group, pair, unit = _group_size(config), _mixed_together(config), batch_unit(config)
     if config.batch_size % (num_devices * unit) == 0:
         return
     parts = "1 device" if num_devices == 1 else f"{num_devices} devices"
@@ -70,8 +78,10 @@ def validate_batch(config: ml_collections.ConfigDict, num_devices: int) -> None:
         parts += f" x {config.accumulate} micro-batches (accumulate)"
     if group > 1:
         parts += f" x groups of {group} images (model.bn_group_size)"
-    if pair > 1:
+    if pair == 2:
         parts += " x pairs of images (augment.mixup, augment.cutmix)"
+    if pair == 4:
+        parts += " x two pairs of images (augment.switch_halves)"
     step = num_devices * unit
     below = config.batch_size // step * step
     nearest = f"{below} or {below + step}" if below else f"{step}"
@@ -89,8 +99,9 @@ def validate_batch(config: ml_collections.ConfigDict, num_devices: int) -> None:
 def _smaller_group(config: ml_collections.ConfigDict, num_devices: int) -> int:
     """The largest group below bn_group_size by which this batch divides; 0 if there is none."""
     images, rest = divmod(config.batch_size, num_devices * config.accumulate)
-    sizes = range(_group_size(config) - 1, 1, -1)
-    fitting = (n for n in sizes if images % math.lcm(n, _pair(config)) == 0)
+    read, together = _read_for_one(config), _mixed_together(config)
+    sizes = range(_group_size(config) // read - 1, 1, -1)
+    fitting = (n for n in sizes if images % math.lcm(n * read, together) == 0)
     return 0 if rest else next(fitting, 0)
 
 
@@ -134,9 +145,14 @@ def check_training(config: ml_collections.ConfigDict, *, here: bool) -> None:
 def _check_start(weights: str, model: str) -> None:
     """What `finetune.starting_variables` needs."""
     path = Path(os.path.expanduser(weights))
-    if weights and path.is_dir():
-        checkpoints_of(path)
-    elif path.suffix in FILE_SUFFIXES:
-        check_file(path)
-    elif weights:
-        pretrained_start(weights, model)
+    try:
+        if weights and path.is_dir():
+            checkpoints_of(path)
+        elif path.suffix in FILE_SUFFIXES:
+            check_file(path)
+        elif weights:
+            pretrained_start(weights, model)
+    except UserError as error:
+        field = f"config.finetune.weights = {weights!r}"
+        text = str(error)
+        raise type(error)(text if text.startswith(field) else f"{field}: {text}") from error

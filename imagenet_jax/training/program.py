@@ -270,7 +270,8 @@ def make_program(
     layers, frozen = _ruled(config, model)
     tuning, scale = make_tuning(config, model, frozen), None
     if tuning.mode == "layerwise":
-        scale = decay_by_layer(model, config.data.image_size, tuning.layer_decay)
+        size, groups = config.data.image_size, tuning.layer_groups
+        scale = decay_by_layer(model, size, tuning.layer_decay, groups)
     whole = max(total_steps + course.shift, 1)
     optimizer = make_optimizer(
         config.optim, schedule, layers, scale, lambda updates: (updates + course.shift) / whole

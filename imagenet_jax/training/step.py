@@ -57,8 +57,9 @@ def train_step(
             inputs, targets = task.inputs(part, rng, state.step, train=True)
         variables = {"params": params, "batch_stats": batch_stats}
         outcome = task.losses(partial(_apply, model, variables, key, tuning), inputs, targets)
-        sums = task.sums(outcome, targets, part["mask"])
-        loss = _total(outcome, task, part["mask"], denominators)
+        mask = task.kept(part["mask"])
+        sums = task.sums(outcome, targets, mask)
+        loss = _total(outcome, task, mask, denominators)
         return loss, (outcome.updated.get("batch_stats", {}), sums)
 
     def loss_alone(point: Any, *rest: Any) -> tuple[Any, Any]:

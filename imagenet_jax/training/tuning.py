@@ -19,7 +19,6 @@ from imagenet_jax.training.rules import Layers, Path, path_of
 from imagenet_jax.weights.head import head_paths
 
 _LORA_LAYERS = re.compile(r"qkv|proj")  # the attention's, as in the paper
-_MOST_GROUPS = 12  # of blocks, as ConvNeXt's fine-tuning has them: 0.75^50 of a rate trains nothing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +34,7 @@ class Tuning:
       frozen_norms: paths of the BatchNorms whose scale and bias are not trained.
       frozen: paths of parameters that are not trained, by config.optim.rules.
       layer_decay: "layerwise": factor of the learning rate from a block to the one before it.
+      layer_groups: "layerwise": of blocks with one rate; 0: as many as blocks.
       lora_rank, lora_alpha: "lora": rank, and scale times rank of the changes.
     """
 
@@ -43,6 +43,7 @@ class Tuning:
     frozen_norms: frozenset[Path] = frozenset()
     frozen: frozenset[Path] = frozenset()
     layer_decay: float = 1.0
+    layer_groups: int = 12
     lora_rank: int = 0
     lora_alpha: float = 0.0
 
@@ -144,14 +145,17 @@ def make_tuning(
         frozen_norms=frozen,
         frozen=by_rule,
         layer_decay=finetune.layer_decay,
+        layer_groups=finetune.layer_groups,
         lora_rank=finetune.lora_rank,
         lora_alpha=finetune.lora_alpha,
     )
 
 
-def decay_by_layer(model: nn.Module, image_size: int, decay: float) -> optax.GradientTransformation:
+def decay_by_layer(
+    model: nn.Module, image_size: int, decay: float, groups: int = 12
+) -> optax.GradientTransformation:
     """Scales updates by decay^(depth of the head - depth of a parameter), see `layer_depths`."""
-    depth = layer_depths(model, image_size)
+    depth = layer_depths(model, image_size, groups)
     last = max(depth.values())
     say(
         f"layerwise: {last + 1} groups of layers, the first of which trains at "
@@ -164,12 +168,13 @@ def decay_by_layer(model: nn.Module, image_size: int, decay: float) -> optax.Gra
     return optax.stateless(lambda updates, params: jax.tree_util.tree_map_with_path(scale, updates))
 
 
-def layer_depths(model: nn.Module, image_size: int) -> dict[str, int]:
+def layer_depths(model: nn.Module, image_size: int, groups: int = 12) -> dict[str, int]:
     """{module of the top level: its depth}, in the order of the calls.
 
     0 is what comes before the first block. Each block of a transformer has a depth of its own, as
     in BEiT and SimMIM; of other networks as many that follow each other share one that there are
-    12 at most, as in ConvNeXt's. What comes after the last block, and auxiliary heads, is deepest.
+    `groups` at most (0: any number), 12 as in ConvNeXt's: 0.75^50 of a rate trains nothing. What
+    comes after the last block, and auxiliary heads, is deepest.
     """
     modules, params = _called(model, image_size)
     names = [name for name in dict.fromkeys(path[0] for path, _ in modules if path)]
@@ -181,7 +186,7 @@ def layer_depths(model: nn.Module, image_size: int) -> dict[str, int]:
     if plain:
         blocks = [name for name in body if "kernel" in params[name]][1:]
     attends = any("qkv" in path for path, _ in modules)
-    groups = len(blocks) if attends else min(len(blocks), _MOST_GROUPS)
+    groups = len(blocks) if attends else min(len(blocks), groups or len(blocks))
     depths, number = {}, 0
     for name in body:
         number += name in blocks

@@ -59,7 +59,7 @@ def _text(result: dict[str, Any]) -> str:
         spread = f" ({row['spread']})" if row["spread"] else ""
         lines.append(
             f"{row['name']:<32} {row['model']:<18} {row['duration']:>10}  batch "
-            f"{row['batch_size']:>6,}  top-1 {row['top1']:.2f} %"
+            f"{row['batch_size']:>6,}  top-1 {_percent(row['top1'])}"
         )
         costs = [_cost(place, cost) for place, cost in row["predicted"].items() if cost]
         about = [f"published{spread}", row["hardware"], f"here: {row['here'] or 'not run'}"]
@@ -79,6 +79,10 @@ def _cost(place: str, cost: dict[str, float]) -> str:
     return f"{place} {hours:.{digits}f} h at {rounded:,.0f} images/s".strip()
 
 
+def _percent(top1: float | None) -> str:
+    return "not stated" if top1 is None else f"{top1:.2f} %"
+
+
 def _page(rows: list[dict[str, Any]]) -> str:
     head = [
         "name",
@@ -94,7 +98,7 @@ def _page(rows: list[dict[str, Any]]) -> str:
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for row in rows:
         pixels = f"{row['train_size']} / {row['eval_size']}"
-        top1 = f"{row['top1']:.2f} %" + (f", {row['spread']}" if row["spread"] else "")
+        top1 = _percent(row["top1"]) + (f", {row['spread']}" if row["spread"] else "")
         cells = (f"`{row['name']}`", f"`{row['model']}`", row["duration"], f"{row['batch_size']:,}")
         costs = [_cost("", cost) if cost else "" for cost in row["predicted"].values()]
         rest = (pixels, top1, row["here"] or "not run", *costs, row["source"])

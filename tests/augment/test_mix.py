@@ -6,9 +6,10 @@ from oracles import torchvision
 from scipy.stats import beta, kstest
 
 from imagenet_jax.augment.mix import Targets, cutmix_box, mix, symmetric_beta
-from imagenet_jax.config import base_config
+from imagenet_jax.config import base_config, validate
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.tasks import losses
+from imagenet_jax.tasks.classification import Classification
 from imagenet_jax.training.checks import validate_batch
 
 COUNT = 400
@@ -142,6 +143,77 @@ def test_each_image_has_a_ratio_and_a_box_of_its_own(images, batch):
     assert (targets.weight[4:6] == 1).all()
 
 
+def test_of_each_pair_one_image_is_made_as_in_timms_mode_half(batch):
+    torchvision()
+    timm = pytest.importorskip("timm.data.mixup", reason="timm is not installed")
+    levels = np.random.default_rng(0).integers(0, 256, (COUNT, 6, 8, 3), np.uint8)
+    image, targets = mixed(levels.astype(np.float32), batch, mixup=0.8, mix_per="half")
+    assert kstest(targets.weight, beta(0.8, 0.8).cdf).pvalue > 1e-3
+    theirs = timm.FastCollateMixup(mode="half", num_classes=COUNT, label_smoothing=0.0)
+    no_cut = np.zeros(COUNT // 2, bool)
+    theirs._params_per_elem = lambda count: (targets.weight.copy(), no_cut)
+    rows = [*range(0, COUNT, 2), *range(COUNT - 1, 0, -2)]  # it takes partners from the end
+    pixels, soft = theirs([(levels[row].transpose(2, 0, 1), row) for row in rows])
+    assert np.abs(image - pixels.numpy().transpose(0, 2, 3, 1)).max() <= 0.51
+    found = losses.class_targets(Targets(*map(jnp.asarray, targets)), COUNT)
+    np.testing.assert_allclose(found, soft.numpy(), atol=1e-6)
+
+
+def test_the_network_gets_half_of_what_is_read(images, batch):
+    batch["mask"][[4, 7]] = False
+    image, targets = mixed(images, batch, cutmix=1.0, mix_per="half")
+    np.testing.assert_array_equal(image[2:4], images[4:8:2])
+    assert (targets.weight[2:4] == 1).all() and targets.label[:4].tolist() == [0, 2, 4, 6]
+    config = base_config()
+    config.augment.update(mixup=0.2, mix_per="half")
+    assert Classification.of_size(config, 3).denominators(batch)["examples"] == COUNT // 2 - 1
+    config.update(batch_size=96)
+    config.model.bn_group_size = 24
+    validate_batch(config, 2)
+    with pytest.raises(ConfigError, match=r"of 48 images .* model\.bn_group_size = 12 would do"):
+        validate_batch(config, 4)
+
+
+@pytest.mark.parametrize("mix_per", ["pair", "batch", "image", "half"])
+def test_mixup_and_cutmix_have_half_of_a_batch_each(mix_per, images, batch):
+    """As EfficientNetV2 and NFNets; what is cut is not folded."""
+    fields = {"mixup": 0.8, "cutmix": 1.0, "switch_halves": True, "mixup_fold": True}
+    image, targets = mixed(images, batch, **fields, mix_per=mix_per)
+    own, other = images, images.reshape(-1, 2, 6, 8, 3)[:, ::-1].reshape(images.shape)
+    if mix_per == "half":
+        own, other = images[::2], images[1::2]
+    turns = np.arange(len(own)) // (len(image) // (COUNT // 2)) % 2 == 1
+    cut = ((image == own) | (image == other)).all((1, 2, 3))
+    np.testing.assert_array_equal(cut, turns)
+    weight = targets.weight[:, None, None, None]
+    blend = weight * own + (1 - weight) * other
+    np.testing.assert_allclose(image[~cut], blend[~cut], atol=1e-5)
+    kept = (image[cut] == own[cut]).all(-1).mean((1, 2))
+    np.testing.assert_allclose(targets.weight[cut], kept, atol=1e-6)
+    assert (targets.weight[~cut] >= 0.5).all()
+    assert mix_per == "batch" or 0.02 < (targets.weight[cut] < 0.5).mean() < 0.5
+    ratios = len(np.unique(targets.weight))
+    assert ratios == 2 if mix_per == "batch" else ratios > 90
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"mix_per": "half"}, r"mix_per = 'half' makes one image of two, .*cutmix = 0\.0; set"),
+        ({"switch_halves": True, "mixup": 0.2}, r"cutmix = 0\.0; set both above 0, or switch_ha"),
+        (
+            {"switch_halves": True, "mixup": 0.2, "cutmix": 1.0, "switch_prob": 0.3},
+            r"switch_halves = True leaves nothing to .*switch_prob = 0\.3; leave it at 0\.5",
+        ),
+    ],
+)
+def test_contradictions_are_refused(fields, message):
+    config = base_config()
+    config.augment.update(fields)
+    with pytest.raises(ConfigError, match=message):
+        validate(config)
+
+
 def test_folded_mixup_keeps_at_least_half(images, batch):
     fields = {"mixup": 0.5, "mix_per": "image"}
     free, folded = (
@@ -203,3 +275,7 @@ def test_a_device_must_get_whole_pairs():
     validate_batch(config, 4)
     with pytest.raises(ConfigError, match=r"x pairs of images \(augment\.mixup"):
         validate_batch(config, 8)
+    config.augment.update(cutmix=1.0, switch_halves=True)
+    validate_batch(config, 3)
+    with pytest.raises(ConfigError, match=r"x two pairs of images \(augment\.switch_halves"):
+        validate_batch(config, 4)

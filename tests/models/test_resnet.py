@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from imagenet_jax.models import create_model, resnet
+from imagenet_jax.models.layers.layers import Layers
 
 
 @pytest.mark.parametrize(("stem", "side"), [("imagenet", 7), ("cifar", 28)])
@@ -55,9 +56,14 @@ def test_residual_branches_start_at_zero_if_asked():
         np.testing.assert_array_equal(jax.jit(scale)(), expected)
 
 
-def test_stochastic_depth_drops_branches_more_often_the_deeper_they_are():
-    """The first of two is never dropped, the last always but for one in a hundred."""
-    options = {"se_ratio": 0.25, "drop_path": 0.99, "zero_init_residual": False}
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_stochastic_depth_drops_branches_more_often_the_deeper_they_are(everywhere):
+    """The first of two is never dropped, the last always but for one in a hundred; or both."""
+    options = {"se_ratio": 0.25, "zero_init_residual": False}
+    if everywhere:
+        options["layers"] = Layers(uniform_drop_path=0.99)
+    else:
+        options["drop_path"] = 0.99
     model = resnet.ResNet((1, 1), resnet.BasicBlock, 3, width=8, stem="cifar", **options)
     x = np.random.default_rng(0).normal(size=(4, 4, 4, 3)).astype(np.float32)
     variables = jax.jit(lambda: model.init(jax.random.key(1), x, train=False))()
@@ -69,7 +75,8 @@ def test_stochastic_depth_drops_branches_more_often_the_deeper_they_are():
 
     gradient = jax.jit(jax.grad(loss_fn))(variables["params"])
     first, last = (gradient[name]["conv2"]["kernel"] for name in ("layer1.0", "layer2.0"))
-    assert np.abs(first).max() > 0 == np.abs(last).max()
+    assert np.abs(last).max() == 0
+    assert (np.abs(first).max() == 0) == everywhere
 
 
 def test_dropout_is_of_the_heads_inputs_in_training_only():

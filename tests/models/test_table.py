@@ -109,6 +109,6 @@ def test_initial_values_that_a_model_has_no_layers_for_are_refused():
         create_model("vit_s16", num_classes=10, bn_init="uniform")
     with pytest.raises(ConfigError, match="model bit_r50x1 has no option 'conv_init'"):
         create_model("bit_r50x1", num_classes=10, conv_init="fan_in")
-    for option in ("blur_pool", "shortcut", "se_ratio"):
+    for option in ("blur_pool", "shortcut", "se_ratio", "uniform_drop_path"):
         with pytest.raises(ConfigError, match=f"model vgg16 has no option '{option}'"):
             create_model("vgg16", num_classes=10, **{option: "conv"})

@@ -86,7 +86,7 @@ def test_the_stream_changes_with_the_stages_and_evaluation_does_not(staged):
         (("2 epochs: augment.mixxup=0.2",), r"did you mean 'augment\.mixup'"),
         (("2 epochs: augment.erase=0.1 augment.erase=0.2",), "augment.erase stands there twice"),
         (("2 epochs: data.train_size=-4",), "data.train_size = -4 is not possible"),
-        (("2 epochs: data.policy_magnitude=x",), "cannot be read; expected int"),
+        (("2 epochs: data.policy_magnitude=x",), "cannot be read; expected float"),
         (("2 epochs: model.width=4",), "model.width has to stay"),
     ],
 )

@@ -104,6 +104,7 @@ def test_accumulated_gradient_is_that_of_the_whole_batch(loop_config, partitione
     [
         ("pair", "jit", 2),
         pytest.param("batch", "shard_map", 2, marks=pytest.mark.slow),
+        pytest.param("half", "shard_map", 2, marks=pytest.mark.slow),
         pytest.param("pair", "jit", 1, marks=EXHAUSTIVE),
         pytest.param("batch", "shard_map", 1, marks=EXHAUSTIVE),
         pytest.param("pair", "shard_map", 2, marks=EXHAUSTIVE),

@@ -1,7 +1,7 @@
 """Augmentation policies on the host: which operations an image gets, drawn from its numbers.
 
 Magnitudes and tables are torchvision's (torchvision.transforms.autoaugment), but those of
-`randaugment_tf` and `randaugment_timm`.
+`randaugment_tf`, `autoaugment_tf` and `randaugment_timm`.
 """
 
 import functools
@@ -14,7 +14,7 @@ from PIL import Image
 from imagenet_jax.data.images import autoaugment
 from imagenet_jax.data.images.boxes import uniforms
 from imagenet_jax.data.images.image_ops import OPERATIONS, rotate, translate_x, translate_y
-from imagenet_jax.data.images.randaugment_tf import randaugment_tf
+from imagenet_jax.data.images.randaugment_tf import autoaugment_tf, randaugment_tf
 from imagenet_jax.data.images.randaugment_timm import randaugment_timm
 
 # {operation: (magnitudes, whether either sign is drawn)}
@@ -50,7 +50,7 @@ def randaugment(image: Image.Image, draw: Draw, data: ml_collections.ConfigDict)
     """RandAugment (Cubuk et al. 2020): policy_ops operations of policy_magnitude, 0 to 30."""
     space = randaugment_space(image.size)
     for _ in range(data.policy_ops):
-        image = _random_operation(image, draw, space, data.policy_magnitude)
+        image = _random_operation(image, draw, space, int(data.policy_magnitude))
     return image
 
 
@@ -97,6 +97,7 @@ POLICIES: dict[str, Callable[[Image.Image, Draw, ml_collections.ConfigDict], Ima
     "randaugment_tf": randaugment_tf,
     "randaugment_timm": randaugment_timm,
     "trivialaugment": trivialaugment,
+    "autoaugment_tf": autoaugment_tf,
     "autoaugment": functools.partial(learnt_policy, policy=autoaugment.IMAGENET),
     "autoaugment_cifar10": functools.partial(learnt_policy, policy=autoaugment.CIFAR10),
     "autoaugment_svhn": functools.partial(learnt_policy, policy=autoaugment.SVHN),

@@ -37,6 +37,8 @@ class Preprocess:
 
     Rules (data.train_crop, data.eval_crop), S being `size`:
       random_resized_crop: a random box (see `boxes.random_resized_crop`), resized to S x S.
+      resize_random_crop: the whole image is squeezed to data.train_resize pixels each way, then
+        S x S is cut out of it at random, as in BiT's fine-tuning.
       center_crop: a square of data.eval_crop_fraction of the short side, resized to S x S,
         as TensorFlow's EfficientNet does it.
       resize_center_crop: the short side is resized to data.eval_resize, then S x S is cut
@@ -87,7 +89,11 @@ class Preprocess:
         Raises:
           ValueError: if the rule is none and the image is of another size.
         """
-        self._fit(pixels, out, self._method(index, epoch))
+        method = self._method(index, epoch)
+        if self.train and self.rule == "resize_random_crop":
+            self._fit_at_random(pixels, out, index, epoch, method)
+        else:
+            self._fit(pixels, out, method)
         if self.train and policies.is_on(self.data):
             out[:] = policies.augment(out, self.data, self.seed, epoch, index)
 
@@ -100,6 +106,16 @@ class Preprocess:
             return method
         number = boxes.uniforms(self.seed, np.array([epoch]), np.array([index]), _DRAWN + 1)[0, -1]
         return "bilinear" if number < 0.5 else "bicubic"
+
+    def _fit_at_random(
+        self, pixels: np.ndarray, out: np.ndarray, index: int, epoch: int, method: str
+    ) -> None:
+        side = self.data.train_resize
+        squeezed = np.empty((side, side, 3), np.uint8)
+        self._resize(pixels, squeezed, method)
+        draw = boxes.uniforms(self.seed, np.array([epoch]), np.array([index]), 2)[0]
+        top, left = (draw * (side - self.size + 1)).astype(int)
+        out[:] = squeezed[top : top + self.size, left : left + self.size]
 
     def _fit(self, pixels: np.ndarray, out: np.ndarray, method: str) -> None:
         size = self.size

@@ -1,4 +1,4 @@
-"""RandAugment as TensorFlow's models for TPUs and google-research/big_vision have it.
+"""RandAugment and AutoAugment as TensorFlow's models for TPUs and big_vision have them.
 
 Sixteen operations, each always applied at one level, 10 being the scale's end (recipes go
 beyond it). Its oddities are kept, since published numbers were reached with them: above level 5
@@ -14,6 +14,7 @@ import ml_collections
 from PIL import Image, ImageEnhance, ImageOps
 
 from imagenet_jax.data.images import image_ops
+from imagenet_jax.data.images.autoaugment import IMAGENET_TF
 
 Draw = Iterator[float]
 
@@ -33,6 +34,18 @@ def randaugment_tf(image: Image.Image, draw: Draw, data: ml_collections.ConfigDi
         name = names[int(len(names) * next(draw))]
         sign = -1 if next(draw) < 0.5 else 1
         image = OPERATIONS_TF[name](image, data.policy_magnitude / 10, sign, draw)
+    return image
+
+
+def autoaugment_tf(image: Image.Image, draw: Draw, data: ml_collections.ConfigDict) -> Image.Image:
+    """One of the 25 pairs of operations that EfficientNets were trained with ("v0").
+
+    The pairs are others than those of Cubuk et al. 2019. Arguments as of `randaugment_tf`.
+    """
+    for name, probability, level in IMAGENET_TF[int(len(IMAGENET_TF) * next(draw))]:
+        applied, sign = next(draw) < probability, -1 if next(draw) < 0.5 else 1
+        if applied:
+            image = _AUTOAUGMENT_TF[name](image, level / 10, sign, draw)
     return image
 
 
@@ -100,4 +113,8 @@ OPERATIONS_TF: dict[str, Operation] = {
     "TranslateY": _moved(image_ops.translate_y, 100),
     "Cutout": lambda image, share, sign, draw: cutout(image, share, draw),
     "SolarizeAdd": lambda image, share, sign, draw: solarize_add(image, share),
+}
+_AUTOAUGMENT_TF = OPERATIONS_TF | {
+    "TranslateX": _moved(image_ops.translate_x, 250),
+    "TranslateY": _moved(image_ops.translate_y, 250),
 }

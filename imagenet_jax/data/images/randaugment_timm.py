@@ -1,8 +1,8 @@
 """RandAugment as timm has it, "rand-m9-mstd0.5-inc1" in its words.
 
 Fifteen operations, of which each that is drawn is applied by chance only, at a magnitude of 10
-that varies. DeiT, Swin, ConvNeXt and ResNet strikes back were trained with it. Of
-huggingface/pytorch-image-models timm/data/auto_augment.py, commit aa4b5850.
+that varies, or beyond ("mmax"). DeiT, Swin, ConvNeXt and ResNet strikes back were trained with
+it. Of huggingface/pytorch-image-models timm/data/auto_augment.py, commit aa4b5850.
 """
 
 import math
@@ -40,7 +40,7 @@ def randaugment_timm(
 ) -> Image.Image:
     """policy_ops operations, each with probability policy_prob, on an RGB image.
 
-    Their magnitudes are normal numbers about policy_magnitude, cut to 0 to 10.
+    Their magnitudes are normal numbers about policy_magnitude, cut to 0 to policy_magnitude_max.
 
     Args:
       image: of any size.
@@ -54,7 +54,8 @@ def randaugment_timm(
         if not applied:
             continue
         noise = math.sqrt(-2 * math.log(1 - next(draw))) * math.cos(2 * math.pi * next(draw))
-        magnitude = min(max(data.policy_magnitude + data.policy_magnitude_std * noise, 0.0), 10.0)
+        magnitude = max(data.policy_magnitude + data.policy_magnitude_std * noise, 0.0)
+        magnitude = min(magnitude, data.policy_magnitude_max)
         sign = -1 if next(draw) < 0.5 else 1
         method = data.resize_method
         if method == "random":
@@ -91,6 +92,17 @@ def _rotate(image: Image.Image, share: float, sign: int, look: Look) -> Image.Im
     return image.rotate(sign * 30 * share, look.resample, fillcolor=look.fill)
 
 
+def _keep_bits(image: Image.Image, bits: int) -> Image.Image:
+    """Posterized, as far as there are 0 to 8 bits."""
+    return posterize(image, min(max(bits, 0), 8))
+
+
+def _invert_from(image: Image.Image, level: int) -> Image.Image:
+    """Solarized, as far as the level is 0 to 256."""
+    return ImageOps.solarize(image, min(max(level, 0), 256))
+
+
+_MOST_ADDED = 128 / 110  # a share of what SolarizeAdd adds at 10
 _ENHANCERS = {
     "Color": ImageEnhance.Color,
     "Contrast": ImageEnhance.Contrast,
@@ -102,9 +114,9 @@ _OPERATIONS: dict[str, Operation] = {
     "Equalize": lambda image, share, sign, look: ImageOps.equalize(image),
     "Invert": lambda image, share, sign, look: ImageOps.invert(image),
     "Rotate": _rotate,
-    "Posterize": lambda image, share, sign, look: posterize(image, int(4 * share)),
-    "Solarize": lambda image, share, sign, look: ImageOps.solarize(image, int(256 * share)),
-    "SolarizeAdd": lambda image, share, sign, look: solarize_add(image, share),
+    "Posterize": lambda image, share, sign, look: _keep_bits(image, int(4 * share)),
+    "Solarize": lambda image, share, sign, look: _invert_from(image, int(256 * share)),
+    "SolarizeAdd": lambda image, share, sign, look: solarize_add(image, min(share, _MOST_ADDED)),
     **{name: _enhanced(kind, False) for name, kind in _ENHANCERS.items()},
     "ShearX": _affine(1, lambda share, image: 0.3 * share, 0, 0, 1, 0),
     "ShearY": _affine(1, 0, 0, lambda share, image: 0.3 * share, 1, 0),
@@ -112,7 +124,7 @@ _OPERATIONS: dict[str, Operation] = {
     "TranslateY": _affine(1, 0, 0, 0, 1, lambda share, image: 0.45 * share * image.height),
 }
 _INCREASING: dict[str, Operation] = {
-    "Posterize": lambda image, share, sign, look: posterize(image, 4 - int(4 * share)),
-    "Solarize": lambda image, share, sign, look: ImageOps.solarize(image, 256 - int(256 * share)),
+    "Posterize": lambda image, share, sign, look: _keep_bits(image, 4 - int(4 * share)),
+    "Solarize": lambda image, share, sign, look: _invert_from(image, 256 - int(256 * share)),
     **{name: _enhanced(kind, True) for name, kind in _ENHANCERS.items()},
 }

@@ -58,6 +58,8 @@ class Layers:
         (1998, Flax's default), or "": the model's own.
       bn_init: initial scales of BatchNorm, "ones" or "uniform" (from 0 to 1), where the model has
         no other.
+      uniform_drop_path: rate of stochastic depth of all blocks; None: the model's own, which rises
+        from block to block.
     """
 
     dtype: Any = jnp.float32
@@ -74,6 +76,7 @@ class Layers:
     head_std: float | None = None
     conv_init: str = ""
     bn_init: str = "ones"
+    uniform_drop_path: float | None = None
 
     def own(self, *, bn_momentum: float = 0.9, bn_epsilon: float = 1e-5) -> "Layers":
         """With the model's own values where none are given."""
@@ -245,6 +248,7 @@ class Layers:
 
     def drop_path(self, rate: float) -> Dropout:
         """Stochastic depth: the whole branch of an example at once (Huang et al. 2016)."""
+        rate = rate if self.uniform_drop_path is None else self.uniform_drop_path
         return Dropout(rate, whole_example=True, axis_name=self.axis_name)
 
     def block(self, module: type[nn.Module]) -> Callable[..., nn.Module]:

@@ -1,11 +1,18 @@
 import cv2
 import numpy as np
 import pytest
+from oracles import torchvision
 from PIL import Image
 from pixel_oracles import noise
 
 from imagenet_jax.config import base_config
-from imagenet_jax.data.images.randaugment_tf import OPERATIONS_TF, randaugment_tf
+from imagenet_jax.data.images import randaugment_tf as ours
+from imagenet_jax.data.images.autoaugment import IMAGENET_TF
+from imagenet_jax.data.images.randaugment_tf import (
+    OPERATIONS_TF,
+    autoaugment_tf,
+    randaugment_tf,
+)
 
 HEIGHT, WIDTH = 120, 140
 
@@ -91,3 +98,34 @@ def test_each_of_sixteen_operations_is_drawn_and_applied_at_the_level():
         draws = [(number + 0.5) / 16, 0.2, 0.5, 0.5]
         drawn = randaugment_tf(Image.fromarray(pixels), iter(draws), config.data)
         np.testing.assert_array_equal(drawn, applied(name, pixels, 10, draws[2:]), name)
+
+
+def test_pairs_of_autoaugment_are_those_of_timms_v0():
+    """Which has them of the same source, but for how far an image is moved."""
+    torchvision()
+    timm = pytest.importorskip("timm.data.auto_augment", reason="timm is not installed")
+    theirs = timm.auto_augment_policy_v0({})
+    found = [[(op.name.removesuffix("Rel"), op.prob, op.magnitude) for op in p] for p in theirs]
+    assert list(map(list, IMAGENET_TF)) == found
+
+
+def test_a_pair_of_autoaugment_is_applied_with_its_probabilities(monkeypatch):
+    calls = []
+
+    def recorded(name):
+        return lambda image, share, sign, draw: calls.append((name, share, sign)) or image
+
+    names = {name for pair in IMAGENET_TF for name, *_ in pair}
+    assert names <= set(OPERATIONS_TF)
+    monkeypatch.setattr(ours, "_AUTOAUGMENT_TF", {name: recorded(name) for name in names})
+    data = base_config().data
+    autoaugment_tf(None, iter([0.5 / 25, 0.79, 0.9, 0.79, 0.1]), data)
+    autoaugment_tf(None, iter([0.5 / 25, 0.81, 0.9, 0.81, 0.1]), data)
+    assert calls == [("Equalize", 0.1, 1), ("ShearY", 0.4, -1)]
+
+
+def test_autoaugment_moves_an_image_by_up_to_250_pixels():
+    pixels = noise(300, 300)
+    draws = [15.5 / 25, 0.0, 0.9, 0.79, 0.9]  # a turn by 21 degrees, then down by 225
+    down = np.asarray(autoaugment_tf(Image.fromarray(pixels), iter(draws), base_config().data))
+    assert (down[:225] == 128).all() and not (down[225:] == 128).all()

@@ -47,12 +47,13 @@ def test_operations_are_timms(timm, picture, increasing, monkeypatch):
     for name in names:
         for sign in (-1, 1):
             monkeypatch.setattr(timm, "_randomly_negate", lambda value, sign=sign: sign * value)
-            for magnitude in (0, 2.6, 7, 9.3, 10):
+            for magnitude in (0, 2.6, 7, 9.3, 10, 13.7, 28):
                 for method in Image.Resampling.BILINEAR, Image.Resampling.BICUBIC:
                     options = {"img_mean": FILL, "interpolation": method}
+                    options["magnitude_max"] = 30
                     operation = timm.AugmentOp(name, 1.0, magnitude, options)
                     if name.startswith("Posterize"):  # today's Pillow refuses to keep 0 bits
-                        lost = 8 - operation.level_fn(magnitude, {})[0]
+                        lost = min(max(8 - operation.level_fn(magnitude, {})[0], 0), 8)
                         expected = np.asarray(picture) >> lost << lost
                     else:
                         expected = operation(picture)
@@ -112,6 +113,10 @@ def our_draws(monkeypatch, overrides, count):
             "rand-m4-n3-mstd2-p0.8",
             {"magnitude": "4", "ops": "3", "magnitude_std": "2", "prob": "0.8"},
         ),
+        (
+            "rand-m15-mstd2-mmax16-inc1",
+            {"magnitude": "15", "magnitude_std": "2", "magnitude_max": "16"},
+        ),
     ],
 )
 def test_draws_are_timms_in_distribution(timm, monkeypatch, text, overrides):
@@ -128,7 +133,8 @@ def test_draws_are_timms_in_distribution(timm, monkeypatch, text, overrides):
     magnitudes = np.array([draw[1] for draw in found])
     expected = np.array([draw[1] for draw in theirs if draw[1] is not None])
     assert ks_2samp(magnitudes, expected).pvalue > 0.01
-    assert np.mean(magnitudes == 10) == pytest.approx(np.mean(expected == 10), abs=0.03)
+    most = float(overrides.get("data.policy_magnitude_max", 10))
+    assert np.mean(magnitudes == most) == pytest.approx(np.mean(expected == most), abs=0.03)
     assert np.mean([draw[2] for draw in found]) == pytest.approx(0, abs=0.05)
     for method in RANDOM:
         shares = [np.mean([draw[-1] == method for draw in draws]) for draws in (found, theirs)]
@@ -162,3 +168,10 @@ def test_what_cannot_be_is_refused():
     config.data.update(resize_method="bicubic", policy_magnitude=11)
     with pytest.raises(ConfigError, match="= 11 is no magnitude of randaugment_timm; expected 0"):
         validate(config)
+    config.data.policy_magnitude_max = 11
+    validate(config)
+    config.data.update(policy="randaugment", policy_magnitude=6.5)
+    with pytest.raises(ConfigError, match=r"= 6\.5 is no magnitude of randaugment; .* whole"):
+        validate(config)
+    config.data.policy = "randaugment_tf"
+    validate(config)

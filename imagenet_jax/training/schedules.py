@@ -148,10 +148,12 @@ def _decaying(
     if config.schedule.name == "rsqrt":
         return lambda time: peak / jnp.sqrt(1 + time / timescale)
     factor = config.schedule.factor
+    # A bit more: a quotient that is whole could be rounded to less. The first step of an epoch
+    # may lie half a step before it.
+    more = 0.52 if config.schedule.interval == "epoch" else 0.02
 
     def stairs(time: jax.Array) -> jax.Array:
-        # A fiftieth of a step more: a quotient that is whole could be rounded to less.
-        return jnp.maximum(peak * factor ** jnp.floor((time + 0.02) / timescale), peak * end)
+        return jnp.maximum(peak * factor ** jnp.floor((time + more) / timescale), peak * end)
 
     return stairs
 

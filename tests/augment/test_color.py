@@ -158,7 +158,7 @@ def test_the_jitter_of_tensorflow_is_its(ours, theirs, beyond, images):
 def test_the_jitter_of_tensorflow_adds_and_cuts_at_its_end():
     grey = np.full((400, 4, 4, 3), 0.4, np.float32)
     added = changed(grey, brightness=0.5, jitter="tensorflow")[:, 0, 0, 0]
-    assert added.min() == 0 and 0.85 < added.max() < 0.9 and 25 < (added == 0).sum() < 60
+    assert added.min() == 0 and 0.85 < added.max() < 0.9 and 20 < (added == 0).sum() < 70
     pair = np.broadcast_to(np.float32([0.3, 0.9])[None, :, None, None], (400, 2, 4, 3))
     keys = jax.random.split(jax.random.key(1), 400)
     both = color.color_jitter(jnp.asarray(pair), keys, (0.3, 0.9, 0, 0), "tensorflow")

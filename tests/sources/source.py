@@ -19,6 +19,7 @@ class Source(NamedTuple):
       undecayed: which do not, an expression that is found in their paths; "": all decay.
       fields: constants of augmentation, loss and optimizer by the name of their field.
       num_examples: of an epoch.
+      tolerance: relative, of the rate.
     """
 
     rate: Course
@@ -26,6 +27,7 @@ class Source(NamedTuple):
     undecayed: str
     fields: Mapping[str, Any]
     num_examples: int = N
+    tolerance: float = 2e-3
 
 
 def by_epoch(rate: Callable[[int], float]) -> Course:

@@ -58,6 +58,23 @@ BREAKS_OF_OPTIMIZERS = (
         ("training/test_guard.py::test_an_update_that_is_not_finite_leaves_all_but_the_schedule",),
     ),
     (
+        "the threshold of targets is twice as high",
+        "tasks/losses.py",
+        "(target > threshold).astype",
+        "(target > 2 * threshold).astype",
+        ("training/test_golden_updates.py::test_two_updates_are_the_sources[rsb:a2]",),
+    ),
+    (
+        "a stair of whole epochs begins an epoch late",
+        "training/schedules.py",
+        "more = 0.52 if",
+        "more = 0.02 if",
+        (
+            "test_recipes.py::"
+            "test_the_learning_rate_is_that_of_the_source[timm_efficientnet_b0:timm]",
+        ),
+    ),
+    (
         "the course begins with the run",
         "training/schedules.py",
         "begin = warmup if schedule.warmup_prefix else 0",

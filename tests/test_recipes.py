@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from sources import convnets, transformers
+from sources import convnets, older, transformers
 
 import launch
 from imagenet_jax.config import base_config, load_config
@@ -20,7 +20,7 @@ from imagenet_jax.training.checks import check_fields, validate_batch
 from imagenet_jax.training.rules import decay_factors
 from imagenet_jax.training.schedules import make_schedule
 
-SOURCES = convnets.SOURCES | transformers.SOURCES
+SOURCES = convnets.SOURCES | older.SOURCES | transformers.SOURCES
 RECIPES = load_recipes()
 ROOT = Path(__file__).parents[1]
 
@@ -34,7 +34,7 @@ def test_a_recipe_is_a_config_and_says_what_it_is_not(name):
     text = (ROOT / f"configs/recipes/{file}.py").read_text()
     assert f"--config={file}" in text and "\nDeviation: " in text
     published = RECIPES[name][1]
-    assert published.source and (published.top1 is None or 50 < published.top1 < 95)
+    assert published.source and (published.top1 is None or 50 < published.top1 < 96)
     assert variant
 
 
@@ -63,7 +63,8 @@ def test_the_learning_rate_is_that_of_the_source(name):
     found = np.array(jax.vmap(rate)(steps))
     expected = np.array([SOURCES[name].rate(step, length) for step in steps.tolist()])
     # An epoch is no whole number of steps.
-    np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-4 * expected.max())
+    tolerance = SOURCES[name].tolerance
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=2e-4 * expected.max())
 
 
 # No shape of a parameter depends on them.
@@ -119,7 +120,7 @@ TINY = (
     *("--config.data.image_size=32", "--config.data.train_size=0", "--config.data.eval_resize=32"),
     *("--config.schedule.warmup=1 steps", "--config.eval.every=", "--config.log.every=1 steps"),
     *("--config.schedule.boundaries=", "--config.schedule.hold=0 steps"),
-    "--config.log.tensorboard=False",
+    *("--config.schedule.cooldown=0 steps", "--config.log.tensorboard=False"),
     *("--config.model.dtype=float32", "--config.checkpoint.every=2 steps"),
     "--config.finetune.weights=",
 )
@@ -129,6 +130,7 @@ TINY = (
 _VIT = ("--config.model.name=vit_ti16", "--config.model.scan=True")  # half the time to compile
 OTHER = {
     **dict.fromkeys(("deit", "deit3", "augreg", "big_vision_vit_s16", "torchvision_vit"), _VIT),
+    "algoperf_vit_s16": _VIT,
     "convnext_v2": ("--config.model.name=resnet8", "--config.optim.rules="),
 }
 

@@ -1,4 +1,7 @@
-"""Augmentations of colour and sharpness, after torchvision's for float images in [0, 1]."""
+"""Augmentations of colour and sharpness, after torchvision's for float images in [0, 1].
+
+And after TensorFlow's, whose jitter is another one.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -63,7 +66,7 @@ def random_color(
                 changed = uniform(fold_in(keys, 2 + number)) < chance
                 image = jnp.where(changed[:, None, None, None], change(image), image)
     if any(_ranges(augment)):
-        image = color_jitter(image, fold_in(keys, 5), _ranges(augment))
+        image = color_jitter(image, fold_in(keys, 5), _ranges(augment), augment.jitter)
     if augment.lighting:
         image += pca_noise(fold_in(keys, 7), augment.lighting)[:, None, None]
     if augment.noise:
@@ -73,7 +76,10 @@ def random_color(
 
 
 def color_jitter(
-    image: jax.Array, keys: jax.Array, ranges: tuple[float, float, float, float]
+    image: jax.Array,
+    keys: jax.Array,
+    ranges: tuple[float, float, float, float],
+    form: str = "torchvision",
 ) -> jax.Array:
     """Brightness, contrast, saturation and hue by random factors in random order.
 
@@ -82,18 +88,20 @@ def color_jitter(
       keys: one key per image [B].
       ranges: of the four; a factor is drawn from [max(0, 1 - range), 1 + range], a shift of
         hue from [-range, range] (1 is the whole circle); 0: left as it is.
+      form: a key of FORMS; with "tensorflow" brightness is a shift, too, and only the result is
+        cut to [0, 1].
     """
-    changes = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)
+    changes, shifts = FORMS[form]
     used = [number for number in range(4) if ranges[number]]
     factors = {}
     for number in used:
-        low, high = (-1, 1) if number == 3 else (max(-1.0, -1 / ranges[number]), 1)
+        low, high = (-1, 1) if number in shifts else (max(-1.0, -1 / ranges[number]), 1)
         shift = ranges[number] * uniform(fold_in(keys, number), low, high)
-        factors[number] = shift if number == 3 else 1 + shift
+        factors[number] = shift if number in shifts else 1 + shift
     order = jax.vmap(lambda key: jax.random.permutation(key, len(used)))(fold_in(keys, 4))
     for place in range(len(used)):
         image = _choose(order[:, place], [changes[n](image, factors[n]) for n in used])
-    return image
+    return jnp.clip(image, 0, 1) if form == "tensorflow" else image
 
 
 def pca_noise(keys: jax.Array, std: float) -> jax.Array:
@@ -142,6 +150,34 @@ def adjust_hue(image: jax.Array, shift: jax.Array) -> jax.Array:
     corner = (jnp.array([[[[5.0, 3.0, 1.0]]]]) + 6 * hue[..., None]) % 6
     edge = jnp.clip(jnp.minimum(corner, 4 - corner), 0, 1)
     return high[..., None] - spread[..., None] * edge
+
+
+def shift_brightness(image: jax.Array, shift: jax.Array) -> jax.Array:
+    """tf.image.adjust_brightness: image [B, H, W, 3] plus shift [B], not cut to [0, 1]."""
+    return image + shift[:, None, None, None]
+
+
+def scale_contrast(image: jax.Array, factor: jax.Array) -> jax.Array:
+    """tf.image.adjust_contrast: distances from each channel's mean times factor [B]."""
+    mean = image.mean((1, 2), keepdims=True)
+    return mean + factor[:, None, None, None] * (image - mean)
+
+
+def scale_saturation(image: jax.Array, factor: jax.Array) -> jax.Array:
+    """tf.image.adjust_saturation: the S of HSV times factor [B], at most 1; V and hue stay."""
+    high, low = image.max(-1, keepdims=True), image.min(-1, keepdims=True)
+    spread = high - low
+    some = (spread > 0) & (high > 0)
+    saturation = jnp.where(some, spread / jnp.where(some, high, 1), 0)
+    scaled = jnp.clip(saturation * factor[:, None, None, None], 0, 1)
+    return high - high * scaled * (high - image) / jnp.where(spread > 0, spread, 1)
+
+
+# Functions for brightness, contrast, saturation and hue, and the numbers of those that add.
+FORMS = {
+    "torchvision": ((adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue), (3,)),
+    "tensorflow": ((shift_brightness, scale_contrast, scale_saturation, adjust_hue), (0, 3)),
+}
 
 
 def to_gray(image: jax.Array) -> jax.Array:

@@ -157,10 +157,18 @@ DATA: dict[str, Field] = {
     ),
     "augment.pad": number(0, "random translation by up to this many pixels", 0, 2**14),
     "augment.pad_mode": choice("constant", ("constant", "reflect"), "what is shifted in"),
-    "augment.brightness": number(0.0, "colour jitter: range of the factor around 1", 0),
+    "augment.brightness": number(
+        0.0, "colour jitter: range of the factor around 1, or see augment.jitter", 0
+    ),
     "augment.contrast": number(0.0, "colour jitter: range of the factor around 1", 0),
     "augment.saturation": number(0.0, "colour jitter: range of the factor around 1", 0),
     "augment.hue": number(0.0, "colour jitter: largest turn, as a share of the circle", 0, 0.5),
+    "augment.jitter": choice(
+        "torchvision",
+        ("torchvision", "tensorflow"),
+        "form of the colour jitter, in random order; tensorflow: brightness is added, contrast "
+        "turns about each channel's mean, saturation is that of HSV (Inception, slim)",
+    ),
     "augment.grayscale": number(0.0, "share of the training images made grey", 0, 1),
     "augment.solarize": number(0.0, "share whose levels from 128 on are inverted", 0, 1),
     "augment.blur": number(0.0, "share blurred by a Gaussian", 0, 1),

@@ -38,9 +38,10 @@ MODEL: dict[str, Field] = {
     "model.zero_init_residual": Field(True, "ResNets: residual branches start at zero"),
     "model.conv_init": choice(
         "",
-        ("", "fan_out", "fan_in", "lecun"),
+        ("", "fan_out", "fan_in", "lecun", "xavier", "normal"),
         "initial kernels of convolutions: N(0, 2 / fan), fan_out as torchvision's ResNets, fan_in "
-        "as NVIDIA's and Composer's, or N(0, 1 / fan_in), Flax's; '': the model's own",
+        "as NVIDIA's and Composer's; N(0, 1 / fan_in), Flax's, or with that variance uniform, "
+        "xavier in Caffe; normal: N(0, 0.01^2), AlexNet's; '': the model's own",
     ),
     "model.bn_init": choice(
         "ones", ("ones", "uniform"), "initial scales of BatchNorm: 1, or from U(0, 1) (Composer)"

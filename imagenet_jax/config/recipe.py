@@ -85,3 +85,14 @@ def efficientnet_training(config: ml_collections.ConfigDict) -> None:
     config.schedule.timescale = "2.4 epochs"
     config.schedule.warmup = "5 epochs"
     config.schedule.warmup_prefix = False
+
+
+def caffe_images(config: ml_collections.ConfigDict, size: int) -> None:
+    """Caffe's, as near as can be: boxes of the area that `size` of 256 pixels squared have, levels
+    of 0 to 255 less the mean colour of its files."""
+    share = (size / 256) ** 2
+    config.data.image_size = size
+    config.data.crop_area = (share, share)
+    config.data.resize_antialias = False
+    config.augment.mean = (123 / 255, 117 / 255, 104 / 255)
+    config.augment.std = (1 / 255, 1 / 255, 1 / 255)

@@ -191,6 +191,7 @@ class InvertedResidualV3(nn.Module):
     """1x1 up, depthwise, squeeze-and-excite, 1x1 down; a shortcut where shapes agree."""
 
     block: V3Block
+    drop_path: float
     layers: Layers
 
     @nn.compact
@@ -217,7 +218,9 @@ class InvertedResidualV3(nn.Module):
                 divisible(block.inner // 4), layers, gate=nn.hard_sigmoid, name=f"block.{number}"
             )(y)
         y = step(y, channels=block.channels, name=f"block.{number + 1}")
-        return add_shortcut(x, y) if x.shape == y.shape else y
+        if x.shape != y.shape:
+            return y
+        return add_shortcut(x, layers.drop_path(self.drop_path)(y, train))
 
 
 class MobileNetV3(Backbone):
@@ -228,6 +231,7 @@ class MobileNetV3(Backbone):
       last: channels before the logits.
       num_classes: number of logits.
       dropout: rate before the last layer.
+      drop_path: rate of stochastic depth that a block after the last would have; it rises from 0.
       output_stride: 16 or 32, of the last map; 16: where a block would exceed it, its depthwise
         convolution and those behind it are dilated (torchvision's dilated=True).
       layers: see `layers.Layers`.
@@ -237,6 +241,7 @@ class MobileNetV3(Backbone):
     last: int
     num_classes: int
     dropout: float = 0.2
+    drop_path: float = 0.0
     output_stride: int = 32
     layers: Layers = Layers()
 
@@ -258,7 +263,8 @@ class MobileNetV3(Backbone):
             if stride > self.output_stride:
                 block = block._replace(stride=1, dilation=2)
             make = layers.block(InvertedResidualV3)
-            x = make(block, layers, name=f"features.{number}")(x, train)
+            rate = self.drop_path * (number - 1) / len(self.blocks)
+            x = make(block, rate, layers, name=f"features.{number}")(x, train)
             yield f"features.{number}", x
         number = len(self.blocks) + 1
         x = step(x, channels=6 * self.blocks[-1].channels, name=f"features.{number}")

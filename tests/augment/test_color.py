@@ -133,6 +133,41 @@ def test_jitter_draws_the_whole_range_in_every_order():
     assert len(np.unique(both[:, 1, 0, 0].round(3))) > 100 and both.min() >= 0 and both.max() <= 1
 
 
+@pytest.mark.parametrize("beyond", [False, True])  # what one change leaves is the next one's
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("shift_brightness", "adjust_brightness"),
+        ("scale_contrast", "adjust_contrast"),
+        ("scale_saturation", "adjust_saturation"),
+        ("adjust_hue", "adjust_hue"),
+    ],
+)
+def test_the_jitter_of_tensorflow_is_its(ours, theirs, beyond, images):
+    import tensorflow as tf
+
+    images = images * 1.4 - 0.2 if beyond and theirs != "adjust_hue" else images
+    values = np.float32([-0.2, 0.3, 1.0, 0.7])
+    values = np.abs(values) if theirs in ("adjust_contrast", "adjust_saturation") else values
+    change = getattr(tf.image, theirs)
+    expected = np.stack([change(i, float(v)) for i, v in zip(images, values, strict=True)])
+    found = getattr(color, ours)(jnp.asarray(images), jnp.asarray(values))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_the_jitter_of_tensorflow_adds_and_cuts_at_its_end():
+    grey = np.full((400, 4, 4, 3), 0.4, np.float32)
+    added = changed(grey, brightness=0.5, jitter="tensorflow")[:, 0, 0, 0]
+    assert added.min() == 0 and 0.85 < added.max() < 0.9 and 20 < (added == 0).sum() < 70
+    pair = np.broadcast_to(np.float32([0.3, 0.9])[None, :, None, None], (400, 2, 4, 3))
+    keys = jax.random.split(jax.random.key(1), 400)
+    both = color.color_jitter(jnp.asarray(pair), keys, (0.3, 0.9, 0, 0), "tensorflow")
+    both = np.asarray(both)[:, :, 0, 0]
+    # A factor about the mean after or before a shift of it: the middle is the shifted mean.
+    inner = both[(both > 0).all(1) & (both < 1).all(1)].mean(1)
+    assert len(inner) > 100 and inner.min() > 0.29 and inner.max() < 0.91
+
+
 def test_noise_has_its_deviation():
     grey = np.full((50, 20, 20, 3), 0.5, np.float32)
     out = changed(grey, noise=0.1) - 0.5

@@ -53,6 +53,8 @@ def fans(kernel):
         ("", lambda fan_in, fan_out: 2 / fan_out),
         ("fan_in", lambda fan_in, fan_out: 2 / fan_in),
         ("lecun", lambda fan_in, fan_out: 1 / fan_in),
+        ("xavier", lambda fan_in, fan_out: 1 / fan_in),
+        ("normal", lambda fan_in, fan_out: 1e-4),
     ],
 )
 def test_kernels_of_convolutions_have_the_variance_asked_for(conv_init, variance):
@@ -62,6 +64,8 @@ def test_kernels_of_convolutions_have_the_variance_asked_for(conv_init, variance
         expected = variance(*fans(kernel)) ** 0.5
         assert kernel.std() == pytest.approx(expected, rel=0.05), name
         assert abs(kernel.mean()) < 0.1 * expected
+        # Caffe's is uniform, no number is beyond sqrt(3) deviations.
+        assert (np.abs(kernel).max() < 1.733 * expected) == (conv_init == "xavier"), name
     assert params["fc/kernel"].std() == pytest.approx(0.01, rel=0.05)
 
 

@@ -20,6 +20,7 @@ class Source(NamedTuple):
       fields: constants of augmentation, loss and optimizer by the name of their field.
       num_examples: of an epoch.
       slow: its model takes long to build, which the test of decay does.
+      tolerance: relative, of the rate.
     """
 
     rate: Course
@@ -28,6 +29,7 @@ class Source(NamedTuple):
     fields: Mapping[str, Any]
     num_examples: int = N
     slow: bool = False
+    tolerance: float = 2e-3
 
 
 def by_epoch(rate: Callable[[int], float]) -> Course:

@@ -30,6 +30,8 @@ _CONV_INITS = {
     "fan_out": kaiming,
     "fan_in": nn.initializers.variance_scaling(2.0, "fan_in", "normal"),
     "lecun": nn.initializers.lecun_normal(),
+    "xavier": nn.initializers.variance_scaling(1.0, "fan_in", "uniform"),
+    "normal": nn.initializers.normal(0.01),
 }
 _SCALE_INITS = {"ones": nn.initializers.ones, "uniform": nn.initializers.uniform(1.0)}
 # torch's trunc_normal_(std=0.02), which cuts at 2, a hundred standard deviations: nowhere
@@ -55,7 +57,7 @@ class Layers:
       frozen_norm: BatchNorm is a constant function, see `norm.BatchNorm`.
       head_std: standard deviation of the initial kernel of the logits; None: the model's own.
       conv_init: initial kernels of convolutions: "fan_out" or "fan_in" (He et al. 2015), "lecun"
-        (1998, Flax's default), or "": the model's own.
+        (1998, Flax's default), "xavier" (Caffe's), "normal" (AlexNet), or "": the model's own.
       bn_init: initial scales of BatchNorm, "ones" or "uniform" (from 0 to 1), where the model has
         no other.
       uniform_drop_path: rate of stochastic depth of all blocks; None: the model's own, which rises

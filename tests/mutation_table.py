@@ -32,9 +32,9 @@ BREAKS = (
     ),
     (
         "statistics are not averaged",
-        "training/step.py",
-        'new = {"params": params, "batch_stats": batch_stats}',
-        'new = {"params": params, "batch_stats": state.ema["batch_stats"]}',
+        "training/averages.py",
+        'moved(state.ema["batch_stats"], batch_stats)',
+        'state.ema["batch_stats"]',
         (CLOSED_FORM,),
     ),
     (
@@ -75,7 +75,7 @@ BREAKS = (
     ),
     (
         "the average's decay starts elsewhere",
-        "training/step.py",
+        "training/averages.py",
         "(1.0 + moves) / (10.0 + moves)",
         "(1.0 + moves) / (1.0 + moves)",
         (CLOSED_FORM,),
@@ -230,8 +230,8 @@ BREAKS = (
     (
         "the average is not evaluated",
         "training/state.py",
-        'return self.ema or {"params"',
-        'return {"params"',
+        "return self.ema\n",
+        'return {"params": self.params, "batch_stats": self.batch_stats}\n',
         ("training/test_step.py::test_ema_is_the_running_average_of_the_parameters[1]",),
     ),
     (

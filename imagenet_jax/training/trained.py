@@ -1,11 +1,13 @@
 """A model that was trained: by a run, read back from its working directory, or by others."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
 import ml_collections
+from absl import logging
 
 from imagenet_jax.config import from_dict
 from imagenet_jax.devices.sharding import make_mesh
@@ -25,7 +27,7 @@ class TrainedModel:
     Attributes:
       name: of the weights; or the working directory and the step.
       model: a Linen module.
-      variables: its params and batch_stats; of a run averaged where it has averages, LoRA merged.
+      variables: its params and batch_stats; of a run as config.eval.weights says, LoRA merged.
       task: what it has learnt; task.config says how images get to the model.
       weights: what is known of named weights.
     """
@@ -39,6 +41,13 @@ class TrainedModel:
     @property
     def config(self) -> ml_collections.ConfigDict:
         return self.task.config
+
+
+def norms_are_estimated(record: Mapping[str, Any], config: ml_collections.ConfigDict) -> bool:
+    """Whether the averaged statistics in a checkpoint are those of config.eval.norm_batches."""
+    batches = record["config"]["eval"].get("norm_batches", 0)
+    estimated = record.get("norms_of") == record["position"]["step"]
+    return estimated and batches == config.eval.norm_batches
 
 
 def trained_model(
@@ -62,7 +71,13 @@ def trained_model(
     task = find_task(config.task).of_facts(config, record["data"])
     program = make_program(task, make_mesh(config.sharding))
     state, record = checkpoints.restore(program.state_shapes(), which=which)
-    variables = state.eval_variables()
+    variables = state.eval_variables(config.eval.weights)
+    if config.eval.norm_batches and not norms_are_estimated(record, config):
+        logging.warning(
+            "%s, step %d: the statistics of BatchNorm are not those that config.eval.norm_batches "
+            "= %d asks for; `evaluate` and `average` estimate them",
+            *(workdir, record["position"]["step"], config.eval.norm_batches),
+        )
     variables = {**variables, "params": program.tuning.merge_lora(variables["params"])}
     name = f"{workdir}, step {record['position']['step']}"
     return TrainedModel(name, program.model, variables, task)

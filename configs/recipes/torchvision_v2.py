@@ -4,8 +4,8 @@ Command:   python launch.py --config=torchvision_v2 --workdir=DIR --config.data.
 Hardware:  8 GPUs x 128 images in the source.
 Deviation: activations in bfloat16, the source in float32;
            pairs of neighbours are mixed, the source mixes with the image before in the batch;
-           the average grows from 0.1 on as TensorFlow's, theirs copies the weights through the 5
-           epochs of warmup;
+           the average moves after every 32 steps of the run, theirs after the first, 33rd, ... of
+           each epoch;
            a JPEG's crop may be decoded at a half, a quarter or an eighth (data.draft).
 """
 
@@ -28,6 +28,8 @@ def get_config(variant="resnet50"):
     config.duration = "600 epochs"
     config.ema_decay = 1 - 0.00002 * 1024 * 32 / 600  # of 0.99998, as they scale it
     config.ema_every = 32
+    config.ema_ramp = "none"
+    config.ema_start = "5 epochs"
     config.model.zero_init_residual = False
     config.model.bn_group_size = 128
     config.data.train_size = 176

@@ -130,6 +130,9 @@ def evaluate_pretrained(
     variables = jax.device_put(variables, replicated(mesh))
     eval_step = program.compile_eval_step(split.num_examples)
     meter = trained.task.meter()
+    if workdir and (holder := run_at_work(workdir)):
+        say(f"{workdir} is in use by {holder}: what goes wrong is not written there")
+        workdir = None
     result = evaluate_split(program, eval_step, variables, split, meter=meter)
     summary = {"task": config.task, "model": trained.name, "dataset": config.data.name}
     summary["eval"] = result

@@ -11,13 +11,16 @@ from absl import logging
 
 from imagenet_jax.config import from_dict
 from imagenet_jax.devices.sharding import make_mesh
-from imagenet_jax.errors import CheckpointError
+from imagenet_jax.errors import CheckpointError, WeightsError
+from imagenet_jax.models.cost import variable_shapes
 from imagenet_jax.reports.workdir import checkpoints_of
 from imagenet_jax.tasks.table import find_task
 from imagenet_jax.tasks.task import Task
 from imagenet_jax.training.checkpoint import Checkpoints
 from imagenet_jax.training.program import make_program
+from imagenet_jax.weights.files import read_weights
 from imagenet_jax.weights.pretrained import Pretrained
+from imagenet_jax.weights.torch_layout import import_arrays
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,3 +84,30 @@ def trained_model(
     variables = {**variables, "params": program.tuning.merge_lora(variables["params"])}
     name = f"{workdir}, step {record['position']['step']}"
     return TrainedModel(name, program.model, variables, task)
+
+
+def trained_from_file(workdir: Path, file: Path, config: ml_collections.ConfigDict) -> TrainedModel:
+    """The model of a run with the weights of a file, as of `launch.py average`.
+
+    Args:
+      workdir: of the run.
+      file: see `weights.files.read_weights`.
+      config: of the run.
+
+    Raises:
+      CheckpointError: if there is no checkpoint, which knows the classes.
+      WeightsError: if the file cannot be read, or does not fit the model.
+    """
+    record = Checkpoints(checkpoints_of(workdir), keep=1, read_only=True).record()
+    if record is None:
+        raise CheckpointError(f"no checkpoints in {workdir / 'checkpoints'}; train first")
+    config = config.copy_and_resolve_references()
+    config.finetune.mode = "full"  # in a file, LoRA is merged
+    task = find_task(config.task).of_facts(config, record["data"])
+    model = task.model()
+    try:
+        shapes = variable_shapes(model, config.data.image_size)
+        variables = import_arrays(shapes, read_weights(file).arrays)
+    except WeightsError as error:
+        raise WeightsError(f"{file}, with the model of {workdir}: {error}") from error
+    return TrainedModel(str(file), model, variables, task)

@@ -107,7 +107,7 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
         if not args.probe or found.lower() in (*VALIDATION, *TEST):
             config.data.eval_split = found
     table = Path(os.path.expanduser(args.per_image)) if args.per_image else None
-    if not args.model and not args.probe:
+    if not args.model and not args.weights and not args.probe:
         which = which_checkpoint(args, config)
         return evaluate_run(config, args.workdir, which=which, per_image=table)
     trained = find_trained(args, config)

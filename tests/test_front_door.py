@@ -19,7 +19,7 @@ HEAVY = (
 )
 VERBS = (
     *("train", "evaluate", "predict", "models", "fields", "recipes", "prepare", "benchmark"),
-    *("study", "sweep"),
+    *("study", "sweep", "average"),
 )
 PROGRAM = f"""
 import contextlib, io, json, sys
@@ -79,6 +79,10 @@ WRONG = [
     ("--data.name=fake", 2, "did you mean --config.data.name=fake?"),
     ("--config.image_size=1", 1, "did you mean 'data.image_size'"),
     ("predict", 2, "photos"),
+    ("average runs/a runs/b", 2, "--output"),
+    ("average --output=x.safetensors --checkpoints=first:2", 1, "expected last:N, best:N"),
+    ("--swa=10", 2, "--config.swa_start=10 epochs"),
+    ("--config.swa_start=1% --config.ema_decay=0.9", 1, "in place of config.ema_decay = 0.9"),
     ("prepare --resize=small", 2, "--resize: invalid int value: 'small'"),
     ("sweep --seeds=0,x", 2, "--seeds: '0,x' is no list of whole numbers"),
     ("--workdir=gs://bucket", 1, "--workdir=gs://bucket is a URL"),

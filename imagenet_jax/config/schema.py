@@ -144,7 +144,8 @@ SCHEMA: dict[str, Field] = {
     "eval.weights": choice(
         "averaged",
         ("averaged", "raw", "both"),
-        "which are evaluated where the run averages them; both: those that are not as eval_raw/...",
+        "which are evaluated where a run averages them; raw: those of the step; both: these as "
+        "eval_raw/... beside the average",
     ),
     "eval.norm_batches": number(
         0,
@@ -155,8 +156,9 @@ SCHEMA: dict[str, Field] = {
     "eval.tta": choice(
         "",
         ("", "mirror", "mirror_shift"),
-        "test-time augmentation of classes: the mean of the logits of an image and its mirror "
-        "image; half of that, half of both shifted by a pixel to two corners (airbench)",
+        "test-time augmentation of classes. mirror: the mean of the logits of an image and its "
+        "mirror image (FFCV); mirror_shift: half of that, and a quarter each of the same for the "
+        "image shifted by a pixel to the lower right and to the upper left (airbench)",
     ),
     "eval.suites": Field(
         (),

@@ -8,12 +8,22 @@ import numpy as np
 import pytest
 
 import launch
+from imagenet_jax.data import open_split
+from imagenet_jax.devices import make_mesh
 from imagenet_jax.errors import CheckpointError, WeightsError
 from imagenet_jax.inference.average import average_weights, chosen_steps
 from imagenet_jax.inference.predictor import Predictor
 from imagenet_jax.reports.workdir import saved_config
+from imagenet_jax.tasks.table import make_task
+from imagenet_jax.training.finetune import starting_variables
+from imagenet_jax.training.program import make_program
 from imagenet_jax.training.trained import trained_from_file, trained_model
 from imagenet_jax.weights.files import read_weights
+
+
+def program_of(config):
+    task = make_task(config, open_split(config, train=True))
+    return make_program(task, make_mesh(), num_examples=40)
 
 
 def trained_variables(run, step):
@@ -41,6 +51,11 @@ def test_the_average_of_checkpoints_is_written_evaluated_and_averaged_again(
     assert launch.main(["evaluate", *arguments]) == 0
     result = json.loads((tmp_path / "found.json").read_text())
     assert result["eval"]["loss"] == pytest.approx(Predictor(found).evaluate()["eval"]["loss"])
+
+    # Its model has another width and stem than the plain one.
+    loop_config.finetune.weights = str(file)
+    started = program_of(loop_config).init_state(starting_variables(program_of(loop_config)))
+    jax.tree.map(np.testing.assert_array_equal, dict(started.params), found.variables["params"])
 
     assert launch.main(["average", str(file), str(finished_run), f"--output={again}"]) == 0
     expected = jax.tree.map(lambda one, other: (one + other) / 2, expected, parts[1])

@@ -60,7 +60,7 @@ def torch_network(params):
     return network
 
 
-@pytest.mark.parametrize(("partitioner", "accumulate"), [("jit", 1), ("shard_map", 2)])
+@pytest.mark.parametrize(("partitioner", "accumulate"), [("jit", 1), ("shard_map", 2), ("pmap", 1)])
 def test_statistics_are_those_of_update_bn(loop_config, partitioner, accumulate):
     """Means over three batches, or six micro-batches, after which they are what they were not."""
     loop_config.partitioner, loop_config.accumulate = partitioner, accumulate

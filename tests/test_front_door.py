@@ -18,8 +18,8 @@ HEAVY = (
     *("matplotlib", "optuna", "sklearn", "torch", "cv2", "PIL"),
 )
 VERBS = (
-    *("train", "evaluate", "predict", "models", "fields", "recipes", "prepare", "benchmark"),
-    *("study", "sweep", "average"),
+    *("train", "evaluate", "predict", "average", "models", "fields", "recipes", "prepare"),
+    *("benchmark", "study", "sweep"),
 )
 PROGRAM = f"""
 import contextlib, io, json, sys
@@ -79,7 +79,7 @@ WRONG = [
     ("--data.name=fake", 2, "did you mean --config.data.name=fake?"),
     ("--config.image_size=1", 1, "did you mean 'data.image_size'"),
     ("predict", 2, "photos"),
-    ("average runs/a runs/b", 2, "--output"),
+    ("average runs/a runs/b", 1, "no checkpoints in runs/a"),
     ("average --output=x.safetensors --checkpoints=first:2", 1, "expected last:N, best:N"),
     ("--swa=10", 2, "--config.swa_start=10 epochs"),
     ("--config.swa_start=1% --config.ema_decay=0.9", 1, "in place of config.ema_decay = 0.9"),

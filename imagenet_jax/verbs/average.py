@@ -21,7 +21,12 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "sources", nargs="*", help="workdirs of runs, or files of weights; default: --workdir"
     )
-    parser.add_argument("--output", required=True, metavar="FILE.safetensors", help="to write")
+    parser.add_argument(
+        "--output",
+        default="",
+        metavar="FILE.safetensors",
+        help="to write; default: WORKDIR/average.safetensors",
+    )
     parser.add_argument(
         "--checkpoints",
         default="",
@@ -34,6 +39,10 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 
 def _sources(args: argparse.Namespace) -> list[Path]:
     return [Path(os.path.expanduser(source)) for source in args.sources] or [args.workdir]
+
+
+def _output(args: argparse.Namespace) -> Path:
+    return Path(os.path.expanduser(args.output or args.workdir / "average.safetensors"))
 
 
 def _run_of(args: argparse.Namespace) -> Path | None:
@@ -53,7 +62,7 @@ def _load(args: argparse.Namespace) -> ml_collections.ConfigDict:
 
 def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bool) -> None:
     check_fields(config)
-    output, which = Path(os.path.expanduser(args.output)), args.checkpoints
+    output, which = _output(args), args.checkpoints
     if output.suffix != ".safetensors":
         raise ConfigError(f"--output={args.output}: expected a name that ends with .safetensors")
     if which and not _WHICH.fullmatch(which):
@@ -83,7 +92,7 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
             f"there is no run in {run}, whose model the files would have; give --model or --workdir"
         )
     variables, facts = average_weights(config, _sources(args), run, args.checkpoints)
-    path = Path(os.path.expanduser(args.output))
+    path = _output(args)
     write_average(path, variables, facts)
     return {**facts, "file": str(path)}
 

@@ -52,7 +52,7 @@ def load(args: argparse.Namespace) -> ml_collections.ConfigDict:
         raise ConfigError("--model brings its own config; set its fields by --config.FIELD=VALUE")
     if args.classes and not (args.weights and args.model):
         raise ConfigError(
-            "--classes goes with --model and --weights; named weights and runs know their classes"
+            "--classes goes with --weights and --model; named weights and runs know their classes"
         )
     if args.weights and getattr(args, "checkpoint", ""):
         raise ConfigError("--weights and --checkpoint are both what is taken; give one of them")
@@ -75,11 +75,13 @@ def check_weights(args: argparse.Namespace, config: ml_collections.ConfigDict, h
     if args.model and not args.weights:
         find_pretrained(args.model)
     elif args.weights and here:
+        if not args.model and not (args.workdir / "checkpoints").is_dir():
+            raise ConfigError(
+                f"--weights goes with --model, or with the --workdir of a run; {args.workdir} has "
+                "none"
+            )
         check_file(Path(os.path.expanduser(args.weights)))
-        if args.model:
-            _class_names(args)
-        else:
-            checkpoints_of(args.workdir)
+        _class_names(args)
     elif here:
         check_which(checkpoints_of(args.workdir), which_checkpoint(args, config))
 

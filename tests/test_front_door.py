@@ -81,6 +81,7 @@ WRONG = [
     ("predict", 2, "photos"),
     ("average runs/a runs/b", 1, "no checkpoints in runs/a"),
     ("average --output=x.safetensors --checkpoints=first:2", 1, "expected last:N, best:N"),
+    ("evaluate --model=resnet50 --config.eval.norm_batches=2", 1, "is for checkpoints of a run"),
     ("--swa=10", 2, "--config.swa_start=10 epochs"),
     ("--config.swa_start=1% --config.ema_decay=0.9", 1, "in place of config.ema_decay = 0.9"),
     ("prepare --resize=small", 2, "--resize: invalid int value: 'small'"),

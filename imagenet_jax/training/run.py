@@ -67,7 +67,7 @@ class Run:
         self.pending: list[Any] = []  # sums of the steps since the last log, on the devices
         self.last_eval: tuple[int, dict[str, Any]] | None = None
         self.raw_eval: dict[str, Any] = {}  # of that evaluation, with config.eval.weights = "both"
-        self.norms = Norms(program, train_split) if self.config.eval.norm_batches else None
+        self.norms: Norms | None = None
         self.norms_of: int | None = None  # step of whose average they are
         self.meter: Meter | None = None  # of that evaluation
         self.best_score, self.evaluations_since = None, 0  # for config.eval.patience
@@ -210,8 +210,9 @@ class Run:
 
     def _estimate_norms(self) -> None:
         """Gives the average statistics of its own. Raises StopRequested."""
-        if not self.norms:
+        if not self.config.eval.norm_batches:
             return
+        self.norms = self.norms or Norms(self.program, self.train_split)
         average = self.norms.estimated(self.state.ema, self.step, self.stop)
         self.state, self.norms_of = self.state.replace(ema=average), self.step
 

@@ -32,9 +32,9 @@ BREAKS = (
     ),
     (
         "statistics are not averaged",
-        "training/step.py",
-        'new = {"params": params, "batch_stats": batch_stats}',
-        'new = {"params": params, "batch_stats": state.ema["batch_stats"]}',
+        "training/averages.py",
+        'moved(state.ema["batch_stats"], batch_stats)',
+        'state.ema["batch_stats"]',
         (CLOSED_FORM,),
     ),
     (
@@ -75,7 +75,7 @@ BREAKS = (
     ),
     (
         "the average's decay starts elsewhere",
-        "training/step.py",
+        "training/averages.py",
         "(1.0 + moves) / (10.0 + moves)",
         "(1.0 + moves) / (1.0 + moves)",
         (CLOSED_FORM,),
@@ -228,10 +228,31 @@ BREAKS = (
         ("inference/test_evaluate.py::test_partitioners_count_the_same[shard_map-7]",),
     ),
     (
+        "copies in place of averages end too early",
+        "training/averages.py",
+        "-(-start // config.ema_every)",
+        "start // config.ema_every",
+        ("training/test_averages.py::test_torchvisions_average_is_restarted_through_the_warmup",),
+    ),
+    (
+        "the average of equal weights forgets its start",
+        "training/program.py",
+        "duration = self.config.swa_start or self.config.ema_start",
+        "duration = self.config.ema_start",
+        ("training/test_step.py::test_the_equal_average_is_the_mean_of_its_steps[shard_map]",),
+    ),
+    (
+        "statistics for an average keep those before",
+        "training/norms.py",
+        "config.model.bn_momentum = _KEPT",
+        "pass",
+        ("training/test_norms.py::test_statistics_are_those_of_update_bn[jit-1]",),
+    ),
+    (
         "the average is not evaluated",
         "training/state.py",
-        'return self.ema or {"params"',
-        'return {"params"',
+        "return self.ema\n",
+        'return {"params": self.params, "batch_stats": self.batch_stats}\n',
         ("training/test_step.py::test_ema_is_the_running_average_of_the_parameters[1]",),
     ),
     (

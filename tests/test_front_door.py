@@ -18,8 +18,8 @@ HEAVY = (
     *("matplotlib", "optuna", "sklearn", "torch", "cv2", "PIL"),
 )
 VERBS = (
-    *("train", "evaluate", "predict", "models", "fields", "recipes", "prepare", "benchmark"),
-    *("study", "sweep"),
+    *("train", "evaluate", "predict", "average", "models", "fields", "recipes", "prepare"),
+    *("benchmark", "study", "sweep"),
 )
 PROGRAM = f"""
 import contextlib, io, json, sys
@@ -79,6 +79,11 @@ WRONG = [
     ("--data.name=fake", 2, "did you mean --config.data.name=fake?"),
     ("--config.image_size=1", 1, "did you mean 'data.image_size'"),
     ("predict", 2, "photos"),
+    ("average runs/a runs/b", 1, "no checkpoints in runs/a"),
+    ("average --output=x.safetensors --checkpoints=first:2", 1, "expected last:N, best:N"),
+    ("evaluate --model=resnet50 --config.eval.norm_batches=2", 1, "is for checkpoints of a run"),
+    ("--swa=10", 2, "--config.swa_start=10 epochs"),
+    ("--config.swa_start=1% --config.ema_decay=0.9", 1, "in place of config.ema_decay = 0.9"),
     ("prepare --resize=small", 2, "--resize: invalid int value: 'small'"),
     ("sweep --seeds=0,x", 2, "--seeds: '0,x' is no list of whole numbers"),
     ("--workdir=gs://bucket", 1, "--workdir=gs://bucket is a URL"),

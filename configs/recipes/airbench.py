@@ -61,6 +61,7 @@ def get_config(variant="94"):
     config.schedule.warmup = "23 percent"
     config.schedule.warmup_start = 0.2
     config.schedule.end = 0.07
+    config.eval.tta = "mirror_shift"
     config.eval.batch_size = 1000
     config.eval.every = "1 epochs"
     config.checkpoint.every = "1 epochs"

@@ -5,8 +5,7 @@ Command:   python launch.py --config=convnext:t --workdir=DIR --config.data.dir=
            DIR being that of convnext:b, or timm's file of convnext_base.fb_in1k.
 Hardware:  32 GPUs, 64 (l); 16 for 384 pixels; on fewer raise accumulate.
 Deviation: float32 in their default, bfloat16 here; pairs of neighbours are mixed, theirs with the
-           batch in reverse; the average's decay rises to 0.9999 by (1 + n) / (10 + n), theirs is
-           0.9999 from the first step on.
+           batch in reverse.
 """
 
 from imagenet_jax.config.recipe import Published, deit_augmentation, imagenet_config
@@ -30,6 +29,7 @@ def get_config(variant="t"):
     config.batch_size = 4096
     config.duration = "300 epochs"
     config.ema_decay = 0.9999
+    config.ema_ramp = "none"
     config.model.drop_path = DROP_PATH[variant]
     deit_augmentation(config)
     config.optim.name = "adamw"

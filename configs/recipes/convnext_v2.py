@@ -5,9 +5,7 @@ Command:   python launch.py --config=convnext_v2:t --workdir=DIR --config.data.d
            FILE is timm's of convnextv2_tiny.fcmae (convnextv2_base.fcmae).
 Hardware:  32 GPUs; on fewer raise accumulate.
 Deviation: bfloat16 in place of float16 with loss scaling; pairs of neighbours are mixed, theirs
-           with the batch in reverse; the average's decay rises to 0.9999 by (1 + n) / (10 + n),
-           theirs is 0.9999 from the first step on; the head starts from N(0, 2e-5), theirs cut at
-           2. Left out are atto, whose network is not here, and the others, whose commands are not
+           with the batch in reverse; the head starts from N(0, 2e-5), theirs cut at 2. Left out are atto, whose network is not here, and the others, whose commands are not
            in their repository.
 """
 
@@ -27,6 +25,7 @@ def get_config(variant="t"):
     config.finetune.mode = "layerwise"
     config.batch_size = 1024
     config.ema_decay = 0.9999
+    config.ema_ramp = "none"
     config.model.head_std = 2e-5
     deit_augmentation(config)
     config.optim.name = "adamw"

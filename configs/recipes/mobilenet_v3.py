@@ -3,8 +3,7 @@
 Command:   python launch.py --config=mobilenet_v3 --workdir=DIR --config.data.dir=TFDS_DIR
 Hardware:  2 GPUs x 512 images in the source.
 Deviation: no noise of the rate, theirs has it between 42 and 90 % of the run; bfloat16 in place of
-           float16 with loss scaling; the average grows from 0.1 on as TensorFlow's, theirs keeps
-           0.9999 of the random start from the first step on; linear layers begin as N(0, 0.01^2),
+           float16 with loss scaling; linear layers begin as N(0, 0.01^2),
            theirs uniformly.
 Unknown:   the command leaves the epochs of warmup and other flags to the script; they are those of
            the named commit, while copies of the script of the time have 3 epochs.
@@ -21,6 +20,7 @@ def get_config(variant="timm"):
     config.batch_size = 1024
     config.duration = "600 epochs"
     config.ema_decay = 0.9999
+    config.ema_ramp = "none"
     config.model.bn_group_size = 512
     config.model.bn_momentum = 0.9
     config.model.bn_epsilon = 1e-5

@@ -4,8 +4,7 @@ Command:   python launch.py --config=mosaic_resnet50:mild --workdir=DIR --config
 Hardware:  8 x A100 in the source; their best times read FFCV's files.
 Deviation: bfloat16 in place of float16 with loss scaling; pairs of neighbours are mixed, theirs a
            random permutation of the batch; small images are cropped to their size, theirs to 176
-           pixels and then shrunk by the nearest pixel; the average grows from 0.1 on as
-           TensorFlow's, theirs begins as the first weights. Hot: timm's operations with levels of
+           pixels and then shrunk by the nearest pixel. Hot: timm's operations with levels of
            the mean and deviation of theirs, which are uniform up to 9; and stochastic depth
            begins at 0, theirs at a block's share.
 Unknown:   the size of a GPU's micro-batch, whose statistics BatchNorm has: theirs finds it by
@@ -51,6 +50,7 @@ def get_config(variant="mild"):
     )
     config.ema_decay = 0.5 ** (20 / 100)  # a half-life of 100 steps
     config.ema_every = 20
+    config.ema_ramp = "none"
     config.model.zero_init_residual = False
     config.model.conv_init = "fan_in"
     config.model.bn_init = "uniform"

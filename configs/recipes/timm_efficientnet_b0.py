@@ -2,8 +2,7 @@
 
 Command:   python launch.py --config=timm_efficientnet_b0 --workdir=DIR --config.data.dir=TFDS_DIR
 Hardware:  2 GPUs x 384 images in the source.
-Deviation: bfloat16 in place of float16 with loss scaling; the average grows from 0.1 on as
-           TensorFlow's, theirs keeps 0.9999 of the random start from the first step on.
+Deviation: bfloat16 in place of float16 with loss scaling.
 Unknown:   the command leaves the epochs of warmup and other flags to the script; they are those of
            the named commit, while copies of the script of the time have 3 epochs.
 """
@@ -19,6 +18,7 @@ def get_config(variant="timm"):
     config.batch_size = 768
     config.duration = "450 epochs"
     config.ema_decay = 0.9999
+    config.ema_ramp = "none"
     config.model.bn_group_size = 384
     config.model.dropout = 0.2
     config.model.drop_path = 0.2

@@ -6,8 +6,8 @@ Hardware:  8 GPUs x 128 images in the source.
 Deviation: activations in bfloat16, the source in float32;
            RMSProp is TensorFlow's: 0.001 within the root in place of 0.0316 beside it, a mean that
            begins at 1, the rate within the momentum;
-           theirs is the mean of the last three checkpoints that had become better, here the last
-           step counts;
+           theirs is the mean of the last three checkpoints that had become better, which
+           `launch.py average --checkpoints=improved:3` makes of those that are kept;
            the policy's rotations and shears take the nearest pixel, theirs interpolate;
            a JPEG's crop may be decoded at a half, a quarter or an eighth (data.draft).
 """

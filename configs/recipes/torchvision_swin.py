@@ -4,8 +4,8 @@ Command:   python launch.py --config=torchvision_swin:t --workdir=DIR --config.d
 Hardware:  8 GPUs x 128 images in the source.
 Deviation: bfloat16 in place of float16 with loss scaling;
            pairs of neighbours are mixed, the source mixes with the image before in the batch;
-           the average grows from 0.1 on as TensorFlow's, theirs copies the weights through the
-           epochs of warmup;
+           the average moves after every 32 steps of the run, theirs after the first, 33rd, ... of
+           each epoch;
            the policy's rotations and shears take the nearest pixel, theirs interpolate;
            a JPEG's crop may be decoded at a half, a quarter or an eighth (data.draft).
 """
@@ -26,6 +26,8 @@ def get_config(variant="t"):
     config.duration = "300 epochs"
     config.ema_decay = 1 - 0.00002 * 1024 * 32 / 300  # of 0.99998, as they scale it
     config.ema_every = 32
+    config.ema_ramp = "none"
+    config.ema_start = "20 epochs"
     config.data.eval_resize = {"t": 232, "s": 246, "b": 238}[variant]
     config.data.resize_method = "bicubic"
     config.data.policy = "trivialaugment"

@@ -9,8 +9,8 @@ Hardware:  8 GPUs x 128 images in the source, 16 x 64 for ConvNeXt and vit_l16, 
            EfficientNet v2.
 Deviation: activations in bfloat16, the source in float32;
            pairs of neighbours are mixed, the source mixes with the image before in the batch;
-           the average grows from 0.1 on as TensorFlow's, theirs copies the weights through the 5
-           epochs of warmup;
+           the average moves after every 32 steps of the run, theirs after the first, 33rd, ... of
+           each epoch;
            the policy's rotations and shears take the nearest pixel, theirs interpolate;
            a ResNet's classifier starts from a normal distribution with the standard deviation of
            torch's uniform one, its bias at 0;
@@ -78,6 +78,8 @@ def get_config(variant="resnet50"):
     config.duration = "600 epochs"
     config.ema_decay = 1 - 0.00002 * 1024 * 32 / 600  # of 0.99998, as they scale it
     config.ema_every = 32
+    config.ema_ramp = "none"
+    config.ema_start = "5 epochs"
     if variant.startswith(("resne", "wide")):
         config.model.zero_init_residual = False
         config.model.head_std = (3 * 2048) ** -0.5

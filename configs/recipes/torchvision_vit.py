@@ -6,8 +6,8 @@ Command:   python launch.py --config=torchvision_vit:b16 --workdir=DIR --config.
 Hardware:  64 GPUs x 64 images in the source, 16 x 256 for b32.
 Deviation: bfloat16 in place of float16 with loss scaling;
            pairs of neighbours are mixed, the source mixes with the image before in the batch;
-           the average grows from 0.1 on as TensorFlow's, theirs copies the weights through the
-           epochs of warmup;
+           the average moves after every 32 steps of the run, theirs after the first, 33rd, ... of
+           each epoch;
            the policy's rotations and shears take the nearest pixel, theirs interpolate;
            a JPEG's crop may be decoded at a half, a quarter or an eighth (data.draft).
 """
@@ -28,6 +28,8 @@ def get_config(variant="b16"):
     config.duration = "300 epochs"
     config.ema_decay = 1 - 0.00002 * 4096 * 32 / 300  # of 0.99998, as they scale it
     config.ema_every = 32
+    config.ema_ramp = "none"
+    config.ema_start = "30 epochs"
     config.model.kernel_init = "xavier"
     config.data.policy = "autoaugment" if variant == "b32" else "randaugment"
     config.data.policy_ops = 2

@@ -32,6 +32,8 @@ _ELSEWHERE: dict[str, tuple[str, str]] = {
     **dict.fromkeys(("precision", "amp", "half", "fp16", "bf16"), ("model.dtype", "bfloat16")),
     **dict.fromkeys(("drop", "drop_rate"), ("model.dropout", "{}")),
     **dict.fromkeys(("ema", "model_ema_decay"), ("ema_decay", "{}")),
+    **dict.fromkeys(("model_ema_steps",), ("ema_every", "{}")),
+    **dict.fromkeys(("swa", "swa_epoch_start"), ("swa_start", "{} epochs")),
     **dict.fromkeys(("grad_clip", "clip_grad", "clip_grad_norm"), ("optim.clip_norm", "{}")),
     **dict.fromkeys(("accum", "grad_accum_steps", "accumulate_grad_batches"), ("accumulate", "{}")),
     **dict.fromkeys(("weights", "pretrained", "checkpoint_path"), ("finetune.weights", "{}")),

@@ -49,10 +49,25 @@ SCHEMA: dict[str, Field] = {
     "accumulate": number(1, "micro-batches whose gradients are summed into one update", 1),
     "ema_decay": share(
         0.0,
-        "decay of the averaged weights that are evaluated, at most (1 + n) / (10 + n) at the n-th "
-        "move; of a half-life of h moves 0.5 ** (1 / h); 0: none",
+        "decay of the averaged weights that are evaluated, see eval.weights; of a half-life of h "
+        "steps 0.5 ** (ema_every / h); 0: none",
     ),
     "ema_every": number(1, "steps from one move of the averaged weights to the next", 1),
+    "ema_ramp": choice(
+        "tensorflow",
+        ("tensorflow", "timm", "none"),
+        "what the decay is at most at the n-th move: n / (9 + n), as in TensorFlow; "
+        "1 - n ** (-2 / 3); or ema_decay from the beginning (torchvision, composer)",
+    ),
+    "ema_start": duration(
+        "", "copies in place of averages, up to the first move at or after it", empty=True
+    ),
+    "swa_start": duration(
+        "",
+        "in place of ema_decay: from the first move at or after it on, the equal average of the "
+        "weights at all moves (SWA); see eval.norm_batches",
+        empty=True,
+    ),
     "partitioner": choice(
         "jit", ("jit", "shard_map", "pmap"), "how the step is spread over the devices"
     ),
@@ -132,6 +147,25 @@ SCHEMA: dict[str, Field] = {
         ("last", "best"),
         "which checkpoint the summary is of; best: by top1, mAP, ... of the task",
     ),
+    "eval.weights": choice(
+        "averaged",
+        ("averaged", "raw", "both"),
+        "which are evaluated where a run averages them; raw: those of the step; both: these as "
+        "eval_raw/... beside the average",
+    ),
+    "eval.norm_batches": number(
+        0,
+        "batches of training images, augmented as there, from which BatchNorm's statistics are "
+        "estimated for the averaged weights before they are evaluated; 0: averaged like them",
+        0,
+    ),
+    "eval.tta": choice(
+        "",
+        ("", "mirror", "mirror_shift"),
+        "test-time augmentation of classes. mirror: the mean of the logits of an image and its "
+        "mirror image (FFCV); mirror_shift: half of that, and a quarter each of the same for the "
+        "image shifted by a pixel to the lower right and to the upper left (airbench)",
+    ),
     "eval.suites": Field(
         (),
         "other sets that a classifier of ImageNet is evaluated on each time: real, v2, a, r, "
@@ -141,6 +175,7 @@ SCHEMA: dict[str, Field] = {
     ),
     "checkpoint.every": duration("1 epochs", "saving during training; the end is always saved"),
     "checkpoint.keep": number(2, "latest checkpoints kept, beside the best", 1),
+    "checkpoint.keep_best": number(1, "best checkpoints kept, as for an average of them", 1),
     "hang_timeout": number(
         1800.0, "seconds without a step, evaluation batch or checkpoint that end a run; 0: never", 0
     ),

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import ml_collections
 import numpy as np
+from jax.sharding import Mesh
 
 from imagenet_jax.data import Split
 from imagenet_jax.data.catalog import evaluation_split
@@ -24,9 +25,11 @@ from imagenet_jax.terminal import say, working
 from imagenet_jax.training.checkpoint import Checkpoints, Record
 from imagenet_jax.training.checks import check_source
 from imagenet_jax.training.evaluate import evaluate_split, write_report
+from imagenet_jax.training.norms import Norms
+from imagenet_jax.training.position import course_of
 from imagenet_jax.training.program import check_config, make_program
 from imagenet_jax.training.suites import Suites
-from imagenet_jax.training.trained import TrainedModel
+from imagenet_jax.training.trained import TrainedModel, norms_are_estimated
 
 
 def evaluate_run(
@@ -43,8 +46,9 @@ def evaluate_run(
       per_image: a file for the table of `Task.example_rows`.
 
     Returns:
-      task, model, dataset, step, eval (see `evaluate_split`), report (see `Task.report`), and
-      errors, a list of error, if per_image cannot be written.
+      task, model, dataset, step, eval (see `evaluate_split`), with config.eval.weights = "both"
+      eval_raw, report (see `Task.report`), and errors, a list of error, if per_image cannot be
+      written.
 
     Raises:
       CheckpointError: if there is no checkpoint, or only one of another model or other classes.
@@ -69,7 +73,14 @@ def evaluate_run(
     if restored is None:
         raise CheckpointError(f"no checkpoints in {folder}; train first")
     state, record = restored
+    variables = state.eval_variables(config.eval.weights)
+    if config.eval.norm_batches and not norms_are_estimated(record, config):
+        variables = _with_norms(variables, config, mesh, record)
     eval_step = program.compile_eval_step(split.num_examples)
+    raw = {}
+    if config.eval.weights == "both":
+        plain = state.eval_variables("raw")
+        raw = {"eval_raw": evaluate_split(program, eval_step, plain, split)}
     meter, holder = task.meter(), run_at_work(workdir)
     if holder:
         say(f"{workdir} is in use by {holder}: what goes wrong is not written there")
@@ -78,7 +89,8 @@ def evaluate_run(
         "model": config.model.name,
         "dataset": config.data.name,
         "step": record["position"]["step"],
-        "eval": evaluate_split(program, eval_step, state.eval_variables(), split, meter=meter),
+        "eval": evaluate_split(program, eval_step, variables, split, meter=meter),
+        **raw,
         **_written(task, meter, split, None if holder else workdir, per_image),
     }
 
@@ -118,6 +130,9 @@ def evaluate_pretrained(
     variables = jax.device_put(variables, replicated(mesh))
     eval_step = program.compile_eval_step(split.num_examples)
     meter = trained.task.meter()
+    if workdir and (holder := run_at_work(workdir)):
+        say(f"{workdir} is in use by {holder}: what goes wrong is not written there")
+        workdir = None
     result = evaluate_split(program, eval_step, variables, split, meter=meter)
     summary = {"task": config.task, "model": trained.name, "dataset": config.data.name}
     summary["eval"] = result
@@ -170,6 +185,20 @@ def evaluate_suites(trained: TrainedModel) -> dict[str, Any]:
     shardings = jax.tree.map(lambda leaf: leaf.sharding, program.state_shapes().eval_variables())
     suites.evaluate(jax.device_put(variables, shardings))
     return {"task": config.task, "model": trained.name, "suites": suites.results}
+
+
+def _with_norms(
+    variables: dict[str, Any], config: ml_collections.ConfigDict, mesh: Mesh, record: Record
+) -> dict[str, Any]:
+    """The variables of a checkpoint with statistics from the training data of its run."""
+    check_config(config, mesh)
+    with working(f"opening {config.data.name}"):
+        split = task_split(config, train=True)
+    course = course_of(config, record)
+    program = make_program(
+        make_task(config, split), mesh, num_examples=split.num_examples, course=course
+    )
+    return Norms(program, split).estimated(variables, record["position"]["step"])
 
 
 def _written(

@@ -75,7 +75,7 @@ class Predictor:
         checkpoint: str | int = "",
         fields: Mapping[str, Any] | None = None,
     ) -> "Predictor":
-        """What a run has learnt; with its averaged weights, where it keeps an average.
+        """What a run has learnt; with its averaged weights, where it has any and evaluates them.
 
         Args:
           workdir: of the run.

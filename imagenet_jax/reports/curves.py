@@ -10,8 +10,8 @@ import numpy as np
 from imagenet_jax.printable import printable
 from imagenet_jax.reports.writers import read_metrics, replace_figure
 
-# One colour for each split, in every panel.
-_TRAIN, _EVALUATION, _NEITHER = "tab:blue", "tab:orange", "tab:gray"
+# One colour for each curve, in every panel.
+_TRAIN, _EVALUATION, _RAW, _NEITHER = "tab:blue", "tab:orange", "tab:green", "tab:gray"
 
 
 def plot_curves(workdir: Path, config: ml_collections.ConfigDict, metric: str, split: str) -> None:
@@ -31,10 +31,14 @@ def plot_curves(workdir: Path, config: ml_collections.ConfigDict, metric: str, s
     epochs = _epochs(lines)
     figure, axes = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
     shown = printable(split).replace("$", r"\$")  # a legend would take it for a formula
-    both = {"train": ("training", _TRAIN), "eval": (f"evaluation: {shown}", _EVALUATION)}
+    parts = {
+        "train": ("training", _TRAIN),
+        "eval": (f"evaluation: {shown}", _EVALUATION),
+        "eval_raw": ("the same, raw weights", _RAW),
+    }
     panels = [
-        ("loss", {f"{part}/loss": about for part, about in both.items()}),
-        (metric, {f"{part}/{metric}": about for part, about in both.items()}),
+        ("loss", {f"{part}/loss": about for part, about in parts.items()}),
+        (metric, {f"{part}/{metric}": about for part, about in parts.items()}),
         ("learning rate", {"learning_rate": ("", _NEITHER)}),
     ]
     for axis, (name, curves) in zip(axes, panels, strict=True):

@@ -59,6 +59,12 @@ def _processes(count: int) -> str:
     return f"{count} process{'es' * (count > 1)}"
 
 
+def raw_rows(task: Any, result: Mapping[str, Any] | None) -> dict[str, str]:
+    """The rows of a task for the weights that are not averaged; none without such a result."""
+    rows = task.rows(result) if result else {}
+    return {f"raw {name}": value for name, value in rows.items()}
+
+
 def pictures_of(report: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """The pictures uint8 [H, W, 3] that a `Task.report` has written, by their files' names."""
     files = [name for name in report.get("files", ()) if name.endswith(".png")]
@@ -77,6 +83,7 @@ def summary_table(summary: Mapping[str, Any], task: Any) -> str:
         "dataset": f"{summary['dataset']}, split {result['split']}",
         **({"step": f"{summary['step']:,}"} if "step" in summary else {}),
         **task.rows(result),
+        **raw_rows(task, summary.get("eval_raw")),
     }
     if result["unreadable"]:
         rows["unreadable images"] = f"{result['unreadable']:,}"

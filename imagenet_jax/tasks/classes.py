@@ -22,6 +22,7 @@ from imagenet_jax.models import create_model
 from imagenet_jax.models.facts import FACTS
 from imagenet_jax.tasks import class_scores
 from imagenet_jax.tasks.task import Batch, Field, Outcome, Task, Term
+from imagenet_jax.tasks.views import mean_over_views
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +34,8 @@ class ClassTask(Task):
     """
 
     class_names: tuple[str, ...]
+
+    averages_views = True
 
     @classmethod
     def of_split(cls, config: ml_collections.ConfigDict, split: Any) -> "ClassTask":
@@ -138,6 +141,10 @@ class ClassTask(Task):
             extra = [self.loss(head, targets) for head in heads]
             numerators["auxiliary"] = sum(extra[1:], extra[0])
         return Outcome(numerators, logits, updated)
+
+    def predict(self, apply: Callable[..., jax.Array], inputs: jax.Array) -> jax.Array:
+        """Logits [B, K]: the mean over the views that config.eval.tta names."""
+        return mean_over_views(apply, inputs, self.config.eval.tta)
 
     @abc.abstractmethod
     def loss(self, logits: jax.Array, targets: Targets) -> jax.Array:

@@ -89,6 +89,8 @@ class Task(abc.ABC):
 
     # The fields that the data set must have; sources know `data.sources.classes` by their names.
     reads: ClassVar[tuple[str, ...]] = ("label",)
+    # Whether `predict` averages over the views of config.eval.tta.
+    averages_views: ClassVar[bool] = False
 
     @classmethod
     @abc.abstractmethod

@@ -36,13 +36,14 @@ Record = dict[str, Any]
 class Checkpoints:
     """The checkpoints of a working directory: the latest few and the best."""
 
-    def __init__(self, directory: Path, *, keep: int, read_only: bool = False):
-        """Opens or makes `directory`; `keep` latest checkpoints stay, beside the best.
+    def __init__(self, directory: Path, *, keep: int, read_only: bool = False, keep_best: int = 1):
+        """Opens or makes `directory`; `keep` latest and `keep_best` best checkpoints stay.
 
         With `read_only` nothing is touched: a run may be writing to it.
         """
         self.directory = Path(directory).absolute()
-        self._manager = Manager(self.directory, keep=keep, read_only=read_only)
+        options = {"keep": keep, "keep_best": keep_best, "read_only": read_only}
+        self._manager = Manager(self.directory, **options)
         self._check = jax.jit(lambda state: (checksum(state), all_finite(state)))
         self._copy: Callable[[TrainState], TrainState] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")

@@ -22,13 +22,13 @@ logging.get_absl_logger().addFilter(lambda record: not str(record.msg).startswit
 
 
 class Manager(ocp.CheckpointManager):
-    """Keeps the latest checkpoints of a directory, and the one of the best score."""
+    """Keeps the latest checkpoints of a directory, and those of the best scores."""
 
-    def __init__(self, directory: Path, *, keep: int, read_only: bool):
-        """Makes `directory`, unless `read_only`; `keep` latest stay, beside the best."""
+    def __init__(self, directory: Path, *, keep: int, read_only: bool, keep_best: int = 1):
+        """Makes `directory`, unless `read_only`; `keep` latest and `keep_best` best stay."""
         if not read_only:
             directory.mkdir(parents=True, exist_ok=True)
-        best = BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False)
+        best = BestN(get_metric_fn=_score, n=keep_best, keep_checkpoints_without_metrics=False)
         options = ocp.CheckpointManagerOptions(
             best_fn=_score,
             preservation_policy=AnyPreservationPolicy([LatestN(keep), best]),
@@ -111,6 +111,16 @@ def write_score(checkpoint: Path, score: float) -> None:
     (partial / "metrics").write_text(json.dumps({"score": score}))
     shutil.rmtree(checkpoint / "metrics", ignore_errors=True)
     partial.rename(checkpoint / "metrics")
+
+
+def scores(directory: Path) -> dict[int, float]:
+    """Of the checkpoints in a directory that have one, by their steps."""
+    found = {}
+    for file in directory.glob("*/metrics/metrics"):
+        step = file.parts[-3]
+        if step.isdecimal():
+            found[int(step)] = _score(json.loads(file.read_text()))
+    return dict(sorted(found.items()))
 
 
 def _score(metrics: dict[str, float]) -> float:

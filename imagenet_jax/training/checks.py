@@ -19,6 +19,7 @@ from imagenet_jax.reports.tracking import make_tracking
 from imagenet_jax.reports.workdir import checkpoints_of
 from imagenet_jax.suites.table import check_names, find_suites
 from imagenet_jax.tasks.table import check_task, find_task
+from imagenet_jax.training.average_checks import check_averaged_norms, check_averages
 from imagenet_jax.training.optimizer_checks import check_optimizer
 from imagenet_jax.weights.pretrained import FILE_SUFFIXES, check_file, pretrained_start
 
@@ -31,6 +32,8 @@ def check_fields(config: ml_collections.ConfigDict) -> None:
         check_model(config.model.name, model_options(stage.config))
     check_lora(config)
     check_optimizer(config)
+    check_averages(config)
+    _check_views(config)
     check_names(config.eval.suites, config.task)
 
 
@@ -40,6 +43,15 @@ def check_lora(config: ml_collections.ConfigDict) -> None:
         raise ConfigError(
             "config.finetune.mode = 'lora' is for transformers, and config.model.name = "
             f"{config.model.name!r} has no attention"
+        )
+
+
+def _check_views(config: ml_collections.ConfigDict) -> None:
+    """Raises ConfigError for test-time augmentation of a task that has none."""
+    if config.eval.tta and not find_task(config.task).averages_views:
+        raise ConfigError(
+            f"config.eval.tta = {config.eval.tta!r} averages the logits of classes, which "
+            f"config.task = {config.task!r} does not have"
         )
 
 
@@ -131,6 +143,7 @@ def check_training(config: ml_collections.ConfigDict, *, here: bool) -> None:
       WeightsError, CheckpointError: if the file or the run to start from is missing.
     """
     check_source(config, here=here)
+    check_averaged_norms(config)
     if config.data.sampling and find_task(config.task).reads != (ONE,):
         raise ConfigError(
             f"config.data.sampling = {config.data.sampling!r} needs one label for each image, "

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from absl import logging
 
+from imagenet_jax.config import model_options
 from imagenet_jax.errors import WeightsError
 from imagenet_jax.tasks.classes import class_facts
 from imagenet_jax.training.program import Program
@@ -36,7 +37,8 @@ def starting_variables(program: Program) -> dict[str, Any] | None:
         source = trained_model(path, "best")
         variables, facts = jax.device_get(source.variables), source.task.facts()
     elif path.suffix in FILE_SUFFIXES:
-        found = load_file(path, model_name, may_lack_head=True)
+        options = model_options(config)
+        found = load_file(path, model_name, may_lack_head=True, options=options)
         variables, facts = found.variables, _facts(found)
     else:
         weights = pretrained_start(name, model_name)

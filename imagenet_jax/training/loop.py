@@ -62,7 +62,11 @@ def train(
         suites = Suites(program) if config.eval.suites else None
         if suites:
             say(f"{'suites':8} {suites.about} more at each evaluation")
-        with Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
+        with Checkpoints(
+            workdir / "checkpoints",
+            keep=config.checkpoint.keep,
+            keep_best=config.checkpoint.keep_best,
+        ) as checkpoints:
             run = Run(program, workdir, train_split, eval_split, checkpoints, stop, suites)
             run.resume(allow_config_change)
             return loop(run, tracking)

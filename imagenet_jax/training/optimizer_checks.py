@@ -46,10 +46,16 @@ def _check_schedule_free(config: ml_collections.ConfigDict) -> None:
             f"config.optim.name = {name!r} averages instead of a decay of the rate: it needs "
             f"config.schedule.name = 'constant' (now {schedule.name!r}) without a cooldown"
         )
-    if config.ema_decay:
+    for averages, none in (("ema_decay", 0), ("swa_start", "")):
+        if config[averages]:
+            raise ConfigError(
+                f"config.{averages} = {config[averages]!r} is not possible with config.optim.name "
+                f"= {name!r}, whose evaluated weights are an average; set it to {none!r}"
+            )
+    if config.eval.weights != "averaged":
         raise ConfigError(
-            f"config.ema_decay = {config.ema_decay} is not possible with config.optim.name = "
-            f"{name!r}, whose evaluated weights are an average; set it to 0"
+            f"config.eval.weights = {config.eval.weights!r} is not possible with config.optim.name "
+            f"= {name!r}: BatchNorm's statistics are those of the averaged weights alone"
         )
     if config.optim.lookahead:
         raise ConfigError(

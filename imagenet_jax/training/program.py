@@ -23,6 +23,7 @@ from imagenet_jax.errors import ConfigError
 from imagenet_jax.tasks.table import make_task
 from imagenet_jax.tasks.task import Task
 from imagenet_jax.terminal import working
+from imagenet_jax.training.averages import has_average
 from imagenet_jax.training.checks import check_fields, validate_batch
 from imagenet_jax.training.initial import Traced, agreed, initial_values, trace
 from imagenet_jax.training.optim import make_optimizer
@@ -97,10 +98,22 @@ class Program:
             optimizer=self.optimizer,
             tuning=self.tuning,
             gather=self._gather,
+            average_start=self._average_start(),
         )
         size, batch_size = train_size(self.config.data), self.config.batch_size
         with working("compiling the train step"):
             return self._compile(step, self.state_shapes(), batch_size, size, donate=True)
+
+    def compile_norm_step(self, step: Callable[..., Any]) -> jax.stages.Compiled:
+        """`norms.norm_step` for the global batch: ({params, batch_stats, step}, batch) ->
+        batch_stats."""
+        step = partial(
+            step, task=self.task, model=self.model, tuning=self.tuning, gather=self._gather
+        )
+        number = jax.ShapeDtypeStruct((), np.int32, sharding=sharding.replicated(self.mesh))
+        first = {**self.state_shapes().eval_variables(), "step": number}
+        size, batch_size = train_size(self.config.data), self.config.batch_size
+        return self._compile(step, first, batch_size, size, donate=False)
 
     def compile_eval_step(self, num_examples: int) -> jax.stages.Compiled:
         """`step.eval_step` for the batches of a split of `num_examples`: (variables, batch) ->
@@ -117,6 +130,12 @@ class Program:
         with working("compiling the evaluation step"):
             return self._compile(step, variables, batch_size, size, donate=False)
 
+    def _average_start(self) -> int:
+        duration = self.config.swa_start or self.config.ema_start
+        if not duration:
+            return 0
+        return max(self.course.steps(duration, self.num_examples, self.total_steps), 0)
+
     def _gather(self, params: Any) -> Any:
         return sharding.gather_params(params, self.mesh)
 
@@ -131,7 +150,7 @@ class Program:
         init = partial(
             init_state,
             optimizer=self.optimizer,
-            ema=self.config.ema_decay > 0,
+            ema=has_average(self.config),
             tuning=self.tuning,
         )
         return trace(init, jax.random.key(0), variables)

@@ -20,7 +20,7 @@ from imagenet_jax.hosts.watchdog import doing
 from imagenet_jax.printable import printable_lines
 from imagenet_jax.reports.curves import plot_curves
 from imagenet_jax.reports.outputs import Outputs
-from imagenet_jax.reports.report import pictures_of, run_facts
+from imagenet_jax.reports.report import pictures_of, raw_rows, run_facts
 from imagenet_jax.reports.workdir import REPORT
 from imagenet_jax.reports.writers import write_summary
 from imagenet_jax.tasks.task import Meter
@@ -33,6 +33,7 @@ from imagenet_jax.training.finetune import starting_variables
 from imagenet_jax.training.first_batch import first_batch
 from imagenet_jax.training.fitted import fitted_variables
 from imagenet_jax.training.guard import SkippedUpdates, facts_of
+from imagenet_jax.training.norms import Norms
 from imagenet_jax.training.position import course_of
 from imagenet_jax.training.program import Program, make_program
 from imagenet_jax.training.stages import Stage
@@ -66,6 +67,9 @@ class Run:
         self.skipped = SkippedUpdates(self.config.optim.nonfinite)
         self.pending: list[Any] = []  # sums of the steps since the last log, on the devices
         self.last_eval: tuple[int, dict[str, Any]] | None = None
+        self.raw_eval: dict[str, Any] = {}  # of that evaluation, with config.eval.weights = "both"
+        self.norms: Norms | None = None
+        self.norms_of: int | None = None  # step of whose average they are
         self.meter: Meter | None = None  # of that evaluation
         self.best_score, self.evaluations_since = None, 0  # for config.eval.patience
 
@@ -98,6 +102,7 @@ class Run:
         self.step = self.saved_step = record["position"]["step"]
         self.best_score, self.evaluations_since = record.get("patience", (None, 0))
         self.evaluation_due = record.get("evaluation_due", False)
+        self.norms_of = record.get("norms_of")
         course = course_of(self.config, record)
         if course != self.program.course:  # its schedule is another one
             examples = self.train_split.num_examples
@@ -170,11 +175,18 @@ class Run:
             return self.last_eval[1]
         with self.clock.paused():
             self.eval_step = self.eval_step or self._compile_eval_step()
-            variables, others = self.state.eval_variables(), {}
+            weights, others, raw = self.config.eval.weights, {}, {}
             self.meter = self.task.meter()
-            what = (self.eval_step, variables, self.eval_split, self.stop, self.meter)
             try:
-                result = evaluate_split(self.program, *what)
+                self._estimate_norms()
+                variables = self.state.eval_variables(weights)
+                what = (self.eval_split, self.stop)
+                result = evaluate_split(
+                    self.program, self.eval_step, variables, *what, meter=self.meter
+                )
+                if weights == "both":
+                    plain = self.state.eval_variables("raw")
+                    raw = evaluate_split(self.program, self.eval_step, plain, *what)
                 if self.suites:
                     others = self.suites.evaluate(variables, self.stop)
             except StopRequested:
@@ -183,17 +195,28 @@ class Run:
                 if out and jax.process_count() == 1:  # an error need not cost the training
                     self.save()
                 raise
-        self.last_eval, self.evaluation_due = (self.step, result), False
+        self.last_eval, self.raw_eval, self.evaluation_due = (self.step, result), raw, False
         score = self.task.score(result)
         better = self.best_score is None or score > self.best_score
         self.best_score = score if better else self.best_score
         self.evaluations_since = 0 if better else self.evaluations_since + 1
         if out:
             found = {f"eval/{name}": result[name] for name in self.task.eval_metrics}
+            if raw:
+                found |= {f"eval_raw/{name}": raw[name] for name in self.task.eval_metrics}
             out.write(self.step, found | others)
-            rows = self.suites.rows() if self.suites else {}
-            out.evaluated(self.step, result["split"], self.task.rows(result) | rows)
+            rows = self.task.rows(result) | raw_rows(self.task, raw)
+            rows |= self.suites.rows() if self.suites else {}
+            out.evaluated(self.step, result["split"], rows)
         return result
+
+    def _estimate_norms(self) -> None:
+        """Gives the average statistics of its own. Raises StopRequested."""
+        if not self.config.eval.norm_batches:
+            return
+        self.norms = self.norms or Norms(self.program, self.train_split)
+        average = self.norms.estimated(self.state.ema, self.step, self.stop)
+        self.state, self.norms_of = self.state.replace(ema=average), self.step
 
     def save(self) -> None:
         """Starts to write a checkpoint of the current step, if there is none yet."""
@@ -212,6 +235,7 @@ class Run:
                 "clock": dataclasses.asdict(self.clock),
                 "data": self._data(),
                 "patience": [self.best_score, self.evaluations_since],
+                "norms_of": self.norms_of,
             }
             self.checkpoints.save(self.step, self.state, record, score)
         self.saved_step = self.step
@@ -241,6 +265,7 @@ class Run:
             **self.clock.facts(),
             "state_sha256": state_sha256(self.state),
             "eval": result,
+            **({"eval_raw": self.raw_eval} if self.raw_eval else {}),
             **({"suites": self.suites.results} if self.suites else {}),
             "report": write_report(self.task, self.meter, self.eval_split, self.workdir / REPORT),
         }

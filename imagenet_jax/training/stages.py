@@ -66,6 +66,12 @@ def make_stages(program: Program, step: int = 0) -> list[Stage]:
     return stages
 
 
+def program_at(program: Program, step: int) -> Program:
+    """That of the stage in which a step was done, the number of the first being 1."""
+    stages = make_stages(program, max(step - 1, 0))
+    return stages[0].program if stages else program
+
+
 def _of_stage(program: Program, config: ml_collections.ConfigDict) -> Program:
     task = dataclasses.replace(program.task, config=config)
     return dataclasses.replace(program, task=task, model=task.model(batch_shards(program.mesh)))

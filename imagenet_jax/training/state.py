@@ -36,10 +36,12 @@ class TrainState:
     ema: Any
     rng: jax.Array
 
-    def eval_variables(self) -> dict[str, Any]:
-        """The variables to evaluate: the averaged ones where there are any."""
+    def eval_variables(self, weights: str = "averaged") -> dict[str, Any]:
+        """The variables to evaluate: the averaged ones where there are any, unless "raw"."""
+        if self.ema and weights != "raw":
+            return self.ema
         params = averaged(self.opt_state, self.params)
-        return self.ema or {"params": params, "batch_stats": self.batch_stats}
+        return {"params": params, "batch_stats": self.batch_stats}
 
 
 def init_variables(key: jax.Array, *, model: nn.Module, image_size: int) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import optax
 
 from imagenet_jax.devices import parallel
 from imagenet_jax.tasks.task import Batch, Outcome, Sums, Task
+from imagenet_jax.training.averages import moved_average
 from imagenet_jax.training.guard import guarded
 from imagenet_jax.training.optimizers.schedule_free import averaged
 from imagenet_jax.training.state import TrainState
@@ -31,6 +32,7 @@ def train_step(
     optimizer: optax.GradientTransformation,
     tuning: Tuning = WHOLE,
     gather: Callable[[Any], Any] = lambda params: params,
+    average_start: int = 0,
     axis_name: str | None = None,
 ) -> tuple[TrainState, Sums]:
     """One update of the trained parameters.
@@ -39,6 +41,7 @@ def train_step(
       state: the state; replicated, or spread as `sharding.shard_shapes` says.
       batch: see `data.Split`; leading axis B, divisible by task.config.accumulate.
       task, model, optimizer, tuning, gather: static; see `Task` and `sharding.gather_params`.
+      average_start: see `moved_average`; static.
       axis_name: mapped axis over which the batch is spread, if this is a device's share.
 
     Returns:
@@ -56,7 +59,9 @@ def train_step(
         with jax.named_scope("augment"):
             inputs, targets = task.inputs(part, rng, state.step, train=True)
         variables = {"params": params, "batch_stats": batch_stats}
-        outcome = task.losses(partial(_apply, model, variables, key, tuning), inputs, targets)
+        outcome = task.losses(
+            partial(apply_in_training, model, variables, key, tuning), inputs, targets
+        )
         mask = task.kept(part["mask"])
         sums = task.sums(outcome, targets, mask)
         loss = _total(outcome, task, mask, denominators)
@@ -80,7 +85,7 @@ def train_step(
         params, evaluated = tuning.join(new, frozen), averaged(opt_state, new)
         if batch_stats and evaluated is not new:  # the statistics are to be those of this point
             _, batch_stats, _ = pass_at(loss_alone, evaluated)
-        ema = _averaged(state, params, batch_stats, task.config)
+        ema = moved_average(state, params, batch_stats, task.config, average_start)
     after = state.replace(params=params, batch_stats=batch_stats, opt_state=opt_state, ema=ema)
     after, facts = guarded(task.config, state, after, gradient, updates, sums["loss"])
     return after.replace(step=state.step + 1), sums | facts
@@ -156,7 +161,7 @@ def _accumulated(
     return jax.lax.scan(add_part, carry, parts)[0]
 
 
-def _apply(
+def apply_in_training(
     model: nn.Module, variables: dict[str, Any], key: jax.Array, tuning: Tuning, inputs: Any
 ) -> tuple[Any, dict[str, Any]]:
     """Outputs of the network in training, and the collections that it updated."""
@@ -220,17 +225,3 @@ def micro_batches(batch: Batch, count: int, unit: int) -> Batch:
         return parts.reshape(count, -1, *array.shape[1:])
 
     return jax.tree.map(split, batch)
-
-
-def _averaged(
-    state: TrainState, params: Any, batch_stats: Any, config: ml_collections.ConfigDict
-) -> Any:
-    """The exponential average; its decay starts at 0.1 and grows as in TensorFlow."""
-    if state.ema is None:
-        return None
-    moves = state.step if config.ema_every == 1 else state.step // config.ema_every
-    decay = jnp.minimum(config.ema_decay, (1.0 + moves) / (10.0 + moves))
-    if config.ema_every > 1:
-        decay = jnp.where((state.step + 1) % config.ema_every == 0, decay, 1.0)
-    new = {"params": params, "batch_stats": batch_stats}
-    return jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.ema, new)

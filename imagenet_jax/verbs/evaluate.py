@@ -82,6 +82,11 @@ def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bo
         find_suites(config.eval.suites, config.data.dir)
     elif not args.suite:
         check_source(config, here=here)
+    if (args.model or args.weights) and "eval.norm_batches" in args.overrides:
+        raise ConfigError(
+            "--config.eval.norm_batches is for checkpoints of a run; `average` estimates the "
+            "statistics of what it averages"
+        )
     if args.per_image and args.probe:
         raise ConfigError("--per_image does not go with --probe, which evaluates no single image")
     if args.per_image and here:
@@ -107,7 +112,7 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
         if not args.probe or found.lower() in (*VALIDATION, *TEST):
             config.data.eval_split = found
     table = Path(os.path.expanduser(args.per_image)) if args.per_image else None
-    if not args.model and not args.probe:
+    if not args.model and not args.weights and not args.probe:
         which = which_checkpoint(args, config)
         return evaluate_run(config, args.workdir, which=which, per_image=table)
     trained = find_trained(args, config)

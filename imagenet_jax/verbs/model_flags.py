@@ -28,13 +28,17 @@ def add_weights_flags(parser: argparse.ArgumentParser) -> None:
         "--model", default="", help="pretrained weights, e.g. resnet50 or resnet50.tv_in1k"
     )
     parser.add_argument(
-        "--weights", default="", metavar="FILE", help="with --model: .pth, .safetensors or .npz"
+        "--weights",
+        default="",
+        metavar="FILE",
+        help="of --model, or in place of a checkpoint of the run: .pth, .safetensors or .npz",
     )
     parser.add_argument(
         "--classes",
         default="",
         metavar="FILE",
-        help="with --weights: the names of its classes, a name a line or JSON; default: ImageNet's",
+        help="of --model and --weights: the names of its classes, a name a line or JSON; default: "
+        "what the file says, or ImageNet's",
     )
 
 
@@ -46,11 +50,15 @@ def load(args: argparse.Namespace) -> ml_collections.ConfigDict:
     """
     if args.model and args.config:
         raise ConfigError("--model brings its own config; set its fields by --config.FIELD=VALUE")
-    if args.classes and not args.weights:
-        raise ConfigError("--classes goes with --weights; named weights know their classes")
+    if args.classes and not (args.weights and args.model):
+        raise ConfigError(
+            "--classes goes with --weights and --model; named weights and runs know their classes"
+        )
+    if args.weights and getattr(args, "checkpoint", ""):
+        raise ConfigError("--weights and --checkpoint are both what is taken; give one of them")
     if args.model:
         return pretrained_config(args.model)
-    for flag in ("weights", "dataset", "split"):
+    for flag in ("dataset", "split"):
         if getattr(args, flag, ""):
             raise ConfigError(f"--{flag} goes with --model; a run has --config.data.name")
     config = None if args.config else saved_config(args.workdir)
@@ -66,7 +74,12 @@ def check_weights(args: argparse.Namespace, config: ml_collections.ConfigDict, h
     """Raises UserError if the weights or the checkpoint are not there; see `Verb.check`."""
     if args.model and not args.weights:
         find_pretrained(args.model)
-    elif args.model and here:
+    elif args.weights and here:
+        if not args.model and not (args.workdir / "checkpoints").is_dir():
+            raise ConfigError(
+                f"--weights goes with --model, or with the --workdir of a run; {args.workdir} has "
+                "none"
+            )
         check_file(Path(os.path.expanduser(args.weights)))
         _class_names(args)
     elif here:
@@ -80,10 +93,12 @@ def find_trained(args: argparse.Namespace, config: ml_collections.ConfigDict) ->
       UserError: see `pretrained_model` and `trained_model`.
     """
     from imagenet_jax.inference.pretrained import pretrained_model
-    from imagenet_jax.training.trained import trained_model
+    from imagenet_jax.training.trained import trained_from_file, trained_model
 
     if args.model:
         return pretrained_model(args.model, config, args.weights, _class_names(args))
+    if args.weights:
+        return trained_from_file(args.workdir, Path(os.path.expanduser(args.weights)), config)
     return trained_model(args.workdir, which_checkpoint(args, config), config)
 
 

@@ -1,5 +1,6 @@
 """The table of verbs; the first is the default."""
 
+from imagenet_jax.verbs.average import AVERAGE
 from imagenet_jax.verbs.benchmark import BENCHMARK
 from imagenet_jax.verbs.evaluate import EVALUATE
 from imagenet_jax.verbs.fields import FIELDS
@@ -16,6 +17,7 @@ VERBS: dict[str, Verb] = {
     "train": TRAIN,
     "evaluate": EVALUATE,
     "predict": PREDICT,
+    "average": AVERAGE,
     "models": MODELS,
     "fields": FIELDS,
     "recipes": RECIPES,

@@ -1,6 +1,7 @@
 """Weights in files: torch's .pth, .safetensors and .npz."""
 
 import io
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,7 +47,7 @@ def read_weights(path: Path) -> StateDict:
     """
     check_file(path)
     if path.suffix == ".safetensors":
-        return StateDict(without_prefixes(path, _read_safetensors(path)))
+        return StateDict(without_prefixes(path, _read_safetensors(path)), _named_classes(path))
     if path.suffix == ".npz":
         return StateDict(_read_npz(path))
     return read_torch_file(path)
@@ -67,6 +68,18 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
         raise WeightsError(
             f"{path} is damaged or no safetensors file: {shown(str(error))}"
         ) from error
+
+
+def _named_classes(path: Path) -> tuple[str, ...]:
+    """What `launch.py average` wrote of the classes into a file's metadata; () without it."""
+    with safetensors.safe_open(path, "numpy") as file:
+        text = (file.metadata() or {}).get("class_names", "[]")
+    try:
+        names = json.loads(text)
+    except (ValueError, RecursionError):
+        return ()
+    good = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return tuple(names) if good else ()
 
 
 def _check_dtypes(path: Path, dtypes: Mapping[str, str]) -> None:

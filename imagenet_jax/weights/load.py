@@ -70,7 +70,12 @@ def load_pretrained(weights: Pretrained) -> Loaded:
 
 
 def load_file(
-    path: Path, model_name: str, layout: str = "", *, may_lack_head: bool = False
+    path: Path,
+    model_name: str,
+    layout: str = "",
+    *,
+    may_lack_head: bool = False,
+    options: Mapping[str, Any] | None = None,
 ) -> Loaded:
     """The model whose weights are in a file, and its variables; classes as many as in the file.
 
@@ -79,12 +84,16 @@ def load_file(
       model_name: a key of `models.MODELS`.
       layout: a key of LAYOUTS; "": the one that fits.
       may_lack_head: take a file without the last layer.
+      options: of the model; where a file does not fit it, the plain one is tried.
 
     Raises:
       WeightsError: if the file cannot be read or does not fit the model; with the models of the
         table that it fits.
     """
     state = read_weights(path)
+    if options:
+        with contextlib.suppress(WeightsError):
+            return _fitted(state, model_name, layout, may_lack_head, options)
     try:
         return _fitted(state, model_name, layout, may_lack_head)
     except WeightsError as error:
@@ -134,8 +143,15 @@ def _fits(state: StateDict, model_name: str) -> bool:
         return False
 
 
-def _fitted(state: StateDict, model_name: str, layout: str, may_lack_head: bool) -> Loaded:
-    template = create_model(model_name, num_classes=1)
+def _fitted(
+    state: StateDict,
+    model_name: str,
+    layout: str,
+    may_lack_head: bool,
+    options: Mapping[str, Any] | None = None,
+) -> Loaded:
+    options = options or {}
+    template = create_model(model_name, num_classes=1, **options)
     layout = layout or _guess_layout(state.arrays)
     try:
         arrays = LAYOUTS[layout](state.arrays, template)
@@ -149,7 +165,8 @@ def _fitted(state: StateDict, model_name: str, layout: str, may_lack_head: bool)
         shapes = _without(variable_shapes(template, size), heads)
         variables = import_arrays(shapes, arrays)
         return Loaded(template, variables, has_head=False, image_size=own_size)
-    model = create_model(model_name, num_classes=_num_classes(arrays, prefixes[-1]))
+    classes = _num_classes(arrays, prefixes[-1])
+    model = create_model(model_name, num_classes=classes, **options)
     variables = import_arrays(variable_shapes(model, size), arrays)
     names = state.class_names
     if names and len(names) != model.num_classes:

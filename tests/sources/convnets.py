@@ -59,6 +59,7 @@ SOURCES = torchvision.SOURCES | {
         fields={
             **{"optim.weight_decay": 1e-4, "optim.nesterov": False, "loss.label_smoothing": 0.1},
             **{"data.train_size": 160, "data.image_size": 256, "model.blur_pool": "conv"},
+            **{"eval.tta": "mirror"},
         },
     ),
     # mlcommons/training_results_v0.7

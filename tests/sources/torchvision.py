@@ -71,6 +71,9 @@ SOURCES = {
             **{"augment.mixup": 0.2, "augment.cutmix": 1.0, "augment.erase": 0.1},
             **{"optim.weight_decay": 2e-5, "loss.label_smoothing": 0.1, "data.repeats": 4},
             **{"data.train_size": 176, "data.eval_resize": 232, "data.image_size": 224},
+            # alpha = (1 - 0.99998) * 8 * 128 * 32 / 600, copies while epoch < 5
+            **{"ema_decay": 1 - 0.001092266666666667, "ema_every": 32},
+            **{"ema_ramp": "none", "ema_start": "5 epochs"},
         },
     ),
     # Issue 3995, "New recipe" without FixRes mitigations

@@ -72,7 +72,7 @@ def normalized(batch, config):
 
 
 def test_head_and_auxiliary_head_move_by_their_gradients(config, batch):
-    """And the averages of parameters and statistics by nine tenths of the way, see `_averaged`."""
+    """And the averages of parameters and statistics by nine tenths of the way."""
     step, state = start(Network())
     after, sums = jax.jit(partial(step, task=Classification.of_size(config, 3)))(state, batch)
     x, mean, var = normalized(batch, config)

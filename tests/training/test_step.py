@@ -140,6 +140,18 @@ def test_ema_is_the_running_average_of_the_parameters(every, loop_config):
     assert states[3].eval_variables() is states[3].ema
 
 
+@pytest.mark.parametrize("partitioner", ["shard_map", pytest.param("pmap", marks=EXHAUSTIVE)])
+def test_the_equal_average_is_the_mean_of_its_steps(partitioner, loop_config):
+    loop_config.swa_start, loop_config.partitioner = "10 percent", partitioner
+    states = [curve(loop_config, steps=steps)[1] for steps in (2, 3, 4)]  # of 20
+    expected = np.mean([state.params["fc"]["kernel"] for state in states], 0)
+    np.testing.assert_allclose(
+        states[-1].ema["params"]["fc"]["kernel"], expected, rtol=1e-5, atol=1e-7
+    )
+    raw = states[-1].eval_variables("raw")
+    assert raw["params"] is states[-1].params and raw["batch_stats"] is states[-1].batch_stats
+
+
 def test_masked_images_do_not_train(loop_config):
     """A batch with half of it masked gives the gradient of the other half alone."""
     loop_config.model.bn_group_size = 1

@@ -159,6 +159,8 @@ def _costs(
     )
     step = compute + communication
     model_flops = 6 * count_macs(program.model, train_size(program.config.data))
+    if teacher := program.teacher:  # forward alone
+        model_flops += 2 * count_macs(teacher.model, teacher.image_size)
     return {
         "flops": flops,
         "flops_per_image": flops / batch,

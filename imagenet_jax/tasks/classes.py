@@ -7,6 +7,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
@@ -21,6 +22,8 @@ from imagenet_jax.errors import ConfigError
 from imagenet_jax.models import create_model
 from imagenet_jax.models.facts import FACTS
 from imagenet_jax.tasks import class_scores
+from imagenet_jax.tasks.class_weights import class_weights
+from imagenet_jax.tasks.distillation import of_one_class
 from imagenet_jax.tasks.task import Batch, Field, Outcome, Task, Term
 
 
@@ -30,17 +33,22 @@ class ClassTask(Task):
 
     Attributes:
       class_names: as the data set calls them.
+      class_weights: what each counts in training; (): all the same.
     """
 
     class_names: tuple[str, ...]
+    class_weights: tuple[float, ...] = ()
 
     @classmethod
     def of_split(cls, config: ml_collections.ConfigDict, split: Any) -> "ClassTask":
-        return cls(config, tuple(split.source.class_names))
+        weights = class_weights(config, split) if split.train else ()
+        return cls(config, tuple(split.source.class_names), weights)
 
     @classmethod
     def described(cls, config: ml_collections.ConfigDict) -> "ClassTask":
-        return cls.of_size(config, known_size(config.data)[0])
+        count = known_size(config.data)[0]
+        weights = (1.0,) * count if config.loss.class_weights else ()
+        return dataclasses.replace(cls.of_size(config, count), class_weights=weights)
 
     @classmethod
     def of_facts(cls, config: ml_collections.ConfigDict, facts: Mapping[str, Any]) -> "ClassTask":
@@ -116,12 +124,20 @@ class ClassTask(Task):
         return f"{self.config.model.name} on {self.config.data.name}, {split.name}"
 
     def denominators(self, batch: Batch) -> dict[str, jax.Array]:
-        return {"examples": batch["mask"].sum()}
+        """The examples, and what they weigh where the loss is a weighted mean."""
+        found = {"examples": batch["mask"].sum()}
+        if self.class_weights and not self.is_binary:  # partners in a mix weigh what both do
+            weights = jnp.array(self.class_weights)[batch[self.reads[0]]]
+            found["weights"] = jnp.where(batch["mask"], weights, 0).sum()
+        return found
 
     def terms(self) -> dict[str, Term]:
+        share = self.config.distill.share if self.config.distill.weights else 0.0
+        over = "weights" if self.class_weights and not self.is_binary else "examples"
         return {
-            "loss": Term(1.0, over="examples"),
-            "auxiliary": Term(self.config.loss.auxiliary, over="examples"),
+            "loss": Term(1 - share, over),
+            "auxiliary": Term(self.config.loss.auxiliary * (1 - share), over),
+            "teacher": Term(share, over="examples"),
         }
 
     def losses(
@@ -135,6 +151,34 @@ class ClassTask(Task):
             extra = [self.loss(head, targets) for head in heads]
             numerators["auxiliary"] = sum(extra[1:], extra[0])
         return Outcome(numerators, logits, updated)
+
+    def distilled(self, outcome: Outcome, teacher: jax.Array) -> Outcome:
+        """The second head learns from the teacher where the network has one for it, else the
+        only one does."""
+        logits, share = outcome.outputs, self.config.distill.share
+        for second in jax.tree.leaves(outcome.updated.get("distillation", {})):
+            if share in (0, 1):
+                raise ConfigError(
+                    f"config.distill.share = {share} leaves one of the two heads of "
+                    f"config.model.name = {self.config.model.name!r} untrained; 0.5 is DeiT's"
+                )
+            outcome = outcome._replace(outputs=(logits + second) / 2)
+            logits = second
+        numerators = outcome.numerators | {"teacher": self.teacher_loss(logits, teacher)}
+        if share == 1:
+            numerators = {"teacher": numerators["teacher"]}
+        return outcome._replace(numerators=numerators)
+
+    def teacher_loss(self, logits: jax.Array, teacher: jax.Array) -> jax.Array:
+        """Of the examples, float32 [B], from both's logits float32 [B, K]."""
+        distill = self.config.distill
+        return of_one_class(logits, teacher, distill.kind, distill.temperature)
+
+    def shown_loss(self, outcome: Outcome) -> jax.Array:
+        """What is trained of the examples, float32 [B], without auxiliary heads."""
+        terms, found = self.terms(), outcome.numerators
+        shares = [terms[name].weight * found[name] for name in ("loss", "teacher") if name in found]
+        return sum(shares[1:], shares[0])
 
     @abc.abstractmethod
     def loss(self, logits: jax.Array, targets: Targets) -> jax.Array:

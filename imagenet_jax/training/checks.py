@@ -20,7 +20,12 @@ from imagenet_jax.reports.workdir import checkpoints_of
 from imagenet_jax.suites.table import check_names, find_suites
 from imagenet_jax.tasks.table import check_task, find_task
 from imagenet_jax.training.optimizer_checks import check_optimizer
-from imagenet_jax.weights.pretrained import FILE_SUFFIXES, check_file, pretrained_start
+from imagenet_jax.weights.pretrained import (
+    FILE_SUFFIXES,
+    check_file,
+    find_pretrained,
+    pretrained_start,
+)
 
 
 def check_fields(config: ml_collections.ConfigDict) -> None:
@@ -128,15 +133,23 @@ def check_training(config: ml_collections.ConfigDict, *, here: bool) -> None:
     if here:
         find_suites(config.eval.suites, config.data.dir)
         make_tracking(config)
-        _check_start(config.finetune.weights, config.model.name)
+        if not _is_there(config.finetune.weights) and config.finetune.weights:
+            pretrained_start(config.finetune.weights, config.model.name)
+        if not _is_there(config.distill.weights) and config.distill.weights:
+            find_pretrained(config.distill.weights)
 
 
-def _check_start(weights: str, model: str) -> None:
-    """What `finetune.starting_variables` needs."""
+def _is_there(weights: str) -> bool:
+    """Whether this is the name of a run or a file that exists.
+
+    Raises:
+      WeightsError, CheckpointError: if it is, and is missing.
+    """
     path = Path(os.path.expanduser(weights))
     if weights and path.is_dir():
         checkpoints_of(path)
     elif path.suffix in FILE_SUFFIXES:
         check_file(path)
-    elif weights:
-        pretrained_start(weights, model)
+    else:
+        return False
+    return True

@@ -4,7 +4,7 @@ Both are pure. They see either the whole global batch (under jit) or, with `axis
 device's share of it (under shard_map and pmap); the numbers are the same.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,16 +19,19 @@ from imagenet_jax.tasks.task import Batch, Outcome, Sums, Task
 from imagenet_jax.training.guard import guarded
 from imagenet_jax.training.optimizers.schedule_free import averaged
 from imagenet_jax.training.state import TrainState
+from imagenet_jax.training.teacher import Teacher
 from imagenet_jax.training.tuning import WHOLE, Tuning
 
 
 def train_step(
     state: TrainState,
     batch: Batch,
+    taught_by: Any = None,
     *,
     task: Task,
     model: nn.Module,
     optimizer: optax.GradientTransformation,
+    teacher: Teacher | None = None,
     tuning: Tuning = WHOLE,
     gather: Callable[[Any], Any] = lambda params: params,
     axis_name: str | None = None,
@@ -38,7 +41,9 @@ def train_step(
     Args:
       state: the state; replicated, or spread as `sharding.shard_shapes` says.
       batch: see `data.Split`; leading axis B, divisible by task.config.accumulate.
-      task, model, optimizer, tuning, gather: static; see `Task` and `sharding.gather_params`.
+      taught_by: the variables of the teacher, if there is one; they stay as they are.
+      task, model, optimizer, teacher, tuning, gather: static; see `Task`, `Teacher` and
+        `sharding.gather_params`.
       axis_name: mapped axis over which the batch is spread, if this is a device's share.
 
     Returns:
@@ -48,7 +53,7 @@ def train_step(
     denominators = task.denominators(batch)
     if axis_name:
         denominators = parallel.all_reduce(denominators, axis_name)
-    denominators = jax.tree.map(lambda total: jnp.maximum(total, 1), denominators)
+    denominators = jax.tree.map(lambda total: jnp.where(total > 0, total, 1), denominators)
     trained, frozen = tuning.split(state.params)
 
     def loss_fn(trained: Any, batch_stats: Any, part: Batch, key: jax.Array) -> tuple[Any, Any]:
@@ -56,7 +61,13 @@ def train_step(
         with jax.named_scope("augment"):
             inputs, targets = task.inputs(part, rng, state.step, train=True)
         variables = {"params": params, "batch_stats": batch_stats}
-        outcome = task.losses(partial(_apply, model, variables, key, tuning), inputs, targets)
+        collections = ("batch_stats", "auxiliary", *(("distillation",) if teacher else ()))
+        apply = partial(_apply, model, variables, key, tuning, collections)
+        outcome = task.losses(apply, inputs, targets)
+        if teacher:
+            with jax.named_scope("teacher"):
+                said = teacher.outputs(gather(taught_by), inputs, task.config.augment)
+            outcome = task.distilled(outcome, said)
         sums = task.sums(outcome, targets, part["mask"])
         loss = _total(outcome, task, part["mask"], denominators)
         return loss, (outcome.updated.get("batch_stats", {}), sums)
@@ -156,14 +167,19 @@ def _accumulated(
 
 
 def _apply(
-    model: nn.Module, variables: dict[str, Any], key: jax.Array, tuning: Tuning, inputs: Any
+    model: nn.Module,
+    variables: dict[str, Any],
+    key: jax.Array,
+    tuning: Tuning,
+    collections: Sequence[str],
+    inputs: Any,
 ) -> tuple[Any, dict[str, Any]]:
-    """Outputs of the network in training, and the collections that it updated."""
+    """Outputs of the network in training, and the collections of these that it updated."""
     return model.apply(
         variables,
         inputs,
         train=tuning.trains_backbone,
-        mutable=["batch_stats", "auxiliary"],
+        mutable=list(collections),
         rngs={"dropout": key},
     )
 

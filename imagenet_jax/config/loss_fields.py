@@ -38,6 +38,12 @@ LOSS: dict[str, Field] = {
         0,
         1,
     ),
+    "loss.jsd": number(
+        0.0,
+        "softmax: weight of the Jensen-Shannon divergence between the views of an image, of which "
+        "the first alone has a label, see data.views; 12 with three views in AugMix; 0: none",
+        0,
+    ),
     "loss.class_weights": Field(
         (),
         "what each class counts in training, as `weight` of torch's losses: softmax: a weighted "

@@ -42,12 +42,13 @@ def put_batch(host_batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax
 
 
 def batch_shapes(
-    batch_size: int, image_size: int, fields: Mapping[str, Any]
+    batch_size: int, image_size: int, fields: Mapping[str, Any], views: int = 1
 ) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes and dtypes of a global batch on the devices; `fields` are those of a task."""
+    """Shapes and dtypes of a global batch on the devices; `fields` are those of a task, `views`
+    of an image one above the other."""
     struct = jax.ShapeDtypeStruct
     return {
-        "image": struct((batch_size, image_size, image_size, 3), np.uint8),
+        "image": struct((batch_size, views * image_size, image_size, 3), np.uint8),
         **{name: struct((batch_size, *f.shape), f.dtype) for name, f in fields.items()},
         "mask": struct((batch_size,), np.bool_),
         "index": struct((batch_size,), np.int32),

@@ -99,6 +99,7 @@ def _images(config: ml_collections.ConfigDict, reads: Sequence[str]) -> np.ndarr
     """The first training images as the model sees them, uint8 [COLUMNS, S, S, 3]."""
     config = from_dict(config.to_dict())
     config.batch_size, config.data.cache = COLUMNS * config.data.repeats, False
+    config.data.views = 1
     batches = open_split(config, True, reads).train_batches(np.arange(COLUMNS), 0, 1)
     batch = next(batches)
     batches.close()

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from imagenet_jax.data import Split
-from imagenet_jax.data.names import train_size
+from imagenet_jax.data.names import train_views
 from imagenet_jax.devices import parallel
 from imagenet_jax.training.clock import Clock
 from imagenet_jax.training.feed import Feed
@@ -134,10 +134,10 @@ def noise_batch(program: Program) -> dict[str, jax.Array]:
     """A batch that looks like one of the data set's."""
     config, random = program.config, np.random.default_rng(0)
     rows = parallel.local_rows(program.mesh, config.batch_size)
-    side = train_size(config.data)
+    shape = train_views(config.data)
     return parallel.put_batch(
         {
-            "image": random.integers(0, 256, (len(rows), side, side, 3), np.uint8),
+            "image": random.integers(0, 256, (len(rows), *shape), np.uint8),
             **{
                 name: np.full((len(rows), *field.shape), field.padding, field.dtype)
                 for name, field in program.task.fields().items()

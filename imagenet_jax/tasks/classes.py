@@ -24,6 +24,7 @@ from imagenet_jax.models.facts import FACTS
 from imagenet_jax.tasks import class_scores
 from imagenet_jax.tasks.class_weights import class_weights
 from imagenet_jax.tasks.distillation import of_one_class
+from imagenet_jax.tasks.losses import jensen_shannon
 from imagenet_jax.tasks.task import Batch, Field, Outcome, Task, Term
 
 
@@ -89,8 +90,15 @@ class ClassTask(Task):
         (name,) = self.reads
         if not train:
             return self.image_inputs(batch["image"]), Targets(batch[name])
+        if self.views > 1:
+            batch = augment.by_view(batch, self.views)
         image, weight = augment.train_inputs(batch, key, step, self.config.augment)
-        return image, Targets.of_pairs(batch[name], weight)
+        return image, Targets.of_pairs(batch[name][:: self.views], weight)
+
+    @property
+    def views(self) -> int:
+        """Of an image in training; rows of the inputs, one after the other."""
+        return self.config.data.views
 
     def seen(self, inputs: jax.Array, targets: Targets) -> tuple[np.ndarray, list[str]]:
         """Of mixed images the names of both, with their shares."""
@@ -103,7 +111,8 @@ class ClassTask(Task):
                 text if share == 1 else f"{share:.0%} {text}\n{1 - share:.0%} {other}"
                 for text, other, share in zip(texts, others, shares, strict=True)
             ]
-        return images, texts
+        each = len(images) // max(len(texts), 1)
+        return images, [text for text in texts for _ in range(each)]
 
     @abc.abstractmethod
     def label_text(self, label: np.ndarray) -> str:
@@ -138,6 +147,7 @@ class ClassTask(Task):
             "loss": Term(1 - share, over),
             "auxiliary": Term(self.config.loss.auxiliary * (1 - share), over),
             "teacher": Term(share, over="examples"),
+            "views": Term(self.config.loss.jsd, over="examples"),
         }
 
     def losses(
@@ -145,10 +155,13 @@ class ClassTask(Task):
     ) -> Outcome:
         """Of the network, and of the auxiliary heads that it has in training."""
         logits, updated = apply(inputs)
-        numerators = {"loss": self.loss(logits, targets)}
+        numerators = {"loss": self.loss(logits[:: self.views], targets)}
+        if self.views > 1:
+            by_view = logits.reshape(-1, self.views, logits.shape[-1])
+            numerators["views"], logits = jensen_shannon(by_view), by_view[:, 0]
         heads = jax.tree.leaves(updated.get("auxiliary", {}))
         if heads:
-            extra = [self.loss(head, targets) for head in heads]
+            extra = [self.loss(head[:: self.views], targets) for head in heads]
             numerators["auxiliary"] = sum(extra[1:], extra[0])
         return Outcome(numerators, logits, updated)
 
@@ -177,7 +190,8 @@ class ClassTask(Task):
     def shown_loss(self, outcome: Outcome) -> jax.Array:
         """What is trained of the examples, float32 [B], without auxiliary heads."""
         terms, found = self.terms(), outcome.numerators
-        shares = [terms[name].weight * found[name] for name in ("loss", "teacher") if name in found]
+        shown = [name for name in ("loss", "teacher", "views") if name in found]
+        shares = [terms[name].weight * found[name] for name in shown]
         return sum(shares[1:], shares[0])
 
     @abc.abstractmethod
@@ -227,7 +241,8 @@ def make_model(
 ) -> nn.Module:
     """The model that config.model describes; what has its default there is the model's own."""
     options = model_options(config)
-    images = config.batch_size // (config.accumulate * devices)  # of one call on one device
+    # Of one call on one device.
+    images = config.batch_size * config.data.views // (config.accumulate * devices)
     one_group = config.model.bn_group_size in (0, images)
     options |= {"dtype": config.model.dtype, "fused_norm": config.model.fused_norm and one_group}
     if config.partitioner != "jit":

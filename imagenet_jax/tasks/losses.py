@@ -50,6 +50,17 @@ def mixed_cross_entropy(
     return targets.weight * loss + (1 - targets.weight) * other
 
 
+def jensen_shannon(logits: jax.Array) -> jax.Array:
+    """The Jensen-Shannon divergence float32 [B] between V views' softmax, of logits [B, V, K].
+
+    As in AugMix (Hendrycks et al. 2020, https://arxiv.org/abs/1912.02781): the mean probability
+    is 1e-7 at least.
+    """
+    log = jax.nn.log_softmax(logits)
+    mean = jnp.log(jnp.clip(jnp.exp(log).mean(1, keepdims=True), 1e-7, 1))
+    return (jnp.exp(log) * (log - mean)).sum((1, 2)) / logits.shape[1]
+
+
 def class_targets(targets: Targets, num_classes: int, smoothing: float = 0.0) -> jax.Array:
     """What mixed images show of each class, float32 [B, K] in [0, 1], from one label each.
 

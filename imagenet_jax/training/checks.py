@@ -34,9 +34,33 @@ def check_fields(config: ml_collections.ConfigDict) -> None:
     check_task(config.task)
     for stage in config_stages(config):
         check_model(config.model.name, model_options(stage.config))
+        _check_views(stage.config)
     check_lora(config)
     check_optimizer(config)
     check_names(config.eval.suites, config.task)
+
+
+def _check_views(config: ml_collections.ConfigDict) -> None:
+    """Raises ConfigError for several views of images where nothing compares them, or not so."""
+    views, weight = config.data.views, config.loss.jsd
+    if (views > 1) != (weight > 0):
+        raise ConfigError(
+            f"config.data.views = {views} and config.loss.jsd = {weight} go together: 3 and 12 in "
+            "AugMix, or 1 and 0"
+        )
+    if views == 1:
+        return
+    other = {
+        "augment.mixup": config.augment.mixup > 0,
+        "augment.cutmix": config.augment.cutmix > 0,
+        "distill.weights": bool(config.distill.weights),
+        "loss.name = 'sigmoid'": config.loss.name == "sigmoid",
+        f"task = {config.task!r}": config.task != "classification",
+    }
+    if found := [name for name, is_on in other.items() if is_on]:
+        raise ConfigError(
+            f"config.data.views = {views} does not go with config.{' and config.'.join(found)}"
+        )
 
 
 def check_lora(config: ml_collections.ConfigDict) -> None:

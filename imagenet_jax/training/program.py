@@ -104,7 +104,11 @@ class Program:
         size, batch_size = train_size(self.config.data), self.config.batch_size
         fixed = (self.teacher.shapes(self.mesh),) if self.teacher else ()
         with working("compiling the train step"):
-            return self._compile(step, self.state_shapes(), batch_size, size, *fixed, donate=True)
+            return self._compile(
+                *(step, self.state_shapes(), batch_size, size, *fixed),
+                donate=True,
+                views=self.config.data.views,
+            )
 
     def compile_eval_step(self, num_examples: int) -> jax.stages.Compiled:
         """`step.eval_step` for the batches of a split of `num_examples`: (variables, batch) ->
@@ -148,11 +152,12 @@ class Program:
         size: int,
         *fixed: Any,
         donate: bool,
+        views: int = 1,
     ) -> jax.stages.Compiled:
         return parallel.compile_step(
             step,
             first,
-            parallel.batch_shapes(batch_size, size, self.task.fields()),
+            parallel.batch_shapes(batch_size, size, self.task.fields(), views),
             *fixed,
             mesh=self.mesh,
             partitioner=self.config.partitioner,

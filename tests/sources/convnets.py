@@ -14,6 +14,16 @@ SOURCES = {
             **{"loss.label_smoothing": 0.0, "augment.mixup": 0.0, "data.resize_method": "bilinear"},
         },
     ),
+    # google-research/augmix
+    "augmix_resnet50:90": Source(
+        rate=by_epoch(lambda e: 0.1 * (1, 0.1, 0.01)[e // 30]),
+        decayed=(161, 161),
+        undecayed="",
+        fields={
+            **{"data.views": 3, "loss.jsd": 12.0, "data.policy": "augmix", "batch_size": 256},
+            **{"loss.label_smoothing": 0.0, "augment.mixup": 0.0, "optim.weight_decay": 1e-4},
+        },
+    ),
     "torchvision_v2:resnet50": Source(
         rate=by_epoch(lambda e: 0.5 * (0.01 + 0.99 * e / 5 if e < 5 else cosine((e - 5) / 595))),
         decayed=(161, 55),  # 53 convolutions, weight and bias of the last layer

@@ -103,6 +103,25 @@ def test_weights_of_classes_in_the_binary_loss_are_torchs(reduction):
     np.testing.assert_allclose(one.loss(logits, Targets(label)), expected, rtol=1e-5)
 
 
+def test_views_are_compared_as_timm_does():
+    """Its views are one batch after the other, ours side by side; one of them is quite certain."""
+    torchvision()  # timm imports it
+    torch, loss = pytest.importorskip("torch"), pytest.importorskip("timm.loss")
+    logits = np.random.default_rng(0).normal(0, 4, (5, 3, 7)).astype(np.float32)
+    logits[0] = 80 * np.eye(7, dtype=np.float32)[[0, 0, 1]]
+    label = np.array([0, 1, 2, 3, 4], np.int32)
+    config = base_config()
+    config.data.views, config.loss.jsd, config.loss.label_smoothing = 3, 12.0, 0.1
+    task = Classification.of_size(config, 7)
+    outcome = task.losses(lambda x: (x, {}), logits.reshape(15, 7), Targets(label))
+    found = task.shown_loss(outcome).mean()
+    theirs = loss.JsdCrossEntropy(num_splits=3, alpha=12, smoothing=0.1)
+    stacked = torch.tensor(logits.swapaxes(0, 1).reshape(15, 7))
+    expected = theirs(stacked, torch.tensor(np.tile(label, 3)).long())
+    assert float(found) == pytest.approx(float(expected), rel=1e-5)
+    np.testing.assert_array_equal(outcome.outputs, logits[:, 0])
+
+
 def test_mixed_images_are_weighted_by_both_labels():
     """As torch weighs soft targets; and partners in a mix weigh together what both do."""
     torch = pytest.importorskip("torch")

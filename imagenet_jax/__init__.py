@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from imagenet_jax.errors import UserError
     from imagenet_jax.inference.predictor import Predictor
     from imagenet_jax.models import create_model, levels
+    from imagenet_jax.training.teacher_weights import teacher_variables
 
 __version__ = "0.1.0"
 
@@ -34,6 +35,7 @@ __all__ = [
     "load_config",
     "load_model",
     "starting_state",
+    "teacher_variables",
     "train",
     "training_program",
 ]
@@ -42,7 +44,8 @@ __getattr__ = lazy_names(
     __name__,
     dict.fromkeys(__all__, "api")
     | {"Predictor": "inference.predictor", "UserError": "errors"}
-    | {"create_model": "models", "levels": "models"},
+    | {"create_model": "models", "levels": "models"}
+    | {"teacher_variables": "training.teacher_weights"},
 )
 
 

@@ -11,6 +11,10 @@ PLACE = (
 )
 
 SUITES = "suites/test_suites.py::test_each_suite_is_what_numpy_makes_of_it"
+TAUGHT = (
+    "training/test_distillation.py::"
+    "test_a_step_is_that_of_torch_and_the_teacher_sees_the_same_mix[soft-3.0-0.7]"
+)
 
 BREAKS_OF_TASKS = (
     (
@@ -85,15 +89,15 @@ BREAKS_OF_TASKS = (
     (
         "no auxiliary loss",
         "tasks/classes.py",
-        "Term(self.config.loss.auxiliary, over",
+        "Term(self.config.loss.auxiliary * (1 - share), over",
         "Term(0.0, over",
         (CLOSED_FORM,),
     ),
     (
         "labels are not smoothed",
         "tasks/classification.py",
-        "mixed_cross_entropy(logits, targets, loss.label_smoothing)",
-        "mixed_cross_entropy(logits, targets, 0.0)",
+        "mixed_cross_entropy(logits, targets, loss.label_smoothing, ",
+        "mixed_cross_entropy(logits, targets, 0.0, ",
         (CLOSED_FORM,),
     ),
     (
@@ -244,6 +248,34 @@ BREAKS_OF_TASKS = (
         ),
     ),
     # The order of the data, and how they become a batch.
+    (
+        "a teacher's images are normalised as the run's are",
+        "training/teacher.py",
+        "augment.std, self.mean, self.std)",
+        "augment.std, augment.mean, augment.std)",
+        (TAUGHT,),
+    ),
+    (
+        "the loss of a teacher forgets the square of the temperature",
+        "tasks/distillation.py",
+        "return temperature**2 * (jnp.exp(other)",
+        "return (jnp.exp(other)",
+        (TAUGHT,),
+    ),
+    (
+        "a teacher is in training mode",
+        "training/teacher.py",
+        "self.model.apply(variables, inputs, train=False)",
+        'self.model.apply(variables, inputs, train=True, mutable=["batch_stats"])[0]',
+        (TAUGHT,),
+    ),
+    (
+        "weighted examples are divided by their number",
+        "tasks/classes.py",
+        'over = "weights" if self.class_weights',
+        'over = "examples" if self.class_weights',
+        ("training/test_one_step.py::test_classes_count_as_in_torch[0.1]",),
+    ),
     (
         "a sum over classes for a mean",
         "tasks/losses.py",

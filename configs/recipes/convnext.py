@@ -48,6 +48,7 @@ def get_config(variant="t"):
         config.batch_size = 512
         config.duration = "30 epochs"
         config.ema_decay = 0.0
+        config.ema_ramp = "tensorflow"
         config.data.image_size = 384
         config.data.eval_crop = "resize"
         config.data.eval_resize = 0

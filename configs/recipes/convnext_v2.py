@@ -5,8 +5,9 @@ Command:   python launch.py --config=convnext_v2:t --workdir=DIR --config.data.d
            FILE is timm's of convnextv2_tiny.fcmae (convnextv2_base.fcmae).
 Hardware:  32 GPUs; on fewer raise accumulate.
 Deviation: bfloat16 in place of float16 with loss scaling; pairs of neighbours are mixed, theirs
-           with the batch in reverse; the head starts from N(0, 2e-5), theirs cut at 2. Left out are atto, whose network is not here, and the others, whose commands are not
-           in their repository.
+           with the batch in reverse; the head starts from N(0, 2e-5), theirs cut at 2. Left out
+           are atto, whose network is not here, and the others, whose commands are not in their
+           repository.
 """
 
 from imagenet_jax.config.recipe import Published, deit_augmentation, imagenet_config

@@ -26,6 +26,7 @@ from imagenet_jax.augment.mix import Targets, is_mixing, kept_rows, mix, rows_to
 
 __all__ = [
     "Targets",
+    "by_view",
     "eval_image",
     "is_mixing",
     "kept_rows",
@@ -59,6 +60,18 @@ def train_inputs(
     if not is_mixing(augment):
         return image, None
     return mix(image, batch, key, step, augment)
+
+
+def by_view(batch: dict[str, jax.Array], views: int) -> dict[str, jax.Array]:
+    """A batch of images one above the other [B, views * S, S, 3] as one of views * B images.
+
+    The views of an image are neighbours, and have its keys: they are moved, mirrored and coloured
+    together.
+    """
+    image = batch["image"]
+    size = image.shape[1] // views
+    rows = {name: jnp.repeat(array, views, 0) for name, array in batch.items() if name != "image"}
+    return {"image": image.reshape(-1, size, *image.shape[2:]), **rows}
 
 
 def train_image(

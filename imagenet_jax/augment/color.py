@@ -6,6 +6,7 @@ And after TensorFlow's, whose jitter is another one.
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 
 from imagenet_jax.augment.keys import fold_in, uniform
 
@@ -28,6 +29,25 @@ def normalize(image: jax.Array, mean: tuple[float, ...], std: tuple[float, ...])
         jax.lax.broadcast_to_rank(part, image.ndim) for part in (1 / (255 * std), mean / std)
     )
     return image.astype(jnp.float32) * factor - shift
+
+
+def normalized_again(
+    image: jax.Array,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    new_mean: tuple[float, ...],
+    new_std: tuple[float, ...],
+) -> jax.Array:
+    """What `normalize` gives with another mean and std, from what it gave; mixes stay mixes."""
+    if (*mean, *std) == (*new_mean, *new_std):
+        return image
+    arrays = (np.array(part, np.float64) for part in (mean, std, new_mean, new_std))
+    mean, std, new_mean, new_std = arrays
+    factor, shift = (
+        jax.lax.broadcast_to_rank(jnp.array(part, jnp.float32), image.ndim)
+        for part in (std / new_std, (mean - new_mean) / new_std)
+    )
+    return image * factor + shift
 
 
 def is_on(augment: ml_collections.ConfigDict) -> bool:

@@ -144,6 +144,13 @@ DATA: dict[str, Field] = {
     "data.repeats": number(
         1, "training: how often an example comes in a row, each time augmented anew", 1
     ),
+    "data.views": number(
+        1,
+        "training: images made of each example with one crop and flip; the first is as it is, the "
+        "others each as data.policy, data.rotate and data.translate draw; see loss.jsd",
+        1,
+        16,
+    ),
     "data.workers": number(0, "threads that read and decode; 0: one per CPU core", 0),
     "data.prefetch": number(2, "batches made ahead by the host", 1),
     "data.fake_train_examples": number(1281167, "fake: size of the training split", 1, MOST),

@@ -5,6 +5,7 @@ import re
 from imagenet_jax.config.data_fields import DATA
 from imagenet_jax.config.durations import is_duration
 from imagenet_jax.config.field import Field, choice, duration, number, share
+from imagenet_jax.config.loss_fields import DISTILL, LOSS
 from imagenet_jax.config.model_fields import MODEL
 from imagenet_jax.config.optim_fields import OPTIM, SCHEDULE
 
@@ -18,6 +19,7 @@ SECTIONS: dict[str, str] = {
     "augment": "Augmentation in the compiled step, and normalisation",
     "finetune": "Starting from trained weights",
     "loss": "The loss",
+    "distill": "Learning from a teacher",
     "optim": "The optimizer",
     "schedule": "The learning rate over time",
     "eval": "Evaluation",
@@ -114,27 +116,8 @@ SCHEMA: dict[str, Field] = {
     ),
     "finetune.lora_rank": number(8, "lora: rank of the changes", 1),
     "finetune.lora_alpha": number(16.0, "lora: scale of the changes times their rank", 0),
-    "loss.name": choice(
-        "softmax",
-        ("softmax", "sigmoid"),
-        "classification: cross-entropy of the softmax, or binary cross-entropy of each class",
-    ),
-    "loss.label_smoothing": number(
-        0.1, "share of the target spread over all classes; multilabel: that becomes one half", 0, 1
-    ),
-    "loss.auxiliary": number(
-        0.3, "weight of the loss of each auxiliary head (GoogLeNet, Inception v3)", 0
-    ),
-    "loss.class_reduction": choice(
-        "mean", ("mean", "sum"), "multilabel, sigmoid: the loss of an image over its classes"
-    ),
-    "loss.target_threshold": number(
-        0.0,
-        "multilabel, sigmoid: targets above it count as 1, others as 0 (1e-6: all that are mixed "
-        "in, as in DeiT III); 0: as mixed and smoothed",
-        0,
-        1,
-    ),
+    **LOSS,
+    **DISTILL,
     **OPTIM,
     **SCHEDULE,
     "eval.batch_size": number(256, "most images per evaluation step, over all devices", 1),

@@ -15,7 +15,8 @@ CHANGEABLE = (
     "data.crop_ratio",
     *("data.policy", "data.rotate", "data.translate", "augment."),
 )
-_NOT = ("augment.mean", "augment.std")  # evaluation has them too
+# Evaluation has the first two, too; the last are counted once.
+_NOT = ("augment.mean", "augment.std", "loss.class_weights")
 
 
 class Stage(NamedTuple):

@@ -176,7 +176,8 @@ def _open(config: ml_collections.ConfigDict, train: bool, reads: Sequence[str]) 
         count = data.fake_train_examples if train else data.fake_eval_examples
         name = class_field(reads, data.fake_classes, "data.name = fake").name
         size = train_size(data) if train else data.image_size
-        source = FakeSource(count, data.fake_classes, size, reads=name)
+        views = data.views if train else 1
+        source = FakeSource(count, data.fake_classes, size, reads=name, views=views)
         return Split(config, source, train)
     name, cut = split_slice(split) if kind in FILES else (split, None)
     if kind in FILES:

@@ -66,8 +66,7 @@ class ChunkMaker:
                 pixels[row] = self._decode_other(file)
                 shape[row] = pixels[row].shape[:2]
         box = self.preprocess.boxes(shape, rows.index, rows.epoch)
-        size = self.preprocess.size
-        ready = _empty(len(pixels), size, size, 3)
+        ready = _empty(len(pixels), *self.preprocess.shape)
         for image, (row, whole) in zip(ready, pixels.items(), strict=True):
             top, left, height, width = box[row]
             crop = whole[top : top + height, left : left + width]
@@ -92,11 +91,10 @@ class ChunkMaker:
         epoch: np.ndarray,
         *crops: np.ndarray,
     ) -> np.ndarray:
-        """The images uint8 [k, S, S, 3] of a chunk; black where mask is False."""
+        """The images uint8 [k, *preprocess.shape] of a chunk; black where mask is False."""
         if len(ready) == len(mask):
             return ready
-        size = self.preprocess.size
-        image, others = _empty(len(mask), size, size, 3), iter(ready)
+        image, others = _empty(len(mask), *self.preprocess.shape), iter(ready)
         for row, crop in enumerate(crops):
             if halvings[row] >= 0:
                 self.preprocess.finish(crop, image[row], int(index[row]), int(epoch[row]))

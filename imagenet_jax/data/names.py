@@ -71,6 +71,11 @@ def known_size(data: ml_collections.ConfigDict) -> tuple[int, int]:
     return _SIZES.get(data.name, _IMAGENET)
 
 
+def train_views(data: ml_collections.ConfigDict) -> tuple[int, int, int]:
+    """The shape of what a training batch has of an example: its views, one above the other."""
+    return data.views * train_size(data), train_size(data), 3
+
+
 def train_size(data: ml_collections.ConfigDict) -> int:
     """Height and width of training images in pixels."""
     return data.train_size or data.image_size
@@ -84,10 +89,10 @@ def check_data(data: ml_collections.ConfigDict) -> None:
             "config.data.cache = True keeps decoded images, but data.train_crop = "
             f"{data.train_crop!r} decodes another crop each epoch; set one of the two"
         )
-    if data.cache and (data.policy or data.rotate or data.translate):
+    if data.cache and (data.policy or data.rotate or data.translate or data.views > 1):
         raise ConfigError(
             "config.data.cache = True keeps images as the host made them, but data.policy, "
-            "data.rotate and data.translate make others each epoch; set one of the two"
+            "data.rotate, data.translate and data.views make others each epoch; set one of the two"
         )
     if not place_of(data.name) and not _TFDS_NAME.fullmatch(data.name):
         raise ConfigError(

@@ -105,7 +105,7 @@ class Pipeline:
         """
         specs = self._maker.specs
         workers = self.preprocess.data.workers or len(os.sched_getaffinity(0))
-        pixels = self.preprocess.size
+        shape = self.preprocess.shape
 
         def read(number: tf.Tensor) -> dict[str, tf.Tensor]:
             types = [tf.int64, *(spec.dtype for spec in specs.values())]
@@ -126,7 +126,7 @@ class Pipeline:
         def decode(chunk: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             all_ready = tf.equal(tf.shape(chunk["ready"])[0], size)
             image = tf.cond(all_ready, lambda: chunk["ready"], lambda: finish(chunk))
-            chunk["image"] = tf.ensure_shape(image, (None, pixels, pixels, 3))
+            chunk["image"] = tf.ensure_shape(image, (None, *shape))
             rows = {name: chunk[name] for name in self._keys}
             return {"number": chunk["number"], **rows}
 
@@ -189,9 +189,8 @@ class Pipeline:
         return self._joined(parts, len(rows.index))
 
     def _skipped(self, row: Rows) -> Arrays:
-        size = self.preprocess.size
         return {
-            "image": np.broadcast_to(self.fill, (1, size, size, 3)),
+            "image": np.broadcast_to(self.fill, (1, *self.preprocess.shape)),
             **{name: field.filled(1) for name, field in self.source.fields.items()},
             "mask": np.zeros(1, bool),
             "index": row.index,

@@ -42,12 +42,13 @@ def put_batch(host_batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax
 
 
 def batch_shapes(
-    batch_size: int, image_size: int, fields: Mapping[str, Any]
+    batch_size: int, image_size: int, fields: Mapping[str, Any], views: int = 1
 ) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes and dtypes of a global batch on the devices; `fields` are those of a task."""
+    """Shapes and dtypes of a global batch on the devices; `fields` are those of a task, `views`
+    of an image one above the other."""
     struct = jax.ShapeDtypeStruct
     return {
-        "image": struct((batch_size, image_size, image_size, 3), np.uint8),
+        "image": struct((batch_size, views * image_size, image_size, 3), np.uint8),
         **{name: struct((batch_size, *f.shape), f.dtype) for name, f in fields.items()},
         "mask": struct((batch_size,), np.bool_),
         "index": struct((batch_size,), np.int32),
@@ -59,23 +60,24 @@ def compile_step(
     step: Callable[..., Any],
     first: Any,
     batch: Mapping[str, jax.ShapeDtypeStruct],
-    *,
+    *fixed: Any,
     mesh: Mesh,
     partitioner: str,
     donate: bool,
     platform: str | None = None,
     options: Sequence[str] = (),
 ) -> jax.stages.Compiled:
-    """Compiles `step(first, batch, axis_name=...)` ahead of time for the devices of the mesh.
+    """Compiles `step(first, batch, *fixed, axis_name=...)` ahead of time for a mesh's devices.
 
     Args:
       step: `step.train_step` or `step.eval_step` with its static arguments bound.
       first: shapes and shardings of the first argument, the state or the variables.
       batch: shapes of the global batch, whose leading axis is spread over the devices.
+      fixed: shapes and shardings of what else it takes, which is never donated.
       mesh: the devices.
       partitioner: "jit" leaves the spreading to XLA's partitioner, guided by shardings;
-        "shard_map" and "pmap" compile one device's share with explicit collectives, for a
-        replicated first argument.
+        "shard_map" and "pmap" compile one device's share with explicit collectives, for
+        replicated arguments beside the batch.
       donate: whether the first argument's memory is reused for the result.
       platform: to lower for, if the devices are described and not attached: "tpu" or "cuda".
       options: config.compiler_options.
@@ -87,19 +89,19 @@ def compile_step(
     Raises:
       ConfigError: for an option that XLA does not know or a value that it does not take.
     """
-    shardings = jax.tree.map(lambda leaf: leaf.sharding, first)
+    shardings, others = jax.tree.map(lambda leaf: leaf.sharding, (first, fixed))
     results = replicated(mesh)
     if partitioner == "jit" and donate:
         results = (shardings, results)
     compiled = jax.jit(
-        _spread(step, mesh, partitioner),
-        in_shardings=(shardings, batch_sharding(mesh)),
+        _spread(step, mesh, partitioner, len(fixed)),
+        in_shardings=(shardings, batch_sharding(mesh), *others),
         out_shardings=results,
         donate_argnums=(0,) if donate else (),
     )
     platform = platform or platform_of(mesh.devices.flat[0])
     with lowering_for(platform):
-        lowered = compiled.trace(first, batch).lower(lowering_platforms=(platform,))
+        lowered = compiled.trace(first, batch, *fixed).lower(lowering_platforms=(platform,))
     try:
         return lowered.compile(compiler_options=compiler_options(options, mesh.devices.flat[0]))
     except jax.errors.JaxRuntimeError as error:
@@ -108,16 +110,18 @@ def compile_step(
         raise
 
 
-def _spread(step: Callable[..., Any], mesh: Mesh, partitioner: str) -> Callable[..., Any]:
-    """`step` over global arrays."""
+def _spread(
+    step: Callable[..., Any], mesh: Mesh, partitioner: str, fixed: int
+) -> Callable[..., Any]:
+    """`step` over global arrays, with so many arguments after the batch."""
     if partitioner == "jit":
         return step
     if partitioner == "pmap":
-        return _by_pmap(step, mesh)
+        return _by_pmap(step, mesh, fixed)
     return jax.shard_map(
         partial(step, axis_name=DATA_AXIS),
         mesh=mesh,
-        in_specs=(PartitionSpec(), PartitionSpec(DATA_AXIS)),
+        in_specs=(PartitionSpec(), PartitionSpec(DATA_AXIS), *[PartitionSpec()] * fixed),
         out_specs=PartitionSpec(),
         check_vma=False,
     )
@@ -171,12 +175,12 @@ def all_reduce_vectors(tree: Any, axis_name: str) -> Any:
     return jax.tree.unflatten(structure, reduced)
 
 
-def _by_pmap(step: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+def _by_pmap(step: Callable[..., Any], mesh: Mesh, fixed: int) -> Callable[..., Any]:
     """pmap wants a leading axis of devices; the result is the same on each and returned once."""
     mapped = jax.pmap(
         partial(step, axis_name=DATA_AXIS),
         axis_name=DATA_AXIS,
-        in_axes=(None, 0),
+        in_axes=(None, 0, *[None] * fixed),
         out_axes=None,
         devices=list(mesh.devices.flat),
     )
@@ -184,4 +188,4 @@ def _by_pmap(step: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
     def by_device(array: jax.Array) -> jax.Array:
         return array.reshape(mesh.size, -1, *array.shape[1:])
 
-    return lambda first, batch: mapped(first, jax.tree.map(by_device, batch))
+    return lambda first, batch, *rest: mapped(first, jax.tree.map(by_device, batch), *rest)

@@ -14,12 +14,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from imagenet_jax.errors import ConfigError
 from imagenet_jax.models.backbone import Backbone, Level, Maps
 from imagenet_jax.models.layers.attention import attention, has_flash_attention
 from imagenet_jax.models.layers.dtypes import wide
 from imagenet_jax.models.layers.image_conv import image_conv
 from imagenet_jax.models.layers.layers import Layers, add_shortcut, linear_rates, normal_02
 from imagenet_jax.models.layers.platforms import CPU, choose
+from imagenet_jax.models.layers.sincos import sincos2d
 
 Params = dict[str, jax.Array]
 _XAVIER = {"init": nn.initializers.xavier_uniform(), "bias_init": nn.initializers.normal(1e-6)}
@@ -159,6 +161,9 @@ class ViT(Backbone):
       dropout: rate after the position embedding and in the blocks.
       drop_path: rate of stochastic depth of the last block; it rises from 0.
       layer_scale: see `EncoderBlock`.
+      distilled: a second token with a head of its own, which learns from a teacher (DeiT); the
+        logits are the mean of both heads. Where the collection "distillation" is mutable it gets
+        those of the second, and those of the first are returned.
       scan: compile one block in a loop instead of `depth` blocks in a row; the parameters stay
         as they are, the random numbers of dropout become others.
       layers: see `layers.Layers`.
@@ -176,8 +181,14 @@ class ViT(Backbone):
     dropout: float = 0.0
     drop_path: float = 0.0
     layer_scale: float = 0.0
+    distilled: bool = False
     scan: bool = False
     layers: Layers = Layers()
+
+    @property
+    def tokens(self) -> int:
+        """Before those of the patches."""
+        return (1 + self.distilled) * (self.pool == "token")
 
     @nn.nowrap
     def maps(self, image: jax.Array, train: bool, names: Container[str]) -> Maps:
@@ -193,6 +204,8 @@ class ViT(Backbone):
         encode = self._in_a_loop if in_a_loop else self._in_a_row
         for name, x in encode(tokens, train, names):
             yield name, x[:, -grid[1] * grid[2] :].reshape(grid)
+        if self.distilled:
+            return self._of_two_heads(x)
         x = self._pooled(x)
         if self.representation_size:
             whole = dataclasses.replace(layers, dtype=wide(layers.dtype))  # as the head computes
@@ -203,16 +216,16 @@ class ViT(Backbone):
 
     @nn.nowrap
     def _placed(self, x: jax.Array, grid: tuple[int, int]) -> jax.Array:
-        """Patches x [B, T, C], and the class token before them if there is one, in their places."""
-        token = self.pool == "token"
-        if token:
-            first = self.param("cls_token", nn.initializers.zeros, (1, 1, self.width), jnp.float32)
+        """Patches x [B, T, C], and the tokens before them if there are any, in their places."""
+        inits = {"cls_token": nn.initializers.zeros, "dist_token": normal_02}
+        for name, init in reversed(list(inits.items())[: self.tokens]):
+            first = self.param(name, init, (1, 1, self.width), jnp.float32)
             first = jnp.broadcast_to(first.astype(x.dtype), (x.shape[0], 1, self.width))
             x = jnp.concatenate([first, x], 1)
         if self.pos_embed == "learn":
             place = self.param("pos_embed", normal_02, (1, *x.shape[1:]), jnp.float32)
         else:
-            place = np.pad(sincos2d(*grid, self.width), ((0, 0), (int(token), 0), (0, 0)))
+            place = np.pad(sincos2d(*grid, self.width), ((0, 0), (self.tokens, 0), (0, 0)))
         return x + jnp.asarray(place).astype(x.dtype)
 
     @nn.nowrap
@@ -224,6 +237,21 @@ class ViT(Backbone):
         if self.pool == "norm_avg":
             return norm(name="norm")(x).mean(1, dtype=wide(x.dtype))
         return norm(name="fc_norm")(x.mean(1, dtype=wide(x.dtype)))
+
+    @nn.nowrap
+    def _of_two_heads(self, x: jax.Array) -> jax.Array:
+        """The logits float32 [B, num_classes] of tokens [B, T, C], see `distilled`."""
+        if self.pool != "token" or self.representation_size:
+            raise ConfigError(
+                "a distillation token needs config.model.pool = 'token', representation_size = 0"
+            )
+        head = partial(self.layers.head, self.num_classes, init=nn.initializers.zeros)
+        x = self.layers.layer_norm(name="norm")(x[:, :2])
+        first, second = head(name="head")(x[:, 0]), head(name="head_dist")(x[:, 1])
+        if self.is_initializing() or not self.is_mutable_collection("distillation"):
+            return (first + second) / 2
+        self.sow("distillation", "logits", second)
+        return first
 
     @nn.nowrap
     def levels_among(self, maps: Sequence[Level]) -> Sequence[Level]:
@@ -272,19 +300,6 @@ class ViT(Backbone):
         return make(self.heads, self.dropout, rate, self.layer_scale, self.layers, xavier, **place)
 
 
-def sincos2d(height: int, width: int, channels: int) -> np.ndarray:
-    """Fixed position embeddings float32 [1, height * width, channels] of a grid of patches.
-
-    Sines and cosines of x, then of y, at channels / 4 frequencies from 1 to 1 / 10,000, as
-    big_vision has MoCo v3's (Chen et al. 2021, https://arxiv.org/abs/2104.02057).
-    """
-    places = np.mgrid[:height, :width].reshape(2, -1, 1)
-    angles = places / 10_000 ** np.linspace(0, 1, channels // 4)
-    y, x = angles
-    table = np.concatenate([np.sin(x), np.cos(x), np.sin(y), np.cos(y)], 1)
-    return table[None].astype(np.float32)
-
-
 _TINY = partial(ViT, width=192, depth=12, heads=3)
 _SMALL = partial(ViT, width=384, depth=12, heads=6)
 _BASE = partial(ViT, width=768, depth=12, heads=12)
@@ -300,3 +315,6 @@ vit_l32 = partial(_LARGE, patch=32)
 deit_ti16 = partial(vit_ti16, drop_path=0.1)
 deit_s16 = partial(vit_s16, drop_path=0.1)
 deit_b16 = partial(vit_b16, drop_path=0.1)
+deit_ti16_distilled = partial(deit_ti16, distilled=True)
+deit_s16_distilled = partial(deit_s16, distilled=True)
+deit_b16_distilled = partial(deit_b16, distilled=True)

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from imagenet_jax.config.stages import config_stages
-from imagenet_jax.models.cost import count_macs, count_params
+from imagenet_jax.models.cost import count_macs, count_params, variable_shapes
 from imagenet_jax.terminal import say
 
 
@@ -38,10 +38,9 @@ def say_facts(program: Any, train_split: Any, eval_split: Any) -> None:
     params = jax.eval_shape(program.tuning.merge_lora, state.params)
     variables = {"params": params, "batch_stats": state.batch_stats}
     macs, count = count_macs(program.model, size, variables), count_params(variables)
-    cost = f"{macs / 1e9:,.3g} G" if macs >= 1e8 else f"{macs / 1e6:,.3g} M"
     rows = {
-        "model": f"{config.model.name}, {count / 1e6:,.3g} M parameters, {cost}MACs an image of "
-        f"{size} pixels, {config.model.dtype}",
+        "model": f"{config.model.name}, {count / 1e6:,.3g} M parameters, {_cost(macs)}MACs an "
+        f"image of {size} pixels, {config.model.dtype}",
         "data": f"{config.data.name}: {train_split.num_examples:,} images of {train_split.name}, "
         f"{eval_split.num_examples:,} of {eval_split.name} to evaluate on",
         "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}, "
@@ -49,10 +48,19 @@ def say_facts(program: Any, train_split: Any, eval_split: Any) -> None:
         "steps": f"{program.total_steps:,} of {config.batch_size:,} images, "
         f"{config.duration.strip()}; an evaluation every {config.eval.every.strip()}",
     }
+    if teacher := program.teacher:
+        count = count_params(variable_shapes(teacher.model, teacher.image_size))
+        macs = count_macs(teacher.model, teacher.image_size)
+        rows["teacher"] = f"{teacher.name}, {count / 1e6:,.3g} M parameters, {_cost(macs)}"
+        rows["teacher"] += f"MACs an image of {teacher.image_size} pixels"
     for name, value in rows.items():
         say(f"{name:8} {value}")
     for stage in config_stages(config)[1:]:
         say(f"{'stage':8} from {stage.start} on: {stage.changes}")
+
+
+def _cost(macs: int) -> str:
+    return f"{macs / 1e9:,.3g} G" if macs >= 1e8 else f"{macs / 1e6:,.3g} M"
 
 
 def _processes(count: int) -> str:

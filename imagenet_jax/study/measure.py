@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from imagenet_jax.data import Split
-from imagenet_jax.data.names import train_size
+from imagenet_jax.data.names import train_views
 from imagenet_jax.devices import parallel
 from imagenet_jax.training.clock import Clock
 from imagenet_jax.training.feed import Feed
@@ -45,17 +45,19 @@ def measure(
       input_wait_fraction, images_per_second_per_chip_with_input: on `split`.
     """
     state, batch = program.init_state(), noise_batch(program)
+    teacher = program.teacher
+    fixed = (teacher.blank(program.mesh),) if teacher else ()
 
     def step() -> tuple[TrainState, Any]:
         nonlocal state
-        state, sums = train_step(state, batch)
+        state, sums = train_step(state, batch, *fixed)
         return state, sums
 
     times = time_steps(step, jax.block_until_ready)
     if trace:
         with jax.profiler.trace(str(trace)):
             for _ in range(5):
-                state, _ = train_step(state, batch)
+                state, _ = train_step(state, batch, *fixed)
             jax.block_until_ready(state)
     per_chip = program.config.batch_size / program.mesh.size
     memory = program.mesh.local_devices[0].memory_stats() or {}
@@ -63,7 +65,7 @@ def measure(
         "images_per_second_per_chip": per_chip / times["step_seconds"],
         "peak_bytes": memory.get("peak_bytes_in_use"),
     }
-    return facts | (_with_input(program, train_step, state, split) if split else {})
+    return facts | (_with_input(program, train_step, state, split, *fixed) if split else {})
 
 
 def time_steps(step: Callable[[], Any], wait: Callable[[Any], Any]) -> dict[str, float]:
@@ -103,7 +105,7 @@ def time_steps(step: Callable[[], Any], wait: Callable[[Any], Any]) -> dict[str,
 
 
 def _with_input(
-    program: Program, train_step: Callable[..., Any], state: TrainState, split: Split
+    program: Program, train_step: Callable[..., Any], state: TrainState, split: Split, *fixed: Any
 ) -> dict[str, float]:
     """The loop of `train`, less all that is not feeding and stepping."""
     rows = parallel.local_rows(program.mesh, program.config.batch_size)
@@ -111,7 +113,7 @@ def _with_input(
     clock, sums = Clock(), None
     with Feed(batches, program.mesh, clock) as feed:
         for step in range(program.total_steps):
-            state, new = train_step(state, feed.next(running=sums))
+            state, new = train_step(state, feed.next(running=sums), *fixed)
             jax.block_until_ready(sums)  # one step ahead of the devices
             sums = new
             if step < WARM_UP:
@@ -132,10 +134,10 @@ def noise_batch(program: Program) -> dict[str, jax.Array]:
     """A batch that looks like one of the data set's."""
     config, random = program.config, np.random.default_rng(0)
     rows = parallel.local_rows(program.mesh, config.batch_size)
-    side = train_size(config.data)
+    shape = train_views(config.data)
     return parallel.put_batch(
         {
-            "image": random.integers(0, 256, (len(rows), side, side, 3), np.uint8),
+            "image": random.integers(0, 256, (len(rows), *shape), np.uint8),
             **{
                 name: np.full((len(rows), *field.shape), field.padding, field.dtype)
                 for name, field in program.task.fields().items()

@@ -12,7 +12,7 @@ from imagenet_jax.study.chips import Chip
 from imagenet_jax.study.hlo import Instruction, Module, plain_shape, shape_bytes, sides_of
 from imagenet_jax.study.traffic import memory_traffic
 
-PHASES = ("input", "forward", "backward", "optimizer", "collectives", "other")
+PHASES = ("input", "teacher", "forward", "backward", "optimizer", "collectives", "other")
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 # These move no data of their own: names for parts of others, or the end of what was started.
 _FREE = ("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "iota")
@@ -163,6 +163,8 @@ def place(op_name: str, kind: str = "") -> tuple[str, str]:
     if kind in COLLECTIVES:
         return "", "collectives"
     parts = re.sub(r"\[.*?\]", "", op_name).split("/")
+    if "teacher" in parts or "jvp(teacher)" in parts:
+        return "", "teacher"
     for number, part in enumerate(parts):
         if re.match(r"(transpose\()?jvp\((?!\))[A-Z]\w*\)", part):
             inner = [part for part in parts[number + 1 : -1] if not _NO_MODULE.match(part)]

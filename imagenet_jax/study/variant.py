@@ -158,7 +158,10 @@ def _costs(
         collective_seconds(chip, kind, sums["bytes"], devices) for kind, sums in shared.items()
     )
     step = compute + communication
-    model_flops = 6 * count_macs(program.model, train_size(program.config.data))
+    views = program.config.data.views
+    model_flops = 6 * views * count_macs(program.model, train_size(program.config.data))
+    if teacher := program.teacher:  # forward alone
+        model_flops += 2 * count_macs(teacher.model, teacher.image_size)
     return {
         "flops": flops,
         "flops_per_image": flops / batch,

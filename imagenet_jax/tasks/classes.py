@@ -7,6 +7,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
@@ -21,6 +22,9 @@ from imagenet_jax.errors import ConfigError
 from imagenet_jax.models import create_model
 from imagenet_jax.models.facts import FACTS
 from imagenet_jax.tasks import class_scores
+from imagenet_jax.tasks.class_weights import class_weights
+from imagenet_jax.tasks.distillation import of_one_class
+from imagenet_jax.tasks.losses import jensen_shannon
 from imagenet_jax.tasks.task import Batch, Field, Outcome, Task, Term
 from imagenet_jax.tasks.views import mean_over_views
 
@@ -31,19 +35,24 @@ class ClassTask(Task):
 
     Attributes:
       class_names: as the data set calls them.
+      class_weights: what each counts in training; (): all the same.
     """
 
     class_names: tuple[str, ...]
+    class_weights: tuple[float, ...] = ()
 
     averages_views = True
 
     @classmethod
     def of_split(cls, config: ml_collections.ConfigDict, split: Any) -> "ClassTask":
-        return cls(config, tuple(split.source.class_names))
+        weights = class_weights(config, split) if split.train else ()
+        return cls(config, tuple(split.source.class_names), weights)
 
     @classmethod
     def described(cls, config: ml_collections.ConfigDict) -> "ClassTask":
-        return cls.of_size(config, known_size(config.data)[0])
+        count = known_size(config.data)[0]
+        weights = (1.0,) * count if config.loss.class_weights else ()
+        return dataclasses.replace(cls.of_size(config, count), class_weights=weights)
 
     @classmethod
     def of_facts(cls, config: ml_collections.ConfigDict, facts: Mapping[str, Any]) -> "ClassTask":
@@ -87,8 +96,15 @@ class ClassTask(Task):
         (name,) = self.reads
         if not train:
             return self.image_inputs(batch["image"]), Targets(batch[name])
+        if self.views > 1:
+            batch = augment.by_view(batch, self.views)
         image, weight = augment.train_inputs(batch, key, step, self.config.augment)
-        return image, Targets.of_pairs(batch[name], weight)
+        return image, Targets.of_pairs(batch[name][:: self.views], weight)
+
+    @property
+    def views(self) -> int:
+        """Of an image in training; rows of the inputs, one after the other."""
+        return self.config.data.views
 
     def seen(self, inputs: jax.Array, targets: Targets) -> tuple[np.ndarray, list[str]]:
         """Of mixed images the names of both, with their shares."""
@@ -101,7 +117,8 @@ class ClassTask(Task):
                 text if share == 1 else f"{share:.0%} {text}\n{1 - share:.0%} {other}"
                 for text, other, share in zip(texts, others, shares, strict=True)
             ]
-        return images, texts
+        each = len(images) // max(len(texts), 1)
+        return images, [text for text in texts for _ in range(each)]
 
     @abc.abstractmethod
     def label_text(self, label: np.ndarray) -> str:
@@ -122,12 +139,21 @@ class ClassTask(Task):
         return f"{self.config.model.name} on {self.config.data.name}, {split.name}"
 
     def denominators(self, batch: Batch) -> dict[str, jax.Array]:
-        return {"examples": self.kept(batch["mask"]).sum()}
+        """The examples, and what they weigh where the loss is a weighted mean."""
+        found = {"examples": self.kept(batch["mask"]).sum()}
+        if self.class_weights and not self.is_binary:  # partners in a mix weigh what both do
+            weights = jnp.array(self.class_weights)[batch[self.reads[0]]]
+            found["weights"] = jnp.where(batch["mask"], weights, 0).sum()
+        return found
 
     def terms(self) -> dict[str, Term]:
+        share = self.config.distill.share if self.config.distill.weights else 0.0
+        over = "weights" if self.class_weights and not self.is_binary else "examples"
         return {
-            "loss": Term(1.0, over="examples"),
-            "auxiliary": Term(self.config.loss.auxiliary, over="examples"),
+            "loss": Term(1 - share, over),
+            "auxiliary": Term(self.config.loss.auxiliary * (1 - share), over),
+            "teacher": Term(share, over="examples"),
+            "views": Term(self.config.loss.jsd, over="examples"),
         }
 
     def losses(
@@ -135,16 +161,48 @@ class ClassTask(Task):
     ) -> Outcome:
         """Of the network, and of the auxiliary heads that it has in training."""
         logits, updated = apply(inputs)
-        numerators = {"loss": self.loss(logits, targets)}
+        numerators = {"loss": self.loss(logits[:: self.views], targets)}
+        if self.views > 1:
+            by_view = logits.reshape(-1, self.views, logits.shape[-1])
+            numerators["views"], logits = jensen_shannon(by_view), by_view[:, 0]
         heads = jax.tree.leaves(updated.get("auxiliary", {}))
         if heads:
-            extra = [self.loss(head, targets) for head in heads]
+            extra = [self.loss(head[:: self.views], targets) for head in heads]
             numerators["auxiliary"] = sum(extra[1:], extra[0])
         return Outcome(numerators, logits, updated)
 
     def predict(self, apply: Callable[..., jax.Array], inputs: jax.Array) -> jax.Array:
         """Logits [B, K]: the mean over the views that config.eval.tta names."""
         return mean_over_views(apply, inputs, self.config.eval.tta)
+
+    def distilled(self, outcome: Outcome, teacher: jax.Array) -> Outcome:
+        """The second head learns from the teacher where the network has one for it, else the
+        only one does."""
+        logits, share = outcome.outputs, self.config.distill.share
+        for second in jax.tree.leaves(outcome.updated.get("distillation", {})):
+            if share in (0, 1):
+                raise ConfigError(
+                    f"config.distill.share = {share} leaves one of the two heads of "
+                    f"config.model.name = {self.config.model.name!r} untrained; 0.5 is DeiT's"
+                )
+            outcome = outcome._replace(outputs=(logits + second) / 2)
+            logits = second
+        numerators = outcome.numerators | {"teacher": self.teacher_loss(logits, teacher)}
+        if share == 1:
+            numerators = {"teacher": numerators["teacher"]}
+        return outcome._replace(numerators=numerators)
+
+    def teacher_loss(self, logits: jax.Array, teacher: jax.Array) -> jax.Array:
+        """Of the examples, float32 [B], from both's logits float32 [B, K]."""
+        distill = self.config.distill
+        return of_one_class(logits, teacher, distill.kind, distill.temperature)
+
+    def shown_loss(self, outcome: Outcome) -> jax.Array:
+        """What is trained of the examples, float32 [B], without auxiliary heads."""
+        terms, found = self.terms(), outcome.numerators
+        shown = [name for name in ("loss", "teacher", "views") if name in found]
+        shares = [terms[name].weight * found[name] for name in shown]
+        return sum(shares[1:], shares[0])
 
     @abc.abstractmethod
     def loss(self, logits: jax.Array, targets: Targets) -> jax.Array:
@@ -193,7 +251,8 @@ def make_model(
 ) -> nn.Module:
     """The model that config.model describes; what has its default there is the model's own."""
     options = model_options(config)
-    images = config.batch_size // (config.accumulate * devices)  # of one call on one device
+    # Of one call on one device.
+    images = config.batch_size * config.data.views // (config.accumulate * devices)
     images //= 2 if config.augment.mix_per == "half" else 1
     one_group = config.model.bn_group_size in (0, images)
     options |= {"dtype": config.model.dtype, "fused_norm": config.model.fused_norm and one_group}

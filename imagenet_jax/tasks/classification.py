@@ -46,10 +46,11 @@ class Classification(ClassTask):
     def loss(self, logits: jax.Array, targets: Targets) -> jax.Array:
         loss = self.config.loss
         if not self.is_binary:
-            return mixed_cross_entropy(logits, targets, loss.label_smoothing)
+            return mixed_cross_entropy(logits, targets, loss.label_smoothing, self.class_weights)
         target = class_targets(targets, logits.shape[-1], loss.label_smoothing)
         target = above(target, loss.target_threshold)
-        return binary_cross_entropy(logits, target, loss.class_reduction)
+        weights = self.class_weights
+        return binary_cross_entropy(logits, target, loss.class_reduction, weights=weights)
 
     def label_text(self, label: np.ndarray) -> str:
         return self.title(int(label))
@@ -58,11 +59,11 @@ class Classification(ClassTask):
         return zero_sums()
 
     def sums(self, outcome: Outcome, targets: Targets, mask: jax.Array) -> Sums:
-        loss = outcome.numerators["loss"]
+        loss = self.shown_loss(outcome)
         return classification_sums(outcome.outputs, targets.dominant(), loss, mask)
 
     def evaluation_sums(self, predictions: jax.Array, targets: Targets, mask: jax.Array) -> Sums:
-        """With the plain loss: no smoothing, no threshold."""
+        """With the plain loss: no smoothing, no threshold, no weights, no teacher."""
         if not self.is_binary:
             loss = cross_entropy(predictions, targets.label)
         else:

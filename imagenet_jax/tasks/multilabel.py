@@ -19,6 +19,7 @@ from imagenet_jax.reports.label_mistakes import (
 )
 from imagenet_jax.tasks.average_precision import MeanAveragePrecision
 from imagenet_jax.tasks.classes import ClassTask
+from imagenet_jax.tasks.distillation import of_each_class
 from imagenet_jax.tasks.losses import above, binary_cross_entropy, soft_labels
 from imagenet_jax.tasks.task import Outcome, Sums
 
@@ -53,7 +54,13 @@ class Multilabel(ClassTask):
     def loss(self, logits: jax.Array, targets: Targets) -> jax.Array:
         loss = self.config.loss
         soft = above(soft_labels(targets), loss.target_threshold)
-        return binary_cross_entropy(logits, soft, loss.class_reduction, loss.label_smoothing)
+        how = loss.class_reduction, loss.label_smoothing, self.class_weights
+        return binary_cross_entropy(logits, soft, *how)
+
+    def teacher_loss(self, logits: jax.Array, teacher: jax.Array) -> jax.Array:
+        how = self.config.distill
+        reduction = self.config.loss.class_reduction
+        return of_each_class(logits, teacher, how.kind, how.temperature, reduction)
 
     def label_text(self, label: np.ndarray) -> str:
         return ", ".join(map(self.title, np.flatnonzero(label))) or "none"
@@ -67,7 +74,7 @@ class Multilabel(ClassTask):
         }
 
     def sums(self, outcome: Outcome, targets: Targets, mask: jax.Array) -> Sums:
-        loss = outcome.numerators["loss"]
+        loss = self.shown_loss(outcome)
         return _sums(outcome.outputs, targets.dominant(), loss, mask)
 
     def evaluation_sums(self, predictions: jax.Array, targets: Targets, mask: jax.Array) -> Sums:

@@ -160,6 +160,21 @@ class Task(abc.ABC):
           inputs, targets: see `inputs`.
         """
 
+    def distilled(self, outcome: Outcome, teacher: Any) -> Outcome:
+        """What `losses` gave, and what it adds that a teacher was shown the same inputs.
+
+        Args:
+          outcome: with the collection "distillation", if the network has outputs for a teacher.
+          teacher: the teacher's outputs.
+
+        Raises:
+          ConfigError: where there is no learning from a teacher.
+        """
+        raise ConfigError(
+            f"config.task = {self.config.task!r} does not learn from a teacher; set "
+            "config.distill.weights to ''"
+        )
+
     @abc.abstractmethod
     def zero_sums(self) -> Sums:
         """The sums over no examples."""

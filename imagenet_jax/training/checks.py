@@ -5,7 +5,9 @@ JAX takes a second to import, and a mistake in a name should not cost that much.
 
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import ml_collections
 
@@ -21,7 +23,12 @@ from imagenet_jax.suites.table import check_names, find_suites
 from imagenet_jax.tasks.table import check_task, find_task
 from imagenet_jax.training.average_checks import check_averaged_norms, check_averages
 from imagenet_jax.training.optimizer_checks import check_optimizer
-from imagenet_jax.weights.pretrained import FILE_SUFFIXES, check_file, pretrained_start
+from imagenet_jax.weights.pretrained import (
+    FILE_SUFFIXES,
+    check_file,
+    find_pretrained,
+    pretrained_start,
+)
 
 
 def check_fields(config: ml_collections.ConfigDict) -> None:
@@ -30,11 +37,35 @@ def check_fields(config: ml_collections.ConfigDict) -> None:
     check_task(config.task)
     for stage in config_stages(config):
         check_model(config.model.name, model_options(stage.config))
+        _check_views(stage.config)
     check_lora(config)
     check_optimizer(config)
     check_averages(config)
-    _check_views(config)
+    _check_tta(config)
     check_names(config.eval.suites, config.task)
+
+
+def _check_views(config: ml_collections.ConfigDict) -> None:
+    """Raises ConfigError for several views of images where nothing compares them, or not so."""
+    views, weight = config.data.views, config.loss.jsd
+    if (views > 1) != (weight > 0):
+        raise ConfigError(
+            f"config.data.views = {views} and config.loss.jsd = {weight} go together: 3 and 12 in "
+            "AugMix, or 1 and 0"
+        )
+    if views == 1:
+        return
+    other = {
+        "augment.mixup": config.augment.mixup > 0,
+        "augment.cutmix": config.augment.cutmix > 0,
+        "distill.weights": bool(config.distill.weights),
+        "loss.name = 'sigmoid'": config.loss.name == "sigmoid",
+        f"task = {config.task!r}": config.task != "classification",
+    }
+    if found := [name for name, is_on in other.items() if is_on]:
+        raise ConfigError(
+            f"config.data.views = {views} does not go with config.{' and config.'.join(found)}"
+        )
 
 
 def check_lora(config: ml_collections.ConfigDict) -> None:
@@ -46,7 +77,7 @@ def check_lora(config: ml_collections.ConfigDict) -> None:
         )
 
 
-def _check_views(config: ml_collections.ConfigDict) -> None:
+def _check_tta(config: ml_collections.ConfigDict) -> None:
     """Raises ConfigError for test-time augmentation of a task that has none."""
     if config.eval.tta and not find_task(config.task).averages_views:
         raise ConfigError(
@@ -152,11 +183,16 @@ def check_training(config: ml_collections.ConfigDict, *, here: bool) -> None:
     if here:
         find_suites(config.eval.suites, config.data.dir)
         make_tracking(config)
-        _check_start(config.finetune.weights, config.model.name)
+        model = config.model.name
+        _check_weights("finetune", config, lambda weights: pretrained_start(weights, model))
+        _check_weights("distill", config, find_pretrained)
 
 
-def _check_start(weights: str, model: str) -> None:
-    """What `finetune.starting_variables` needs."""
+def _check_weights(
+    section: str, config: ml_collections.ConfigDict, find: Callable[[str], Any]
+) -> None:
+    """Finds a run, a file or (by `find`) published weights that are not there."""
+    weights = config[section].weights
     path = Path(os.path.expanduser(weights))
     try:
         if weights and path.is_dir():
@@ -164,8 +200,7 @@ def _check_start(weights: str, model: str) -> None:
         elif path.suffix in FILE_SUFFIXES:
             check_file(path)
         elif weights:
-            pretrained_start(weights, model)
+            find(weights)
     except UserError as error:
-        field = f"config.finetune.weights = {weights!r}"
-        text = str(error)
+        field, text = f"config.{section}.weights = {weights!r}", str(error)
         raise type(error)(text if text.startswith(field) else f"{field}: {text}") from error

@@ -1,6 +1,7 @@
 """Where a run starts from: pretrained weights, a file, or another run."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from imagenet_jax.training.program import Program
 from imagenet_jax.training.trained import trained_model
 from imagenet_jax.weights.adapt import adapt
 from imagenet_jax.weights.load import Loaded, load_file, load_pretrained
-from imagenet_jax.weights.pretrained import FILE_SUFFIXES, pretrained_start
+from imagenet_jax.weights.pretrained import FILE_SUFFIXES, find_pretrained, pretrained_start
 
 
 def starting_variables(program: Program) -> dict[str, Any] | None:
@@ -32,23 +33,15 @@ def starting_variables(program: Program) -> dict[str, Any] | None:
     name, model_name = config.finetune.weights, config.model.name
     if not name:
         return None
-    path = Path(os.path.expanduser(name))
-    if path.is_dir():
-        source = trained_model(path, "best")
-        variables, facts = jax.device_get(source.variables), source.task.facts()
-    elif path.suffix in FILE_SUFFIXES:
-        options = model_options(config)
-        found = load_file(path, model_name, may_lack_head=True, options=options)
-        variables, facts = found.variables, _facts(found)
-    else:
+    if _is_named(name):
         weights = pretrained_start(name, model_name)
         if not np.allclose((weights.mean, weights.std), (config.augment.mean, config.augment.std)):
             logging.warning(
                 "config.augment.mean and std are not those of %s, %s and %s: expect worse results",
                 *(weights.name, weights.mean, weights.std),
             )
-        found = load_pretrained(weights)
-        variables, facts = found.variables, _facts(found)
+    options = model_options(config)
+    variables, facts = trained_variables(name, model_name, options, may_lack_head=True)
     reason = _why_new(facts, program.task.facts())
     if reason:
         logging.warning("config.finetune.weights = %r: the head is new, as %s", name, reason)
@@ -58,6 +51,41 @@ def starting_variables(program: Program) -> dict[str, Any] | None:
         return adapt(variables, program.model, config.data.image_size, new_head=bool(reason))
     except WeightsError as error:
         raise WeightsError(f"config.finetune.weights = {name!r}: {error}") from error
+
+
+def _is_named(name: str) -> bool:
+    path = Path(os.path.expanduser(name))
+    return not path.is_dir() and path.suffix not in FILE_SUFFIXES
+
+
+def trained_variables(
+    name: str,
+    model_name: str,
+    options: Mapping[str, Any] | None = None,
+    *,
+    may_lack_head: bool = False,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Variables as NumPy arrays, and what is known of their outputs, as `Task.facts` has it.
+
+    Args:
+      name: of pretrained weights, of a file, or the working directory of a run, whose best
+        checkpoint counts.
+      model_name, options: of a file, see `load_file`.
+      may_lack_head: take a file without the last layer.
+
+    Raises:
+      ConfigError, WeightsError, CheckpointError: if they are not known, cannot be fetched or
+        read, or do not fit.
+    """
+    path = Path(os.path.expanduser(name))
+    if path.is_dir():
+        source = trained_model(path, "best")
+        return jax.device_get(source.variables), source.task.facts()
+    if path.suffix in FILE_SUFFIXES:
+        found = load_file(path, model_name, may_lack_head=may_lack_head, options=options)
+    else:
+        found = load_pretrained(find_pretrained(name))
+    return found.variables, _facts(found)
 
 
 def _facts(found: Loaded) -> dict[str, Any]:

@@ -87,6 +87,7 @@ def _take_steps(run: Run, out: Outputs) -> bool:
     config, program, clock, course = run.config, run.program, run.clock, run.program.course
     total = program.total_steps
     stages = make_stages(program, run.step)
+    run.find_teacher()
     compiled = run.compile(stages)
     run.show_first_batch(out, stages)
     log_every = program.interval(config.log.every)
@@ -107,7 +108,7 @@ def _take_steps(run: Run, out: Outputs) -> bool:
                 with jax.transfer_guard("disallow"):
                     batch = feed.next(running=run.pending[-1:])
                     run.stop.at_once = False
-                    run.state, sums = train_step(run.state, batch)
+                    run.state, sums = train_step(run.state, batch, *run.teacher)
             except StopRequested:
                 return run.end_early(out)
             doing(f"step {step} on the devices, whose collectives wait for every process")

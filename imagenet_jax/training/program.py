@@ -39,6 +39,7 @@ from imagenet_jax.training.rules import (
 from imagenet_jax.training.schedules import Schedule, make_schedule
 from imagenet_jax.training.state import TrainState, init_state, init_variables, replaced
 from imagenet_jax.training.step import eval_step, train_step
+from imagenet_jax.training.teacher import Teacher, make_teacher
 from imagenet_jax.training.tuning import Tuning, decay_by_layer, find_layers, make_tuning
 
 
@@ -56,6 +57,7 @@ class Program:
     total_steps: int
     course: Course
     platform: str | None = None
+    teacher: Teacher | None = None
 
     @property
     def config(self) -> ml_collections.ConfigDict:
@@ -90,19 +92,25 @@ class Program:
 
     def compile_train_step(self) -> jax.stages.Compiled:
         """`step.train_step` for the global batch: (state, batch) -> (state, sums); the state is
-        donated."""
+        donated. With a teacher, whose variables stay, (state, batch, variables)."""
         step = partial(
             train_step,
             task=self.task,
             model=self.model,
             optimizer=self.optimizer,
+            teacher=self.teacher,
             tuning=self.tuning,
             gather=self._gather,
             average_start=self._average_start(),
         )
         size, batch_size = train_size(self.config.data), self.config.batch_size
+        fixed = (self.teacher.shapes(self.mesh),) if self.teacher else ()
         with working("compiling the train step"):
-            return self._compile(step, self.state_shapes(), batch_size, size, donate=True)
+            return self._compile(
+                *(step, self.state_shapes(), batch_size, size, *fixed),
+                donate=True,
+                views=self.config.data.views,
+            )
 
     def compile_norm_step(self, step: Callable[..., Any]) -> jax.stages.Compiled:
         """`norms.norm_step` for the global batch: ({params, batch_stats, step}, batch) ->
@@ -156,12 +164,20 @@ class Program:
         return trace(init, jax.random.key(0), variables)
 
     def _compile(
-        self, step: Callable[..., Any], first: Any, batch_size: int, size: int, *, donate: bool
+        self,
+        step: Callable[..., Any],
+        first: Any,
+        batch_size: int,
+        size: int,
+        *fixed: Any,
+        donate: bool,
+        views: int = 1,
     ) -> jax.stages.Compiled:
         return parallel.compile_step(
             step,
             first,
-            parallel.batch_shapes(batch_size, size, self.task.fields()),
+            parallel.batch_shapes(batch_size, size, self.task.fields(), views),
+            *fixed,
             mesh=self.mesh,
             partitioner=self.config.partitioner,
             donate=donate,
@@ -306,4 +322,5 @@ def make_program(
         total_steps=total_steps,
         course=course,
         platform=platform,
+        teacher=None if num_examples is None else make_teacher(task),
     )

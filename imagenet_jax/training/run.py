@@ -14,7 +14,7 @@ from imagenet_jax.atomic import replace_text
 from imagenet_jax.config import to_json
 from imagenet_jax.data import Split
 from imagenet_jax.devices.parallel import peak_bytes
-from imagenet_jax.errors import DivergenceError, UserError
+from imagenet_jax.errors import CheckpointError, DivergenceError, UserError
 from imagenet_jax.hosts.preemption import StopRequested, StopRequests
 from imagenet_jax.hosts.watchdog import doing
 from imagenet_jax.printable import printable_lines
@@ -39,6 +39,7 @@ from imagenet_jax.training.program import Program, make_program
 from imagenet_jax.training.stages import Stage
 from imagenet_jax.training.state import TrainState, state_sha256
 from imagenet_jax.training.suites import Suites
+from imagenet_jax.training.teacher_weights import fingerprint, teacher_variables
 
 
 class Run:
@@ -61,6 +62,8 @@ class Run:
         self.is_main = jax.process_index() == 0
         self.clock = Clock()
         self.state: TrainState | None = None
+        self.teacher: tuple[Any, ...] = ()  # what the step takes beside state and batch
+        self.taught_by: int | None = None  # the fingerprint of these weights
         self.step = self.saved_step = 0
         self.evaluation_due = False  # that of `step` is still to be done
         self.eval_step: Callable[..., Any] | None = None
@@ -86,6 +89,8 @@ class Run:
         )
         if restored:
             self._take_up(*restored)
+            if allow_config_change is True or "distill.weights" in (allow_config_change or ()):
+                self.taught_by = None
         else:
             doing("compiling", limited=False)
             with working("making the initial values"):
@@ -103,6 +108,7 @@ class Run:
         self.best_score, self.evaluations_since = record.get("patience", (None, 0))
         self.evaluation_due = record.get("evaluation_due", False)
         self.norms_of = record.get("norms_of")
+        self.taught_by = record.get("teacher")
         course = course_of(self.config, record)
         if course != self.program.course:  # its schedule is another one
             examples = self.train_split.num_examples
@@ -115,6 +121,24 @@ class Run:
         self.say(f"{state}: step {self.step} of {total} in {self.workdir}")
         for change in check_changes(record, self.config, self._data(), True, ""):
             self.say(f"  with {change}")
+
+    def find_teacher(self) -> None:
+        """Reads the weights of config.distill.
+
+        Raises:
+          UserError: see `teacher_variables`; or if they are no longer those of the checkpoint.
+        """
+        doing("reading the teacher")
+        with working("reading the teacher", stays=False):
+            self.teacher = teacher_variables(self.program)
+        mark = fingerprint(self.teacher)
+        if self.taught_by not in (None, mark):
+            raise CheckpointError(
+                f"config.distill.weights = {self.config.distill.weights!r} are not the weights "
+                f"that taught checkpoint {self.step} in {self.workdir}. Use another --workdir, the "
+                "old weights, or --allow_config_change=distill.weights to go on"
+            )
+        self.taught_by = mark
 
     def show_first_batch(self, out: Outputs, stages: Sequence[Stage]) -> None:
         """Once in a run: what the network sees of the first step's batch."""
@@ -236,6 +260,7 @@ class Run:
                 "data": self._data(),
                 "patience": [self.best_score, self.evaluations_since],
                 "norms_of": self.norms_of,
+                **({"teacher": self.taught_by} if self.teacher else {}),
             }
             self.checkpoints.save(self.step, self.state, record, score)
         self.saved_step = self.step

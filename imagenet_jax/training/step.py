@@ -4,7 +4,7 @@ Both are pure. They see either the whole global batch (under jit) or, with `axis
 device's share of it (under shard_map and pmap); the numbers are the same.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,16 +20,19 @@ from imagenet_jax.training.averages import moved_average
 from imagenet_jax.training.guard import guarded
 from imagenet_jax.training.optimizers.schedule_free import averaged
 from imagenet_jax.training.state import TrainState
+from imagenet_jax.training.teacher import Teacher
 from imagenet_jax.training.tuning import WHOLE, Tuning
 
 
 def train_step(
     state: TrainState,
     batch: Batch,
+    taught_by: Any = None,
     *,
     task: Task,
     model: nn.Module,
     optimizer: optax.GradientTransformation,
+    teacher: Teacher | None = None,
     tuning: Tuning = WHOLE,
     gather: Callable[[Any], Any] = lambda params: params,
     average_start: int = 0,
@@ -40,7 +43,9 @@ def train_step(
     Args:
       state: the state; replicated, or spread as `sharding.shard_shapes` says.
       batch: see `data.Split`; leading axis B, divisible by task.config.accumulate.
-      task, model, optimizer, tuning, gather: static; see `Task` and `sharding.gather_params`.
+      taught_by: the variables of the teacher, if there is one; they stay as they are.
+      task, model, optimizer, teacher, tuning, gather: static; see `Task`, `Teacher` and
+        `sharding.gather_params`.
       average_start: see `moved_average`; static.
       axis_name: mapped axis over which the batch is spread, if this is a device's share.
 
@@ -51,7 +56,7 @@ def train_step(
     denominators = task.denominators(batch)
     if axis_name:
         denominators = parallel.all_reduce(denominators, axis_name)
-    denominators = jax.tree.map(lambda total: jnp.maximum(total, 1), denominators)
+    denominators = jax.tree.map(lambda total: jnp.where(total > 0, total, 1), denominators)
     trained, frozen = tuning.split(state.params)
 
     def loss_fn(trained: Any, batch_stats: Any, part: Batch, key: jax.Array) -> tuple[Any, Any]:
@@ -59,9 +64,13 @@ def train_step(
         with jax.named_scope("augment"):
             inputs, targets = task.inputs(part, rng, state.step, train=True)
         variables = {"params": params, "batch_stats": batch_stats}
-        outcome = task.losses(
-            partial(apply_in_training, model, variables, key, tuning), inputs, targets
-        )
+        collections = ("batch_stats", "auxiliary", *(("distillation",) if teacher else ()))
+        apply = partial(apply_in_training, model, variables, key, tuning, collections=collections)
+        outcome = task.losses(apply, inputs, targets)
+        if teacher:
+            with jax.named_scope("teacher"):
+                said = teacher.outputs(gather(taught_by), inputs, task.config.augment)
+            outcome = task.distilled(outcome, said)
         mask = task.kept(part["mask"])
         sums = task.sums(outcome, targets, mask)
         loss = _total(outcome, task, mask, denominators)
@@ -162,14 +171,19 @@ def _accumulated(
 
 
 def apply_in_training(
-    model: nn.Module, variables: dict[str, Any], key: jax.Array, tuning: Tuning, inputs: Any
+    model: nn.Module,
+    variables: dict[str, Any],
+    key: jax.Array,
+    tuning: Tuning,
+    inputs: Any,
+    collections: Sequence[str] = ("batch_stats", "auxiliary"),
 ) -> tuple[Any, dict[str, Any]]:
-    """Outputs of the network in training, and the collections that it updated."""
+    """Outputs of the network in training, and the collections of these that it updated."""
     return model.apply(
         variables,
         inputs,
         train=tuning.trains_backbone,
-        mutable=["batch_stats", "auxiliary"],
+        mutable=list(collections),
         rngs={"dropout": key},
     )
 

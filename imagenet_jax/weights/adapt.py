@@ -75,7 +75,7 @@ def _fit(name: str, array: np.ndarray, shape: tuple[int, ...], model: nn.Module)
     if array.shape == shape:
         return array
     if name == "pos_embed" and array.shape[2:] == shape[2:]:
-        return resample_positions(array, shape[1], 1 if model.pool == "token" else 0)
+        return resample_positions(array, shape[1], model.tokens)
     others = array.shape[:2] + array.shape[3:]
     if name == "kernel" and array.ndim == 4 and others == shape[:2] + shape[3:]:
         if shape[2] == 1:

@@ -215,8 +215,8 @@ def _image_size(template: nn.Module, arrays: Mapping[str, np.ndarray]) -> int | 
         return None
     shape = arrays[name].shape
     tokens = shape[1] if len(shape) > 1 else 0
-    if name == "pos_embed" and getattr(template, "pool", "") == "token":
-        tokens -= 1
+    if name == "pos_embed":
+        tokens -= getattr(template, "tokens", 0)
     side = math.isqrt(max(tokens, 0))
     if not side or side**2 != tokens:
         raise WeightsError(f"{name} has the shape {shape}, not that of a square of patches")

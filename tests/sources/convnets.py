@@ -36,6 +36,16 @@ def progressive(epochs: int, initial: float, delay: float, finetune: float) -> t
 
 
 SOURCES = torchvision.SOURCES | {
+    # google-research/augmix
+    "augmix_resnet50:90": Source(
+        rate=by_epoch(lambda e: 0.1 * (1, 0.1, 0.01)[e // 30]),
+        decayed=(161, 161),
+        undecayed="",
+        fields={
+            **{"data.views": 3, "loss.jsd": 12.0, "data.policy": "augmix", "batch_size": 256},
+            **{"loss.label_smoothing": 0.0, "augment.mixup": 0.0, "optim.weight_decay": 1e-4},
+        },
+    ),
     # timm; mmpretrain's copy
     "rsb:a3": Source(
         rate=lambda s, length: (

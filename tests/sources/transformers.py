@@ -251,4 +251,14 @@ SOURCES = {
             **{"data.train_size": 192, "data.image_size": 256, "ema_decay": 0.99999},
         },
     ),
+    # Theirs decays the distillation token, too.
+    "deit:s_distilled": Source(
+        rate=by_timm(1e-3, 300),
+        decayed=(155, 52),
+        undecayed="bias|scale|pos_embed|cls_token",
+        fields={
+            **{"distill.kind": "hard", "distill.share": 0.5, "data.repeats": 3},
+            **{"model.name": "deit_s16_distilled", "loss.label_smoothing": 0.1},
+        },
+    ),
 }

@@ -2,11 +2,13 @@ import numpy as np
 import pytest
 import scipy.special
 from oracles import torchvision
+from sklearn.utils.class_weight import compute_class_weight
 
 from imagenet_jax.augment import Targets
-from imagenet_jax.config import base_config
+from imagenet_jax.config import apply_overrides, base_config, validate
+from imagenet_jax.config.stages import config_stages
 from imagenet_jax.errors import ConfigError
-from imagenet_jax.tasks import Classification
+from imagenet_jax.tasks import Classification, Multilabel, make_task, task_split
 from imagenet_jax.tasks.losses import cross_entropy
 
 
@@ -79,3 +81,96 @@ def test_logits_that_are_never_negative_are_for_the_softmax_alone():
     config.model.name, config.loss.name = "squeezenet1_1", "sigmoid"
     with pytest.raises(ConfigError, match="squeezenet1_1' cannot say that a class is absent"):
         Classification.of_size(config, 7).model()
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_weights_of_classes_in_the_binary_loss_are_torchs(reduction):
+    torch = pytest.importorskip("torch")
+    logits = np.random.default_rng(0).normal(0, 2, (6, 3)).astype(np.float32)
+    labels = np.random.default_rng(1).integers(0, 2, (6, 3)).astype(np.uint8)
+    config, weights = base_config(), (0.5, 0.0, 3.0)
+    config.loss.update(label_smoothing=0.0, class_reduction=reduction)
+    task = Multilabel(config, tuple("abc"), class_weights=weights)
+    theirs = torch.nn.BCEWithLogitsLoss(torch.tensor(weights), reduction="none")
+    expected = theirs(torch.tensor(logits), torch.tensor(labels, dtype=torch.float32))
+    expected = getattr(expected, reduction)(-1)
+    np.testing.assert_allclose(task.loss(logits, Targets(labels)), expected, rtol=1e-5)
+    config.loss.name = "sigmoid"
+    one = Classification(config, tuple("abc"), class_weights=weights)
+    label = labels.argmax(-1)
+    expected = theirs(torch.tensor(logits), torch.tensor(np.eye(3, dtype=np.float32)[label]))
+    expected = getattr(expected, reduction)(-1)
+    np.testing.assert_allclose(one.loss(logits, Targets(label)), expected, rtol=1e-5)
+
+
+def test_views_are_compared_as_timm_does():
+    """Its views are one batch after the other, ours side by side; one of them is quite certain."""
+    torchvision()  # timm imports it
+    torch, loss = pytest.importorskip("torch"), pytest.importorskip("timm.loss")
+    logits = np.random.default_rng(0).normal(0, 4, (5, 3, 7)).astype(np.float32)
+    logits[0] = 80 * np.eye(7, dtype=np.float32)[[0, 0, 1]]
+    label = np.array([0, 1, 2, 3, 4], np.int32)
+    config = base_config()
+    config.data.views, config.loss.jsd, config.loss.label_smoothing = 3, 12.0, 0.1
+    task = Classification.of_size(config, 7)
+    outcome = task.losses(lambda x: (x, {}), logits.reshape(15, 7), Targets(label))
+    found = task.shown_loss(outcome).mean()
+    theirs = loss.JsdCrossEntropy(num_splits=3, alpha=12, smoothing=0.1)
+    stacked = torch.tensor(logits.swapaxes(0, 1).reshape(15, 7))
+    expected = theirs(stacked, torch.tensor(np.tile(label, 3)).long())
+    assert float(found) == pytest.approx(float(expected), rel=1e-5)
+    np.testing.assert_array_equal(outcome.outputs, logits[:, 0])
+
+
+def test_mixed_images_are_weighted_by_both_labels():
+    """As torch weighs soft targets; and partners in a mix weigh together what both do."""
+    torch = pytest.importorskip("torch")
+    logits = np.random.default_rng(0).normal(0, 2, (4, 3)).astype(np.float32)
+    label, share = np.array([0, 2, 1, 1], np.int32), np.array([0.3, 0.3, 0.9, 0.9], np.float32)
+    config = base_config()
+    config.loss.label_smoothing = 0.0
+    task = Classification(config, tuple("abc"), class_weights=(0.2, 0.7, 3.0))
+    targets = Targets.of_pairs(label, share)
+    soft = share[:, None] * np.eye(3)[label]
+    soft = soft + (1 - share[:, None]) * np.eye(3)[targets.other]
+    theirs = torch.nn.CrossEntropyLoss(torch.tensor(task.class_weights), reduction="none")
+    expected = theirs(torch.tensor(logits), torch.tensor(soft, dtype=torch.float32))
+    np.testing.assert_allclose(task.loss(logits, targets), expected, rtol=1e-5)
+    total = task.denominators({"mask": np.ones(4, bool), "label": label})["weights"]
+    assert float(total) == pytest.approx((soft @ task.class_weights).sum(), rel=1e-6)
+
+
+@pytest.mark.parametrize("classes", [28, 300])
+def test_balanced_weights_are_those_of_scikit_learn(classes, tiny_config):
+    """Of 40 images: some classes have two, or most have none."""
+    tiny_config.data.fake_classes = classes
+    tiny_config.loss.class_weights = ("balanced",)
+    split = task_split(tiny_config, train=True)
+    label = split.source.arrays(np.arange(40))[1]["label"]
+    weights = np.array(make_task(tiny_config, split).class_weights)
+    there = np.unique(label)
+    assert len(there) == min(classes, 40)
+    expected = compute_class_weight("balanced", classes=there, y=label)
+    np.testing.assert_allclose(weights[there], expected)
+    assert weights.sum() == pytest.approx(expected.sum())
+    assert not make_task(tiny_config, task_split(tiny_config, train=False)).class_weights
+    assert len(make_task(tiny_config).class_weights) == classes  # of data that are not opened
+
+
+@pytest.mark.parametrize("weights", [(1.0, 2.0), (0.0,) * 10, ("1", "2", "3")])
+def test_weights_that_are_not_one_for_each_class_are_refused(weights, tiny_config):
+    tiny_config.loss.class_weights = weights
+    with pytest.raises(ConfigError, match="one for each of the 10 classes"):
+        make_task(tiny_config, task_split(tiny_config, train=True))
+
+
+def test_what_is_no_weight_is_refused(tiny_config):
+    for weights in (("balance",), (1.0, -1.0), (float("nan"),), ("balanced", "1")):
+        tiny_config.loss.class_weights = weights
+        with pytest.raises(ConfigError, match="a number from 0 on for each class"):
+            validate(tiny_config)
+    apply_overrides(tiny_config, {"loss.class_weights": "0.5,2"})
+    validate(tiny_config)
+    tiny_config.stages = ("5 steps: loss.class_weights=balanced",)
+    with pytest.raises(ConfigError, match=r"loss\.class_weights has to stay"):
+        config_stages(tiny_config)

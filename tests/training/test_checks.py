@@ -88,3 +88,28 @@ def test_what_makes_no_sense_of_an_optimizer_is_refused(fields, word):
 @pytest.mark.parametrize("name", ["schedule_free_sgd", "schedule_free_adamw"])
 def test_schedule_free_is_possible_with_a_constant_rate(name):
     check_fields(config_of(256, **(FREE | {"optim.name": name})))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"data.views": 3}, "views = 3 and config.loss.jsd = 0.0 go together"),
+        ({"loss.jsd": 12.0}, "views = 1 and config.loss.jsd = 12.0 go together"),
+        (
+            {
+                "data.views": 3,
+                "loss.jsd": 12.0,
+                "augment.mixup": 0.2,
+                "distill.weights": "resnet50",
+            },
+            "does not go with config.augment.mixup and config.distill.weights",
+        ),
+        (
+            {"data.views": 3, "loss.jsd": 12.0, "stages": ("5 epochs: loss.jsd=0",)},
+            "views = 3 and config.loss.jsd = 0.0 go together",
+        ),
+    ],
+)
+def test_views_that_nothing_compares_are_refused(fields, message):
+    with pytest.raises(ConfigError, match=message):
+        check_fields(config_of(64, **fields))

@@ -102,6 +102,29 @@ def test_head_and_auxiliary_head_move_by_their_gradients(config, batch):
         )
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_classes_count_as_in_torch(smoothing, config, batch):
+    """So little here that all weights of the batch are below 1."""
+    torch = pytest.importorskip("torch")
+    config.loss.update(label_smoothing=smoothing, auxiliary=0.0)
+    step, state = start(Network())
+    task = Classification(config, tuple("abc"), class_weights=(0.3, 0.05, 0.02))
+    after, sums = jax.jit(partial(step, task=task))(state, batch)
+    x = torch.tensor(normalized(batch, config)[0])[batch["mask"]]
+    kernel, bias = (
+        torch.tensor(np.asarray(state.params["fc"][n], np.float64), requires_grad=True)
+        for n in ("kernel", "bias")
+    )
+    label = torch.tensor(batch["label"][batch["mask"]]).long()
+    weights = torch.tensor(task.class_weights, dtype=torch.float64)
+    loss = torch.nn.CrossEntropyLoss(weights, label_smoothing=smoothing)(x @ kernel + bias, label)
+    loss.backward()
+    for name, value in (("kernel", kernel), ("bias", bias)):
+        expected = np.asarray(state.params["fc"][name]) - RATE * value.grad.numpy()
+        np.testing.assert_allclose(after.params["fc"][name], expected, atol=1e-5)
+    assert float(sums["loss"]) == pytest.approx(loss.item() * weights[label].sum().item(), rel=1e-5)
+
+
 def test_dropout_is_another_at_every_step_and_in_every_micro_batch(config, batch):
     """Nothing is learnt: what is dropped is all that changes the loss."""
     step, state = start(Network(dropout=0.5), rate=0.0)

@@ -125,6 +125,20 @@ def test_augmentation_does_not_depend_on_devices_and_micro_batches(
     np.testing.assert_allclose(parts, plain, atol=1e-4)
 
 
+@pytest.mark.xdist_group("augmentation")
+def test_views_do_not_depend_on_devices_and_micro_batches(loop_config):
+    loop_config.batch_size, loop_config.data.image_size = 32, 32
+    loop_config.model.update(name="lenet", stem="", width=0, bn_group_size=0)
+    loop_config.data.views, loop_config.loss.jsd = 3, 12.0
+    plain, _ = curve(loop_config, devices=1, steps=3)
+    loop_config.partitioner, loop_config.accumulate = "shard_map", 2
+    parts, _ = curve(loop_config, steps=3)
+    np.testing.assert_allclose(parts, plain, atol=1e-4)
+    loop_config.loss.jsd = 0.1
+    other, _ = curve(loop_config, steps=3)
+    assert plain[0] > other[0] + 0.01
+
+
 @pytest.mark.parametrize("every", [1, 2])
 def test_ema_is_the_running_average_of_the_parameters(every, loop_config):
     loop_config.ema_decay, loop_config.ema_every = 0.5, every

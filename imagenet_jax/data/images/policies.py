@@ -26,10 +26,19 @@ _NUMBERS = 64  # more than any policy draws
 
 
 def augment(
-    image: np.ndarray, data: ml_collections.ConfigDict, seed: int, epoch: int, index: int
+    image: np.ndarray,
+    data: ml_collections.ConfigDict,
+    seed: int,
+    epoch: int,
+    index: int,
+    view: int = 0,
 ) -> np.ndarray:
-    """Rotation, translation and the policy of config.data on an image uint8 [S, S, 3]."""
-    draw = iter(uniforms(seed + _STREAM, np.array([epoch]), np.array([index]), _NUMBERS)[0])
+    """Rotation, translation and the policy of config.data on an image uint8 [S, S, 3].
+
+    seed, epoch, index and view, from 0 on, decide on what is drawn.
+    """
+    own = seed + (1 + view) * _STREAM
+    draw = iter(uniforms(own, np.array([epoch]), np.array([index]), _NUMBERS)[0])
     picture = Image.fromarray(image)
     if data.rotate:
         picture = rotate(picture, data.rotate * (2 * next(draw) - 1))

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from imagenet_jax.data.images import boxes, policies
-from imagenet_jax.data.names import train_size
+from imagenet_jax.data.names import train_size, train_views
 
 _DRAWN = 40  # random numbers of a crop
 _LONG = 32  # times its short side: no photo is so long
@@ -57,6 +57,11 @@ class Preprocess:
         return train_size(self.data) if self.train else self.data.image_size
 
     @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of what comes out of an image: its views, one above the other."""
+        return train_views(self.data) if self.train else (self.size, self.size, 3)
+
+    @property
     def rule(self) -> str:
         return self.data.train_crop if self.train else self.data.eval_crop
 
@@ -86,16 +91,21 @@ class Preprocess:
     def finish(self, pixels: np.ndarray, out: np.ndarray, index: int, epoch: int) -> None:
         """Resizes the box uint8 [h, w, 3] into `out`, uint8 [S, S, 3], and augments it there.
 
+        With data.views = V in training `out` is [V * S, S, 3]: the box as it is, and below it
+        V - 1 times augmented.
+
         Raises:
           ValueError: if the rule is none and the image is of another size.
         """
         method = self._method(index, epoch)
+        first, *others = out.reshape(-1, out.shape[1], *out.shape[1:])
         if self.train and self.rule == "resize_random_crop":
-            self._fit_at_random(pixels, out, index, epoch, method)
+            self._fit_at_random(pixels, first, index, epoch, method)
         else:
-            self._fit(pixels, out, method)
-        if self.train and policies.is_on(self.data):
-            out[:] = policies.augment(out, self.data, self.seed, epoch, index)
+            self._fit(pixels, first, method)
+        if self.train and (others or policies.is_on(self.data)):
+            for number, view in enumerate(others or [first]):
+                view[:] = policies.augment(first, self.data, self.seed, epoch, index, number)
 
     def _method(self, index: int, epoch: int) -> str:
         """The interpolation."""

@@ -90,26 +90,35 @@ def examples_by_class(source: Any) -> list[np.ndarray]:
     """
     if ONE not in source.fields:
         raise DataError("data.sampling = balanced: images need one label each")
-    labels = _labels(source)
+    labels = _labels(source, "data.sampling = balanced")
     order = np.argsort(labels, kind="stable")
     starts = np.flatnonzero(np.diff(labels[order])) + 1
     return np.split(order, starts)
 
 
-def _labels(source: Any) -> np.ndarray:
-    """Of all examples, int [N]."""
+def class_counts(source: Any, count: int) -> np.ndarray:
+    """How many examples of a source each of `count` classes has, int64 [count]; as above.
+
+    Raises:
+      DataError: if labels cannot be read.
+    """
+    return np.bincount(_labels(source, "loss.class_weights = balanced"), minlength=count)
+
+
+def _labels(source: Any, purpose: str) -> np.ndarray:
+    """Of all examples, int [N], for the field that wants them."""
     if hasattr(source, "groups"):
         return source.groups()
     if hasattr(source, "index"):  # a part of another one
-        return _labels(source.source)[source.index]
+        return _labels(source.source, purpose)[source.index]
     read = source.arrays if hasattr(source, "arrays") else source.read
     found, count = [], len(source)
-    with working("reading the labels for data.sampling = balanced") as show:
+    with working(f"reading the labels for {purpose}") as show:
         for start in range(0, count, _READ):
             try:
                 found.append(read(np.arange(start, min(start + _READ, count)))[1][ONE])
             except Exception as error:  # of a damaged record: of many libraries
-                message = f"data.sampling = balanced: the labels cannot be read: {error}"
+                message = f"{purpose}: the labels cannot be read: {error}"
                 raise DataError(message) from error
             show(f"reading the labels: {start:,} of {count:,}")
     return np.concatenate(found)

@@ -22,12 +22,13 @@ class FakeSource:
     image_size: int
     seed: int = 0
     reads: str = ONE
+    views: int = 1  # of an image, one above the other
 
     def __post_init__(self) -> None:
         self.class_names = tuple(f"class {i}" for i in range(self.num_classes))
         self._classes = ClassField(self.reads, self.num_classes)
         self.fields = self._classes.fields
-        self._image_bytes = self.image_size**2 * 3
+        self._image_bytes = self.views * self.image_size**2 * 3
         size = max(_POOL_BYTES, 2 * self._image_bytes)
         words = np.random.Philox(key=self.seed).random_raw(-(-size // 8))
         self._pool = words.view(np.uint8)
@@ -36,7 +37,7 @@ class FakeSource:
         return self.num_examples
 
     def arrays(self, index: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
-        shape = (self.image_size, self.image_size, 3)
+        shape = (self.views * self.image_size, self.image_size, 3)
         starts = index.astype(np.int64) * 7919 % (len(self._pool) - self._image_bytes)
         windows = [self._pool[start : start + self._image_bytes] for start in starts]
         images = np.stack(windows).reshape(-1, *shape)

@@ -6,6 +6,7 @@ from pixel_oracles import noise
 from test_preprocess import encode, evaluated, trained
 
 from imagenet_jax.config import base_config, validate
+from imagenet_jax.data import open_split
 from imagenet_jax.data.images import autoaugment, policies
 from imagenet_jax.data.images.image_ops import OPERATIONS
 from imagenet_jax.errors import ConfigError
@@ -172,6 +173,24 @@ def test_every_policy_draws_all_its_operations(monkeypatch):
     for name, table in (("", "IMAGENET"), ("_cifar10", "CIFAR10"), ("_svhn", "SVHN")):
         flat = {name for pair in getattr(autoaugment, table) for name, _, _ in pair}
         assert seen[f"autoaugment{name}"] == flat
+
+
+def test_views_of_an_image_are_its_crop_and_what_the_policy_makes_of_that(noise_config, rows):
+    def images(**data):
+        config = noise_config.copy_and_resolve_references()
+        config.data.update(data)
+        return next(open_split(config, train=True).train_batches(rows, 1, 2))["image"]
+
+    plain, one = images(), images(policy="trivialaugment")
+    views = images(policy="trivialaugment", views=3)
+    assert views.shape == (4, 24, 8, 3)
+    views = views.reshape(4, 3, 8, 8, 3)
+    np.testing.assert_array_equal(views[:, 0], plain)
+    np.testing.assert_array_equal(views[:, 1], one)
+    assert (views[:, 2] != views[:, 1]).any() and (views[:, 2] != plain).any()
+    noise_config.data.update(cache=True, views=3, train_crop="resize")
+    with pytest.raises(ConfigError, match=r"data\.views make others each epoch"):
+        open_split(noise_config, train=True)
 
 
 def test_rotation_and_translation_keep_to_their_ranges():

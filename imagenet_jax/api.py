@@ -18,7 +18,8 @@ from imagenet_jax.tasks.table import make_task, task_split
 from imagenet_jax.training import loop
 from imagenet_jax.training.checks import check_fields, check_training
 from imagenet_jax.training.finetune import starting_variables
-from imagenet_jax.training.program import Program, check_config, make_program
+from imagenet_jax.training.program import Program, make_program
+from imagenet_jax.training.program_checks import check_config
 from imagenet_jax.training.stages import make_stages, stage_batches
 from imagenet_jax.training.state import TrainState
 from imagenet_jax.weights.adapt import adapt

@@ -54,9 +54,9 @@ BREAKS_OF_TASKS = (
     ),
     (
         "suites are evaluated in training and not logged",
-        "training/run.py",
-        "out.write(self.step, found | others)",
-        "out.write(self.step, found)",
+        "training/evaluations.py",
+        "return found | self.suites",
+        "return found",
         ("suites/test_in_training.py::test_suites_are_evaluated_each_time",),
     ),
     (

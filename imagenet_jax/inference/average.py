@@ -23,7 +23,8 @@ from imagenet_jax.terminal import working
 from imagenet_jax.training.checkpoint import Checkpoints
 from imagenet_jax.training.checkpoint_manager import scores
 from imagenet_jax.training.norms import Norms
-from imagenet_jax.training.program import check_config, make_program
+from imagenet_jax.training.program import make_program
+from imagenet_jax.training.program_checks import check_config
 from imagenet_jax.training.state import different_arrays
 from imagenet_jax.training.trained import trained_from_file, trained_model
 from imagenet_jax.weights.files import write_safetensors

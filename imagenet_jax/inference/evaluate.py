@@ -27,7 +27,8 @@ from imagenet_jax.training.checks import check_source
 from imagenet_jax.training.evaluate import evaluate_split, write_report
 from imagenet_jax.training.norms import Norms
 from imagenet_jax.training.position import course_of
-from imagenet_jax.training.program import check_config, make_program
+from imagenet_jax.training.program import make_program
+from imagenet_jax.training.program_checks import check_config
 from imagenet_jax.training.suites import Suites
 from imagenet_jax.training.trained import TrainedModel, norms_are_estimated
 

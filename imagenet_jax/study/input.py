@@ -20,7 +20,7 @@ from imagenet_jax.devices.sharding import make_mesh
 from imagenet_jax.printable import printable
 from imagenet_jax.reports.writers import replace_figure
 from imagenet_jax.tasks.table import task_split
-from imagenet_jax.training.program import check_config
+from imagenet_jax.training.program_checks import check_config
 
 REPEATS = 5
 STAGE_IMAGES = 1024

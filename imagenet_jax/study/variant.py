@@ -29,7 +29,8 @@ from imagenet_jax.study.operations import (
 from imagenet_jax.study.topology import Hardware
 from imagenet_jax.tasks.table import make_task, task_split
 from imagenet_jax.training.checks import batch_unit
-from imagenet_jax.training.program import Program, check_config, make_program
+from imagenet_jax.training.program import Program, make_program
+from imagenet_jax.training.program_checks import check_config
 
 # What is reported of a step that compiles, besides its memory and how it was to be run.
 FIGURES = (

@@ -19,7 +19,9 @@ from imagenet_jax.tasks.table import make_task, task_split
 from imagenet_jax.terminal import say, working
 from imagenet_jax.training.checkpoint import Checkpoints
 from imagenet_jax.training.feed import Feed
-from imagenet_jax.training.program import check_config, make_program
+from imagenet_jax.training.first_batch import write_first_batch
+from imagenet_jax.training.program import make_program
+from imagenet_jax.training.program_checks import check_config
 from imagenet_jax.training.run import Run
 from imagenet_jax.training.stages import make_stages, stage_batches, steps_of_stages
 from imagenet_jax.training.suites import Suites
@@ -89,7 +91,10 @@ def _take_steps(run: Run, out: Outputs) -> bool:
     stages = make_stages(program, run.step)
     run.find_teacher()
     compiled = run.compile(stages)
-    run.show_first_batch(out, stages)
+    if run.step == 0 and out.takes_images:
+        problem = write_first_batch(stages[0].program, run.train_split, run.state, out)
+        if problem:
+            run.say(f"warning: {problem}")
     log_every = program.interval(config.log.every)
     eval_every = program.interval(config.eval.every)
     save_every = program.interval(config.checkpoint.every)

@@ -8,23 +8,18 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from imagenet_jax.augment.geometry import lines_kept
-from imagenet_jax.config.stages import config_stages
 from imagenet_jax.data.names import train_size
 from imagenet_jax.data.order import even_batch
 from imagenet_jax.devices import parallel, sharding
 from imagenet_jax.errors import ConfigError
-from imagenet_jax.tasks.table import make_task
 from imagenet_jax.tasks.task import Task
 from imagenet_jax.terminal import working
 from imagenet_jax.training.averages import has_average
-from imagenet_jax.training.checks import check_fields, validate_batch
 from imagenet_jax.training.initial import Traced, agreed, initial_values, trace
 from imagenet_jax.training.optim import make_optimizer
 from imagenet_jax.training.position import Course, course_of
@@ -186,65 +181,11 @@ class Program:
         )
 
 
-def check_config(config: ml_collections.ConfigDict, mesh: Mesh, *, training: bool = True) -> None:
-    """Finds what is wrong with a config before data is opened or anything is compiled.
-
-    Args:
-      config: see `schema.SCHEMA`.
-      mesh: the devices.
-      training: whether batch_size has to divide by the devices.
-
-    Raises:
-      ConfigError: for a field, a value or a model that does not exist, or a batch that does
-        not divide by the devices.
-    """
-    check_fields(config)
-    model = make_task(config).model()
-    for stage in config_stages(config) if training else ():
-        validate_batch(stage.config, sharding.batch_shards(mesh))
-        _check_train_size(stage.config, model)
-    check_sharding(config, model, mesh)
-    if config.partitioner == "pmap" and jax.process_count() > 1:
-        raise ConfigError(
-            f"config.partitioner = 'pmap' works in one process, this job has "
-            f"{jax.process_count()}; use jit or shard_map"
-        )
-
-
-def _check_train_size(config: ml_collections.ConfigDict, model: nn.Module) -> None:
-    """Raises ConfigError if the parameters of a model are for images of one size only."""
-    sizes = config.data.image_size, lines_kept(train_size(config.data), config.augment.colout)
-    if sizes[0] == sizes[1]:
-        return
-    one, two = (traced_variables(model, size)[1]["params"] for size in sizes)
-    if jax.tree.map(jnp.shape, one) != jax.tree.map(jnp.shape, two):
-        raise ConfigError(
-            f"config.model.name = {config.model.name!r} has parameters for images of one size, as "
-            f"learnt positions are: in training they have {sizes[1]} pixels a side "
-            f"(data.train_size, augment.colout), in evaluation {sizes[0]} (data.image_size)"
-        )
-
-
 @functools.lru_cache(maxsize=8)
 def traced_variables(model: nn.Module, image_size: int) -> Traced:
     """`state.init_variables` of a model, traced: its program, and the shapes and dtypes."""
     init = partial(init_variables, model=model, image_size=image_size)
     return trace(init, jax.random.key(0))
-
-
-def check_sharding(config: ml_collections.ConfigDict, model: nn.Module, mesh: Mesh) -> None:
-    """Raises ConfigError if config.sharding asks for what the partitioner or model cannot do."""
-    axes = (sharding.FSDP_AXIS, sharding.TENSOR_AXIS)
-    if all(mesh.shape.get(axis, 1) == 1 for axis in axes):
-        return
-    if config.partitioner != "jit":
-        raise ConfigError(
-            f"config.sharding = {config.sharding!r} needs config.partitioner = 'jit'; "
-            f"{config.partitioner} keeps the whole state on every device"
-        )
-    params = traced_variables(model, config.data.image_size)[1]["params"]
-    heads = getattr(model, "heads", None)
-    sharding.check_tensor_parallel(params, mesh, config.model.name, heads)
 
 
 def _ruled(config: ml_collections.ConfigDict, model: nn.Module) -> tuple[Layers, frozenset[Path]]:
@@ -274,7 +215,8 @@ def make_program(
     """Builds model, schedule and optimizer for a data set.
 
     Args:
-      task: what is learnt, on a data set; its config is checked by `check_config`.
+      task: what is learnt, on a data set; its config is checked by
+        `program_checks.check_config`.
       mesh: the devices, see `sharding.make_mesh`.
       num_examples: training examples per epoch; None: only to evaluate.
       platform: "tpu" or "cuda" if the devices are described and not attached.

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +14,24 @@ from imagenet_jax.atomic import replace_text
 from imagenet_jax.config import to_json
 from imagenet_jax.data import Split
 from imagenet_jax.devices.parallel import peak_bytes
-from imagenet_jax.errors import CheckpointError, DivergenceError, UserError
+from imagenet_jax.errors import CheckpointError, DivergenceError
 from imagenet_jax.hosts.preemption import StopRequested, StopRequests
 from imagenet_jax.hosts.watchdog import doing
 from imagenet_jax.printable import printable_lines
 from imagenet_jax.reports.curves import plot_curves
 from imagenet_jax.reports.outputs import Outputs
-from imagenet_jax.reports.report import pictures_of, raw_rows, run_facts
+from imagenet_jax.reports.report import pictures_of, run_facts
 from imagenet_jax.reports.workdir import REPORT
 from imagenet_jax.reports.writers import write_summary
-from imagenet_jax.tasks.task import Meter
 from imagenet_jax.terminal import working
 from imagenet_jax.training.changes import check_changes
 from imagenet_jax.training.checkpoint import Checkpoints, Record
 from imagenet_jax.training.clock import Clock
-from imagenet_jax.training.evaluate import evaluate_split, write_report
+from imagenet_jax.training.evaluate import write_report
+from imagenet_jax.training.evaluations import Evaluation, Evaluations
 from imagenet_jax.training.finetune import starting_variables
-from imagenet_jax.training.first_batch import first_batch
 from imagenet_jax.training.fitted import fitted_variables
 from imagenet_jax.training.guard import SkippedUpdates, facts_of
-from imagenet_jax.training.norms import Norms
 from imagenet_jax.training.position import course_of
 from imagenet_jax.training.program import Program, make_program
 from imagenet_jax.training.stages import Stage
@@ -66,14 +64,11 @@ class Run:
         self.taught_by: int | None = None  # the fingerprint of these weights
         self.step = self.saved_step = 0
         self.evaluation_due = False  # that of `step` is still to be done
-        self.eval_step: Callable[..., Any] | None = None
         self.skipped = SkippedUpdates(self.config.optim.nonfinite)
         self.pending: list[Any] = []  # sums of the steps since the last log, on the devices
-        self.last_eval: tuple[int, dict[str, Any]] | None = None
-        self.raw_eval: dict[str, Any] = {}  # of that evaluation, with config.eval.weights = "both"
-        self.norms: Norms | None = None
-        self.norms_of: int | None = None  # step of whose average they are
-        self.meter: Meter | None = None  # of that evaluation
+        self.evaluations = Evaluations(train_split, eval_split, stop, suites)
+        self.last_eval: tuple[int, Evaluation] | None = None
+        self.norms_of: int | None = None  # step of whose average the statistics are
         self.best_score, self.evaluations_since = None, 0  # for config.eval.patience
 
     def resume(self, allow_config_change: bool | Sequence[str]) -> None:
@@ -140,27 +135,12 @@ class Run:
             )
         self.taught_by = mark
 
-    def show_first_batch(self, out: Outputs, stages: Sequence[Stage]) -> None:
-        """Once in a run: what the network sees of the first step's batch."""
-        if self.step or not out.takes_images:
-            return
-        program = stages[0].program
-        doing("drawing the first batch")
-        try:
-            with working("drawing the first batch", stays=False):
-                sheet = first_batch(program, self.train_split.at(program.config), self.state)
-            out.write_images(1, {"train/first_batch": sheet})
-        except UserError:  # of the data
-            raise
-        except Exception as error:  # training needs no picture
-            self.say(f"warning: the first batch cannot be drawn: {error}")
-
     def catch_up(self, out: Outputs) -> bool:
         """Does the evaluation that a signal prevented before; False if one does so again."""
-        result = self.evaluate(out)
-        if result is not None:
-            self.checkpoints.add_score(self.step, self.task.score(result))
-        return result is not None
+        found = self.evaluate(out)
+        if found is not None:
+            self.checkpoints.add_score(self.step, self.task.score(found.result))
+        return found is not None
 
     def end_early(self, out: Outputs) -> bool:
         """Saves what a signal interrupted; False."""
@@ -193,54 +173,31 @@ class Run:
             },
         )
 
-    def evaluate(self, out: Outputs | None = None) -> dict[str, Any] | None:
+    def evaluate(self, out: Outputs | None = None) -> Evaluation | None:
         """Evaluates the current state, once per step; None if a signal came between."""
         if self.last_eval and self.last_eval[0] == self.step:
             return self.last_eval[1]
         with self.clock.paused():
-            self.eval_step = self.eval_step or self._compile_eval_step()
-            weights, others, raw = self.config.eval.weights, {}, {}
-            self.meter = self.task.meter()
             try:
-                self._estimate_norms()
-                variables = self.state.eval_variables(weights)
-                what = (self.eval_split, self.stop)
-                result = evaluate_split(
-                    self.program, self.eval_step, variables, *what, meter=self.meter
-                )
-                if weights == "both":
-                    plain = self.state.eval_variables("raw")
-                    raw = evaluate_split(self.program, self.eval_step, plain, *what)
-                if self.suites:
-                    others = self.suites.evaluate(variables, self.stop)
+                what = self.program, self.state, self.step
+                self.state, found = self.evaluations.evaluate(*what)
             except StopRequested:
                 return None
             except Exception:
                 if out and jax.process_count() == 1:  # an error need not cost the training
                     self.save()
                 raise
-        self.last_eval, self.raw_eval, self.evaluation_due = (self.step, result), raw, False
-        score = self.task.score(result)
+        self.last_eval, self.evaluation_due = (self.step, found), False
+        self.norms_of = self.step if self.config.eval.norm_batches else self.norms_of
+        score = self.task.score(found.result)
         better = self.best_score is None or score > self.best_score
         self.best_score = score if better else self.best_score
         self.evaluations_since = 0 if better else self.evaluations_since + 1
         if out:
-            found = {f"eval/{name}": result[name] for name in self.task.eval_metrics}
-            if raw:
-                found |= {f"eval_raw/{name}": raw[name] for name in self.task.eval_metrics}
-            out.write(self.step, found | others)
-            rows = self.task.rows(result) | raw_rows(self.task, raw)
-            rows |= self.suites.rows() if self.suites else {}
-            out.evaluated(self.step, result["split"], rows)
-        return result
-
-    def _estimate_norms(self) -> None:
-        """Gives the average statistics of its own. Raises StopRequested."""
-        if not self.config.eval.norm_batches:
-            return
-        self.norms = self.norms or Norms(self.program, self.train_split)
-        average = self.norms.estimated(self.state.ema, self.step, self.stop)
-        self.state, self.norms_of = self.state.replace(ema=average), self.step
+            out.write(self.step, found.metrics(self.task))
+            rows = found.rows(self.task, self.suites)
+            out.evaluated(self.step, found.result["split"], rows)
+        return found
 
     def save(self) -> None:
         """Starts to write a checkpoint of the current step, if there is none yet."""
@@ -251,7 +208,7 @@ class Run:
         with self.clock.paused(), self.clock.stall():
             score = None
             if self.last_eval and self.last_eval[0] == self.step:
-                score = self.task.score(self.last_eval[1])
+                score = self.task.score(self.last_eval[1].result)
             record = {
                 "config": self.config.to_dict(),
                 "position": self.program.course.position(self.step, self.program.num_examples),
@@ -278,8 +235,8 @@ class Run:
         if self.config.eval.report == "best":
             self.state, record = self.checkpoints.restore(self.program.state_shapes(), which="best")
             self.step = record["position"]["step"]
-        result = self.evaluate()
-        if result is None:
+        found = self.evaluate()
+        if found is None:
             return None
         self.clock.tick(training=False)
         summary = {
@@ -289,10 +246,10 @@ class Run:
             "epochs": trained_epochs,
             **self.clock.facts(),
             "state_sha256": state_sha256(self.state),
-            "eval": result,
-            **({"eval_raw": self.raw_eval} if self.raw_eval else {}),
+            "eval": found.result,
+            **({"eval_raw": found.raw} if found.raw else {}),
             **({"suites": self.suites.results} if self.suites else {}),
-            "report": write_report(self.task, self.meter, self.eval_split, self.workdir / REPORT),
+            "report": write_report(self.task, found.meter, self.eval_split, self.workdir / REPORT),
         }
         if self.is_main:
             write_summary(self.workdir / "summary.json", summary)
@@ -324,17 +281,12 @@ class Run:
         self.clock.tick(training=False)
         start = time.perf_counter()
         train_steps = [stage.program.compile_train_step() for stage in stages]
-        self.eval_step = self._compile_eval_step()
-        if self.suites:
-            self.suites.compile()
+        self.evaluations.compile(self.program)
         if train_steps:
             largest = max(train_steps, key=peak_bytes)
             self.checkpoints.compile(self.program.state_shapes(), largest)
         self.clock.compile_seconds = time.perf_counter() - start
         return train_steps
-
-    def _compile_eval_step(self) -> jax.stages.Compiled:
-        return self.program.compile_eval_step(self.eval_split.num_examples)
 
     def epochs(self, step: int) -> float:
         """That are done after a step."""

@@ -13,7 +13,8 @@ from imagenet_jax.devices import sharding
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.models.table import MODELS
 from imagenet_jax.tasks.classification import Classification
-from imagenet_jax.training.program import check_config, make_program
+from imagenet_jax.training.program import make_program
+from imagenet_jax.training.program_checks import check_config
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,70 @@
+"""What is wrong with a config for given devices, as far as it shows without data."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+from jax.sharding import Mesh
+
+from imagenet_jax.augment.geometry import lines_kept
+from imagenet_jax.config.stages import config_stages
+from imagenet_jax.data.names import train_size
+from imagenet_jax.devices import sharding
+from imagenet_jax.errors import ConfigError
+from imagenet_jax.tasks.table import make_task
+from imagenet_jax.training.checks import check_fields, validate_batch
+from imagenet_jax.training.program import traced_variables
+
+
+def check_config(config: ml_collections.ConfigDict, mesh: Mesh, *, training: bool = True) -> None:
+    """Finds what is wrong with a config before data is opened or anything is compiled.
+
+    Args:
+      config: see `schema.SCHEMA`.
+      mesh: the devices.
+      training: whether batch_size has to divide by the devices.
+
+    Raises:
+      ConfigError: for a field, a value or a model that does not exist, or a batch that does
+        not divide by the devices.
+    """
+    check_fields(config)
+    model = make_task(config).model()
+    for stage in config_stages(config) if training else ():
+        validate_batch(stage.config, sharding.batch_shards(mesh))
+        _check_train_size(stage.config, model)
+    _check_sharding(config, model, mesh)
+    if config.partitioner == "pmap" and jax.process_count() > 1:
+        raise ConfigError(
+            f"config.partitioner = 'pmap' works in one process, this job has "
+            f"{jax.process_count()}; use jit or shard_map"
+        )
+
+
+def _check_train_size(config: ml_collections.ConfigDict, model: nn.Module) -> None:
+    """Raises ConfigError if the parameters of a model are for images of one size only."""
+    sizes = config.data.image_size, lines_kept(train_size(config.data), config.augment.colout)
+    if sizes[0] == sizes[1]:
+        return
+    one, two = (traced_variables(model, size)[1]["params"] for size in sizes)
+    if jax.tree.map(jnp.shape, one) != jax.tree.map(jnp.shape, two):
+        raise ConfigError(
+            f"config.model.name = {config.model.name!r} has parameters for images of one size, as "
+            f"learnt positions are: in training they have {sizes[1]} pixels a side "
+            f"(data.train_size, augment.colout), in evaluation {sizes[0]} (data.image_size)"
+        )
+
+
+def _check_sharding(config: ml_collections.ConfigDict, model: nn.Module, mesh: Mesh) -> None:
+    """Raises ConfigError if config.sharding asks for what the partitioner or model cannot do."""
+    axes = (sharding.FSDP_AXIS, sharding.TENSOR_AXIS)
+    if all(mesh.shape.get(axis, 1) == 1 for axis in axes):
+        return
+    if config.partitioner != "jit":
+        raise ConfigError(
+            f"config.sharding = {config.sharding!r} needs config.partitioner = 'jit'; "
+            f"{config.partitioner} keeps the whole state on every device"
+        )
+    params = traced_variables(model, config.data.image_size)[1]["params"]
+    heads = getattr(model, "heads", None)
+    sharding.check_tensor_parallel(params, mesh, config.model.name, heads)

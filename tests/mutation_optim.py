@@ -104,4 +104,14 @@ BREAKS_OF_OPTIMIZERS = (
             "training/test_resume.py::test_another_batch_size_goes_on_with_the_examples_not_yet_seen",
         ),
     ),
+    (
+        "lookahead ends ahead of its average",
+        "training/optimizers/lookahead.py",
+        "returns = moves | (done == 1)",
+        "returns = moves",
+        (
+            "training/test_optim.py::"
+            "test_lookahead_goes_back_to_the_average_every_so_many_steps_and_at_the_end[3.0]",
+        ),
+    ),
 )

@@ -5,6 +5,7 @@ Here those of training and of devices; others are in `mutation_optim`, `mutation
 """
 
 from mutation_files import BREAKS_OF_FILES
+from mutation_images import BREAKS_OF_IMAGES
 from mutation_optim import BREAKS_OF_OPTIMIZERS
 from mutation_tasks import BREAKS_OF_TASKS
 
@@ -276,6 +277,7 @@ BREAKS = (
         ),
     ),
     *BREAKS_OF_OPTIMIZERS,
+    *BREAKS_OF_IMAGES,
     *BREAKS_OF_TASKS,
     *BREAKS_OF_FILES,
 )

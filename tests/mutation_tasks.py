@@ -132,6 +132,23 @@ BREAKS_OF_TASKS = (
         ("training/test_one_step.py::test_classes_count_as_in_torch[0.1]",),
     ),
     (
+        "the augmented views have the label too",
+        "tasks/classes.py",
+        "self.loss(logits[:: self.views], targets)",
+        "self.loss(logits[1 :: self.views], targets)",
+        ("tasks/test_losses.py::test_views_are_compared_as_timm_does",),
+    ),
+    (
+        "all augmented views are the same",
+        "data/images/preprocess.py",
+        "self.data, self.seed, epoch, index, number)",
+        "self.data, self.seed, epoch, index, 0)",
+        (
+            "data/images/test_policies.py::"
+            "test_views_of_an_image_are_its_crop_and_what_the_policy_makes_of_that",
+        ),
+    ),
+    (
         "a sum over classes for a mean",
         "tasks/losses.py",
         "jax.nn.logsumexp(logits, axis=-1) - logits.mean(-1)",

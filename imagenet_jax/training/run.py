@@ -37,7 +37,7 @@ from imagenet_jax.training.program import Program, make_program
 from imagenet_jax.training.stages import Stage
 from imagenet_jax.training.state import TrainState, state_sha256
 from imagenet_jax.training.suites import Suites
-from imagenet_jax.training.teacher_weights import fingerprint, teacher_variables
+from imagenet_jax.training.teacher_weights import marked_variables
 
 
 class Run:
@@ -61,7 +61,7 @@ class Run:
         self.clock = Clock()
         self.state: TrainState | None = None
         self.teacher: tuple[Any, ...] = ()  # what the step takes beside state and batch
-        self.taught_by: int | None = None  # the fingerprint of these weights
+        self.taught_by: int | None = None  # tells these weights from others
         self.step = self.saved_step = 0
         self.evaluation_due = False  # that of `step` is still to be done
         self.skipped = SkippedUpdates(self.config.optim.nonfinite)
@@ -125,8 +125,7 @@ class Run:
         """
         doing("reading the teacher")
         with working("reading the teacher", stays=False):
-            self.teacher = teacher_variables(self.program)
-        mark = fingerprint(self.teacher)
+            self.teacher, mark = marked_variables(self.program)
         if self.taught_by not in (None, mark):
             raise CheckpointError(
                 f"config.distill.weights = {self.config.distill.weights!r} are not the weights "

@@ -1,6 +1,7 @@
 """The network of which another one learns, config.distill: what it is, and what it says."""
 
 import dataclasses
+import functools
 import os
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from imagenet_jax.models.cost import variable_shapes
 from imagenet_jax.reports.workdir import checkpoints_of, saved_config
 from imagenet_jax.tasks.task import Task
 from imagenet_jax.weights.pretrained import FILE_SUFFIXES, find_pretrained, pretrained_config
+
+_variable_shapes = functools.lru_cache(maxsize=8)(variable_shapes)  # each takes a second
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Teacher:
 
     def shapes(self, mesh: Mesh) -> Any:
         """Shapes, dtypes and shardings of its variables: spread as the run's own parameters."""
-        shapes = variable_shapes(self.model, self.image_size)
+        shapes = _variable_shapes(self.model, self.image_size)
         shapes = {"params": shapes["params"], "batch_stats": shapes.get("batch_stats", {})}
         return sharding.shard_shapes(shapes, mesh)
 
@@ -92,7 +95,7 @@ def make_teacher(task: Task) -> Teacher | None:
             lines_kept(train_size(stage.config.data), stage.config.augment.colout)
             for stage in config_stages(config)
         }
-        params = [jax.tree.map(jnp.shape, variable_shapes(model, s)["params"]) for s in sizes]
+        params = [jax.tree.map(jnp.shape, _variable_shapes(model, s)["params"]) for s in sizes]
         if any(other != params[0] for other in params):
             raise ConfigError(
                 f"config.distill.weights = {config.distill.weights!r}: {own.model.name} is for "

@@ -27,12 +27,20 @@ def teacher_variables(program: Program) -> tuple[Any, ...]:
       ConfigError: if its outputs mean something else, as other classes do.
       WeightsError, CheckpointError: if they cannot be fetched or read, or do not fit.
     """
+    return marked_variables(program)[0]
+
+
+def marked_variables(program: Program) -> tuple[tuple[Any, ...], int | None]:
+    """`teacher_variables`, and a number that tells weights apart, however they are spread."""
     teacher, config = program.teacher, program.config
     if not teacher:
-        return ()
+        return (), None
     name = f"config.distill.weights = {teacher.name!r}"
     variables, facts = trained_variables(teacher.name, teacher_config(config).model.name)
     order = _order(name, facts, program.task.facts())
+    variables, mark = agreed(variables), 0
+    for leaf in jax.tree.leaves(variables):
+        mark = zlib.crc32(np.ascontiguousarray(leaf), mark)
     try:
         variables = adapt(variables, teacher.model, teacher.image_size, new_head=False)
     except WeightsError as error:
@@ -42,7 +50,7 @@ def teacher_variables(program: Program) -> tuple[Any, ...]:
             variables = {**variables, "params": _reordered(variables["params"], path, order)}
     shapes = teacher.shapes(program.mesh)
     variables = {part: variables.get(part, {}) for part in shapes}
-    return (sharding.place(agreed(variables), shapes),)
+    return (sharding.place(agreed(variables), shapes),), mark
 
 
 def _order(name: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> np.ndarray | None:
@@ -73,13 +81,3 @@ def _reordered(tree: Any, path: tuple[str, ...], order: np.ndarray) -> Any:
             for name, array in tree.items()
         }
     return {**tree, path[0]: _reordered(tree[path[0]], path[1:], order)}
-
-
-def fingerprint(variables: tuple[Any, ...]) -> int | None:
-    """A number that tells the weights of teachers apart, from the parts of this process."""
-    if not variables:
-        return None
-    digest = 0
-    for leaf in jax.tree.leaves(variables):
-        digest = zlib.crc32(np.ascontiguousarray(leaf.addressable_data(0)), digest)
-    return digest

@@ -15,8 +15,9 @@ DENSENET = Source(
         **{"data.resize_method": "bicubic", "model.bn_group_size": 64},
     },
 )
-# mlcommons/algorithmic-efficiency, target_setting_algorithms/jax_momentum.py; hint of 195,999
-_TARGET = int(0.75 * 195_999)
+# mlcommons/algorithmic-efficiency, target_setting_algorithms/jax_momentum.py; the hint of v0.5
+_HINT = 186_666
+_TARGET = int(0.75 * _HINT)
 _FALL = int((_TARGET - 6999) * 0.9007765761611038)
 
 
@@ -198,14 +199,14 @@ SOURCES = {
     ),
     # submissions_algorithms v0.5, external_tuning/generalized_adam: trials 1 and 5
     "algoperf_resnet50:generalized_adam": Source(
-        rate=warmed_cosine(1.9487942250159782, int(0.1 * 195_999), 195_999),
+        rate=warmed_cosine(1.9487942250159782, int(0.1 * _HINT), _HINT),
         decayed=(161, 161),
         undecayed="",
         fields=ALGOPERF
         | {
             **{"optim.momentum": 0.9721703824185486, "optim.nesterov": True},
             **{"optim.weight_decay": 0.00024022723093685417, "optim.decay_coupling": "rate"},
-            **{"optim.name": "sgd", "loss.label_smoothing": 0.2, "duration": "195999 steps"},
+            **{"optim.name": "sgd", "loss.label_smoothing": 0.2, "duration": "186666 steps"},
         },
     ),
     # v0.6, self_tuning/schedule_free_adamw_v2
@@ -241,15 +242,15 @@ SOURCES = {
         for name, peak, b1, b2, decay, smoothing, warmup, total in (
             (
                 *("target", 0.0008445074561975979, 0.8895758153482813, 0.9978504782314613),
-                *(0.08135402759553023, 0.0, 6999, int(0.75 * 167_999)),
+                *(0.08135402759553023, 0.0, 6999, _TARGET),
             ),
             (
                 *("nadamw", 0.0008445074561975979, 1 - 0.11042418465, 0.9978504782314613),
-                *(0.08135402759553023, 0.2, int(0.05 * 167_999), 167_999),
+                *(0.08135402759553023, 0.2, int(0.05 * _HINT), _HINT),
             ),
             (
                 *("generalized_adam", 0.001768509931943289, 0.9414979138541995),
-                *(0.9768053375036079, 0.0279513959224539, 0.2, int(0.02 * 167_999), 167_999),
+                *(0.9768053375036079, 0.0279513959224539, 0.2, int(0.02 * _HINT), _HINT),
             ),
         )
     },

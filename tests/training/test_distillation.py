@@ -205,6 +205,13 @@ def test_outputs_of_a_teacher_are_put_into_the_order_of_the_data(loop_config, fi
         (variables,) = teacher_variables(program)
         outputs.append(program.teacher.outputs(variables, image, loop_config.augment))
     np.testing.assert_allclose(outputs[1], outputs[0][:, order], atol=1e-6)
+    loop_config.distill.image_size = 16
+    larger = make_program(names, sharding.make_mesh(), num_examples=40).teacher
+    resized = jax.image.resize(image, (2, 16, 16, 3), "bilinear")
+    same = program.teacher.outputs(variables, resized, loop_config.augment)
+    found = larger.outputs(variables, image, loop_config.augment)
+    np.testing.assert_allclose(found, same, atol=1e-5)
+    assert np.abs(found - outputs[1]).max() > 1e-3
     fewer = Classification.of_size(loop_config, 5)
     with pytest.raises(ConfigError, match="has 10 class names and the data set has 5"):
         teacher_variables(make_program(fewer, sharding.make_mesh(), num_examples=40))

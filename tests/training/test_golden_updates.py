@@ -151,7 +151,6 @@ def remembered(optimizer):
 
 @functools.cache
 def leaves_of(model):
-    """Of its variables, whose shapes are the same for images of any size here."""
     return list(leaves(variable_shapes(model, 32)))
 
 

@@ -12,6 +12,7 @@ import argparse
 import csv
 import datetime
 import fnmatch
+import itertools
 import json
 import os
 import subprocess
@@ -51,10 +52,12 @@ def main() -> None:
 def wanted(patterns: list[str], places: list[str]) -> list[tuple[str, str, int]]:
     """The steps that are not in the file yet."""
     found = {}
-    for place in places:
-        for name, (config, _) in load_recipes().items():
-            if any(fnmatch.fnmatch(name, f"*{p.strip('*')}*") for p in patterns):
-                found |= dict.fromkeys((s, place, batch) for s, batch, _ in steps(config, place))
+    recipes = load_recipes()
+    for pattern in patterns:
+        names = [name for name in recipes if fnmatch.fnmatch(name, f"*{pattern.strip('*')}*")]
+        for name, place in itertools.product(names, places):
+            config = recipes[name][0]
+            found |= dict.fromkeys((s, place, batch) for s, batch, *_ in steps(config, place))
     return [key for key in found if key not in compiled_steps()]
 
 
@@ -93,6 +96,7 @@ def compile_one(step: str, topology: str, batch: int) -> None:
     config = base_config()
     apply_overrides(config, dict(part.partition("=")[::2] for part in step.split()))
     hardware = find_hardware(topology)
+    config.data.image_size = config.data.train_size  # learnt positions are of one size
     config.batch_size = batch * hardware.mesh.size
     config.duration, config.model.bn_group_size = "90 epochs", batch
     found = study_variant(config, hardware, partitioner="shard_map", batch_per_device=batch)

@@ -34,7 +34,9 @@ _FREE = {
     *("model.name", "model.bn_group_size", "model.bn_momentum", "model.bn_epsilon"),
     *("model.zero_init_residual", "model.conv_init", "model.bn_init", "model.head_std"),
     *("model.head_bias", "model.kernel_init", "model.dropout", "model.drop_path"),
+    *("model.uniform_drop_path", "model.layer_scale"),
 }
+_GRID = 16  # pixels: of sizes between, the nearest is compiled, and its time goes with the area
 
 
 class Cost(NamedTuple):
@@ -65,23 +67,24 @@ def predicted_cost(config: ml_collections.ConfigDict, place: str) -> Cost | None
     topology, devices, _ = PLACES[place]
     platform = CHIPS[topology.partition(":")[0]].platform
     seconds, fastest = 0.0, 0.0
-    for step, batch, images in steps(config, place):
+    for step, batch, images, area in steps(config, place):
         row = compiled_steps().get((step, place, batch))
         if row is None:
             return None
         passes = 1 + 1 / config.optim.sam_every if config.optim.sam else 1
-        speed = row.batch * devices / row.seconds / passes * _REACHED[platform]
+        speed = row.batch * devices / row.seconds / area / passes * _REACHED[platform]
         seconds += images / speed
         fastest = max(fastest, speed)
     return Cost(seconds / 3600, fastest)
 
 
-def steps(config: ml_collections.ConfigDict, place: str) -> Iterator[tuple[str, int, float]]:
+def steps(config: ml_collections.ConfigDict, place: str) -> Iterator[tuple[str, int, float, float]]:
     """The steps of a run, one for each stage.
 
     Yields:
       What it is of, as overrides "FIELD=VALUE FIELD=VALUE" of the default config; the images that
-      a device has at a time; and how many images the run trains on in that stage.
+      a device has at a time; how many images the run trains on in that stage; and by how much
+      their area is larger than those of the step.
     """
     _, devices, most = PLACES[place]
     batch = min(most, 1 << max(0, (config.batch_size // devices).bit_length() - 1))
@@ -89,7 +92,9 @@ def steps(config: ml_collections.ConfigDict, place: str) -> Iterator[tuple[str, 
     whole = _images(config.duration, config, count, 0)
     starts = [_images(stage.start, config, count, whole) for stage in stages]
     for stage, start, end in zip(stages, starts, [*starts[1:], whole], strict=True):
-        yield _step(stage.config), batch, end - start
+        size = train_size(stage.config.data)
+        compiled = max(_GRID, round(size / _GRID) * _GRID)
+        yield _step(stage.config, compiled), batch, end - start, (size / compiled) ** 2
 
 
 def _images(
@@ -101,8 +106,8 @@ def _images(
     )
 
 
-def _step(config: ml_collections.ConfigDict) -> str:
-    said = [f"model.name={config.model.name}", f"data.train_size={train_size(config.data)}"]
+def _step(config: ml_collections.ConfigDict, size: int) -> str:
+    said = [f"model.name={config.model.name}", f"data.train_size={size}"]
     for name, default in base_config().model.items():
         value = config.model[name]
         if value != default and f"model.{name}" not in _FREE:

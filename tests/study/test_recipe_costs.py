@@ -27,11 +27,11 @@ def test_a_run_costs_the_sum_of_its_stages(rows):
     config = load_config("ffcv_resnet50:16")
     network = "model.name=resnet50 data.train_size={} model.blur_pool=conv"
     found = list(steps(config, "v5e-8"))
-    assert [(step, batch) for step, batch, _ in found] == [
+    assert [(step, batch) for step, batch, *_ in found] == [
         (network.format(160), 128),
         (network.format(192), 128),
     ]
-    assert [images / N for *_, images in found] == pytest.approx([12, 4])
+    assert [images / N for *_, images, _ in found] == pytest.approx([12, 4])
     assert predicted_cost(config, "v4-32") is None
     rows(
         f"{network.format(160)},v5e-8,128,128,0.04",
@@ -47,6 +47,14 @@ def test_a_run_costs_the_sum_of_its_stages(rows):
     assert predicted_cost(config, "8 x H100") == pytest.approx(
         Cost(16 * N / bound / 0.73 / 3600, 0.73 * bound)
     )
+
+
+def test_a_size_between_those_that_are_compiled_goes_by_its_area(rows):
+    config = load_config("torchvision_v1:resnet18")
+    rows("model.name=resnet18 data.train_size=224,v4-32,16,16,0.01")
+    whole = predicted_cost(config, "v4-32")
+    config.data.train_size = 227
+    assert predicted_cost(config, "v4-32").hours == pytest.approx((227 / 224) ** 2 * whole.hours)
 
 
 def test_a_second_pass_costs_as_much_as_the_first(rows):

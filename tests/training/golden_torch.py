@@ -165,7 +165,7 @@ def oracle(recipe: str) -> Oracle:
             *(vit, soft_cross_entropy),
             lambda: lambda net: torch.optim.AdamW(groups(0.05, many_axes)(net), **adamw),
         ),
-        "nvidia": (
+        "nvidia_resnet50:90": (
             *(resnet, smoothed),
             lambda: sgd(2.048, 0.875, False, groups(2**-15, no_bn)),
         ),

@@ -16,7 +16,7 @@ import optax
 import pytest
 from golden_torch import CLASSES, arrays_of, libraries, oracle
 
-from imagenet_jax.config import base_config, load_config
+from imagenet_jax.config import load_config
 from imagenet_jax.models.cost import variable_shapes
 from imagenet_jax.tasks.classification import Classification
 from imagenet_jax.training.optim import make_optimizer
@@ -44,7 +44,7 @@ BROKEN = {
         *(("optim.eps", 1e-6), ("optim.b2", 0.95), ("loss.label_smoothing", 0.0)),
         ("optim.decay_coupling", "l2"),
     ),
-    "nvidia": (
+    "nvidia_resnet50:90": (
         *(("optim.decayed", ("@not_norms",)), ("optim.decayed", ("kernel$",))),
         *(("optim.nesterov", True), ("optim.momentum", 0.9), ("loss.label_smoothing", 0.0)),
     ),
@@ -74,18 +74,9 @@ class Update(NamedTuple):
     after: dict[str, np.ndarray]
 
 
-def nvidia():
-    """DeepLearningExamples' ResNet-50, until it is a recipe."""
-    config = base_config()
-    config.loss.label_smoothing = 0.1
-    config.optim.update(name="sgd", learning_rate=2.048, momentum=0.875, nesterov=False)
-    config.optim.update(weight_decay=2**-15, decayed=(r"^(?!.*bn)",))
-    return config
-
-
 def config_of(recipe):
     """That of a recipe for a small network, with nothing random but a mixup of about halves."""
-    config = nvidia() if recipe == "nvidia" else load_config(recipe)
+    config = load_config(recipe)
     options = {"name": "deit_ti16"} if recipe == "deit:s" else {"name": "resnet8", "width": 8}
     options |= {} if recipe == "deit:s" else {"stem": "cifar"}
     config.model.update(options, dtype="float32", bn_group_size=0, drop_path=0.0, blur_pool="")

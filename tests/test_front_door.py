@@ -71,7 +71,7 @@ WRONG = [
     ("evalute", 1, "did you mean 'evaluate'"),
     ("fields nothing-like-it", 1, "no field has nothing-like-it"),
     ("--config=resnet5", 1, "there is no config 'resnet5'; did you mean 'resnet50'"),
-    ("--config=nothing", 1, "there are cifar10, cifar10_cpu"),
+    ("--config=nothing", 1, ", cifar10, cifar10_cpu, "),
     ("--wrkdir=x", 2, "unrecognized arguments: --wrkdir=x; did you mean --workdir=x?"),
     ("--batch-size 64", 2, "did you mean --config.batch_size=64?"),
     ("--epochs=3 --lr=0.1", 2, "'--config.duration=3 epochs' --config.optim.learning_rate=0.1?"),

@@ -121,6 +121,7 @@ SOURCES = {
             **{"loss.name": "sigmoid", "loss.class_reduction": "sum", "model.head_bias": -6.9},
             **{"loss.label_smoothing": 0.0, "model.representation_size": 384},
             **{"model.drop_path": -1.0, "model.dropout": -1.0, "data.crop_area": (0.05, 1.0)},
+            **{"data.train_split": "train[:99%]", "data.eval_resize_method": "area"},
         },
         num_examples=round(0.99 * N),
     ),
@@ -212,6 +213,7 @@ SOURCES = {
             **{"optim.weight_decay": 1e-5, "ema_decay": 0.9999, "loss.label_smoothing": 0.1},
             **{"data.policy": "autoaugment_tf", "data.resize_method": "bicubic"},
             **{"model.bn_momentum": 0.99, "model.bn_epsilon": 1e-3, "augment.mixup": 0.0},
+            **{"data.train_split": "train[25022:]", "duration": "218949 steps"},
         },
         num_examples=N - 25_022,
     ),
@@ -226,6 +228,7 @@ SOURCES = {
             **{"data.train_size": 192, "data.policy_magnitude": 5, "data.image_size": 480},
             **{"augment.mixup": 0.0, "augment.mix_per": "image", "augment.switch_halves": True},
             **{"augment.mixup_fold": True, "optim.weight_decay": 1e-5, "ema_decay": 0.9999},
+            **{"data.train_split": "train[25023:]", "data.crop_area": (0.05, 1.0)},
             "stages": (
                 "25 percent: data.train_size=256 data.policy_magnitude=8.333 "
                 "augment.mixup=0.06667 augment.cutmix=0.06667",

@@ -11,7 +11,6 @@ from pixel_oracles import bilinear, center_crop, encode, noise, pil_pixels
 from imagenet_jax.config import base_config, validate
 from imagenet_jax.data.chunk import ChunkMaker
 from imagenet_jax.data.images.preprocess import Preprocess
-from imagenet_jax.data.names import check_data
 from imagenet_jax.data.order import Rows
 from imagenet_jax.errors import ConfigError
 
@@ -301,28 +300,3 @@ def test_of_a_very_long_image_only_the_middle_is_resized(shape, antialias):
     assert tracemalloc.get_traced_memory()[1] < 20 * pixels.nbytes
     tracemalloc.stop()
     assert (image == 200).all()
-
-
-def test_a_random_crop_is_taken_out_of_the_squeezed_image():
-    """BiT's: every place is as likely, and what is cut out is not resized again."""
-    pixels = noise(50, 60)
-    options = {"train_crop": "resize_random_crop", "train_resize": 12, "image_size": 9}
-    whole = evaluated(encode(pixels), eval_crop="resize", image_size=12)
-    places = [(top, left) for top in range(4) for left in range(4)]
-    windows = {whole[t : t + 9, left : left + 9].tobytes(): (t, left) for t, left in places}
-    crops = [
-        trained(encode(pixels), index, epoch, **options) for index in range(40) for epoch in (0, 1)
-    ]
-    found = [windows[crop.tobytes()] for crop in crops]
-    assert set(found) >= {(0, 0), (0, 3), (3, 0), (3, 3)} and len(set(found)) > 12
-    assert any(a != b for a, b in zip(found[::2], found[1::2], strict=True))
-
-
-def test_a_random_crop_larger_than_the_image_is_refused():
-    config = base_config()
-    config.data.update(train_crop="resize_random_crop", train_resize=100, train_size=128)
-    with pytest.raises(ConfigError, match="train_resize = 100 is smaller than the crop of 128 pix"):
-        validate(config)
-    config.data.update(train_resize=160, cache=True, name="digits")
-    with pytest.raises(ConfigError, match="'resize_random_crop' decodes another crop each epoch"):
-        check_data(config.data)

@@ -84,7 +84,8 @@ class Run:
         )
         if restored:
             self._take_up(*restored)
-            if allow_config_change is True or "distill.weights" in (allow_config_change or ()):
+            others = ("distill", "distill.weights", "distill.model")
+            if allow_config_change is True or {*others} & {*(allow_config_change or ())}:
                 self.taught_by = None
         else:
             doing("compiling", limited=False)
@@ -123,7 +124,7 @@ class Run:
         Raises:
           UserError: see `teacher_variables`; or if they are no longer those of the checkpoint.
         """
-        doing("reading the teacher")
+        doing("reading the teacher", limited=False)
         with working("reading the teacher", stays=False):
             self.teacher, mark = marked_variables(self.program)
         if self.taught_by not in (None, mark):

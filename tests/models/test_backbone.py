@@ -25,7 +25,10 @@ TIMM = {
 }
 # As torchvision has them; the paper's are a little different.
 DIFFERENT = ("regnet_x_400mf", "regnet_y_800mf", "regnet_y_8gf")
-ABSENT = ("lenet", "resnet8", "resnet20", "alexnet", "googlenet", "squeezenet1_0", "squeezenet1_1")
+ABSENT = (
+    *("lenet", "airbench94", "airbench95", "resnet8", "resnet20", "alexnet", "googlenet"),
+    *("squeezenet1_0", "squeezenet1_1"),
+)
 
 
 def timm_name(name):

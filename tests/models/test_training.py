@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from imagenet_jax.models import (
+    airbench,
     alexnet,
     bit,
     convnext,
@@ -33,6 +34,7 @@ from imagenet_jax.models.layers.layers import Layers
 # As small as the family allows; images of 32 pixels unless it says else.
 SMALL = {
     "lenet": lenet.LeNet,
+    "airbench": partial(airbench.Airbench, widths=(16, 24, 24)),
     "alexnet": partial(alexnet.AlexNet, dropout=0.0),
     "vgg": partial(vgg.VGG, (1, 1, 1, 1, 1), dropout=0.0, batch_norm=True),
     "googlenet": partial(googlenet.GoogLeNet, dropout=0.0, auxiliary_dropout=0.0),

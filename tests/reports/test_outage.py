@@ -95,7 +95,7 @@ class Gallery(list):
 def test_mlflow_and_pictures_that_fail_in_mid_run_cost_their_records_only(
     tracked_config, service, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr("imagenet_jax.training.run.first_batch", full_disk)
+    monkeypatch.setattr("imagenet_jax.training.first_batch.first_batch", full_disk)
     gallery = Gallery()
     tracks = [*tracking.make_tracking(tracked_config), lambda *unused: (gallery, [])]
     assert train(tracked_config, tmp_path, tracking=tracks)["step"] == 6

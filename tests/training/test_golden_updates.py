@@ -268,6 +268,7 @@ def optimized(config, start, gradients):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("recipe", BROKEN)
 def test_another_constant_is_another_update(recipe):
     """Of the optimizer, given their gradients; or of the loss, given their logits."""

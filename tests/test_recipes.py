@@ -15,6 +15,7 @@ from imagenet_jax.config import base_config, load_config
 from imagenet_jax.config.durations import steps_of
 from imagenet_jax.config.files import load_recipes
 from imagenet_jax.models.cost import variable_shapes
+from imagenet_jax.models.table import MODELS
 from imagenet_jax.tasks import make_task
 from imagenet_jax.training.checks import check_fields, validate_batch
 from imagenet_jax.training.rules import decay_factors
@@ -127,18 +128,19 @@ TINY = (
 
 
 # Of recipes whose options resnet8 does not take.
-_VIT = ("--config.model.name=vit_ti16", "--config.model.scan=True")  # half the time to compile
+_VITS = ("deit", "deit3", "augreg", "big_vision_vit_s16", "torchvision_vit", "algoperf_vit_s16")
 OTHER = {
-    **dict.fromkeys(("deit", "deit3", "augreg", "big_vision_vit_s16", "torchvision_vit"), _VIT),
-    "algoperf_vit_s16": _VIT,
+    **dict.fromkeys(_VITS, ("--config.model.name=vit_ti16",)),
     "convnext_v2": ("--config.model.name=resnet8", "--config.optim.rules="),
+    "airbench": (),
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted({name.partition(":")[0] for name in RECIPES}))
-def test_a_recipe_takes_three_steps_resumes_and_evaluates(name, tmp_path):
+def test_a_recipe_takes_three_steps_resumes_and_evaluates(name, tmp_path, monkeypatch):
     """With another network where its own takes minutes to compile."""
+    monkeypatch.setitem(MODELS, "vit_ti16", functools.partial(MODELS["vit_ti16"], depth=2))
     network = OTHER.get(name, ("--config.model.name=resnet8",))
     argv = [f"--config={name}", f"--workdir={tmp_path}", *TINY, *network]
     assert launch.main([*argv, "--config.duration=2 steps"]) == 0

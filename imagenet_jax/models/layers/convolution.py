@@ -2,7 +2,8 @@
 
 XLA's CPU compiler is good at products of matrices and at convolutions whose maps are larger than
 the kernel. A kernel of one pixel is a product, and so is each pixel of a small map; a depthwise
-kernel is a sum of shifted maps; small groups are joined and convolved one by one.
+kernel is a sum of shifted maps; small groups are joined and convolved one by one; and large batches
+are convolved in parts.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from imagenet_jax.models.layers.by_parts import by_parts, gains
 from imagenet_jax.models.layers.depthwise import depthwise
 from imagenet_jax.models.layers.matmul import matmul
 from imagenet_jax.models.layers.platforms import CPU, choose
@@ -71,9 +73,7 @@ def _cpu_form(
         small = any(np.less([*sides, *shape[1:3]], [*size, *size]))
         if np.prod(sides) <= 16 and small and window.dilation == (1, 1):
             return partial(_by_pixel, window=window)
-        if 32 < kernel[3] <= 64 and shape[0] % 4 == 0 and shape[0] * np.prod(sides) > 4096:
-            return partial(_by_quarters, window=window)
-        return None
+        return partial(by_parts, window=window) if gains(shape, kernel, window) else None
     if groups == shape[3] == kernel[3]:
         return partial(depthwise, window=window)
     return partial(_by_group, window=window, groups=groups)
@@ -81,14 +81,6 @@ def _cpu_form(
 
 def _pointwise(x: jax.Array, kernel: jax.Array, *, strides: tuple[int, int]) -> jax.Array:
     return matmul(x[:, :: strides[0], :: strides[1]], kernel[0, 0])
-
-
-def _by_quarters(x: jax.Array, kernel: jax.Array, *, window: Window) -> jax.Array:
-    """Four convolutions of every fourth image: one of so few channels runs on a single core."""
-    parts = x.reshape(-1, 4, *x.shape[1:])  # so that no image leaves its device
-    found = [_convolve(parts[:, number], kernel, window) for number in range(4)]
-    y = jnp.stack(found, 1)
-    return y.reshape(-1, *y.shape[2:])
 
 
 def _by_pixel(x: jax.Array, kernel: jax.Array, *, window: Window) -> jax.Array:

@@ -70,6 +70,19 @@ def test_results_and_gradients_are_xlas(channels, size, window, strides, padding
         np.testing.assert_allclose(ours, theirs, atol=2e-5 * np.abs(theirs).max(), err_msg=name)
 
 
+def test_parts_of_a_batch_are_put_together_in_order():
+    x, kernel = draw(96, 9, 18, 48), draw(3, 3, 48, 48, seed=1)
+    found = []
+    for platform in ("cpu", "tpu"):
+        with lowering_for(platform):
+            compute = functools.partial(
+                result_and_gradients, strides=(2, 1), padding="SAME", groups=1
+            )
+            found.append(jax.jit(compute)(x, kernel))
+    for name, ours, theirs in zip(("y", "dx", "dw"), *found, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max(), err_msg=name)
+
+
 @pytest.mark.parametrize(
     ("shape", "kernel", "groups", "dilation", "convolutions"),
     [
@@ -80,7 +93,9 @@ def test_results_and_gradients_are_xlas(channels, size, window, strides, padding
         ((2, 8, 8, 128), (3, 3, 8, 128), 16, 1, 6),  # two times eight groups
         ((2, 8, 8, 16), (3, 3, 1, 16), 16, 2, 0),
         ((2, 8, 8, 128), (3, 3, 8, 128), 16, 4, 6),
-        ((4, 40, 40, 4), (3, 3, 4, 64), 1, 1, 12),  # four parts of the batch
+        ((4, 40, 40, 4), (3, 3, 4, 64), 1, 1, 6),  # the result in four parts of the batch
+        ((4, 40, 40, 64), (3, 3, 64, 4), 1, 1, 6),  # the gradient of x
+        ((96, 8, 8, 4), (3, 3, 4, 4), 1, 1, 5),  # the gradient of the kernel in three
     ],
 )
 def test_what_is_left_to_xlas_convolution(shape, kernel, groups, dilation, convolutions):

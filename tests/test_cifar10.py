@@ -1,7 +1,5 @@
 """CIFAR-10 itself, from the zip of images."""
 
-import itertools
-
 import jax
 import pytest
 
@@ -16,7 +14,7 @@ from imagenet_jax.training.program import make_program
 
 
 @pytest.mark.slow
-def test_counts_are_the_same_integers_for_every_batch_size_and_device_count(test_data, tmp_path):
+def test_counts_are_the_same_integers_for_batch_sizes_and_device_counts(test_data, tmp_path):
     config = load_config("configs/cifar10.py")
     config.data.name = f"zip:{test_data}/cifar10_images.zip"
     config.model.name, config.model.width, config.model.dtype = "resnet8", 8, "float32"
@@ -28,7 +26,7 @@ def test_counts_are_the_same_integers_for_every_batch_size_and_device_count(test
     assert expected["correct_top1"] > 1500  # better than chance, so that there is something to lose
 
     split = open_split(config, train=False)
-    for devices, batch_size in itertools.product((1, 2, 8), (7, 64, 256, 1000)):
+    for devices, batch_size in ((1, 7), (1, 1000), (2, 256), (8, 64)):
         config.eval.batch_size = batch_size
         mesh = make_mesh(devices=jax.devices()[:devices])
         program = make_program(Classification.of_size(config, 10), mesh, num_examples=50000)

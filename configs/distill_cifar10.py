@@ -1,6 +1,9 @@
 """A narrow ResNet-8 on CIFAR-10 that learns from a wider one, on two CPU cores.
 
-Command:   first the teacher, then
+Command:   first the teacher:
+           JAX_NUM_CPU_DEVICES=2 python launch.py --config=cifar10_cpu --config.model.width=32
+               --config.duration="2 epochs" --workdir=runs/cifar10_cpu
+           then
            JAX_NUM_CPU_DEVICES=2 python launch.py --config=distill_cifar10:runs/cifar10_cpu
            and for comparison the same network without it: --config=distill_cifar10:none
            After the colon stands what config.distill.weights can be: the working directory of a

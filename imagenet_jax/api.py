@@ -18,6 +18,7 @@ from imagenet_jax.tasks.table import make_task, task_split
 from imagenet_jax.training import loop
 from imagenet_jax.training.checks import check_fields, check_training
 from imagenet_jax.training.finetune import starting_variables
+from imagenet_jax.training.fitted import fitted_variables
 from imagenet_jax.training.program import Program, make_program
 from imagenet_jax.training.program_checks import check_config
 from imagenet_jax.training.stages import make_stages, stage_batches
@@ -104,9 +105,9 @@ def batches(
         config.duration.
 
     Yields:
-      image uint8 [B, S, S, 3]; what the task reads, as label int32 [B]; mask bool [B], False for
-      padding and images that cannot be read; index int32 [B], the number of the example; epoch
-      int32 [B].
+      image uint8 [B, S, S, 3], [B, views * S, S, 3] with data.views; what the task reads, as
+      label int32 [B]; mask bool [B], False for padding and images that cannot be read; index
+      int32 [B], the number of the example; epoch int32 [B].
 
     Raises:
       ConfigError, DataError: if there is no such data set, or it cannot be read.
@@ -147,10 +148,16 @@ def training_program(config: ml_collections.ConfigDict) -> Program:
 def starting_state(program: Program) -> TrainState:
     """The state at step 0 on the devices, with the weights that config.finetune.weights names.
 
+    Without them airbench's first layer is fitted to the first training images.
+
     Raises:
       ConfigError, WeightsError, CheckpointError: if these cannot be fetched or read, or do not fit.
+      DataError: if the training images are needed and are not there.
     """
-    return program.init_state(starting_variables(program))
+    start = starting_variables(program)
+    if start is None and hasattr(program.model, "fitted"):
+        start = fitted_variables(program, task_split(program.config, train=True))
+    return program.init_state(start)
 
 
 def train(

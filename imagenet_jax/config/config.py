@@ -175,6 +175,15 @@ def _check_mixing(values: Mapping[str, Any]) -> None:
             f"config.augment.mix_per = 'half' makes one image of two, and there is {now}; set one "
             "above 0, or mix_per = 'pair'"
         )
+    each = values["augment.mix_per"] in ("half", "image") and any(on.values())
+    if each and values["loss.class_weights"] and values["loss.name"] == "softmax":
+        raise ConfigError(
+            f"config.augment.mix_per = {values['augment.mix_per']!r} does not go with "
+            "config.loss.class_weights, of which two images that are mixed have to weigh as much "
+            "together as apart; take mix_per = 'pair' or 'batch', or loss.name = 'sigmoid'"
+        )
+    if values["augment.flip_alternates"] and not values["augment.flip"]:
+        raise ConfigError("config.augment.flip_alternates = True needs config.augment.flip = True")
     if not values["augment.switch_halves"]:
         return
     if any(on.values()) and not all(on.values()):

@@ -50,7 +50,7 @@ LOSS: dict[str, Field] = {
         "mean over the images; multilabel, sigmoid: a factor of each class's term. balanced: "
         "images / (classes x images of the class) of the training split, as scikit-learn has it; "
         "(): all the same",
-        "'balanced', or a number from 0 on for each class in the order of the data set, as in "
+        "('balanced',), or a number from 0 on for each class in the order of the data set, as in "
         "(1.0, 2.5)",
         _are_weights,
     ),

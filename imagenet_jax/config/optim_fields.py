@@ -102,7 +102,7 @@ OPTIM: dict[str, Field] = {
         "is taken, 0.05 by its authors; a second pass through the network; 0: none",
         0,
     ),
-    "optim.sam_every": number(1, "sharpness-aware minimization at every so manieth step", 1),
+    "optim.sam_every": number(1, "sharpness-aware minimization at every n-th step", 1),
     "optim.lookahead": number(
         0.0,
         "lookahead: every so many steps an average of the parameters moves by this share of the "
@@ -149,8 +149,8 @@ SCHEDULE: dict[str, Field] = {
     "schedule.hold": duration(
         "0 steps",
         "how long the rate stays at the peak before its course begins: behind the warmup, or where "
-        "schedule.warmup_prefix is False from the run's begin on; an epoch in NVIDIA's ResNet-50, "
-        "whose warmup reaches the peak an epoch early",
+        "schedule.warmup_prefix is False from the start of the run; an epoch in NVIDIA's "
+        "ResNet-50, whose warmup reaches the peak an epoch early",
     ),
     "schedule.boundaries": Field(
         (),

@@ -22,7 +22,7 @@ from imagenet_jax.tasks.table import make_task, task_split
 from imagenet_jax.terminal import working
 from imagenet_jax.training.checkpoint import Checkpoints
 from imagenet_jax.training.checkpoint_manager import scores
-from imagenet_jax.training.norms import Norms
+from imagenet_jax.training.norms import Norms, for_norms
 from imagenet_jax.training.program import make_program
 from imagenet_jax.training.program_checks import check_config
 from imagenet_jax.training.state import different_arrays
@@ -34,7 +34,7 @@ from imagenet_jax.weights.load import load_file
 _OF_TRAINING = (
     *("dropout", "drop_path", "dtype", "remat", "scan", "fused_norm", "fast_variance"),
     *("bn_group_size", "bn_momentum", "frozen_norm", "zero_init_residual", "conv_init", "bn_init"),
-    *("kernel_init", "head_std", "head_bias"),
+    *("kernel_init", "head_std", "head_bias", "uniform_drop_path", "layer_scale"),
 )
 
 
@@ -192,7 +192,7 @@ def _with_norms(
     variables: dict[str, Any], config: ml_collections.ConfigDict, facts: dict[str, Any]
 ) -> dict[str, Any]:
     """The variables with statistics from config's training data."""
-    config = config.copy_and_resolve_references()
+    config = for_norms(config)
     config.finetune.mode = "full"  # what it was trained by is merged
     mesh = make_mesh(config.sharding)
     check_config(config, mesh)

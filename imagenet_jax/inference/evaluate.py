@@ -25,12 +25,12 @@ from imagenet_jax.terminal import say, working
 from imagenet_jax.training.checkpoint import Checkpoints, Record
 from imagenet_jax.training.checks import check_source
 from imagenet_jax.training.evaluate import evaluate_split, write_report
-from imagenet_jax.training.norms import Norms
+from imagenet_jax.training.norms import Norms, for_norms
 from imagenet_jax.training.position import course_of
 from imagenet_jax.training.program import make_program
 from imagenet_jax.training.program_checks import check_config
 from imagenet_jax.training.suites import Suites
-from imagenet_jax.training.trained import TrainedModel, norms_are_estimated
+from imagenet_jax.training.trained import TrainedModel, needs_norms
 
 
 def evaluate_run(
@@ -75,7 +75,7 @@ def evaluate_run(
         raise CheckpointError(f"no checkpoints in {folder}; train first")
     state, record = restored
     variables = state.eval_variables(config.eval.weights)
-    if config.eval.norm_batches and not norms_are_estimated(record, config):
+    if needs_norms(record, config):
         variables = _with_norms(variables, config, mesh, record)
     eval_step = program.compile_eval_step(split.num_examples)
     raw = {}
@@ -192,6 +192,7 @@ def _with_norms(
     variables: dict[str, Any], config: ml_collections.ConfigDict, mesh: Mesh, record: Record
 ) -> dict[str, Any]:
     """The variables of a checkpoint with statistics from the training data of its run."""
+    config = for_norms(config)
     check_config(config, mesh)
     with working(f"opening {config.data.name}"):
         split = task_split(config, train=True)

@@ -8,17 +8,20 @@ import jax
 from flax.linen.module import InterceptorContext
 
 from imagenet_jax.training.trained import TrainedModel
-from imagenet_jax.weights.head import head_path
+from imagenet_jax.weights.head import head_paths
 
 
 def head_inputs(trained: TrainedModel) -> Callable[[Any, jax.Array], jax.Array]:
-    """A compiled function of variables and images uint8 [B, S, S, 3]: the features [B, D]."""
+    """A compiled function of variables and images uint8 [B, S, S, 3]: the features [B, D].
+
+    Of DeiT's distilled models they are the mean of both heads' inputs, as in timm.
+    """
     model = trained.model
-    head = head_path(model, trained.config.data.image_size)
+    heads = head_paths(model, trained.config.data.image_size)
     seen: list[jax.Array] = []
 
     def record(call: Any, args: Any, kwargs: Any, context: InterceptorContext) -> Any:
-        if context.module.path == head:
+        if context.module.path in heads:
             seen.append(args[0])
         return call(*args, **kwargs)
 
@@ -28,6 +31,6 @@ def head_inputs(trained: TrainedModel) -> Callable[[Any, jax.Array], jax.Array]:
         with nn.intercept_methods(record):
             inputs = trained.task.image_inputs(images)
             model.apply(variables, inputs, train=False)
-        return seen[0].reshape(len(images), -1)
+        return (sum(seen[1:], seen[0]) / len(seen)).reshape(len(images), -1)
 
     return before_head

@@ -58,12 +58,14 @@ class Row(NamedTuple):
 
 
 def predicted_cost(config: ml_collections.ConfigDict, place: str) -> Cost | None:
-    """What is predicted for a run; None if a step of it was not compiled there.
+    """What is predicted for a run; None if a step of it was not compiled there, or has a teacher.
 
     Args:
       config: of the run.
       place: of `PLACES`.
     """
+    if config.distill.weights:
+        return None
     topology, devices, _ = PLACES[place]
     platform = CHIPS[topology.partition(":")[0]].platform
     seconds, fastest = 0.0, 0.0
@@ -72,6 +74,8 @@ def predicted_cost(config: ml_collections.ConfigDict, place: str) -> Cost | None
         if row is None:
             return None
         passes = 1 + 1 / config.optim.sam_every if config.optim.sam else 1
+        passes *= config.data.views
+        passes /= 2 if config.augment.mix_per == "half" else 1  # an image of two that are read
         speed = row.batch * devices / row.seconds / area / passes * _REACHED[platform]
         seconds += images / speed
         fastest = max(fastest, speed)

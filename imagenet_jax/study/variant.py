@@ -163,6 +163,8 @@ def _costs(
     model_flops = 6 * views * count_macs(program.model, train_size(program.config.data))
     if teacher := program.teacher:  # forward alone
         model_flops += 2 * count_macs(teacher.model, teacher.image_size)
+    if program.config.augment.mix_per == "half":  # the network sees one of two that are read
+        model_flops /= 2
     return {
         "flops": flops,
         "flops_per_image": flops / batch,

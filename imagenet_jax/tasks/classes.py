@@ -198,7 +198,8 @@ class ClassTask(Task):
         return of_one_class(logits, teacher, distill.kind, distill.temperature)
 
     def shown_loss(self, outcome: Outcome) -> jax.Array:
-        """What is trained of the examples, float32 [B], without auxiliary heads."""
+        """What is shown of the examples, float32 [B]: their losses as they are trained, with the
+        weights of their classes, and without auxiliary heads."""
         terms, found = self.terms(), outcome.numerators
         shown = [name for name in ("loss", "teacher", "views") if name in found]
         shares = [terms[name].weight * found[name] for name in shown]

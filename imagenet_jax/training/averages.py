@@ -36,6 +36,8 @@ def moved_average(
     if state.ema is None:
         return None
     every, copies = config.ema_every, -(-start // config.ema_every)
+    if config.swa_start:  # of the moves alone: the initial weights are none
+        copies = max(copies, 1)
     moves = state.step if every == 1 else state.step // every
     moves = moves - copies if copies else moves  # averaged ones before this one
     decay = _decay(config, jnp.maximum(moves, 0) if copies else moves)

@@ -42,6 +42,7 @@ def check_fields(config: ml_collections.ConfigDict) -> None:
     check_optimizer(config)
     check_averages(config)
     _check_tta(config)
+    _check_teacher(config)
     check_names(config.eval.suites, config.task)
 
 
@@ -61,6 +62,7 @@ def _check_views(config: ml_collections.ConfigDict) -> None:
         "distill.weights": bool(config.distill.weights),
         "loss.name = 'sigmoid'": config.loss.name == "sigmoid",
         f"task = {config.task!r}": config.task != "classification",
+        "data.policy = ''": not (config.data.policy or config.data.rotate or config.data.translate),
     }
     if found := [name for name, is_on in other.items() if is_on]:
         raise ConfigError(
@@ -77,6 +79,16 @@ def check_lora(config: ml_collections.ConfigDict) -> None:
         )
 
 
+def _check_teacher(config: ml_collections.ConfigDict) -> None:
+    """Raises ConfigError for what is said of a teacher that is not there."""
+    said = [name for name in ("model", "image_size") if config.distill[name]]
+    if said and not config.distill.weights:
+        raise ConfigError(
+            f"config.distill.{said[0]} = {config.distill[said[0]]!r} is of a teacher, and "
+            "config.distill.weights = '' names none"
+        )
+
+
 def _check_tta(config: ml_collections.ConfigDict) -> None:
     """Raises ConfigError for test-time augmentation of a task that has none."""
     if config.eval.tta and not find_task(config.task).averages_views:
@@ -87,16 +99,18 @@ def _check_tta(config: ml_collections.ConfigDict) -> None:
 
 
 def _group_size(config: ml_collections.ConfigDict) -> int:
-    """Images read whose batch statistics a step computes together; 1 where it computes none."""
+    """Images whose batch statistics a step computes together; 1 where it computes none."""
     frozen = config.model.frozen_norm or config.finetune.mode == "head"
     if frozen or not FACTS[config.model.name].has_batch_norm:
         return 1
-    return max(config.model.bn_group_size, 1) * _read_for_one(config)
+    return max(config.model.bn_group_size, 1)
 
 
-def _read_for_one(config: ml_collections.ConfigDict) -> int:
-    """Images that an image of the network is made of, at any stage."""
-    return 1 + any(stage.config.augment.mix_per == "half" for stage in config_stages(config))
+def _read(images: int, config: ml_collections.ConfigDict) -> int:
+    """The fewest photos that make whole multiples of so many images of the network."""
+    half = any(stage.config.augment.mix_per == "half" for stage in config_stages(config))
+    photos = images * (2 if half else 1)
+    return photos // math.gcd(photos, config.data.views)
 
 
 def _mixed_together(config: ml_collections.ConfigDict) -> int:
@@ -108,7 +122,8 @@ def _mixed_together(config: ml_collections.ConfigDict) -> int:
 
 def batch_unit(config: ml_collections.ConfigDict) -> int:
     """Images by which a device's batch divides: whole micro-batches and whole norm groups."""
-    return config.accumulate * math.lcm(_group_size(config), _mixed_together(config))
+    group = _read(_group_size(config), config)
+    return config.accumulate * math.lcm(group, _mixed_together(config))
 
 
 def validate_batch(config: ml_collections.ConfigDict, num_devices: int) -> None:
@@ -120,7 +135,9 @@ def validate_batch(config: ml_collections.ConfigDict, num_devices: int) -> None:
     if config.accumulate > 1:
         parts += f" x {config.accumulate} micro-batches (accumulate)"
     if group > 1:
+        read = _read(group, config)
         parts += f" x groups of {group} images (model.bn_group_size)"
+        parts += f", which {read} make" if read != group else ""
     if pair == 2:
         parts += " x pairs of images (augment.mixup, augment.cutmix)"
     if pair == 4:
@@ -142,9 +159,8 @@ def validate_batch(config: ml_collections.ConfigDict, num_devices: int) -> None:
 def _smaller_group(config: ml_collections.ConfigDict, num_devices: int) -> int:
     """The largest group below bn_group_size by which this batch divides; 0 if there is none."""
     images, rest = divmod(config.batch_size, num_devices * config.accumulate)
-    read, together = _read_for_one(config), _mixed_together(config)
-    sizes = range(_group_size(config) // read - 1, 1, -1)
-    fitting = (n for n in sizes if images % math.lcm(n * read, together) == 0)
+    together, sizes = _mixed_together(config), range(_group_size(config) - 1, 1, -1)
+    fitting = (n for n in sizes if images % math.lcm(_read(n, config), together) == 0)
     return 0 if rest else next(fitting, 0)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 
 from imagenet_jax.data import Split
@@ -87,6 +88,14 @@ class Norms:
             forgetting = dataclasses.replace(program, task=task, model=model)
             self._compiled[key] = program, forgetting.compile_norm_step(norm_step)
         return self._compiled[key]
+
+
+def for_norms(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """A config without what only the loss needs: the teacher, and the weights of classes."""
+    config = config.copy_and_resolve_references()
+    config.distill.update(weights="", model="", image_size=0)
+    config.loss.class_weights = ()
+    return config
 
 
 def norm_step(

@@ -116,7 +116,8 @@ class Program:
         number = jax.ShapeDtypeStruct((), np.int32, sharding=sharding.replicated(self.mesh))
         first = {**self.state_shapes().eval_variables(), "step": number}
         size, batch_size = train_size(self.config.data), self.config.batch_size
-        return self._compile(step, first, batch_size, size, donate=False)
+        views = self.config.data.views
+        return self._compile(step, first, batch_size, size, donate=False, views=views)
 
     def compile_eval_step(self, num_examples: int) -> jax.stages.Compiled:
         """`step.eval_step` for the batches of a split of `num_examples`: (variables, batch) ->

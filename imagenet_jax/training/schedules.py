@@ -164,10 +164,6 @@ def _decaying(
     if config.schedule.name == "rsqrt":
         return lambda time: peak / jnp.sqrt(1 + time / timescale)
     factor = config.schedule.factor
-    # A bit more: a quotient that is whole could be rounded to less. The first step of an epoch
-    # may lie half a step before it.
-    more = 0.52 if config.schedule.interval == "epoch" else 0.02
-
     # A fiftieth of a step more: a quotient that is whole could be rounded to less. And an epoch's
     # first step lies up to half a step before the epoch.
     more = 0.02 + 0.5 * (config.schedule.interval == "epoch")

@@ -46,11 +46,13 @@ class TrainedModel:
         return self.task.config
 
 
-def norms_are_estimated(record: Mapping[str, Any], config: ml_collections.ConfigDict) -> bool:
-    """Whether the averaged statistics in a checkpoint are those of config.eval.norm_batches."""
+def needs_norms(record: Mapping[str, Any], config: ml_collections.ConfigDict) -> bool:
+    """Whether the averaged statistics in a checkpoint are not those of config.eval.norm_batches."""
+    if not config.eval.norm_batches or config.eval.weights == "raw":
+        return False
     batches = record["config"]["eval"].get("norm_batches", 0)
     estimated = record.get("norms_of") == record["position"]["step"]
-    return estimated and batches == config.eval.norm_batches
+    return not (estimated and batches == config.eval.norm_batches)
 
 
 def trained_model(
@@ -75,7 +77,13 @@ def trained_model(
     program = make_program(task, make_mesh(config.sharding))
     state, record = checkpoints.restore(program.state_shapes(), which=which)
     variables = state.eval_variables(config.eval.weights)
-    if config.eval.norm_batches and not norms_are_estimated(record, config):
+    if needs_norms(record, config):
+        if record.get("norms_of") is None:
+            raise CheckpointError(
+                f"{workdir}, step {record['position']['step']}: the statistics of BatchNorm were "
+                "never estimated for the average, as the run ended before its first evaluation; "
+                "`average` writes a file with them"
+            )
         logging.warning(
             "%s, step %d: the statistics of BatchNorm are not those that config.eval.norm_batches "
             "= %d asks for; `evaluate` and `average` estimate them",
@@ -96,7 +104,7 @@ def trained_from_file(workdir: Path, file: Path, config: ml_collections.ConfigDi
 
     Raises:
       CheckpointError: if there is no checkpoint, which knows the classes.
-      WeightsError: if the file cannot be read, or does not fit the model.
+      WeightsError: if the file cannot be read, does not fit the model, or names other classes.
     """
     record = Checkpoints(checkpoints_of(workdir), keep=1, read_only=True).record()
     if record is None:
@@ -107,7 +115,10 @@ def trained_from_file(workdir: Path, file: Path, config: ml_collections.ConfigDi
     model = task.model()
     try:
         shapes = variable_shapes(model, config.data.image_size)
-        variables = import_arrays(shapes, read_weights(file).arrays)
+        found = read_weights(file)
+        if found.class_names and found.class_names != getattr(task, "class_names", ()):
+            raise WeightsError("its outputs are other classes than the run's, or in another order")
+        variables = import_arrays(shapes, found.arrays)
     except WeightsError as error:
         raise WeightsError(f"{file}, with the model of {workdir}: {error}") from error
     return TrainedModel(str(file), model, variables, task)

@@ -69,6 +69,8 @@ def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bo
         raise ConfigError(
             f"--checkpoints={which}; expected last:N, best:N, improved:N or steps as 1000,2000"
         )
+    if which and all(source.suffix for source in _sources(args)):
+        raise ConfigError(f"--checkpoints={which} is of runs, and there are only files")
     if config.eval.norm_batches:
         check_source(config, here=here)
     if not here:

@@ -64,7 +64,7 @@ def _text(result: dict[str, Any]) -> str:
         costs = [_cost(place, cost) for place, cost in row["predicted"].items() if cost]
         about = [f"published{spread}", row["hardware"], f"here: {row['here'] or 'not run'}"]
         lines.append(f"    {'; '.join(filter(None, about))}")
-        lines.append(f"    predicted: {', '.join(costs) or 'nothing'}")
+        lines += [f"    predicted: {', '.join(costs)}"] if costs else []
         lines.append(f"    {row['source']}")
     count = len(result["recipes"])
     lines.append(f"{count} recipe{'s' * (count > 1)}; python launch.py --config=NAME trains one")

@@ -12,7 +12,8 @@ from imagenet_jax.weights.torch_layout import leaves
 def head_paths(model: nn.Module, image_size: int) -> tuple[tuple[str, ...], ...]:
     """Paths of the modules whose parameters depend on the number of classes.
 
-    The last one gives the logits, others are auxiliary heads.
+    The last one gives the logits, or with "head" those of DeiT's distilled models; others are
+    auxiliary heads, which run in training only.
     """
     one, two = (
         {leaf.path: leaf.shape for leaf in leaves(variable_shapes(m, image_size))}

@@ -105,11 +105,40 @@ def test_schedule_free_is_possible_with_a_constant_rate(name):
             "does not go with config.augment.mixup and config.distill.weights",
         ),
         (
-            {"data.views": 3, "loss.jsd": 12.0, "stages": ("5 epochs: loss.jsd=0",)},
+            {"data.views": 3, "loss.jsd": 12.0, "data.policy": "augmix"}
+            | {"stages": ("5 epochs: loss.jsd=0",)},
             "views = 3 and config.loss.jsd = 0.0 go together",
         ),
+        ({"data.views": 3, "loss.jsd": 12.0}, "does not go with config.data.policy = ''"),
     ],
 )
 def test_views_that_nothing_compares_are_refused(fields, message):
     with pytest.raises(ConfigError, match=message):
         check_fields(config_of(64, **fields))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"distill.model": "resnet50"}, "distill.model = 'resnet50' is of a teacher"),
+        ({"distill.image_size": 64}, "distill.image_size = 64 is of a teacher"),
+        ({"augment.flip_alternates": True, "augment.flip": False}, "needs config.augment.flip"),
+        (
+            {"augment.mixup": 0.2, "augment.mix_per": "image", "loss.class_weights": (1.0, 2.0)},
+            "mix_per = 'image' does not go with config.loss.class_weights",
+        ),
+    ],
+)
+def test_what_would_do_nothing_or_another_thing_is_refused(fields, message):
+    with pytest.raises(ConfigError, match=message):
+        check_fields(config_of(64, **fields))
+
+
+def test_groups_are_of_the_networks_images_where_several_are_made_of_one():
+    """Eight photos with four views each are a group of 32; 64 photos make 32 by halves."""
+    views = {"data.views": 4, "loss.jsd": 12.0, "data.policy": "augmix"}
+    validate_batch(config_of(8, **views, **{"model.bn_group_size": 32}), 1)
+    half = {"augment.mix_per": "half", "augment.mixup": 0.2, "model.bn_group_size": 32}
+    validate_batch(config_of(64, **half), 1)
+    with pytest.raises(ConfigError, match="groups of 32 images .*, which 64 make"):
+        validate_batch(config_of(96, **half), 1)

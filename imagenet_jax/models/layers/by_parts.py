@@ -38,7 +38,7 @@ def _for_kernel(images: int) -> int:
 
 
 def _split(x: jax.Array, parts: int) -> list[jax.Array]:
-    """Every so manieth image, so that none leaves its device."""
+    """Every n-th image, so that none leaves its device."""
     rows = x.reshape(-1, parts, *x.shape[1:])
     return [rows[:, number] for number in range(parts)]
 

@@ -50,7 +50,7 @@ def lookahead(
             lambda slow, param, update: slow + way * (param + update - slow),
             *(state.slow, params, updates),
         )
-        returns = moves | (done == 1)
+        returns = moves | (done > 1 - 1e-6)  # a quotient may be rounded
         updates = jax.tree.map(
             lambda slow, param, update: jnp.where(returns, slow - param, update),
             *(slow, params, updates),

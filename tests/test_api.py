@@ -215,6 +215,22 @@ def test_the_compiled_step_is_that_of_a_run(loop_config, finished_run, tmp_path)
     assert again["state_sha256"] == summary["state_sha256"]
 
 
+def test_a_first_layer_is_fitted_to_training_images(loop_config):
+    """airbench's: it whitens patches, so no two of its first twelve filters are alike."""
+    with loop_config.unlocked():
+        loop_config.model.update(name="airbench94", stem="", width=0, dtype="float32")
+        loop_config.augment.update(mixup=0.0, cutmix=0.0)
+        loop_config.data.image_size = 32
+    program = ij.training_program(loop_config)
+    state = ij.starting_state(program)
+    batch = next(iter(ij.batches(loop_config, train=True)))
+    images = np.asarray(program.task.inputs(batch, None, None, train=False)[0])
+    windows = np.lib.stride_tricks.sliding_window_view(images, (2, 2), (1, 2))
+    patches = windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, 12)
+    seen = patches @ np.asarray(state.params["whiten"]["kernel"]).reshape(12, 24)[:, :12]
+    np.testing.assert_allclose(seen.T @ seen / len(seen), np.eye(12), atol=0.02)
+
+
 @pytest.mark.parametrize("step", [0, 8])
 def test_an_interrupt_of_a_notebook_does_not_end_it(step, loop_config, tmp_path, monkeypatch):
     """Before the first step it is raised; later the run is saved. The next call goes on."""

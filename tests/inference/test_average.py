@@ -18,7 +18,7 @@ from imagenet_jax.tasks.table import make_task
 from imagenet_jax.training.finetune import starting_variables
 from imagenet_jax.training.program import make_program
 from imagenet_jax.training.trained import trained_from_file, trained_model
-from imagenet_jax.weights.files import read_weights
+from imagenet_jax.weights.files import read_weights, write_safetensors
 
 
 def program_of(config):
@@ -45,6 +45,11 @@ def test_the_average_of_checkpoints_is_written_evaluated_and_averaged_again(
         lambda *pair: np.testing.assert_allclose(*pair, rtol=1e-6), *(found.variables, expected)
     )
     assert read_weights(file).class_names == found.task.class_names
+
+    others = {"class_names": json.dumps(found.task.class_names[::-1])}
+    write_safetensors(tmp_path / "others.safetensors", expected, others)
+    with pytest.raises(WeightsError, match="other classes than the run's"):
+        trained_from_file(finished_run, tmp_path / "others.safetensors", config)
 
     copy = shutil.copytree(finished_run, tmp_path / "copy")  # whose evaluation is written there
     arguments = [f"--workdir={copy}", f"--weights={file}", f"--json={tmp_path}/found.json"]

@@ -65,3 +65,15 @@ def test_a_second_pass_costs_as_much_as_the_first(rows):
     assert plain.images_per_second == pytest.approx(16 * 16 / 0.01)
     config.optim.sam, config.optim.sam_every = 0.05, 10
     assert predicted_cost(config, "v4-32").hours == pytest.approx(1.1 * plain.hours)
+
+
+def test_views_and_halves_change_what_the_network_sees_of_a_photo(rows):
+    config = load_config("torchvision_v1:resnet18")
+    rows("model.name=resnet18 data.train_size=224,v4-32,16,16,0.01")
+    plain = predicted_cost(config, "v4-32").hours
+    config.data.views = 3
+    assert predicted_cost(config, "v4-32").hours == pytest.approx(3 * plain)
+    config.data.views, config.augment.mix_per = 1, "half"
+    assert predicted_cost(config, "v4-32").hours == pytest.approx(plain / 2)
+    config.distill.weights = "resnet50"  # whose part no step has
+    assert predicted_cost(config, "v4-32") is None

@@ -73,6 +73,8 @@ def test_stochastic_weight_averaging_is_torchs(every, start):
     np.testing.assert_allclose(found[first:], expected[first:], rtol=1e-6, atol=1e-7)
     np.testing.assert_allclose(found[-1], WAY[first::every].mean(0), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(found[every - 1], WAY[every - 1])  # a copy before
+    at_once = averages(swa_start="any")[-1]  # without the initial weights
+    np.testing.assert_allclose(at_once, WAY.mean(0), rtol=1e-5, atol=1e-6)
 
 
 def exponential(decays):

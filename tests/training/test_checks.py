@@ -140,5 +140,5 @@ def test_groups_are_of_the_networks_images_where_several_are_made_of_one():
     validate_batch(config_of(8, **views, **{"model.bn_group_size": 32}), 1)
     half = {"augment.mix_per": "half", "augment.mixup": 0.2, "model.bn_group_size": 32}
     validate_batch(config_of(64, **half), 1)
-    with pytest.raises(ConfigError, match="groups of 32 images .*, which 64 make"):
+    with pytest.raises(ConfigError, match=r"groups of 32 images .*, which 64 make"):
         validate_batch(config_of(96, **half), 1)

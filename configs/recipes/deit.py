@@ -9,7 +9,8 @@ Deviation: bfloat16 in place of float16 with loss scaling; pairs of neighbours a
            with the batch in reverse; no average of the weights is kept, which they do not report;
            the rate of an epoch is theirs of the next one, as they set it at an epoch's end;
            patches start from N(0, 1 / inputs), theirs from a uniform distribution of a third of
-           that variance. b_384 drops no branches, as their networks were in evaluation mode then.
+           that variance; the class token starts from 0, theirs from N(0, 0.02^2). b_384 drops no
+           branches, as their networks were in evaluation mode then.
            s_distilled and its like: the teacher is torchvision's second RegNetY-16GF, of 82.886 %;
            theirs is the same network, of 82.9 %, in a file of their own.
 Note:      users of timm found these constants not to reach the 81.8 of the base model: 78.6 in

@@ -4,7 +4,8 @@ Command:   python launch.py --config=densenet --workdir=DIR --config.data.dir=TF
 Hardware:  4 GPUs x 64 images in the source (DenseNet-121).
 Deviation: activations in bfloat16, the source in float32; crops are resized by OpenCV's bicubic
            filter, theirs by Torch's; each change of the colours is cut to [0, 1], theirs are not;
-           the logits' kernel begins as N(0, 0.02^2), theirs as Torch's uniform one.
+           the classifier starts from a normal distribution with the standard deviation of Torch's
+           uniform one, its bias at 0.
 """
 
 from imagenet_jax.config.recipe import Published, imagenet_config
@@ -17,6 +18,9 @@ RECIPES = {
     "161": Published(77.8, SOURCE),
 }
 
+# Channels that the classifier sees.
+_FEATURES = {"121": 1024, "169": 1664, "201": 1920, "161": 2208}
+
 
 def get_config(variant="121"):
     config = imagenet_config(f"densenet{variant}")
@@ -24,6 +28,7 @@ def get_config(variant="121"):
     config.duration = "90 epochs"
     config.model.bn_group_size = 64
     config.model.conv_init = "fan_out"
+    config.model.head_std = (3 * _FEATURES[variant]) ** -0.5
     config.data.resize_method = "bicubic"
     config.data.resize_antialias = False
     config.augment.brightness = 0.4

@@ -22,13 +22,14 @@ RECIPES = {
 # Pixels at the end of training and in evaluation; level of RandAugment and alpha at the end.
 LAST = {"s": (300, 384, 10, 0.0), "m": (384, 480, 15, 0.2), "l": (384, 480, 20, 0.5)}
 STAGES = 4
+EPOCHS = 350
 
 
 def get_config(variant="s"):
     pixels, eval_pixels, level, alpha = LAST[variant]
     config = imagenet_config(f"efficientnet_v2_{variant}")
     config.batch_size = 4096
-    config.duration = "350 epochs"
+    config.duration = f"{EPOCHS} epochs"
     config.model.drop_path = 0.2
     config.model.bn_momentum = 0.9
     config.model.bn_epsilon = 1e-3
@@ -62,4 +63,4 @@ def _stage(number, pixels, level, alpha):
     ]
     if alpha:
         changes += [f"augment.{kind}={alpha * share:.4g}" for kind in ("mixup", "cutmix")]
-    return f"{100 * number / STAGES:g} percent: {' '.join(changes)}"
+    return f"{number * EPOCHS // STAGES} epochs: {' '.join(changes)}"

@@ -3,8 +3,9 @@
 Command:   python launch.py --config=googlenet --workdir=DIR --config.data.dir=TFDS_DIR
 Hardware:  one GPU in the source.
 Deviation: the network has BatchNorm and 3x3 in place of 5x5 convolutions (torchvision's), theirs
-           local response normalisation and biases that begin at 0.2; linear layers begin as
-           N(0, 0.01^2); the rate is outside the momentum buffer, theirs within;
+           local response normalisation and biases that begin at 0.2; the auxiliary heads' first
+           linear layers begin as N(0, 0.01^2); the logits' are normal, theirs uniform; the rate is
+           outside the momentum buffer, theirs within;
            a box of the area of their crop, squeezed to a square, in place of a square out of the
            squeezed image; evaluation on a square of the unsqueezed image; bfloat16 activations.
 """
@@ -21,6 +22,7 @@ def get_config(variant="caffe"):
     config.duration = "2400000 steps"  # 60 epochs
     config.model.bn_group_size = 32
     config.model.conv_init = "xavier"
+    config.model.head_std = 1024**-0.5
     config.model.dropout = 0.4
     caffe_images(config, 224)
     config.loss.auxiliary = 0.3

@@ -5,8 +5,9 @@ Hardware:  8 GPUs x 96 images in the source.
 Deviation: random crops as torchvision draws them, theirs as TensorFlow does; brightness before
            saturation in a half of the images, theirs in a quarter; evaluation on a square of
            87.5 % of the short side, theirs on 87.5 % of both sides, squeezed; convolutions begin
-           as N(0, 2 / fan_out), theirs as N(0, 0.09^2); torchvision's padding, theirs is SAME;
-           1000 classes, theirs 1001; bfloat16 activations.
+           as N(0, 2 / fan_out), theirs as N(0, 0.09^2) cut at two deviations, and so do their
+           logits, here uncut; torchvision's padding, theirs is SAME; 1000 classes, theirs 1001;
+           bfloat16 activations.
 """
 
 from imagenet_jax.config.recipe import Published, imagenet_config
@@ -23,6 +24,7 @@ def get_config(variant="slim"):
     config.model.bn_group_size = 96
     config.model.bn_momentum = 0.997
     config.model.bn_epsilon = 1e-3
+    config.model.head_std = 0.09
     config.data.crop_area = (0.05, 1.0)
     config.data.crop_ratio = (0.75, 1.33)
     config.data.resize_antialias = False

@@ -4,9 +4,11 @@ Command:   python launch.py --config=mosaic_resnet50:mild --workdir=DIR --config
 Hardware:  8 x A100 in the source; their best times read FFCV's files.
 Deviation: bfloat16 in place of float16 with loss scaling; pairs of neighbours are mixed, theirs a
            random permutation of the batch; small images are cropped to their size, theirs to 176
-           pixels and then shrunk by the nearest pixel. Hot: timm's operations with levels of
-           the mean and deviation of theirs, which are uniform up to 9; and stochastic depth
-           begins at 0, theirs at a block's share.
+           pixels and then shrunk by the nearest pixel. Medium and hot: the ascent of SAM follows
+           the gradient of the whole batch, theirs that of a GPU's 256 images; medium has it at
+           steps 0, 10, ..., theirs at 9, 19, ..., and hot at 0, 5, ..., theirs at 4, 9, ....
+           Hot: timm's operations with levels of the mean and deviation of theirs, which are
+           uniform up to 9; and stochastic depth begins at 0, theirs at a block's share.
 Unknown:   the size of a GPU's micro-batch, whose statistics BatchNorm has: theirs finds it by
            trying; 256, the share of a GPU, is taken. The authors have ranges of top-1 over the
            lengths of a recipe, 75 to 78.1 and 78.1 to 79.5; the hot one's nobody here has opened.

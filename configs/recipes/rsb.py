@@ -3,9 +3,11 @@
 Command:   python launch.py --config=rsb:a2 --workdir=DIR --config.data.dir=TFDS_DIR
 Hardware:  4 x V100 with 32 GB for 4.6 days (A1, the paper).
 Deviation: bfloat16 in place of float16 with loss scaling; pairs of neighbours are mixed, timm mixes
-           with the batch in reverse; statistics of BatchNorm over 256 images, theirs over a GPU's;
-           the warmup begins at 1e-4 of the peak at each step (mmpretrain's copy of the recipe), its
-           5 epochs take the place of the cosine's beginning as in timm.
+           with the batch in reverse; the classifier starts from a normal distribution with the
+           standard deviation of torch's uniform one, its bias at 0; the warmup begins at 1e-4
+           of the peak at each step (mmpretrain's copy of the recipe), its 5 epochs take the place
+           of the cosine's beginning as in timm.
+Unknown:   on how many GPUs A2 and A3 ran, and so how many images share batch statistics: here 256.
 """
 
 from imagenet_jax.config.recipe import Published, imagenet_config
@@ -22,7 +24,8 @@ def get_config(variant="a2"):
     config = imagenet_config("resnet50")
     config.batch_size = 2048
     config.duration = {"a1": "600 epochs", "a2": "300 epochs", "a3": "100 epochs"}[variant]
-    config.model.bn_group_size = 256
+    config.model.head_std = (3 * 2048) ** -0.5
+    config.model.bn_group_size = 512 if variant == "a1" else 256  # of a GPU: 2,048 on 4
     config.model.drop_path = 0.0 if variant == "a3" else 0.05
     config.data.train_size = 160 if variant == "a3" else 224
     config.data.resize_method = "bicubic"

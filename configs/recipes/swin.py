@@ -6,7 +6,9 @@ Deviation: bfloat16 in place of float16 with loss scaling; pairs of neighbours a
            with the batch in reverse; patches start from N(0, 1 / inputs), theirs from a uniform
            distribution of a third of that variance. Left out is 384 pixels, whose windows are of
            another size than those of the weights.
-Note:      warmup_start and end are 5e-7 and 5e-6 per 512 images, as is the rate.
+Note:      warmup_start and end are 5e-7 and 5e-6 per 512 images, as is the rate. The warmup takes
+           the place of the cosine's beginning, as in v1.0.0, of which the published runs are;
+           22e57f4 later made a choice of it, whose default is the cosine behind the warmup.
 """
 
 from imagenet_jax.config.recipe import Published, deit_augmentation, imagenet_config
@@ -33,6 +35,7 @@ def get_config(variant="t"):
     config.optim.clip_norm = 5.0
     config.schedule.name = "cosine"
     config.schedule.warmup = "20 epochs"
+    config.schedule.warmup_prefix = False
     config.schedule.unit = "rate"
     config.schedule.warmup_start = 1e-6
     config.schedule.end = 1e-5

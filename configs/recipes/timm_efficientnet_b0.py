@@ -2,7 +2,8 @@
 
 Command:   python launch.py --config=timm_efficientnet_b0 --workdir=DIR --config.data.dir=TFDS_DIR
 Hardware:  2 GPUs x 384 images in the source.
-Deviation: bfloat16 in place of float16 with loss scaling.
+Deviation: bfloat16 in place of float16 with loss scaling; initial depthwise kernels are torch's,
+           N(0, 2 / (k^2 channels)), theirs N(0, 2 / k^2).
 Unknown:   the command leaves the epochs of warmup and other flags to the script; they are those of
            the named commit, while copies of the script of the time have 3 epochs.
 """

@@ -2,7 +2,8 @@
 
 Command:   python launch.py --config=timm_resnext50 --workdir=DIR --config.data.dir=TFDS_DIR
 Hardware:  8 GPUs x 192 images in the source.
-Deviation: bfloat16 in place of float16 with loss scaling.
+Deviation: bfloat16 in place of float16 with loss scaling; the classifier starts from a
+           normal distribution with the standard deviation of torch's uniform one, its bias at 0.
 Unknown:   the command leaves the last rate and the cooldown to the script: 0 and none in the named
            commit, while copies of the script of the time have 10 epochs of cooldown.
 """
@@ -17,6 +18,7 @@ def get_config(variant="timm"):
     config = imagenet_config("resnext50_32x4d")
     config.batch_size = 1536
     config.duration = "240 epochs"
+    config.model.head_std = (3 * 2048) ** -0.5
     config.model.bn_group_size = 192
     config.data.resize_method = "random"
     config.data.eval_resize_method = "bicubic"

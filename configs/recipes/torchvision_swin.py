@@ -3,6 +3,8 @@
 Command:   python launch.py --config=torchvision_swin:t --workdir=DIR --config.data.dir=TFDS_DIR
 Hardware:  8 GPUs x 128 images in the source.
 Deviation: bfloat16 in place of float16 with loss scaling;
+           patches start from N(0, 1 / inputs), theirs from a uniform distribution of a third of
+           that variance;
            pairs of neighbours are mixed, the source mixes with the image before in the batch;
            the average moves after every 32 steps of the run, theirs after the first, 33rd, ... of
            each epoch;

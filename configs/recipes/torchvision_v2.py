@@ -17,8 +17,8 @@ Deviation: activations in bfloat16, the source in float32;
            a JPEG's crop may be decoded at a half, a quarter or an eighth (data.draft).
 Unknown:   the GPUs of the larger models, whose images share BatchNorm's statistics. Left out:
            mobilenet_v3_large and efficientnet_b1, whose tuned constants nobody here has opened.
-Note:      a user had 81.33 with resnet101 and batches of 4,096
-           (https://github.com/pytorch/vision/issues/3995).
+Note:      a user had 81.33 with resnet101, batches of 4,096 and the rate of 1,024, and 81.90 with
+           a rate of 2.0 and four repeats (https://github.com/pytorch/vision/issues/3995).
 """
 
 from imagenet_jax.config.recipe import Published, imagenet_config

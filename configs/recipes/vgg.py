@@ -15,10 +15,10 @@ RECIPES = {
     "13": Published(70.02, SOURCE),
     "16": Published(71.62, SOURCE),
     "19": Published(72.41, SOURCE),
-    "11_bn": Published(70.75, SOURCE),
-    "13_bn": Published(72.15, SOURCE),
-    "16_bn": Published(73.72, SOURCE),
-    "19_bn": Published(74.70, SOURCE),
+    "11_bn": Published(70.75, SOURCE, spread="70.67 in ee7f2e88"),
+    "13_bn": Published(72.15, SOURCE, spread="72.12 in ee7f2e88"),
+    "16_bn": Published(73.72, SOURCE, spread="73.74 in ee7f2e88"),
+    "19_bn": Published(74.70, SOURCE, spread="74.68 in ee7f2e88"),
 }
 
 

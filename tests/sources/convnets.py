@@ -35,6 +35,34 @@ def progressive(epochs: int, initial: float, delay: float, finetune: float) -> t
     return tuple(stages)
 
 
+def mlperf(peak: float, warmup: int, epochs: int) -> Course:
+    """A rise from 0, then what is left of the run, squared, down to 1e-4."""
+    return lambda s, length: (
+        peak * s / (warmup * length)
+        if s < warmup * length
+        else 1e-4 + (peak - 1e-4) * (1 - (s / length - warmup) / (epochs - warmup)) ** 2
+    )
+
+
+# Programs in JAX and TensorFlow 1, and the one in TensorFlow 2.
+MLPERF = {
+    **{"optim.trust": 0.001, "optim.nesterov": False, "loss.label_smoothing": 0.1},
+    **{"data.resize_antialias": False, "model.head_std": -1.0},
+}
+MLPERF_BICUBIC = MLPERF | {
+    **{"model.conv_init": "lecun", "model.zero_init_residual": True},
+    **{"data.resize_method": "bicubic", "data.crop_area": (0.08, 1.0), "data.eval_resize": 0},
+    **{"data.eval_crop": "center_crop", "data.eval_crop_fraction": 224 / (224 + 32)},
+    "augment.mean": (0.485, 0.456, 0.406),
+}
+MLPERF_BILINEAR = MLPERF | {
+    **{"model.conv_init": "fan_in", "model.zero_init_residual": False},
+    **{"data.resize_method": "bilinear", "data.crop_area": (0.05, 1.0), "data.eval_resize": 256},
+    **{"data.eval_crop": "resize_center_crop", "data.crop_ratio": (0.75, 1.33)},
+    "augment.mean": (123.68 / 255, 116.78 / 255, 103.94 / 255),
+    "augment.std": (1 / 255,) * 3,
+}
+
 SOURCES = torchvision.SOURCES | {
     # google-research/augmix
     "augmix_resnet50:90": Source(
@@ -59,6 +87,7 @@ SOURCES = torchvision.SOURCES | {
             **{"data.policy_magnitude": 6, "data.policy_magnitude_std": 0.5},
             **{"augment.mixup": 0.1, "augment.cutmix": 1.0, "data.train_size": 160},
             **{"optim.weight_decay": 0.02, "optim.clip_norm": 1.0, "loss.name": "sigmoid"},
+            "model.head_std": (1 / 2048 / 3) ** 0.5,  # of torch's uniform one
         },
     ),
     # libffcv/ffcv-imagenet
@@ -73,19 +102,19 @@ SOURCES = torchvision.SOURCES | {
         },
     ),
     # mlcommons/training_results_v0.7
-    "mlperf_lars:32k": Source(
-        rate=lambda s, length: (
-            29 * s / (18 * length)
-            if s < 18 * length
-            else 1e-4 + (29 - 1e-4) * (1 - (s - 18 * length) / (46 * length)) ** 2
-        ),
-        decayed=(161, 54),  # no BatchNorm, no bias
-        undecayed="bias|scale",
-        fields={
-            **{"optim.weight_decay": 1e-4, "optim.momentum": 0.929, "optim.trust": 0.001},
-            **{"optim.nesterov": False, "loss.label_smoothing": 0.1},
-        },
-    ),
+    **{
+        f"mlperf_lars:{name}": Source(
+            rate=mlperf(peak, warmup, epochs),
+            decayed=(161, 54),  # no BatchNorm, no bias
+            undecayed="bias|scale",
+            fields=fields | {"optim.weight_decay": decay, "optim.momentum": momentum},
+        )
+        for name, peak, warmup, epochs, decay, momentum, fields in (
+            ("32k", 29.0, 18, 64, 1e-4, 0.929, MLPERF_BICUBIC),
+            ("4k", 13.0, 2, 41, 2e-4, 0.9, MLPERF_BILINEAR),
+            ("2k", 8.5, 5, 41, 2e-4, 0.9, MLPERF_BICUBIC | {"data.crop_ratio": (0.75, 1.33)}),
+        )
+    },
     # arXiv 1706.02677
     "goyal2017:256": Source(
         rate=lambda s, length: 0.1 * 0.1 ** sum(s / length >= e for e in (30, 60, 80)),
@@ -204,23 +233,9 @@ SOURCES = torchvision.SOURCES | {
         },
         slow=True,
     ),
-    "mlperf_lars:4k": Source(
-        rate=lambda s, length: (
-            13 * s / (2 * length)
-            if s < 2 * length
-            else 1e-4 + (13 - 1e-4) * (1 - (s - 2 * length) / (39 * length)) ** 2
-        ),
-        decayed=(161, 54),
-        undecayed="bias|scale",
-        fields={"optim.weight_decay": 2e-4, "optim.momentum": 0.9},
-    ),
     # mlcommons/training_results_v0.7, NVIDIA
     "mlperf_sgd:a100_x8": Source(
-        rate=lambda s, length: (
-            6 * s / (5 * length)
-            if s < 5 * length
-            else 1e-4 + (6 - 1e-4) * (1 - (s - 5 * length) / (37 * length)) ** 2
-        ),
+        rate=mlperf(6.0, warmup=5, epochs=42),
         decayed=(161, 55),
         undecayed=_NORMS,
         fields={

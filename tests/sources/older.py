@@ -13,6 +13,7 @@ DENSENET = Source(
         **{"augment.brightness": 0.4, "augment.contrast": 0.4, "augment.saturation": 0.4},
         **{"augment.hue": 0.0, "augment.lighting": 0.1, "augment.jitter": "torchvision"},
         **{"data.resize_method": "bicubic", "model.bn_group_size": 64},
+        "model.head_std": (3 * 1024) ** -0.5,  # of torch's uniform one
     },
 )
 # mlcommons/algorithmic-efficiency, target_setting_algorithms/jax_momentum.py; the hint of v0.5
@@ -100,6 +101,7 @@ SOURCES = {
         | {
             **{"batch_size": 32, "optim.weight_decay": 2e-4, "loss.auxiliary": 0.3},
             **{"model.dropout": 0.4, "data.image_size": 224, "model.conv_init": "xavier"},
+            "model.head_std": (1 / 1024) ** 0.5,
         },
     ),
     # forresti/SqueezeNet solver.prototxt: no multipliers, so all decay; no mirror
@@ -135,6 +137,7 @@ SOURCES = {
         | {
             **{"batch_size": 8 * 96, "duration": "700000 steps", "ema_decay": 0.9999},
             **{"model.bn_momentum": 0.997, "data.crop_ratio": (0.75, 1.33)},
+            "model.head_std": 0.09,
         },
     ),
     # huggingface/pytorch-image-models, training_script.mdx
@@ -143,7 +146,8 @@ SOURCES = {
         decayed=(174, 64),
         undecayed="bias|scale",
         fields=TIMM_RMSPROP
-        | {"batch_size": 1024, "duration": "600 epochs", "model.drop_path": 0.2 * 15 / 16},
+        | {"batch_size": 1024, "duration": "600 epochs", "model.drop_path": 0.2 * 15 / 16}
+        | {"model.head_std": (1 / 1000 / 3) ** 0.5},  # uniform up to 1000**-0.5
     ),
     "timm_efficientnet_b0:timm": Source(
         rate=timm_stairs(0.048, 0.97),
@@ -162,6 +166,7 @@ SOURCES = {
             **{"batch_size": 8 * 192, "optim.weight_decay": 1e-4, "optim.nesterov": True},
             **{"data.policy_magnitude": 7, "data.policy_increasing": True},
             **{"augment.erase": 0.4, "augment.erase_count": 3},
+            "model.head_std": (1 / 2048 / 3) ** 0.5,
         },
     ),
     # facebookresearch/pycls core/optimizer.py
@@ -178,6 +183,7 @@ SOURCES = {
         )
         for name, size, peak, count in (
             ("x_400mf", 1024, 0.8, 215),
+            ("y_16gf", 256, 0.2, 251),
             ("y_32gf", 256, 0.2, 277),
         )
     },

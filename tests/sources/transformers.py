@@ -39,6 +39,19 @@ def of_big_vision(peak: float, warmup: int, epochs: int, fall=cosine) -> Course:
     return rate
 
 
+def of_swin(peak: float, warmup: int, total: int, start: float, end: float) -> Course:
+    """timm's CosineLRScheduler by steps with its default, no warmup_prefix."""
+    behind = warmed(peak, 0, total, end=end)  # which counts from the first step
+
+    def rate(step: int, length: float) -> float:
+        epoch = step / length
+        if epoch < warmup:
+            return start + (peak - start) * epoch / warmup
+        return behind(step, length)
+
+    return rate
+
+
 def in_stairs(peak: float) -> Course:
     """TensorFlow's exponential decay, counted from the first step."""
 
@@ -191,7 +204,7 @@ SOURCES = {
     # microsoft/Swin-Transformer
     "swin:t": Source(
         slow=True,
-        rate=warmed(1e-3, 20, 300, start=5e-7 * 2, end=5e-6 * 2),
+        rate=of_swin(1e-3, 20, 300, start=5e-7 * 2, end=5e-6 * 2),
         # 12 x (qkv, proj, two of the MLP), patches, 3 x merging, head
         decayed=(173, 53),
         undecayed="bias|scale|relative_position_bias_table",
@@ -202,21 +215,25 @@ SOURCES = {
         },
     ),
     # tensorflow/tpu, google/automl
-    "efficientnet:b0": Source(
-        slow=True,
-        rate=in_stairs(0.016 * 2048 / 256),
-        # 49 norms have a scale and a bias
-        decayed=(213, 115),
-        undecayed=r"/block\.\d\.1/|features\.[08]\.1/",
-        fields={
-            **{"optim.name": "rmsprop", "optim.b2": 0.9, "optim.eps": 1e-3},
-            **{"optim.weight_decay": 1e-5, "ema_decay": 0.9999, "loss.label_smoothing": 0.1},
-            **{"data.policy": "autoaugment_tf", "data.resize_method": "bicubic"},
-            **{"model.bn_momentum": 0.99, "model.bn_epsilon": 1e-3, "augment.mixup": 0.0},
-            **{"data.train_split": "train[25022:]", "duration": "218949 steps"},
-        },
-        num_examples=N - 25_022,
-    ),
+    **{
+        f"efficientnet:{name}": Source(
+            slow=True,
+            rate=in_stairs(0.016 * 2048 / 256),
+            # 49 and 69 norms have a scale and a bias
+            decayed=(count, count - 2 * norms),
+            undecayed=r"/block\.\d\.1/|features\.[08]\.1/",
+            fields={
+                **{"optim.name": "rmsprop", "optim.b2": 0.9, "optim.eps": 1e-3},
+                **{"optim.weight_decay": 1e-5, "ema_decay": 0.9999, "loss.label_smoothing": 0.1},
+                **{"data.policy": "autoaugment_tf", "data.resize_method": "bicubic"},
+                **{"model.bn_momentum": 0.99, "model.bn_epsilon": 1e-3, "augment.mixup": 0.0},
+                **{"data.train_split": "train[25022:]", "duration": "218949 steps"},
+                "data.eval_crop_fraction": size / (size + 32),  # CROP_PADDING
+            },
+            num_examples=N - 25_022,
+        )
+        for name, size, count, norms in (("b0", 224, 213, 49), ("b1", 240, 301, 69))
+    },
     "efficientnet_v2:m": Source(
         slow=True,
         rate=in_stairs(0.016 * 4096 / 256),
@@ -230,11 +247,11 @@ SOURCES = {
             **{"augment.mixup_fold": True, "optim.weight_decay": 1e-5, "ema_decay": 0.9999},
             **{"data.train_split": "train[25023:]", "data.crop_area": (0.05, 1.0)},
             "stages": (
-                "25 percent: data.train_size=256 data.policy_magnitude=8.333 "
+                "87 epochs: data.train_size=256 data.policy_magnitude=8.333 "
                 "augment.mixup=0.06667 augment.cutmix=0.06667",
-                "50 percent: data.train_size=320 data.policy_magnitude=11.67 "
+                "175 epochs: data.train_size=320 data.policy_magnitude=11.67 "
                 "augment.mixup=0.1333 augment.cutmix=0.1333",
-                "75 percent: data.train_size=384 data.policy_magnitude=15 "
+                "262 epochs: data.train_size=384 data.policy_magnitude=15 "
                 "augment.mixup=0.2 augment.cutmix=0.2",
             ),
         },

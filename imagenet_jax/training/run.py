@@ -61,7 +61,7 @@ class Run:
         self.clock = Clock()
         self.state: TrainState | None = None
         self.teacher: tuple[Any, ...] = ()  # what the step takes beside state and batch
-        self.taught_by: int | None = None  # tells these weights from others
+        self.teacher_mark: int | None = None  # tells these weights from others
         self.step = self.saved_step = 0
         self.evaluation_due = False  # that of `step` is still to be done
         self.skipped = SkippedUpdates(self.config.optim.nonfinite)
@@ -86,7 +86,7 @@ class Run:
             self._take_up(*restored)
             others = ("distill", "distill.weights", "distill.model")
             if allow_config_change is True or {*others} & {*(allow_config_change or ())}:
-                self.taught_by = None
+                self.teacher_mark = None
         else:
             doing("compiling", limited=False)
             with working("making the initial values"):
@@ -104,7 +104,7 @@ class Run:
         self.best_score, self.evaluations_since = record.get("patience", (None, 0))
         self.evaluation_due = record.get("evaluation_due", False)
         self.norms_of = record.get("norms_of")
-        self.taught_by = record.get("teacher")
+        self.teacher_mark = record.get("teacher")
         course = course_of(self.config, record)
         if course != self.program.course:  # its schedule is another one
             examples = self.train_split.num_examples
@@ -127,13 +127,13 @@ class Run:
         doing("reading the teacher", limited=False)
         with working("reading the teacher", stays=False):
             self.teacher, mark = marked_variables(self.program)
-        if self.taught_by not in (None, mark):
+        if self.teacher_mark not in (None, mark):
             raise CheckpointError(
                 f"config.distill.weights = {self.config.distill.weights!r} are not the weights "
                 f"that taught checkpoint {self.step} in {self.workdir}. Use another --workdir, the "
                 "old weights, or --allow_config_change=distill.weights to go on"
             )
-        self.taught_by = mark
+        self.teacher_mark = mark
 
     def catch_up(self, out: Outputs) -> bool:
         """Does the evaluation that a signal prevented before; False if one does so again."""
@@ -217,7 +217,7 @@ class Run:
                 "data": self._data(),
                 "patience": [self.best_score, self.evaluations_since],
                 "norms_of": self.norms_of,
-                **({"teacher": self.taught_by} if self.teacher else {}),
+                **({"teacher": self.teacher_mark} if self.teacher else {}),
             }
             self.checkpoints.save(self.step, self.state, record, score)
         self.saved_step = self.step

@@ -27,7 +27,7 @@ from imagenet_jax.training.tuning import WHOLE, Tuning
 def train_step(
     state: TrainState,
     batch: Batch,
-    taught_by: Any = None,
+    teacher_variables: Any = None,
     *,
     task: Task,
     model: nn.Module,
@@ -43,7 +43,7 @@ def train_step(
     Args:
       state: the state; replicated, or spread as `sharding.shard_shapes` says.
       batch: see `data.Split`; leading axis B, divisible by task.config.accumulate.
-      taught_by: the variables of the teacher, if there is one; they stay as they are.
+      teacher_variables: the variables of the teacher, if there is one; they stay as they are.
       task, model, optimizer, teacher, tuning, gather: static; see `Task`, `Teacher` and
         `sharding.gather_params`.
       average_start: see `moved_average`; static.
@@ -69,8 +69,9 @@ def train_step(
         outcome = task.losses(apply, inputs, targets)
         if teacher:
             with jax.named_scope("teacher"):
-                said = teacher.outputs(gather(taught_by), inputs, task.config.augment)
-            outcome = task.distilled(outcome, said)
+                variables = gather(teacher_variables)
+                teacher_outputs = teacher.outputs(variables, inputs, task.config.augment)
+            outcome = task.distilled(outcome, teacher_outputs)
         mask = task.kept(part["mask"])
         sums = task.sums(outcome, targets, mask)
         loss = _total(outcome, task, mask, denominators)

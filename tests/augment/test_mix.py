@@ -170,7 +170,7 @@ def test_the_network_gets_half_of_what_is_read(images, batch):
     config.update(batch_size=96)
     config.model.bn_group_size = 24
     validate_batch(config, 2)
-    with pytest.raises(ConfigError, match=r"of 48 images .* model\.bn_group_size = 12 would do"):
+    with pytest.raises(ConfigError, match=r"of 24 images .* which 48 make .*bn_group_size = 12"):
         validate_batch(config, 4)
 
 

@@ -4,6 +4,7 @@ from sources.source import Source, by_epoch, cosine
 
 # liuzhuang13/DenseNet: fb.resnet.torch's train.lua, opts.lua, datasets
 DENSENET = Source(
+    slow=True,
     rate=by_epoch(lambda e: 0.1 * 0.1 ** (e // 30)),
     decayed=(364, 364),
     undecayed="",
@@ -73,6 +74,7 @@ SOURCES = {
     "densenet:121": DENSENET,
     # tensorflow/tpu models/experimental/inception, with the flags' defaults
     "inception_v3:tpu": Source(
+        slow=True,
         rate=lambda s, _: max(0.66 * 0.94 ** (s // (3 * (1_281_167 // 1024))), 0.66e-4),
         decayed=(292, 98),  # convolutions and the last layers
         undecayed="bias|scale",
@@ -94,6 +96,7 @@ SOURCES = {
         },
     ),
     "googlenet:caffe": Source(
+        slow=True,
         rate=lambda s, _: 0.01 * (1 - s / 2_400_000) ** 0.5,
         decayed=(187, 64),
         undecayed="bias|scale",
@@ -142,6 +145,7 @@ SOURCES = {
     ),
     # huggingface/pytorch-image-models, training_script.mdx
     "mobilenet_v3:timm": Source(
+        slow=True,
         rate=timm_stairs(0.064, 0.973),
         decayed=(174, 64),
         undecayed="bias|scale",
@@ -150,6 +154,7 @@ SOURCES = {
         | {"model.head_std": (1 / 1000 / 3) ** 0.5},  # uniform up to 1000**-0.5
     ),
     "timm_efficientnet_b0:timm": Source(
+        slow=True,
         rate=timm_stairs(0.048, 0.97),
         decayed=(213, 82),
         undecayed="bias|scale",
@@ -158,6 +163,7 @@ SOURCES = {
         | {"model.bn_momentum": 0.0},
     ),
     "timm_resnext50:timm": Source(
+        slow=True,
         rate=by_epoch(lambda e: 1e-5 + e * (0.6 - 1e-5) / 5 if e < 5 else 0.6 * cosine(e / 240)),
         decayed=(161, 54),
         undecayed="bias|scale",

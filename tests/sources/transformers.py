@@ -180,6 +180,7 @@ SOURCES = {
     ),
     # facebookresearch/ConvNeXt, ConvNeXt-V2
     "convnext:t": Source(
+        slow=True,
         rate=warmed(4e-3, 20, 300, end=1e-6),
         # 18 x (conv_dw, fc1, fc2), stem, 3 x downsampling, head
         decayed=(182, 59),

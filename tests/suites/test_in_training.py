@@ -55,6 +55,7 @@ def metrics(workdir):
     return [line for line in lines if "eval/top1" in line]
 
 
+@pytest.mark.slow
 def test_suites_are_evaluated_each_time(flags, tmp_path, capsys):
     summary = train(flags, tmp_path / "run", "--config.eval.suites=real")
     shown = capsys.readouterr()

@@ -3,14 +3,14 @@
 import jax
 import numpy as np
 import pytest
-import torch
-from torch.optim.swa_utils import AveragedModel
 
 from imagenet_jax.config import base_config
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.training.averages import moved_average
 from imagenet_jax.training.checks import check_fields, check_training
 from imagenet_jax.training.state import TrainState
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
 
 WAY = np.random.default_rng(0).normal(size=(24, 3)).astype(np.float32)  # after each step
 
@@ -38,7 +38,7 @@ class Weights(torch.nn.Module):
 def torch_averages(update, avg_fn=None):
     """Those of an AveragedModel; `update` is told it and the number of each step, from 1 on."""
     model = Weights()
-    average, found = AveragedModel(model, avg_fn=avg_fn), []
+    average, found = torch.optim.swa_utils.AveragedModel(model, avg_fn=avg_fn), []
     for step, new in enumerate(WAY, 1):
         model.w.data = torch.from_numpy(new)
         update(average, model, step)

@@ -8,9 +8,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 import pytest
-import torch
 from test_loop import StopAt, read_lines
-from torch.optim.swa_utils import AveragedModel, update_bn
 
 from imagenet_jax import augment
 from imagenet_jax.data import open_split
@@ -23,6 +21,8 @@ from imagenet_jax.training.loop import train
 from imagenet_jax.training.norms import Norms
 from imagenet_jax.training.program import make_program
 from imagenet_jax.training.trained import trained_model
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
 
 
 class Network(nn.Module):
@@ -60,7 +60,10 @@ def torch_network(params):
     return network
 
 
-@pytest.mark.parametrize(("partitioner", "accumulate"), [("jit", 1), ("shard_map", 2), ("pmap", 1)])
+@pytest.mark.parametrize(
+    ("partitioner", "accumulate"),
+    [("shard_map", 2), *(pytest.param(p, 1, marks=pytest.mark.slow) for p in ("jit", "pmap"))],
+)
 def test_statistics_are_those_of_update_bn(loop_config, partitioner, accumulate):
     """Means over three batches, or six micro-batches, after which they are what they were not."""
     loop_config.partitioner, loop_config.accumulate = partitioner, accumulate
@@ -76,8 +79,8 @@ def test_statistics_are_those_of_update_bn(loop_config, partitioner, accumulate)
         image = np.asarray(augment.eval_image(batch, loop_config.augment)).reshape(2, 8, -1)
         for part in range(accumulate):  # of every device each second image
             batches.append(torch.tensor(image[:, part::accumulate].reshape(-1, 192)))
-    average = AveragedModel(torch_network(state.params))
-    update_bn(batches, average)
+    average = torch.optim.swa_utils.AveragedModel(torch_network(state.params))
+    torch.optim.swa_utils.update_bn(batches, average)
     for place, name in ((0, "bn1"), (3, "bn2")):
         norm = average.module[place]
         expected = {"mean": norm.running_mean, "var": norm.running_var}
@@ -98,6 +101,7 @@ def swa_config(loop_config):
     return loop_config
 
 
+@pytest.mark.slow
 def test_a_run_with_averages_is_evaluated_and_resumed(swa_config, tmp_path):
     """Both weights, by the run and by its checkpoint; a signal between changes nothing."""
     whole = train(swa_config, tmp_path / "whole")

@@ -217,7 +217,10 @@ def test_logits_and_maps_of_all_variants_are_the_references(name):
 
 
 # Others of their layers stand for them in CI.
-KIN = ("vgg11", "resnext50_32x4d", "convnext_tiny", "efficientnet_b0", "inception_v3")
+KIN = (
+    *("vgg11", "resnext50_32x4d", "convnext_tiny", "efficientnet_b0", "inception_v3"),
+    "mobilenet_v2",
+)
 
 
 @pytest.mark.slow

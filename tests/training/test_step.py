@@ -239,6 +239,7 @@ def test_dropout_does_not_depend_on_the_devices(loop_config, partitioner, monkey
     assert np.abs(without - alone).max() > 1e-3
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_auxiliary_heads_add_to_the_loss_that_is_trained(loop_config):
     loop_config.model.update(name="googlenet", width=0, stem="", dropout=0.0)
@@ -265,6 +266,7 @@ def test_resnet50_on_eight_devices_gives_the_numbers_of_one(loop_config):
     assert largest_difference(alone_state, spread_state) < 1e-2
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_fused_norm_gives_the_numbers_of_the_plain_step(loop_config):
     """A bottleneck ResNet, 20 steps in float32 on 8 devices."""

@@ -72,7 +72,8 @@ def start_job(arguments, *, devices, last=(), last_environment=None):
 @pytest.mark.parametrize(
     ("partitioner", "task"),
     [
-        ("jit", "multilabel"),  # has sums and a meter
+        # It has sums and a meter.
+        pytest.param("jit", "multilabel", marks=pytest.mark.slow),
         pytest.param("shard_map", "multilabel", marks=EXHAUSTIVE),
         pytest.param("shard_map", "classification", marks=EXHAUSTIVE),
     ],

@@ -160,6 +160,7 @@ def test_a_device_holds_its_share_of_the_state(vit_config):
         assert held < share * whole, text
 
 
+@pytest.mark.slow
 def test_a_step_of_a_spread_state_holds_no_whole_one(vit_config):
     """By the compiled programs: what goes into them, and what they need meanwhile."""
     vit_config.model.width = 768

@@ -218,6 +218,7 @@ def test_outputs_of_a_teacher_are_put_into_the_order_of_the_data(loop_config, fi
         teacher_variables(make_program(fewer, sharding.make_mesh(), num_examples=40))
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("distilled")
 def test_a_run_resumes_to_the_bit_with_the_same_teacher_only(loop_config, trained, tmp_path):
     """And its checkpoints do not hold the teacher: they are read without it."""

@@ -37,6 +37,7 @@ def staged(loop_config, tmp_path):
     return loop_config
 
 
+@pytest.mark.slow
 def test_a_run_is_the_same_wherever_it_is_resumed(staged, tmp_path):
     def interrupt():
         os.kill(os.getpid(), signal.SIGTERM)

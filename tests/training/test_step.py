@@ -102,7 +102,7 @@ def test_accumulated_gradient_is_that_of_the_whole_batch(loop_config, partitione
 @pytest.mark.parametrize(
     ("mix_per", "partitioner", "accumulate"),
     [
-        ("pair", "jit", 2),
+        pytest.param("pair", "jit", 2, marks=pytest.mark.slow),
         pytest.param("batch", "shard_map", 2, marks=pytest.mark.slow),
         pytest.param("half", "shard_map", 2, marks=pytest.mark.slow),
         pytest.param("pair", "jit", 1, marks=EXHAUSTIVE),

@@ -67,8 +67,8 @@ BREAKS_OF_OPTIMIZERS = (
     (
         "a stair of whole epochs begins an epoch late",
         "training/schedules.py",
-        "more = 0.52 if",
-        "more = 0.02 if",
+        "more = 0.02 + 0.5 * (",
+        "more = 0.02 + 0.0 * (",
         (
             "test_recipes.py::"
             "test_the_learning_rate_is_that_of_the_source[timm_efficientnet_b0:timm]",

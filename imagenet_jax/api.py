@@ -17,8 +17,8 @@ from imagenet_jax.reports.workdir import check_run_folder
 from imagenet_jax.tasks.table import make_task, task_split
 from imagenet_jax.training import loop
 from imagenet_jax.training.checks import check_fields, check_training
+from imagenet_jax.training.data_dependent import data_dependent_variables
 from imagenet_jax.training.finetune import starting_variables
-from imagenet_jax.training.fitted import fitted_variables
 from imagenet_jax.training.program import Program, make_program
 from imagenet_jax.training.program_checks import check_config
 from imagenet_jax.training.stages import make_stages, stage_batches
@@ -148,15 +148,15 @@ def training_program(config: ml_collections.ConfigDict) -> Program:
 def starting_state(program: Program) -> TrainState:
     """The state at step 0 on the devices, with the weights that config.finetune.weights names.
 
-    Without them airbench's first layer is fitted to the first training images.
+    Without them airbench's first layer is data_dependent to the first training images.
 
     Raises:
       ConfigError, WeightsError, CheckpointError: if these cannot be fetched or read, or do not fit.
       DataError: if the training images are needed and are not there.
     """
-    start = starting_variables(program)
-    if start is None and hasattr(program.model, "fitted"):
-        start = fitted_variables(program, task_split(program.config, train=True))
+    start = starting_variables(program) or data_dependent_variables(
+        program, lambda: task_split(program.config, train=True)
+    )
     return program.init_state(start)
 
 

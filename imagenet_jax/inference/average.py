@@ -20,9 +20,9 @@ from imagenet_jax.reports.workdir import checkpoints_of, reported_checkpoint
 from imagenet_jax.tasks.classes import class_facts
 from imagenet_jax.tasks.table import make_task, task_split
 from imagenet_jax.terminal import working
+from imagenet_jax.training.batch_statistics import BatchStatistics, config_for_statistics
 from imagenet_jax.training.checkpoint import Checkpoints
 from imagenet_jax.training.checkpoint_manager import scores
-from imagenet_jax.training.norms import Norms, for_norms
 from imagenet_jax.training.program import make_program
 from imagenet_jax.training.program_checks import check_config
 from imagenet_jax.training.state import different_arrays
@@ -86,7 +86,7 @@ def average_weights(
         )
     variables = jax.tree.map(lambda array: np.float32(array / len(names)), total)
     if config.eval.norm_batches:
-        variables = _with_norms(variables, config, first.facts)
+        variables = _with_statistics(variables, config, first.facts)
     facts = {"model": config.model.name, "averaged": names}
     facts |= {"norm_batches": config.eval.norm_batches}
     return variables, facts | {"class_names": first.facts.get("class_names", [])}
@@ -188,11 +188,11 @@ def _refuse_others(first: Member, member: Member) -> None:
         )
 
 
-def _with_norms(
+def _with_statistics(
     variables: dict[str, Any], config: ml_collections.ConfigDict, facts: dict[str, Any]
 ) -> dict[str, Any]:
     """The variables with statistics from config's training data."""
-    config = for_norms(config)
+    config = config_for_statistics(config)
     config.finetune.mode = "full"  # what it was trained by is merged
     mesh = make_mesh(config.sharding)
     check_config(config, mesh)
@@ -206,5 +206,7 @@ def _with_norms(
         )
     program = make_program(task, mesh, num_examples=split.num_examples)
     shapes = program.state_shapes().eval_variables()
-    estimated = Norms(program, split).estimated(place(variables, shapes), program.total_steps)
+    estimated = BatchStatistics(program, split).estimated(
+        place(variables, shapes), program.total_steps
+    )
     return jax.device_get(estimated)

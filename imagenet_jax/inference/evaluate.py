@@ -22,15 +22,15 @@ from imagenet_jax.reports.writers import replace_csv
 from imagenet_jax.tasks.table import make_task, task_split
 from imagenet_jax.tasks.task import Meter, Task
 from imagenet_jax.terminal import say, working
+from imagenet_jax.training.batch_statistics import BatchStatistics, config_for_statistics
 from imagenet_jax.training.checkpoint import Checkpoints, Record
 from imagenet_jax.training.checks import check_source
 from imagenet_jax.training.evaluate import evaluate_split, write_report
-from imagenet_jax.training.norms import Norms, for_norms
 from imagenet_jax.training.position import course_of
 from imagenet_jax.training.program import make_program
 from imagenet_jax.training.program_checks import check_config
 from imagenet_jax.training.suites import Suites
-from imagenet_jax.training.trained import TrainedModel, needs_norms
+from imagenet_jax.training.trained import TrainedModel, needs_statistics
 
 
 def evaluate_run(
@@ -75,16 +75,14 @@ def evaluate_run(
         raise CheckpointError(f"no checkpoints in {folder}; train first")
     state, record = restored
     variables = state.eval_variables(config.eval.weights)
-    if needs_norms(record, config):
-        variables = _with_norms(variables, config, mesh, record)
+    if needs_statistics(record, config):
+        variables = _with_statistics(variables, config, mesh, record)
     eval_step = program.compile_eval_step(split.num_examples)
     raw = {}
     if config.eval.weights == "both":
         plain = state.eval_variables("raw")
         raw = {"eval_raw": evaluate_split(program, eval_step, plain, split)}
-    meter, holder = task.meter(), run_at_work(workdir)
-    if holder:
-        say(f"{workdir} is in use by {holder}: what goes wrong is not written there")
+    meter, report_to = task.meter(), _unless_in_use(workdir)
     return {
         "task": config.task,
         "model": config.model.name,
@@ -92,7 +90,7 @@ def evaluate_run(
         "step": record["position"]["step"],
         "eval": evaluate_split(program, eval_step, variables, split, meter=meter),
         **raw,
-        **_written(task, meter, split, None if holder else workdir, per_image),
+        **_written(task, meter, split, report_to, per_image),
     }
 
 
@@ -131,9 +129,7 @@ def evaluate_pretrained(
     variables = jax.device_put(variables, replicated(mesh))
     eval_step = program.compile_eval_step(split.num_examples)
     meter = trained.task.meter()
-    if workdir and (holder := run_at_work(workdir)):
-        say(f"{workdir} is in use by {holder}: what goes wrong is not written there")
-        workdir = None
+    workdir = workdir and _unless_in_use(workdir)
     result = evaluate_split(program, eval_step, variables, split, meter=meter)
     summary = {"task": config.task, "model": trained.name, "dataset": config.data.name}
     summary["eval"] = result
@@ -188,11 +184,11 @@ def evaluate_suites(trained: TrainedModel) -> dict[str, Any]:
     return {"task": config.task, "model": trained.name, "suites": suites.results}
 
 
-def _with_norms(
+def _with_statistics(
     variables: dict[str, Any], config: ml_collections.ConfigDict, mesh: Mesh, record: Record
 ) -> dict[str, Any]:
     """The variables of a checkpoint with statistics from the training data of its run."""
-    config = for_norms(config)
+    config = config_for_statistics(config)
     check_config(config, mesh)
     with working(f"opening {config.data.name}"):
         split = task_split(config, train=True)
@@ -200,7 +196,15 @@ def _with_norms(
     program = make_program(
         make_task(config, split), mesh, num_examples=split.num_examples, course=course
     )
-    return Norms(program, split).estimated(variables, record["position"]["step"])
+    return BatchStatistics(program, split).estimated(variables, record["position"]["step"])
+
+
+def _unless_in_use(workdir: Path) -> Path | None:
+    """None for a folder in which a run is at work, which a line says."""
+    holder = run_at_work(workdir)
+    if holder:
+        say(f"{workdir} is in use by {holder}: what goes wrong is not written there")
+    return None if holder else workdir
 
 
 def _written(

@@ -89,7 +89,7 @@ class Airbench(Backbone):
         return head(x) / 9
 
     @nn.nowrap
-    def fitted(self, images: np.ndarray) -> dict[str, Any]:
+    def data_dependent(self, images: np.ndarray) -> dict[str, Any]:
         """The initial values of the first convolution, which whitens patches of these images.
 
         Args:

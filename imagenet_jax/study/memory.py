@@ -49,8 +49,8 @@ def fit_step(program: Program, hardware: Hardware) -> Fit:
             raise
         compiled, peak = None, _required_bytes(str(error))
     state, capacity = program.state_shapes(), hardware.chip.hbm_bytes
-    taught_by = program.teacher.shapes(program.mesh) if program.teacher else ()
-    fixed = code + bytes_per_device((state, state.params, taught_by))
+    teacher = program.teacher.shapes(program.mesh) if program.teacher else ()
+    fixed = code + bytes_per_device((state, state.params, teacher))
     batch = program.config.batch_size // hardware.mesh.size
     estimate = max(0, int((capacity - fixed) * batch // max(peak - fixed, 1)))
     return Fit(compiled, peak, capacity, estimate)

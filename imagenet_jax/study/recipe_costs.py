@@ -29,7 +29,7 @@ PLACES = {
 }
 # A GPU's prediction is a bound; real steps reached this share of its speed (docs/step-study.md).
 _REACHED = {"tpu": 1.0, "gpu": 0.73}
-# Fields of the network that change no shape of what is computed.
+# Fields of the network that change hardly anything of what is computed.
 _FREE = {
     *("model.name", "model.bn_group_size", "model.bn_momentum", "model.bn_epsilon"),
     *("model.zero_init_residual", "model.conv_init", "model.bn_init", "model.head_std"),

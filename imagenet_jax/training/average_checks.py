@@ -22,10 +22,10 @@ def check_averages(config: ml_collections.ConfigDict) -> None:
         raise ConfigError(
             "config.eval.weights = 'both' needs averaged weights: set config.ema_decay or swa_start"
         )
-    _check_norms(config)
+    _check_statistics(config)
 
 
-def _check_norms(config: ml_collections.ConfigDict) -> None:
+def _check_statistics(config: ml_collections.ConfigDict) -> None:
     """Raises ConfigError if there are no statistics of BatchNorm that could be estimated."""
     batches, reason = config.eval.norm_batches, ""
     if not FACTS[config.model.name].has_batch_norm:
@@ -40,7 +40,7 @@ def _check_norms(config: ml_collections.ConfigDict) -> None:
         )
 
 
-def check_averaged_norms(config: ml_collections.ConfigDict) -> None:
+def check_averaged_statistics(config: ml_collections.ConfigDict) -> None:
     """Raises ConfigError if a run would estimate statistics of weights that it does not average."""
     batches, weights = config.eval.norm_batches, config.eval.weights
     if batches and not (config.ema_decay or config.swa_start):

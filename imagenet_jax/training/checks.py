@@ -21,7 +21,7 @@ from imagenet_jax.reports.tracking import make_tracking
 from imagenet_jax.reports.workdir import checkpoints_of
 from imagenet_jax.suites.table import check_names, find_suites
 from imagenet_jax.tasks.table import check_task, find_task
-from imagenet_jax.training.average_checks import check_averaged_norms, check_averages
+from imagenet_jax.training.average_checks import check_averaged_statistics, check_averages
 from imagenet_jax.training.optimizer_checks import check_optimizer
 from imagenet_jax.weights.pretrained import (
     FILE_SUFFIXES,
@@ -190,7 +190,7 @@ def check_training(config: ml_collections.ConfigDict, *, here: bool) -> None:
       WeightsError, CheckpointError: if the file or the run to start from is missing.
     """
     check_source(config, here=here)
-    check_averaged_norms(config)
+    check_averaged_statistics(config)
     if config.data.sampling and find_task(config.task).reads != (ONE,):
         raise ConfigError(
             f"config.data.sampling = {config.data.sampling!r} needs one label for each image, "

@@ -7,8 +7,8 @@ from imagenet_jax.data import Split
 from imagenet_jax.hosts.preemption import StopRequests
 from imagenet_jax.reports.report import raw_rows
 from imagenet_jax.tasks.task import Meter, Task
+from imagenet_jax.training.batch_statistics import BatchStatistics
 from imagenet_jax.training.evaluate import evaluate_split
-from imagenet_jax.training.norms import Norms
 from imagenet_jax.training.program import Program
 from imagenet_jax.training.state import TrainState
 from imagenet_jax.training.suites import Suites
@@ -51,7 +51,7 @@ class Evaluations:
         self._train_split, self._split, self._stop = train_split, eval_split, stop
         self._suites = suites
         self._step: Callable[..., Any] | None = None
-        self._norms: Norms | None = None
+        self._statistics: BatchStatistics | None = None
 
     def compile(self, program: Program) -> None:
         """Compiles what evaluations run, unless that is done."""
@@ -70,8 +70,8 @@ class Evaluations:
         self._step = self._step or program.compile_eval_step(self._split.num_examples)
         weights, meter = program.config.eval.weights, program.task.meter()
         if program.config.eval.norm_batches:
-            self._norms = self._norms or Norms(program, self._train_split)
-            state = state.replace(ema=self._norms.estimated(state.ema, step, self._stop))
+            self._statistics = self._statistics or BatchStatistics(program, self._train_split)
+            state = state.replace(ema=self._statistics.estimated(state.ema, step, self._stop))
         variables, raw, others = state.eval_variables(weights), {}, {}
         what = self._split, self._stop
         result = evaluate_split(program, self._step, variables, *what, meter=meter)

@@ -107,9 +107,9 @@ class Program:
                 views=self.config.data.views,
             )
 
-    def compile_norm_step(self, step: Callable[..., Any]) -> jax.stages.Compiled:
-        """`norms.norm_step` for the global batch: ({params, batch_stats, step}, batch) ->
-        batch_stats."""
+    def compile_statistics_step(self, step: Callable[..., Any]) -> jax.stages.Compiled:
+        """`batch_statistics.statistics_step` for the global batch: ({params, batch_stats, step},
+        batch) -> batch_stats."""
         step = partial(
             step, task=self.task, model=self.model, tuning=self.tuning, gather=self._gather
         )
@@ -205,6 +205,22 @@ def _ruled(config: ml_collections.ConfigDict, model: nn.Module) -> tuple[Layers,
     return layers, frozen_by_rule(config.optim, params, layers)
 
 
+def _total_steps(config: ml_collections.ConfigDict, course: Course, num_examples: int) -> int:
+    """Of a run. Raises ConfigError if they cannot be counted, or are none."""
+    total_steps = course.steps(config.duration, num_examples)
+    if total_steps >= 2**31:
+        raise ConfigError(
+            f"config.duration = {config.duration!r} is {total_steps} steps, more than the "
+            "2147483647 that can be counted"
+        )
+    if total_steps < 1 and not course.offset:
+        raise ConfigError(
+            f"config.duration = {config.duration!r} is less than one step of "
+            f"{config.batch_size} of {num_examples} examples"
+        )
+    return total_steps
+
+
 def make_program(
     task: Task,
     mesh: Mesh,
@@ -230,17 +246,7 @@ def make_program(
     course = course or course_of(config)
     total_steps, schedule = 0, lambda step: 0.0
     if num_examples is not None:
-        total_steps = course.steps(config.duration, num_examples)
-        if total_steps >= 2**31:
-            raise ConfigError(
-                f"config.duration = {config.duration!r} is {total_steps} steps, more than the "
-                "2147483647 that can be counted"
-            )
-        if total_steps < 1 and not course.offset:
-            raise ConfigError(
-                f"config.duration = {config.duration!r} is less than one step of "
-                f"{config.batch_size} of {num_examples} examples"
-            )
+        total_steps = _total_steps(config, course, num_examples)
         schedule = make_schedule(
             config, total_steps=total_steps, num_examples=num_examples, course=course
         )

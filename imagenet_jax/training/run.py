@@ -27,10 +27,10 @@ from imagenet_jax.terminal import working
 from imagenet_jax.training.changes import check_changes
 from imagenet_jax.training.checkpoint import Checkpoints, Record
 from imagenet_jax.training.clock import Clock
+from imagenet_jax.training.data_dependent import data_dependent_variables
 from imagenet_jax.training.evaluate import write_report
 from imagenet_jax.training.evaluations import Evaluation, Evaluations
 from imagenet_jax.training.finetune import starting_variables
-from imagenet_jax.training.fitted import fitted_variables
 from imagenet_jax.training.guard import SkippedUpdates, facts_of
 from imagenet_jax.training.position import course_of
 from imagenet_jax.training.program import Program, make_program
@@ -68,7 +68,7 @@ class Run:
         self.pending: list[Any] = []  # sums of the steps since the last log, on the devices
         self.evaluations = Evaluations(train_split, eval_split, stop, suites)
         self.last_eval: tuple[int, Evaluation] | None = None
-        self.norms_of: int | None = None  # step of whose average the statistics are
+        self.statistics_of: int | None = None  # step of whose average the statistics are
         self.best_score, self.evaluations_since = None, 0  # for config.eval.patience
 
     def resume(self, allow_config_change: bool | Sequence[str]) -> None:
@@ -90,8 +90,9 @@ class Run:
         else:
             doing("compiling", limited=False)
             with working("making the initial values"):
-                start = starting_variables(self.program)
-                start = start or fitted_variables(self.program, self.train_split)
+                start = starting_variables(self.program) or data_dependent_variables(
+                    self.program, lambda: self.train_split
+                )
                 self.state = self.program.init_state(start)
         multihost_utils.assert_equal(self.step, "processes see other checkpoints; share --workdir")
         if self.is_main:
@@ -103,7 +104,7 @@ class Run:
         self.step = self.saved_step = record["position"]["step"]
         self.best_score, self.evaluations_since = record.get("patience", (None, 0))
         self.evaluation_due = record.get("evaluation_due", False)
-        self.norms_of = record.get("norms_of")
+        self.statistics_of = record.get("statistics_of")
         self.teacher_mark = record.get("teacher")
         course = course_of(self.config, record)
         if course != self.program.course:  # its schedule is another one
@@ -188,7 +189,7 @@ class Run:
                     self.save()
                 raise
         self.last_eval, self.evaluation_due = (self.step, found), False
-        self.norms_of = self.step if self.config.eval.norm_batches else self.norms_of
+        self.statistics_of = self.step if self.config.eval.norm_batches else self.statistics_of
         score = self.task.score(found.result)
         better = self.best_score is None or score > self.best_score
         self.best_score = score if better else self.best_score
@@ -216,7 +217,7 @@ class Run:
                 "clock": dataclasses.asdict(self.clock),
                 "data": self._data(),
                 "patience": [self.best_score, self.evaluations_since],
-                "norms_of": self.norms_of,
+                "statistics_of": self.statistics_of,
                 **({"teacher": self.teacher_mark} if self.teacher else {}),
             }
             self.checkpoints.save(self.step, self.state, record, score)

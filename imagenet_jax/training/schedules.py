@@ -82,14 +82,15 @@ def make_schedule(
         after = _falling(config, peak, end, rest - cooldown)
     if cooldown and schedule.name not in _ENDING:
         after = _cooled(after, peak * end, rest, cooldown)
-    if begin != warmup:
-        after = _delayed(after, begin - warmup)
-    rate = optax.join_schedules(
-        [optax.linear_schedule(peak * start, peak, warmup), after], [warmup]
-    )
+    rate = _warmed(_delayed(after, begin - warmup), peak * start, peak, warmup)
     if schedule.interval == "epoch":
         rate = _by_epochs(rate, num_examples / config.batch_size)
     return _later(rate, course.shift) if course.shift else rate
+
+
+def _warmed(rate: Schedule, start: float, peak: float, warmup: float) -> Schedule:
+    """`rate` behind a linear rise."""
+    return optax.join_schedules([optax.linear_schedule(start, peak, warmup), rate], [warmup])
 
 
 def _check_lengths(
@@ -185,6 +186,8 @@ def _later(rate: Schedule, steps: float) -> Schedule:
 
 def _delayed(rate: Schedule, steps: float) -> Schedule:
     """`rate` that begins so much later, and is until then what it begins with."""
+    if not steps:
+        return rate
     return lambda time: rate(jnp.maximum(time - steps, 0))
 
 

@@ -53,10 +53,7 @@ def train_step(
       The new state, and `Task.sums` over the global batch, with the facts of `guard.guarded`.
     """
     rng = jax.random.wrap_key_data(state.rng)
-    denominators = task.denominators(batch)
-    if axis_name:
-        denominators = parallel.all_reduce(denominators, axis_name)
-    denominators = jax.tree.map(lambda total: jnp.where(total > 0, total, 1), denominators)
+    denominators = _denominators(task, batch, axis_name)
     trained, frozen = tuning.split(state.params)
 
     def loss_fn(trained: Any, batch_stats: Any, part: Batch, key: jax.Array) -> tuple[Any, Any]:
@@ -64,14 +61,11 @@ def train_step(
         with jax.named_scope("augment"):
             inputs, targets = task.inputs(part, rng, state.step, train=True)
         variables = {"params": params, "batch_stats": batch_stats}
-        collections = ("batch_stats", "auxiliary", *(("distillation",) if teacher else ()))
+        collections = ("batch_stats", "auxiliary", *(["distillation"] if teacher else []))
         apply = partial(apply_in_training, model, variables, key, tuning, collections=collections)
         outcome = task.losses(apply, inputs, targets)
         if teacher:
-            with jax.named_scope("teacher"):
-                variables = gather(teacher_variables)
-                teacher_outputs = teacher.outputs(variables, inputs, task.config.augment)
-            outcome = task.distilled(outcome, teacher_outputs)
+            outcome = _distilled(outcome, inputs, task, teacher, gather(teacher_variables))
         mask = task.kept(part["mask"])
         sums = task.sums(outcome, targets, mask)
         loss = _total(outcome, task, mask, denominators)
@@ -85,9 +79,8 @@ def train_step(
     pass_at = partial(_pass, state.batch_stats, batch, key, task, axis_name)
     gradient, batch_stats, sums = pass_at(grad_fn, trained)
     if task.config.optim.sam:
-        gradient = _of_the_worst_nearby(
-            lambda point: pass_at(grad_fn, point)[0], trained, gradient, state.step, task.config
-        )
+        nearby = partial(pass_at, grad_fn)
+        gradient = _of_the_worst_nearby(nearby, trained, gradient, state.step, task.config)
 
     with jax.named_scope("optimizer"):
         updates, opt_state = optimizer.update(gradient, state.opt_state, trained)
@@ -99,6 +92,23 @@ def train_step(
     after = state.replace(params=params, batch_stats=batch_stats, opt_state=opt_state, ema=ema)
     after, facts = guarded(task.config, state, after, gradient, updates, sums["loss"])
     return after.replace(step=state.step + 1), sums | facts
+
+
+def _denominators(task: Task, batch: Batch, axis_name: str | None) -> dict[str, jax.Array]:
+    """`Task.denominators` of the global batch; 1 where there is nothing to divide."""
+    found = task.denominators(batch)
+    if axis_name:
+        found = parallel.all_reduce(found, axis_name)
+    return jax.tree.map(lambda total: jnp.where(total > 0, total, 1), found)
+
+
+def _distilled(
+    outcome: Outcome, inputs: Any, task: Task, teacher: Teacher, variables: Any
+) -> Outcome:
+    """With what the teacher makes of the same inputs."""
+    with jax.named_scope("teacher"):
+        outputs = teacher.outputs(variables, inputs, task.config.augment)
+    return task.distilled(outcome, outputs)
 
 
 def _pass(
@@ -121,7 +131,7 @@ def _pass(
 
 
 def _of_the_worst_nearby(
-    gradient_at: Callable[[Any], Any],
+    pass_at: Callable[[Any], tuple[Any, Any, Sums]],
     trained: Any,
     gradient: Any,
     step: jax.Array,
@@ -140,7 +150,7 @@ def _of_the_worst_nearby(
     def ascend(gradient: Any) -> Any:
         length = optax.tree.norm(gradient)
         scale = optim.sam / jnp.where(length > 0, length, 1)
-        return gradient_at(jax.tree.map(lambda p, g: p + scale * g, trained, gradient))
+        return pass_at(jax.tree.map(lambda p, g: p + scale * g, trained, gradient))[0]
 
     if optim.sam_every == 1:
         return ascend(gradient)

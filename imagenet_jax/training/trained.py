@@ -46,12 +46,12 @@ class TrainedModel:
         return self.task.config
 
 
-def needs_norms(record: Mapping[str, Any], config: ml_collections.ConfigDict) -> bool:
+def needs_statistics(record: Mapping[str, Any], config: ml_collections.ConfigDict) -> bool:
     """Whether the averaged statistics in a checkpoint are not those of config.eval.norm_batches."""
     if not config.eval.norm_batches or config.eval.weights == "raw":
         return False
     batches = record["config"]["eval"].get("norm_batches", 0)
-    estimated = record.get("norms_of") == record["position"]["step"]
+    estimated = record.get("statistics_of") == record["position"]["step"]
     return not (estimated and batches == config.eval.norm_batches)
 
 
@@ -77,8 +77,9 @@ def trained_model(
     program = make_program(task, make_mesh(config.sharding))
     state, record = checkpoints.restore(program.state_shapes(), which=which)
     variables = state.eval_variables(config.eval.weights)
-    if needs_norms(record, config):
-        if record.get("norms_of") is None:
+    if needs_statistics(record, config):
+        asked = record["config"]["eval"].get("norm_batches", 0)
+        if asked and record.get("statistics_of") is None:
             raise CheckpointError(
                 f"{workdir}, step {record['position']['step']}: the statistics of BatchNorm were "
                 "never estimated for the average, as the run ended before its first evaluation; "

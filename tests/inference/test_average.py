@@ -15,6 +15,7 @@ from imagenet_jax.inference.average import average_weights, chosen_steps
 from imagenet_jax.inference.predictor import Predictor
 from imagenet_jax.reports.workdir import saved_config
 from imagenet_jax.tasks.table import make_task
+from imagenet_jax.training.checkpoint import Checkpoints
 from imagenet_jax.training.finetune import starting_variables
 from imagenet_jax.training.program import make_program
 from imagenet_jax.training.trained import trained_from_file, trained_model
@@ -132,3 +133,30 @@ def test_checkpoints_are_chosen_by_their_scores(tmp_path):
     assert chosen_steps(tmp_path, "2,12") == [2, 12]
     with pytest.raises(CheckpointError, match=r"improved:4: .* has 3 of them"):
         chosen_steps(tmp_path, "improved:4")
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_statistics_that_a_run_never_estimated_are_not_taken(
+    finished_run, loop_config, asked, monkeypatch
+):
+    """Of a run that asked for estimates; one that did not has averages of them."""
+    config, found = saved_config(finished_run), Checkpoints.record
+
+    def record(self, *args):
+        one = found(self, *args)
+        one["config"]["eval"]["norm_batches"] = 2 * asked
+        return one
+
+    config.eval.norm_batches = 2
+    monkeypatch.setattr(Checkpoints, "record", record)
+    restored = Checkpoints.restore
+    monkeypatch.setattr(
+        Checkpoints,
+        "restore",
+        lambda self, *args, **options: (restored(self, *args, **options)[0], record(self)),
+    )
+    if not asked:
+        assert trained_model(finished_run, "latest", config).variables
+        return
+    with pytest.raises(CheckpointError, match="never estimated for the average"):
+        trained_model(finished_run, "latest", config)

@@ -62,7 +62,7 @@ def test_patches_of_the_images_are_white_behind_the_first_kernel():
     rng = np.random.default_rng(0)
     images = np.cumsum(rng.normal(size=(64, 16, 16, 3)), 1).astype(np.float32)
     model = create_model("airbench94", num_classes=10)
-    kernel = model.fitted(images)["params"]["whiten"]["kernel"]
+    kernel = model.data_dependent(images)["params"]["whiten"]["kernel"]
     seen = torch.nn.functional.conv2d(
         torch.tensor(images.transpose(0, 3, 1, 2)), torch.tensor(kernel.transpose(3, 2, 0, 1))
     )

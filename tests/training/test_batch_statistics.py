@@ -17,8 +17,8 @@ from imagenet_jax.devices.sharding import DATA_AXIS
 from imagenet_jax.inference.evaluate import evaluate_run
 from imagenet_jax.models.layers.norm import BatchNorm
 from imagenet_jax.tasks.classification import Classification
+from imagenet_jax.training.batch_statistics import BatchStatistics
 from imagenet_jax.training.loop import train
-from imagenet_jax.training.norms import Norms
 from imagenet_jax.training.program import make_program
 from imagenet_jax.training.trained import trained_model
 
@@ -73,7 +73,7 @@ def test_statistics_are_those_of_update_bn(loop_config, partitioner, accumulate)
     mesh = make_mesh(devices=jax.devices()[:2])
     program = make_program(Small.of_split(loop_config, split), mesh, num_examples=40)
     state = program.init_state()
-    found = Norms(program, split).estimated(state.eval_variables(), step=1)
+    found = BatchStatistics(program, split).estimated(state.eval_variables(), step=1)
     batches = []
     for batch in split.train_batches(np.arange(16), 0, 3):
         image = np.asarray(augment.eval_image(batch, loop_config.augment)).reshape(2, 8, -1)

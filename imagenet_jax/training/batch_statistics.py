@@ -32,7 +32,7 @@ from imagenet_jax.training.tuning import Tuning
 _KEPT = 1e-30
 
 
-class Norms:
+class BatchStatistics:
     """Estimates from config.eval.norm_batches batches: those of the first steps of a run."""
 
     def __init__(self, program: Program, split: Split):
@@ -54,7 +54,7 @@ class Norms:
           StopRequested: between two batches, if `stop` says so.
         """
         stop = stop or StopRequests()
-        program, norm_step = self._of_stage(program_at(self._program, step))
+        program, statistics_step = self._of_stage(program_at(self._program, step))
         rows = local_rows(program.mesh, program.config.batch_size)
         count, total = program.config.eval.norm_batches, None
         batches = self._split.at(program.config).train_batches(rows, 0, count)
@@ -69,7 +69,7 @@ class Norms:
                 doing(f"statistics of BatchNorm, batch {number + 1}")
                 place = sharding.replicated(program.mesh)
                 first = {**variables, "step": _replicated(np.int32(number), place)}
-                found = jax.device_get(norm_step(first, batch))
+                found = jax.device_get(statistics_step(first, batch))
                 found = jax.tree.map(np.float64, found)
                 total = found if total is None else jax.tree.map(np.add, total, found)
         mean = jax.tree.map(lambda array: np.float32(array / count), total)
@@ -77,7 +77,7 @@ class Norms:
         return {**variables, "batch_stats": sharding.place(mean, shapes)}
 
     def _of_stage(self, program: Program) -> tuple[Program, Any]:
-        """The program with BatchNorms that forget, and its compiled `norm_step`."""
+        """The program with BatchNorms that forget, and its compiled `statistics_step`."""
         key = program.config.to_json()
         if key not in self._compiled:
             doing("compiling", limited=False)
@@ -86,11 +86,11 @@ class Norms:
             task = dataclasses.replace(program.task, config=config)
             model = task.model(sharding.batch_shards(program.mesh))
             forgetting = dataclasses.replace(program, task=task, model=model)
-            self._compiled[key] = program, forgetting.compile_norm_step(norm_step)
+            self._compiled[key] = program, forgetting.compile_statistics_step(statistics_step)
         return self._compiled[key]
 
 
-def for_norms(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+def config_for_statistics(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     """A config without what only the loss needs: the teacher, and the weights of classes."""
     config = config.copy_and_resolve_references()
     config.distill.update(weights="", model="", image_size=0)
@@ -98,7 +98,7 @@ def for_norms(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     return config
 
 
-def norm_step(
+def statistics_step(
     variables: dict[str, Any],
     batch: Batch,
     *,

@@ -14,8 +14,7 @@ from imagenet_jax.config.files import load_config
 
 def get_config():
     config = load_config("airbench:94")
-    config.duration = "15 epochs"
-    config.model.dtype = "float32"
+    config.duration = "25 epochs"
     config.eval.batch_size = 250
-    config.eval.every = "5 epochs"
+    config.eval.every = "10 epochs"
     return config

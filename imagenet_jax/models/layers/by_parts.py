@@ -1,7 +1,7 @@
 """Convolutions of a part of the batch at a time, for CPUs.
 
-XLA's CPU compiler runs a convolution with few outputs on a single core, and reads all images anew
-for each value of a kernel's gradient, which they leave the caches for.
+XLA's CPU compiler runs a convolution with few outputs on a single core, and one of many images from
+memory, not from the caches; a kernel's gradient reads all of them anew for each of its values.
 """
 
 from collections.abc import Sequence
@@ -22,17 +22,17 @@ def gains(shape: Sequence[int], kernel: Sequence[int], window: Window) -> bool:
     """Whether x [B, H, W, C] is better convolved in parts, or one of the gradients is."""
     images, *sides, channels = shape
     result = _for_maps(images, window.sides(sides, kernel), kernel[3])
-    return max(result, _for_maps(images, sides, channels), _for_kernel(images)) > 1
+    return max(result, _for_maps(images, sides, channels)) > 1
 
 
 def _for_maps(images: int, sides: Sequence[int], channels: int) -> int:
-    """Parts that run side by side, as one of so few channels keeps a single core busy."""
+    """Parts for a result of so many channels; of few, a single one keeps only one core busy."""
     few = 32 < channels <= 64 and images * sides[0] * sides[1] > 4096
-    return 4 if few and images % 4 == 0 else 1
+    return max(4 if few and images % 4 == 0 else 1, _of_a_fit(images))
 
 
-def _for_kernel(images: int) -> int:
-    """Parts for a kernel's gradient."""
+def _of_a_fit(images: int) -> int:
+    """Parts whose images fit the caches."""
     wanted = min(_MOST, images // _FIT)
     return next((n for n in range(wanted, 1, -1) if images % n == 0), 1)
 
@@ -86,7 +86,7 @@ def _of_kernel(
         found = jax.linear_transpose(lambda kernel: _convolve(x, kernel, window), kernel)(dy)[0]
         return found.astype(wide(x.dtype))
 
-    count = _for_kernel(len(x))
+    count = _of_a_fit(len(x))
     pairs = zip(_split(x, count), _split(dy, count), strict=True)
     return sum(of_part(*pair) for pair in pairs).astype(x.dtype)
 

@@ -95,7 +95,7 @@ def test_parts_of_a_batch_are_put_together_in_order():
         ((2, 8, 8, 128), (3, 3, 8, 128), 16, 4, 6),
         ((4, 40, 40, 4), (3, 3, 4, 64), 1, 1, 6),  # the result in four parts of the batch
         ((4, 40, 40, 64), (3, 3, 64, 4), 1, 1, 6),  # the gradient of x
-        ((96, 8, 8, 4), (3, 3, 4, 4), 1, 1, 5),  # the gradient of the kernel in three
+        ((96, 8, 8, 4), (3, 3, 4, 4), 1, 1, 9),  # all three in three parts
     ],
 )
 def test_what_is_left_to_xlas_convolution(shape, kernel, groups, dilation, convolutions):

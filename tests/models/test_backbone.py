@@ -44,7 +44,7 @@ def timm_name(name):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[] if name in FAMILIES else [pytest.mark.slow])
+        pytest.param(name, marks=[] if name in FAMILIES else EXHAUSTIVE)
         for name in FACTS
         if name not in ABSENT
     ],

@@ -41,7 +41,14 @@ def test_every_row_tells_parameters_and_multiply_adds(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in FACTS if FACTS[name].reference])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in FAMILIES else [pytest.mark.exhaustive])
+        for name in FACTS
+        if FACTS[name].reference
+    ],
+)
 def test_facts_are_the_reference_implementations(name):
     """torch counts: parameters, and floating-point operations of a model without memory."""
     facts = FACTS[name]

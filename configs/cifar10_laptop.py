@@ -3,10 +3,12 @@
 Command:   python launch.py --config=cifar10_laptop
            from image files train/CLASS/* and test/CLASS/* instead of TFDS:
            --config.data.name=folder:PATH or --config.data.name=zip:FILE
-           (JAX_NUM_CPU_DEVICES=2 --config.model.bn_group_size=512 was faster: 166 images/s)
-Hardware:  2 CPU cores; 75 minutes of training by the speed of its first steps.
-Accuracy:  aims at 94 % top-1; not yet run by this project. It is `airbench:94` with more epochs and
-           in float32, see configs/recipes/airbench.py.
+Hardware:  2 cores of an AMD EPYC (Zen 5), jax 0.10.2: 78 minutes beside other work, 333 images/s
+           and so 63 minutes without it.
+Accuracy:  91.57 % top-1 (9,157 of 10,000), seed 0, one run, not on CIFAR-10's own pixels but on
+           JPEGs of it (quality 75, colours at half the resolution), 99 % of which it had learnt by
+           heart. It is `airbench:94` with more epochs, see configs/recipes/airbench.py, of which
+           94.01 % are published on the pixels themselves.
 """
 
 from imagenet_jax.config.files import load_config

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     )
     from imagenet_jax.errors import UserError
     from imagenet_jax.inference.predictor import Predictor
-    from imagenet_jax.models import create_model, levels
+    from imagenet_jax.models import create_model, create_segmenter, levels
     from imagenet_jax.training.teacher_weights import teacher_variables
 
 __version__ = "0.1.0"
@@ -30,6 +30,7 @@ __all__ = [
     "UserError",
     "batches",
     "create_model",
+    "create_segmenter",
     "levels",
     "list_models",
     "load_config",
@@ -44,7 +45,7 @@ __getattr__ = lazy_names(
     __name__,
     dict.fromkeys(__all__, "api")
     | {"Predictor": "inference.predictor", "UserError": "errors"}
-    | {"create_model": "models", "levels": "models"}
+    | dict.fromkeys(("create_model", "create_segmenter", "levels"), "models")
     | {"teacher_variables": "training.teacher_weights"},
 )
 

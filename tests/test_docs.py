@@ -191,7 +191,14 @@ def test_fields_and_files_within_the_text_exist(page):
 # Files of a reader, of a run, of others.
 ELSEWHERE = (
     "imagenet_to_gcs.py",
-    *("my_config.py", "config.json", "summary.json", "sweep.json", "verification.json"),
+    *(
+        "my_config.py",
+        "config.json",
+        "summary.json",
+        "sweep.json",
+        "verification.json",
+        "classes.json",
+    ),
     *("confusion.csv", "per_class.csv"),
 )
 

@@ -52,6 +52,7 @@ SKIPPED = (
     Rule(r"docker|kubectl", "needs a cluster"),
     Rule(r"^tensorboard", "serves until it is stopped"),
     Rule(r"log\.wandb", "needs an account"),
+    Rule(r"segment_voc", "needs Pascal VOC and torchvision's weights"),
     Rule(r"--topology=", "minutes of XLA's TPU compiler; tests/study/test_programs.py does it"),
     Rule(r"benchmarks/(gpu_training|peer_steps)", "needs a GPU, or a checkout of a peer"),
     Rule(r"benchmarks/input_pipeline", "measures for minutes"),
@@ -62,6 +63,7 @@ SMALLER = (
     Rule(r"--config.data.name=photos_256", "a small network", TINY),
     Rule(r"launch.py --config=(configs/)?(resnet50|cifar10_cpu|cifar10)\b", "small data", NOISE),
     Rule(r"^python launch.py --config=finetune", "a short run", SHORT),
+    Rule(r"--config=segment_scenes", "a few steps", "--config.duration='4 steps'"),
     Rule(r"prepare --preview", "small pictures", "--config.data.image_size=64"),
     Rule(r"benchmark --what", "a short measurement", "--seconds=1 --config.batch_size=32"),
     Rule(r"my_config.py --workdir", "a short run", f"{SHORT} --config.batch_size=32"),
@@ -99,6 +101,12 @@ def folder(tmp_path_factory):
                 photo(folder / place / kind / f"{number}.jpg", hue)
     for name in ("n01440764_tench", "n01443537_goldfish"):
         photo(folder / f"imagenet/{name}.JPEG", 1)
+    for number in range(20):
+        photo(folder / f"STREETS/images/{number}.jpg", number % 3)
+        mask = folder / f"STREETS/masks/{number}.png"
+        mask.parent.mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 3, (48, 64)).astype(np.uint8)).save(mask)
+    (folder / "STREETS/classes.txt").write_text("road\nsidewalk\nsky\n")
     for name, source in (("photos.zip", "PHOTOS"), ("imagenet_sample.zip", "imagenet")):
         with zipfile.ZipFile(folder / name, "w") as archive:
             for file in sorted((folder / source).rglob("*.*")):

@@ -33,6 +33,7 @@ __all__ = [
     "rows_together",
     "train_image",
     "train_inputs",
+    "train_map",
 ]
 
 
@@ -82,16 +83,39 @@ def train_image(
     keys = example_keys(key, batch["epoch"], batch["index"])
     if augment.pad:
         image = random_translate(image, fold_in(keys, 0), augment.pad, augment.pad_mode)
-    if augment.flip and augment.flip_alternates:
-        same = example_keys(key, jnp.zeros_like(batch["epoch"]), batch["index"])
-        image = alternating_flip(image, fold_in(same, 1), batch["epoch"])
-    elif augment.flip:
-        image = random_flip(image, fold_in(keys, 1))
+    image = _flipped(image, batch, key, augment)
     if color.is_on(augment):
         image = color.random_color(image, fold_in(keys, 2), augment)
     image = normalize(image, augment.mean, augment.std)
     if augment.erase:
         image = random_erasing(image, fold_in(keys, 3), augment)
+    return image
+
+
+def train_map(
+    levels: jax.Array,
+    batch: dict[str, jax.Array],
+    key: jax.Array,
+    augment: ml_collections.ConfigDict,
+) -> jax.Array:
+    """Maps [B, H, W] of the images of a batch, mirrored as `train_image` mirrors these; there must
+    be no augment.pad."""
+    return _flipped(levels[..., None], batch, key, augment)[..., 0]
+
+
+def _flipped(
+    image: jax.Array,
+    batch: dict[str, jax.Array],
+    key: jax.Array,
+    augment: ml_collections.ConfigDict,
+) -> jax.Array:
+    """Images [B, H, W, C] mirrored by the keys of the examples."""
+    if augment.flip and augment.flip_alternates:
+        same = example_keys(key, jnp.zeros_like(batch["epoch"]), batch["index"])
+        return alternating_flip(image, fold_in(same, 1), batch["epoch"])
+    if augment.flip:
+        keys = example_keys(key, batch["epoch"], batch["index"])
+        return random_flip(image, fold_in(keys, 1))
     return image
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "from_json",
     "load_config",
     "model_options",
+    "network_name",
     "to_json",
     "validate",
 ]

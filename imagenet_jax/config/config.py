@@ -198,13 +198,20 @@ def _check_mixing(values: Mapping[str, Any]) -> None:
         )
 
 
+def network_name(config: ml_collections.ConfigDict) -> str:
+    """What people call the network, as resnet50 or deeplabv3_resnet50."""
+    head, backbone = config.model.head, config.model.name
+    return f"{head}_{backbone}" if head else backbone
+
+
 def model_options(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    """The fields of config.model that are set; what has its default is the model's own."""
+    """The fields of config.model that are set, but for its name and its head; what has its default
+    is the model's own."""
     return {
         field: value
         for field, value in config.model.items()
         if field == "bn_group_size"
-        or (field != "name" and value != SCHEMA[f"model.{field}"].default)
+        or (field not in ("name", "head") and value != SCHEMA[f"model.{field}"].default)
     }
 
 

@@ -7,12 +7,13 @@ from imagenet_jax.config.field import Field, choice, interval, number
 MOST = 2**31 - 1  # examples: batches hold their numbers as int32
 RESAMPLED = ("nearest", "bilinear", "bicubic")  # interpolations of a turned or sheared image
 METHODS = (*RESAMPLED, "area", "lanczos")
-CROPS = ("center_crop", "resize_center_crop", "resize", "none")
+CROPS = ("center_crop", "resize_center_crop", "resize", "letterbox", "none")
 
 DATA: dict[str, Field] = {
     "data.name": Field(
         "imagenet2012",
-        "the name of a TFDS data set, fake, folder:PATH, zip:PATH, csv:PATH or tfrecord:DIR",
+        "the name of a TFDS data set, fake, folder:PATH, zip:PATH, csv:PATH, tfrecord:DIR, or for "
+        "segmentation masks:PATH",
     ),
     "data.dir": Field("", "TFDS data directory; '': $TFDS_DATA_DIR or ~/tensorflow_datasets"),
     "data.train_split": Field("train", "split (TFDS) or sub-folder trained on"),
@@ -35,7 +36,7 @@ DATA: dict[str, Field] = {
     ),
     "data.train_crop": choice(
         "random_resized_crop",
-        ("random_resized_crop", "resize_random_crop", *CROPS),
+        ("random_resized_crop", "resize_random_crop", "scale_jitter", *CROPS),
         "how training images get to their size, on the host; see data/images/preprocess.py",
     ),
     "data.train_resize": number(
@@ -49,6 +50,18 @@ DATA: dict[str, Field] = {
         (0.08, 1.0), "random_resized_crop: range of the share of the image's area", 1
     ),
     "data.crop_ratio": interval((3 / 4, 4 / 3), "random_resized_crop: range of width / height"),
+    "data.jitter": interval(
+        (0.5, 2.0), "scale_jitter: range of the factor of a side's length, see data.jitter_side"
+    ),
+    "data.jitter_side": choice(
+        "long", ("long", "short"), "scale_jitter: the side of an image that is image_size at 1"
+    ),
+    "data.pad_fill": Field(
+        (124, 116, 104),
+        "letterbox, scale_jitter: what is beside an image, ImageNet's mean colour",
+        "three levels of 0 to 255",
+        lambda v: len(v) == 3 and all(0 <= level <= 255 for level in v),
+    ),
     "data.eval_crop": choice(
         "center_crop",
         CROPS,

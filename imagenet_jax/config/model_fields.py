@@ -4,6 +4,12 @@ from imagenet_jax.config.field import Field, choice, number
 
 MODEL: dict[str, Field] = {
     "model.name": Field("resnet50", "a name of the table of models"),
+    "model.head": choice(
+        "",
+        ("", "fcn", "deeplabv3", "lraspp", "unet"),
+        "segmentation: what makes the classes of the pixels of the network's maps; see "
+        "models/heads; '': none, for classes of images",
+    ),
     "model.width": number(0, "channels of the first stage; 0: the model's own", 0),
     "model.stem": choice(
         "",

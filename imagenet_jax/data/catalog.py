@@ -14,6 +14,7 @@ from jax.experimental import multihost_utils
 from imagenet_jax.data.balanced_order import BalancedOrder
 from imagenet_jax.data.names import (
     FILES,
+    MASKS,
     TEST,
     VALIDATION,
     check_data,
@@ -22,11 +23,12 @@ from imagenet_jax.data.names import (
     train_size,
 )
 from imagenet_jax.data.order import ChosenOrder, EvalOrder, Order, TrainOrder
-from imagenet_jax.data.sources.classes import ONE, class_field, examples_by_class
+from imagenet_jax.data.sources.classes import ONE, SEGMENTATION, class_field, examples_by_class
 from imagenet_jax.data.sources.fake import FakeSource
 from imagenet_jax.data.sources.files import file_splits, open_files
 from imagenet_jax.data.sources.held_out import HeldOut
 from imagenet_jax.data.sources.layout import left_out_text
+from imagenet_jax.data.sources.masks import mask_splits, open_masks
 from imagenet_jax.data.sources.parts import fold_of, slice_of, split_slice
 from imagenet_jax.data.sources.source import ArraySource, EncodedSource
 from imagenet_jax.errors import DataError
@@ -111,8 +113,12 @@ class Split:
 
     def images(self, index: np.ndarray) -> np.ndarray:
         """The examples with these numbers as the model sees them, uint8 [n, S, S, 3]."""
+        return self.examples(index)["image"]
+
+    def examples(self, index: np.ndarray) -> dict[str, np.ndarray]:
+        """The examples with these numbers as a batch."""
         (batch,) = self._batches(ChosenOrder(index), 0, 1)
-        return batch["image"]
+        return batch
 
     def example_name(self, index: int) -> str:
         """What an example is called within the split; its number, where images have no files."""
@@ -175,14 +181,18 @@ def _open(config: ml_collections.ConfigDict, train: bool, reads: Sequence[str]) 
     kind, path = place_of(data.name) or ("", "")
     if data.name == "fake":
         count = data.fake_train_examples if train else data.fake_eval_examples
-        name = class_field(reads, data.fake_classes, "data.name = fake").name
+        maps = tuple(reads) == (SEGMENTATION,)
+        name = class_field(() if maps else reads, data.fake_classes, "data.name = fake").name
+        name = SEGMENTATION if maps else name
         size = train_size(data) if train else data.image_size
         views = data.views if train else 1
         source = FakeSource(count, data.fake_classes, size, reads=name, views=views)
         return Split(config, source, train)
-    name, cut = split_slice(split) if kind in FILES else (split, None)
+    name, cut = split_slice(split) if kind in (*FILES, MASKS) else (split, None)
     if kind in FILES:
         source = open_files(kind, path, name, reads, default)
+    elif kind == MASKS:
+        source = open_masks(path, name, reads, default)
     elif kind == "tfrecord":
         from imagenet_jax.data.sources.tfrecord_folder import open_tfrecord_folder
 
@@ -212,6 +222,8 @@ def evaluation_split(name: str, data_dir: str = "") -> str:
     kind, path = place_of(name) or ("", "")
     if kind in FILES:
         splits = file_splits(kind, path)
+    elif kind == MASKS:
+        splits = mask_splits(path)
     elif kind == "tfrecord":
         from imagenet_jax.data.sources.tfrecord_folder import tfrecord_splits
 

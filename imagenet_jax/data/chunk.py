@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from imagenet_jax.data.host_tensorflow import tf
+from imagenet_jax.data.images.class_map import decode_map
 from imagenet_jax.data.images.decode import check_size, decode_image
 from imagenet_jax.data.images.jpeg import Header, read_header
 from imagenet_jax.data.images.preprocess import Preprocess
 from imagenet_jax.data.order import Rows
-from imagenet_jax.data.sources.source import EncodedSource
+from imagenet_jax.data.sources.source import EncodedSource, Field, ImpossibleValue
 
 READ = {
     "encoded": tf.TensorSpec((None,), tf.string),  # plain JPEGs; empty: nothing to decode
@@ -43,9 +44,15 @@ class ChunkMaker:
         """What `read` gives: `READ` and the fields of the source."""
         fields = {
             name: tf.TensorSpec((None, *field.shape), tf.as_dtype(field.dtype))
-            for name, field in self.source.fields.items()
+            for name, field in self.fields.items()
         }
         return {**READ, **fields}
+
+    @functools.cached_property
+    def fields(self) -> dict[str, Field]:
+        """Those of the source, of maps with their size."""
+        size = self.preprocess.size
+        return {name: field.sized(size) for name, field in self.source.fields.items()}
 
     def read(self, rows: Rows) -> dict[str, np.ndarray]:
         """Reads the files of k rows and decides what to cut out; arrays as in `specs`.
@@ -71,10 +78,12 @@ class ChunkMaker:
             top, left, height, width = box[row]
             crop = whole[top : top + height, left : left + width]
             self.preprocess.finish(crop, image, int(rows.index[row]), int(rows.epoch[row]))
+        whole_box = box.copy()
         halvings = np.where(encoded == b"", -1, self.preprocess.halvings(box)).astype(np.int32)
         box >>= np.maximum(halvings, 0)[:, None]
         columns = encoded, box, halvings, ready, mask, rows.index, rows.epoch
-        return dict(zip(READ, columns, strict=True)) | self._fields(values, mask)
+        fields = self._fields(values, mask) | self._maps(values, rows, shape, whole_box)
+        return dict(zip(READ, columns, strict=True)) | fields
 
     def decode(self, chunk: dict[str, tf.Tensor]) -> list[tf.Tensor]:
         """The boxes of a chunk that `read` gave, k tensors uint8 [h, w, 3]; empty for others."""
@@ -123,9 +132,11 @@ class ChunkMaker:
     def _fields(
         self, values: Mapping[str, Sequence[np.ndarray]], mask: np.ndarray
     ) -> dict[str, np.ndarray]:
-        """The source's values of the rows with mask True, and padding."""
+        """The source's values of the rows with mask True, and padding; none of maps."""
         fields = {}
-        for name, field in self.source.fields.items():
+        for name, field in self.fields.items():
+            if self.source.fields[name].is_map:
+                continue
             fields[name] = array = field.filled(len(mask))
             for row, value in zip(np.flatnonzero(mask), values.get(name, ()), strict=True):
                 if not field.shape:
@@ -134,6 +145,34 @@ class ChunkMaker:
                 if len(value) > field.shape[0]:
                     raise ValueError(f"it has {len(value)} {name}, at most {field.shape[0]} fit")
                 array[row, : len(value)] = value
+        return fields
+
+    def _maps(
+        self,
+        values: Mapping[str, Sequence[bytes]],
+        rows: Rows,
+        shape: np.ndarray,
+        box: np.ndarray,
+    ) -> dict[str, np.ndarray]:
+        """The maps of the rows with mask True, cut out and resized as the images are."""
+        fields = {}
+        for name, field in self.source.fields.items():
+            if not field.is_map:
+                continue
+            fields[name] = array = self.fields[name].filled(len(rows.mask))
+            for row, file in zip(np.flatnonzero(rows.mask), values.get(name, ()), strict=True):
+                whole = decode_map(file, shape[row], f"its {name}")
+                if field.table:
+                    whole = np.frombuffer(field.table, np.uint8)[whole]
+                if (wrong := whole[(whole >= field.most) & (whole != field.padding)]).size:
+                    raise ImpossibleValue(
+                        f"level {wrong[0]} of its {name} is none of 0 to {field.most - 1}, nor "
+                        f"{field.padding} for none"
+                    )
+                top, left, height, width = box[row]
+                crop = whole[top : top + height, left : left + width]
+                place = int(rows.index[row]), int(rows.epoch[row])
+                self.preprocess.finish_map(crop, array[row], *place)
         return fields
 
 

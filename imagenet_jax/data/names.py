@@ -10,6 +10,9 @@ import ml_collections
 from imagenet_jax.errors import ConfigError, DataError
 
 FILES = ("folder", "zip", "csv")
+# Photos with maps of classes.
+MASKS = "masks"
+_KINDS = (*FILES, "tfrecord", MASKS)
 # What people call the split that they evaluate on while they train, as one name.
 VALIDATION = ("validation", "val", "valid", "dev", "eval", "evaluation")
 TEST = ("test", "testing")
@@ -17,6 +20,7 @@ TEST = ("test", "testing")
 _SIZES = {
     "digits": (10, 1437),
     "digit_pairs": (10, 2000),
+    "scenes": (11, 2000),
     "cifar10": (10, 50_000),
     "cifar100": (100, 50_000),
 }
@@ -27,7 +31,7 @@ _IMAGENET = (1000, 1_281_167)
 def place_of(name: str) -> tuple[str, str] | None:
     """("folder", PATH) of "folder:PATH", and the like; None of a TFDS data set and of fake."""
     kind, _, path = name.partition(":")
-    return (kind, os.path.expanduser(path)) if kind in (*FILES, "tfrecord") and path else None
+    return (kind, os.path.expanduser(path)) if kind in _KINDS and path else None
 
 
 def resolved_dir(data_dir: str) -> str:
@@ -98,20 +102,22 @@ def check_data(data: ml_collections.ConfigDict) -> None:
         raise ConfigError(
             f"config.data.name = {data.name!r} is not known; expected the name of a TFDS data set "
             f"(imagenet2012, cifar10, digits, NAME:VERSION, NAME/CONFIG, ...), fake, "
-            f"{', '.join(f'{k}:PATH' for k in (*FILES, 'tfrecord'))}"
+            f"{', '.join(f'{k}:PATH' for k in _KINDS)}"
         )
 
 
 def check_files(name: str) -> None:
     """Raises DataError if a data.name is that of a folder, archive or list that is not there."""
     place = place_of(name)
-    if place and place[0] in FILES:
+    if place and place[0] in (*FILES, MASKS):
         existing(*place)
 
 
 def existing(kind: str, path: str) -> Path:
     """Where `folder:PATH`, `zip:PATH` or `csv:PATH` is. Raises DataError if it is not there."""
     found, what = Path(os.path.expanduser(path)), "folder" if kind == "folder" else "file"
+    if kind == MASKS and (found.is_dir() or found.suffix.lower() == ".zip"):
+        kind, what = ("folder", what) if found.is_dir() else ("zip", "file")
     if not (found.is_dir() if kind == "folder" else found.is_file()):
         if not found.exists():
             raise DataError(f"data.name = '{kind}:{path}': there is no such {what}")
@@ -132,6 +138,11 @@ def check_preparation(
         raise ConfigError("--encoding=raw needs --resize=SHORT_SIDE, e.g. --resize=256")
     if short_side < 0:
         raise ConfigError(f"--resize={short_side} is no number of pixels")
+    if (place_of(dataset) or ("",))[0] == MASKS:
+        raise ConfigError(
+            f"--dataset={dataset}: maps of classes are not stored; train on the files as they are, "
+            f"with --config.task=segmentation --config.data.name={dataset}"
+        )
     if not 1 <= quality <= 95:
         raise ConfigError(f"--quality={quality} is not 1 to 95")
     if not 0 <= eval_fraction < 1:

@@ -191,7 +191,7 @@ class Pipeline:
     def _skipped(self, row: Rows) -> Arrays:
         return {
             "image": np.broadcast_to(self.fill, (1, *self.preprocess.shape)),
-            **{name: field.filled(1) for name, field in self.source.fields.items()},
+            **{name: field.filled(1) for name, field in self._maker.fields.items()},
             "mask": np.zeros(1, bool),
             "index": row.index,
             "epoch": row.epoch,

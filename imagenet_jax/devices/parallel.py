@@ -49,7 +49,10 @@ def batch_shapes(
     struct = jax.ShapeDtypeStruct
     return {
         "image": struct((batch_size, views * image_size, image_size, 3), np.uint8),
-        **{name: struct((batch_size, *f.shape), f.dtype) for name, f in fields.items()},
+        **{
+            name: struct((batch_size, *field.sized(image_size).shape), field.dtype)
+            for name, field in fields.items()
+        },
         "mask": struct((batch_size,), np.bool_),
         "index": struct((batch_size,), np.int32),
         "epoch": struct((batch_size,), np.int32),

@@ -10,6 +10,7 @@ import ml_collections
 import numpy as np
 from jax.sharding import Mesh
 
+from imagenet_jax.config import network_name
 from imagenet_jax.data import Split
 from imagenet_jax.data.catalog import evaluation_split
 from imagenet_jax.data.sources.classes import ONE
@@ -85,7 +86,7 @@ def evaluate_run(
     meter, report_to = task.meter(), _unless_in_use(workdir)
     return {
         "task": config.task,
-        "model": config.model.name,
+        "model": network_name(config),
         "dataset": config.data.name,
         "step": record["position"]["step"],
         "eval": evaluate_split(program, eval_step, variables, split, meter=meter),

@@ -111,14 +111,16 @@ def to_pixels(image: Any, config: Any) -> np.ndarray:
     return np.repeat(array[..., None], 3, 2) if array.ndim == 2 else array
 
 
-def read_photo(path: str, config: Any) -> np.ndarray:
-    """A photo as the model sees it before it is normalised, uint8 [S, S, 3].
+def read_photo(path: str, config: Any) -> tuple[np.ndarray, tuple[int, int]]:
+    """A photo as the model sees it before it is normalised, uint8 [S, S, 3], and its own height and
+    width.
 
     Raises:
       DataError: for a file that is missing, no image, or not of the size that config.data wants.
     """
     try:
-        return model_input(read_pixels(path, config), config)
+        pixels = read_pixels(path, config)
+        return model_input(pixels, config), pixels.shape[:2]
     except ValueError as error:
         raise DataError(f"{printable(path)} cannot be read: {error}") from error
 

@@ -35,18 +35,20 @@ def predict_photos(trained: TrainedModel, photos: Sequence[str], top: int = 5) -
     config, predictor = trained.config, Predictor(trained)
     predictions, errors = [], []
     for start in range(0, len(photos), MOST):
-        images, paths = [], []
+        images, paths, shapes = [], [], []
         for path in photos[start : start + MOST]:
             try:
-                images.append(read_photo(path, config))
+                pixels, shape = read_photo(path, config)
+                images.append(pixels)
                 paths.append(str(path))
+                shapes.append(shape)
             except DataError as error:
                 errors.append({"path": str(path), "error": str(error)})
         if not images:
             continue
-        found = predictor.outputs_of(np.stack(images))
-        for row, path in enumerate(paths):
-            predictions.append({"path": path, **predictor.answer(found, row, top)})
+        found = predictor.shown(np.stack(images))
+        for row, (path, shape) in enumerate(zip(paths, shapes, strict=True)):
+            predictions.append({"path": path, **predictor.answer(found, row, top, shape)})
     if not predictions:
         raise DataError("; ".join(error["error"] for error in errors[:5]))
     return {
@@ -101,6 +103,38 @@ def _rows(result: dict[str, Any], photos: Sequence[str]) -> Iterator[Sequence[st
     for path in map(str, photos):
         found = answers.get(path, {})
         yield (path, *(found.get(name, "") for name in names), errors.get(path, ""))
+
+
+def write_maps(result: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Writes what `Task.write_map` does of each photo into a folder, as NAME.png.
+
+    Args:
+      result: of `predict_photos`, by a task that has maps.
+      folder: is made if need be.
+
+    Returns:
+      The result, each prediction with map, the path of its file; what could not be written is one
+      more of its errors.
+    """
+    task, errors, taken = find_task(result["task"]), list(result["errors"]), set()
+    predictions = []
+    for photo in result["predictions"]:
+        stem, number = Path(photo["path"]).stem, 1
+        name = stem
+        while name in taken:  # photos of several folders may have one name
+            number += 1
+            name = f"{stem}_{number}"
+        taken.add(name)
+        file = folder / f"{name}.png"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            task.write_map(photo, file)
+            predictions.append({**photo, "map": str(file)})
+        except OSError as error:
+            message = f"{printable(str(file))} cannot be written: {error}"
+            errors.append({"path": photo["path"], "error": message})
+            predictions.append(photo)
+    return {**result, "predictions": predictions, "errors": errors}
 
 
 def draw_predictions(result: dict[str, Any], path: Path, config: Any) -> dict[str, Any]:

@@ -135,14 +135,30 @@ class Predictor:
           DataError: for what is no image.
         """
         several = _is_several(images)
-        found = self.outputs(images if several else [images])
-        answers = [self.answer(found, row, top) for row in range(_length(found))]
+        answers = []
+        for pixels, shapes in self._preprocessed(images):
+            found = self.shown(pixels)
+            answers += [self.answer(found, row, top, shape) for row, shape in enumerate(shapes)]
         return answers if several else answers[0]
 
-    def answer(self, outputs: Any, row: int, top: int = 5) -> dict[str, Any]:
-        """What is told of one row of `outputs`."""
-        of_image = jax.tree.map(lambda array: array[row], outputs)
-        return self.trained.task.answer(of_image, top)
+    def answer(
+        self, shown: Any, row: int, top: int = 5, shape: tuple[int, int] | None = None
+    ) -> dict[str, Any]:
+        """What is told of one row of what `shown` gives.
+
+        Args:
+          shown: of some images.
+          row: which of them.
+          top: how many things to tell.
+          shape: its height and width, where classes of its pixels are told; None: those that the
+            network sees.
+        """
+        of_image = jax.tree.map(lambda array: array[row], shown)
+        return self.trained.task.answer(of_image, top, shape)
+
+    def shown(self, pixels: np.ndarray) -> Any:
+        """What `answer` needs of what `preprocess` gave."""
+        return self._run("shown", _parts(pixels))
 
     def preprocess(self, images: Any) -> np.ndarray:
         """What the model sees of images before it is normalised, uint8 [N, S, S, 3].
@@ -150,7 +166,7 @@ class Predictor:
         Raises:
           DataError: for what is no image, or not of the size that config.data wants.
         """
-        return np.concatenate(list(self._preprocessed(images)))
+        return np.concatenate([pixels for pixels, _ in self._preprocessed(images)])
 
     def outputs(self, images: Any) -> Any:
         """What the network makes of images, logits float32 [N, K] of a classifier.
@@ -158,7 +174,7 @@ class Predictor:
         Raises:
           DataError: as `preprocess`.
         """
-        return self._run("outputs", self._preprocessed(images))
+        return self._run("outputs", (pixels for pixels, _ in self._preprocessed(images)))
 
     def outputs_of(self, pixels: np.ndarray) -> Any:
         """As `outputs`, of what `preprocess` gave."""
@@ -178,7 +194,7 @@ class Predictor:
           DataError: as `preprocess`.
           ValueError: for a map that the model does not have.
         """
-        return self._run(tuple(names), self._preprocessed(images))
+        return self._run(tuple(names), (pixels for pixels, _ in self._preprocessed(images)))
 
     def evaluate(self, dataset: str = "", split: str = "") -> dict[str, Any]:
         """Exact evaluation: every example once.
@@ -196,19 +212,21 @@ class Predictor:
         """
         return evaluate_trained(self.trained, dataset, split)
 
-    def _preprocessed(self, images: Any) -> Iterator[np.ndarray]:
-        """In parts of MOST at most."""
+    def _preprocessed(self, images: Any) -> Iterator[tuple[np.ndarray, list[tuple[int, int]]]]:
+        """In parts of MOST at most, with the heights and widths that they had."""
         images = images if _is_several(images) else [images]
         if not len(images):
             raise DataError("no images are given")
         for start in range(0, len(images), MOST):
-            part = []
+            part, shapes = [], []
             for number, image in enumerate(images[start : start + MOST], start):
                 try:
-                    part.append(model_input(to_pixels(image, self.config), self.config))
+                    pixels = to_pixels(image, self.config)
+                    part.append(model_input(pixels, self.config))
                 except ValueError as error:
                     raise DataError(f"image {number}: {error}") from error
-            yield np.stack(part)
+                shapes.append(pixels.shape[:2])
+            yield np.stack(part), shapes
 
     def _run(self, what: Any, parts: Iterator[np.ndarray]) -> Any:
         found = []
@@ -236,14 +254,15 @@ class Predictor:
         @jax.jit
         def outputs(variables: Any, pixels: jax.Array) -> Any:
             apply = partial(model.apply, variables, train=False)
-            return task.predict(apply, task.image_inputs(pixels))
+            found = task.predict(apply, task.image_inputs(pixels))
+            return task.shown(found) if what == "shown" else found
 
         @jax.jit
         def maps(variables: Any, pixels: jax.Array) -> Any:
             inputs = task.image_inputs(pixels)
             return model.apply(variables, inputs, False, list(what), method="features")
 
-        return outputs if what == "outputs" else maps
+        return outputs if what in ("outputs", "shown") else maps
 
 
 def _change(config: ml_collections.ConfigDict, fields: Mapping[str, Any] | None) -> None:

@@ -5,7 +5,6 @@ without shortcuts: the fastest known way to 94 % is short for want of layers, no
 Source: github.com/KellerJordan/cifar10-airbench f1c599c4, legacy/airbench94.py and airbench95.py.
 """
 
-import math
 from collections.abc import Container, Sequence
 from functools import partial
 from typing import Any
@@ -17,16 +16,11 @@ import numpy as np
 
 from imagenet_jax.models.backbone import Backbone, Maps
 from imagenet_jax.models.layers.dtypes import wide
+from imagenet_jax.models.layers.initial import torch_default
 from imagenet_jax.models.layers.layers import Layers
 from imagenet_jax.models.layers.max_pool import max_pool
 
 _PATCH = 2  # pixels
-
-
-def torch_default(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
-    """torch's kernels of convolutions and linear layers: uniform in +-1 / sqrt(inputs)."""
-    bound = 1 / math.sqrt(math.prod(shape[:-1]))
-    return jax.random.uniform(key, shape, dtype, -bound, bound)
 
 
 def partial_identity(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:

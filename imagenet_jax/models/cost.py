@@ -50,7 +50,7 @@ def _macs(program: core.Jaxpr) -> int:
             shape = equation.invars[0].aval.shape
             summed = math.prod(shape[axis] for axis in contracted)
             total += math.prod(equation.outvars[0].aval.shape) * summed
-        else:
+        elif equation.params.get("name") != "_resize":  # jax.image's, which is no layer
             times = equation.params["length"] if equation.primitive.name == "scan" else 1
             for inner in _inner(equation.params):
                 total += times * _macs(inner)

@@ -9,6 +9,7 @@ import ml_collections
 import numpy as np
 from PIL import Image
 
+from imagenet_jax.config import network_name
 from imagenet_jax.config.stages import config_stages
 from imagenet_jax.models.cost import count_macs, count_params, variable_shapes
 from imagenet_jax.terminal import say
@@ -18,7 +19,7 @@ def run_facts(config: ml_collections.ConfigDict) -> dict[str, Any]:
     """What a summary says of model, data and devices."""
     return {
         "task": config.task,
-        "model": config.model.name,
+        "model": network_name(config),
         "dataset": config.data.name,
         "device_kind": jax.devices()[0].device_kind,
         "num_devices": jax.device_count(),
@@ -39,7 +40,7 @@ def say_facts(program: Any, train_split: Any, eval_split: Any) -> None:
     variables = {"params": params, "batch_stats": state.batch_stats}
     macs, count = count_macs(program.model, size, variables), count_params(variables)
     rows = {
-        "model": f"{config.model.name}, {count / 1e6:,.3g} M parameters, {_cost(macs)}MACs an "
+        "model": f"{network_name(config)}, {count / 1e6:,.3g} M parameters, {_cost(macs)}MACs an "
         f"image of {size} pixels, {config.model.dtype}",
         "data": f"{config.data.name}: {train_split.num_examples:,} images of {train_split.name}, "
         f"{eval_split.num_examples:,} of {eval_split.name} to evaluate on",

@@ -139,7 +139,7 @@ def noise_batch(program: Program) -> dict[str, jax.Array]:
         {
             "image": random.integers(0, 256, (len(rows), *shape), np.uint8),
             **{
-                name: np.full((len(rows), *field.shape), field.padding, field.dtype)
+                name: field.sized(shape[1]).filled(len(rows))
                 for name, field in program.task.fields().items()
             },
             "mask": np.ones(len(rows), np.bool_),

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import ml_collections
 
+from imagenet_jax.config import network_name
 from imagenet_jax.data import Split
 from imagenet_jax.data.names import known_size, train_size
 from imagenet_jax.devices.parallel import compiler_options
@@ -93,7 +94,7 @@ def study_variant(
         "partitioner": partitioner,
         "batch_per_device": batch_per_device,
         "num_devices": hardware.mesh.size,
-        "model": config.model.name,
+        "model": network_name(config),
         "chip": hardware.chip.name,
         "capacity_bytes": hardware.chip.hbm_bytes,
         "compiler_options": compiler_options(

@@ -213,7 +213,9 @@ class ClassTask(Task):
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Of the classes, [K], from the logits [K] of an image."""
 
-    def answer(self, prediction: np.ndarray, top: int) -> dict[str, Any]:
+    def answer(
+        self, prediction: np.ndarray, top: int, shape: tuple[int, int] | None = None
+    ) -> dict[str, Any]:
         """The `top` most probable classes: label, class_name, title (what people call it, where
         it is one of ImageNet's), probability (0 to 1)."""
         found = class_scores.most_probable(self.probabilities(prediction), top)
@@ -251,6 +253,17 @@ def make_model(
     config: ml_collections.ConfigDict, num_classes: int, *, devices: int = 1
 ) -> nn.Module:
     """The model that config.model describes; what has its default there is the model's own."""
+    if config.model.head:
+        raise ConfigError(
+            f"config.model.head = {config.model.head!r} is for config.task = 'segmentation', not "
+            f"{config.task!r}"
+        )
+    options = network_options(config, devices)
+    return create_model(config.model.name, num_classes=num_classes, **options)
+
+
+def network_options(config: ml_collections.ConfigDict, devices: int) -> dict[str, Any]:
+    """The options of `create_model` for batches that are spread over so many devices."""
     options = model_options(config)
     # Of one call on one device.
     images = config.batch_size * config.data.views // (config.accumulate * devices)
@@ -259,4 +272,4 @@ def make_model(
     options |= {"dtype": config.model.dtype, "fused_norm": config.model.fused_norm and one_group}
     if config.partitioner != "jit":
         options["axis_name"] = DATA_AXIS
-    return create_model(config.model.name, num_classes=num_classes, **options)
+    return options

@@ -13,11 +13,11 @@ def cross_entropy(
     smoothing: float = 0.0,
     weights: tuple[float, ...] = (),
 ) -> jax.Array:
-    """Softmax cross-entropy float32 [B] with label smoothing (Szegedy et al. 2016).
+    """Softmax cross-entropy float32 [B, ...] with label smoothing (Szegedy et al. 2016).
 
     Args:
-      logits: float32 [B, K].
-      label: int32 [B], 0 <= label < K.
+      logits: float32 [B, ..., K].
+      label: int32 [B, ...], 0 <= label < K.
       smoothing: share of the target that is spread evenly over all K classes, 0 to 1.
       weights: factors of the K classes' terms, as torch has them; (): 1.
     """
@@ -27,7 +27,8 @@ def cross_entropy(
     if not smoothing:
         return hard
     if weights:
-        even = -(jax.nn.log_softmax(logits) * jnp.array(weights)[None]).mean(-1)
+        of_class = jax.lax.broadcast_to_rank(jnp.array(weights), logits.ndim)
+        even = -(jax.nn.log_softmax(logits) * of_class).mean(-1)
     else:
         even = jax.nn.logsumexp(logits, axis=-1) - logits.mean(-1)
     return (1 - smoothing) * hard + smoothing * even

@@ -89,6 +89,10 @@ class Task(abc.ABC):
 
     # The fields that the data set must have; sources know `data.sources.classes` by their names.
     reads: ClassVar[tuple[str, ...]] = ("label",)
+    # Whether the network has BatchNorm beyond that of the backbone that config.model.name names.
+    head_has_norms: ClassVar[bool] = False
+    # Whether it tells a class for each pixel, see `write_map`.
+    has_maps: ClassVar[bool] = False
     # Whether `predict` averages over the views of config.eval.tta.
     averages_views: ClassVar[bool] = False
 
@@ -197,6 +201,10 @@ class Task(abc.ABC):
         """What evaluation looks at: the network's outputs, and whatever is made of them."""
         return apply(inputs)
 
+    def shown(self, predictions: Any) -> Any:
+        """What `answer` needs of what `predict` gives; what is smaller leaves the device sooner."""
+        return predictions
+
     @abc.abstractmethod
     def evaluation_sums(self, predictions: Any, targets: Any, mask: jax.Array) -> Sums:
         """As `sums`, of what `predict` gives."""
@@ -252,12 +260,16 @@ class Task(abc.ABC):
     def rows(result: Mapping[str, Any]) -> dict[str, str]:
         """Lines of the table at the end of a verb, {what: value with unit}."""
 
-    def answer(self, prediction: Any, top: int) -> dict[str, Any]:
+    def answer(
+        self, prediction: Any, top: int, shape: tuple[int, int] | None = None
+    ) -> dict[str, Any]:
         """What JSON says of an image.
 
         Args:
-          prediction: what `predict` gives, of one example, in NumPy.
+          prediction: what `shown` gives, of one example, in NumPy.
           top: how many things to tell, the best first.
+          shape: height and width of the image, before it was made ready for the network; None: as
+            the network sees it.
 
         Raises:
           ConfigError: where there is nothing to be shown of a single image.
@@ -273,6 +285,11 @@ class Task(abc.ABC):
     def answer_columns(answer: Mapping[str, Any]) -> dict[str, str]:
         """What `answer` gave, as columns of a table, the same ones for every image."""
         return {"answer": str(answer)}
+
+    @staticmethod
+    def write_map(answer: Mapping[str, Any], path: Path) -> None:
+        """Writes the classes of the pixels of an image as PNG, from what `answer` gave."""
+        raise NotImplementedError
 
     @staticmethod
     def draw(figure: Any, picture: Any, answer: Mapping[str, Any]) -> None:

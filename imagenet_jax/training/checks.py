@@ -101,7 +101,8 @@ def _check_tta(config: ml_collections.ConfigDict) -> None:
 def _group_size(config: ml_collections.ConfigDict) -> int:
     """Images whose batch statistics a step computes together; 1 where it computes none."""
     frozen = config.model.frozen_norm or config.finetune.mode == "head"
-    if frozen or not FACTS[config.model.name].has_batch_norm:
+    has_norms = FACTS[config.model.name].has_batch_norm or find_task(config.task).head_has_norms
+    if frozen or not has_norms:
         return 1
     return max(config.model.bn_group_size, 1)
 

@@ -11,12 +11,14 @@ from absl import logging
 
 from imagenet_jax.config import model_options
 from imagenet_jax.errors import WeightsError
+from imagenet_jax.models.heads.segmenter import Segmenter
 from imagenet_jax.tasks.classes import class_facts
 from imagenet_jax.training.program import Program
 from imagenet_jax.training.trained import trained_model
-from imagenet_jax.weights.adapt import adapt
+from imagenet_jax.weights.adapt import BACKBONE, adapt, as_backbone
 from imagenet_jax.weights.load import Loaded, load_file, load_pretrained
 from imagenet_jax.weights.pretrained import FILE_SUFFIXES, find_pretrained, pretrained_start
+from imagenet_jax.weights.segmenters import load_segmenter
 
 
 def starting_variables(program: Program) -> dict[str, Any] | None:
@@ -41,7 +43,16 @@ def starting_variables(program: Program) -> dict[str, Any] | None:
                 *(weights.name, weights.mean, weights.std),
             )
     options = model_options(config)
-    variables, facts = trained_variables(name, model_name, options, may_lack_head=True)
+    found = _segmenter_in_file(name, program)
+    if found:
+        variables, facts = found.variables, class_facts(found.class_names)
+    else:
+        variables, facts = trained_variables(name, model_name, options, may_lack_head=True)
+    if _is_backbone(variables, program):
+        try:
+            return as_backbone(variables, program.model, config.data.image_size)
+        except WeightsError as error:
+            raise WeightsError(f"config.finetune.weights = {name!r}: {error}") from error
     reason = _why_new(facts, program.task.facts())
     if reason:
         logging.warning("config.finetune.weights = %r: the head is new, as %s", name, reason)
@@ -51,6 +62,20 @@ def starting_variables(program: Program) -> dict[str, Any] | None:
         return adapt(variables, program.model, config.data.image_size, new_head=bool(reason))
     except WeightsError as error:
         raise WeightsError(f"config.finetune.weights = {name!r}: {error}") from error
+
+
+def _segmenter_in_file(name: str, program: Program) -> Loaded | None:
+    """The weights of a file for the whole network that a run of segmentation trains."""
+    path = Path(os.path.expanduser(name))
+    if path.is_dir() or path.suffix not in FILE_SUFFIXES:
+        return None
+    return load_segmenter(path, program.model) if isinstance(program.model, Segmenter) else None
+
+
+def _is_backbone(variables: dict[str, Any], program: Program) -> bool:
+    """Whether these are a classifier's, for a network with another head on its maps."""
+    shapes = program.state_shapes().params
+    return BACKBONE in shapes and BACKBONE not in variables["params"]
 
 
 def _is_named(name: str) -> bool:

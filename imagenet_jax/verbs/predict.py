@@ -7,6 +7,7 @@ from typing import Any
 
 import ml_collections
 
+from imagenet_jax.errors import ConfigError
 from imagenet_jax.inference.photos import find_photos
 from imagenet_jax.reports.workdir import check_output
 from imagenet_jax.training.checks import check_fields
@@ -26,6 +27,11 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         "--csv",
         metavar="FILE",
         help="also a table: path, class 1, probability 1, ... of each photo, or its error",
+    )
+    parser.add_argument(
+        "--maps",
+        metavar="DIR",
+        help="segmentation: also the classes of the pixels of each photo, as DIR/NAME.png",
     )
     parser.add_argument("--picture", help="PNG; default: WORKDIR/predictions.png")
 
@@ -47,12 +53,19 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
     from imagenet_jax.inference.predict import (
         draw_predictions,
         predict_photos,
+        write_maps,
         write_predictions,
     )
 
     trained = find_trained(args, config)
+    if args.maps and not trained.task.has_maps:
+        raise ConfigError(
+            f"--maps={args.maps}: config.task = {trained.config.task!r} tells no classes of pixels"
+        )
     photos = find_photos(args.photos)
     result = predict_photos(trained, photos)
+    if args.maps:
+        result = write_maps(result, Path(os.path.expanduser(args.maps)))
     if args.csv:
         result = write_predictions(result, photos, Path(os.path.expanduser(args.csv)))
     return draw_predictions(result, _picture(args), trained.config)

@@ -11,7 +11,7 @@ import ml_collections
 from imagenet_jax.data.names import TEST, VALIDATION, check_files, check_preparation
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.reports.workdir import check_output
-from imagenet_jax.tasks.table import check_task
+from imagenet_jax.tasks.table import check_task, find_task
 from imagenet_jax.terminal import working
 from imagenet_jax.training.checks import check_source
 from imagenet_jax.verbs.verb import Verb, number, say_without_stages
@@ -82,13 +82,16 @@ def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bo
 
 
 def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[str, Any]:
-    from imagenet_jax.tasks.table import find_task
-
     if args.preview:
         from imagenet_jax.reports.preview import preview
 
         say_without_stages(config)
         return preview(config, Path(os.path.expanduser(args.preview)), find_task(config.task).reads)
+    if find_task(args.task).has_maps:
+        raise ConfigError(
+            f"--task={args.task}: images are stored with their classes, not with maps of them; "
+            "train on masks:PATH as it is"
+        )
     with working("loading TensorFlow"):
         from imagenet_jax.data.preparation.prepare import prepare
         from imagenet_jax.data.preparation.shards import Encoding

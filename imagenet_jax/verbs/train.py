@@ -6,6 +6,7 @@ from typing import Any
 
 import ml_collections
 
+from imagenet_jax.config import network_name
 from imagenet_jax.reports.workdir import check_run_folder, saved_config
 from imagenet_jax.terminal import working
 from imagenet_jax.training.checks import check_fields, check_training
@@ -67,7 +68,7 @@ def _next(args: argparse.Namespace, result: dict[str, Any]) -> list[str]:
 
 
 def _title(args: argparse.Namespace, config: ml_collections.ConfigDict) -> str:
-    return f"{config.task}, {config.model.name} on {config.data.name}, in {args.workdir}"
+    return f"{config.task}, {network_name(config)} on {config.data.name}, in {args.workdir}"
 
 
 TRAIN = Verb(

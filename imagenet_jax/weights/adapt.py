@@ -6,10 +6,13 @@ from typing import Any
 import flax.linen as nn
 import jax
 import numpy as np
+from absl import logging
 
 from imagenet_jax.models.cost import variable_shapes
 from imagenet_jax.weights.head import head_paths
 from imagenet_jax.weights.torch_layout import get_leaf, leaves, put_leaf, refuse
+
+BACKBONE = "backbone"  # the module that a network for more than classes has its maps from
 
 
 def adapt(
@@ -68,6 +71,39 @@ def adapt(
             put_leaf(adapted[leaf.collection], leaf.path, fitted)
     refuse(problems)
     return adapted
+
+
+def as_backbone(variables: Mapping[str, Any], model: nn.Module, image_size: int) -> dict[str, Any]:
+    """Variables of the backbone of a model from those of a classifier, whose head is left out.
+
+    Args:
+      variables: params and batch_stats of the classifier, NumPy arrays.
+      model: with a module called "backbone"; its other modules keep their own initial values.
+      image_size: height and width of its images in pixels.
+
+    Raises:
+      WeightsError: listing what is missing or of another shape.
+    """
+    found: dict[str, Any] = {"params": {}, "batch_stats": {}}
+    problems, left_out = [], {(leaf.collection, leaf.path) for leaf in leaves(variables)}
+    for leaf in leaves(variable_shapes(model, image_size)):
+        if leaf.path[0] != BACKBONE:
+            continue
+        path = leaf.path[1:]
+        if (leaf.collection, path) not in left_out:
+            problems.append(f"missing {leaf.torch_name}")
+            continue
+        left_out.remove((leaf.collection, path))
+        array = np.asarray(get_leaf(variables[leaf.collection], path))
+        fitted = _fit(path[-1], array, leaf.shape, model.backbone)
+        if fitted is None:
+            problems.append(f"{leaf.torch_name} has the shape {array.shape}, expected {leaf.shape}")
+        else:
+            put_leaf(found[leaf.collection], leaf.path, fitted)
+    refuse(problems)
+    modules = sorted({".".join(path[:-1]) for _, path in left_out})
+    logging.info("the weights become the backbone, without %s", ", ".join(modules) or "nothing")
+    return found
 
 
 def _fit(name: str, array: np.ndarray, shape: tuple[int, ...], model: nn.Module) -> Any:

@@ -1,5 +1,7 @@
 """Which part of an image is used: boxes (top, left, height, width) in pixels, in NumPy."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -67,6 +69,27 @@ def center_square(shape: np.ndarray, fraction: float) -> np.ndarray:
 def whole(shape: np.ndarray) -> np.ndarray:
     """The whole images; int32 [k, 4]."""
     return np.concatenate([np.zeros_like(shape), shape], 1).astype(np.int32)
+
+
+def scaled(
+    shape: Sequence[int], factor: float, size: int, uniform: Sequence[float] = (0.0, 0.0)
+) -> tuple[int, int, int, int]:
+    """Where an image goes in a square if it is made larger by a factor.
+
+    Args:
+      shape: its height and width.
+      factor: of both, which are rounded, to one pixel at least.
+      size: of the square.
+      uniform: two random numbers in [0, 1): which part of a larger image is in the square.
+
+    Returns:
+      Its top and left, at most 0, and its height and width.
+    """
+    sides = [max(1, round(side * factor)) for side in shape]
+    top, left = (
+        -int(u * (max(0, side - size) + 1)) for u, side in zip(uniform, sides, strict=True)
+    )
+    return top, left, *sides
 
 
 def _largest_of_ratio(

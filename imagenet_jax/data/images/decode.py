@@ -14,7 +14,7 @@ Image.MAX_IMAGE_PIXELS = None  # data.max_pixels is the limit, and its error nam
 # Of Pillow's formats those of data sets: some others run programs or decode for minutes.
 _NAMES = ["AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP"]
 # What Pillow's plugins raise beside ValueError and OSError.
-_DAMAGE = (SyntaxError, LookupError, EOFError, TypeError, RuntimeError, MemoryError)
+DAMAGE = (SyntaxError, LookupError, EOFError, TypeError, RuntimeError, MemoryError)
 _TURNS = {  # by EXIF's orientation, what makes an image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -69,7 +69,7 @@ def image_pixels(
         image.load()
         turn = _TURNS.get(_orientation(image, encoded)) if exif_orientation else None
         return np.array(_rgb(image if turn is None else image.transpose(turn)))
-    except (*_DAMAGE, struct.error) as error:
+    except (*DAMAGE, struct.error) as error:
         raise ValueError(f"damaged: {error}") from error
 
 
@@ -88,7 +88,7 @@ def _orientation(image: Image.Image, encoded: bytes | memoryview) -> Any:
         return header.orientation
     try:
         value = image.getexif().get(ORIENTATION)
-    except (*_DAMAGE, ValueError, OSError, struct.error):
+    except (*DAMAGE, ValueError, OSError, struct.error):
         return 1  # the pixels are whole
     return value[0] if isinstance(value, bytes | tuple) and value else value
 

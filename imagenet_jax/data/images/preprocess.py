@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import cv2
 import ml_collections
@@ -44,6 +45,11 @@ class Preprocess:
       resize_center_crop: the short side is resized to data.eval_resize, then S x S is cut
         out of the middle, as torchvision and timm do it.
       resize: the whole image is squeezed to S x S (timm's "squash").
+      letterbox: the whole image is resized so that its long side is S, and lies at the upper left;
+        the rest is data.pad_fill, and of a map of classes nothing.
+      scale_jitter: in training, as letterbox or so that the short side is S, see
+        data.jitter_side, times a random factor of data.jitter; of what is larger S x S are cut
+        out at random, what is smaller is padded at the lower right, as torchvision's references do.
       none: the image has S x S pixels already.
     """
 
@@ -99,13 +105,69 @@ class Preprocess:
         """
         method = self._method(index, epoch)
         first, *others = out.reshape(-1, out.shape[1], *out.shape[1:])
-        if self.train and self.rule == "resize_random_crop":
-            self._fit_at_random(pixels, first, index, epoch, method)
-        else:
-            self._fit(pixels, first, method)
+        self._put(pixels, first, method, index, epoch)
         if self.train and (others or policies.is_on(self.data)):
             for number, view in enumerate(others or [first]):
                 view[:] = policies.augment(first, self.data, self.seed, epoch, index, number)
+
+    def finish_map(self, levels: np.ndarray, out: np.ndarray, index: int, epoch: int) -> None:
+        """As `finish`, of the box uint8 [h, w] of a map of classes; `out` is uint8 [S, S] and
+        holds what stands where no pixel is."""
+        starts_and_sides = np.reshape(self.place(levels.shape, index, epoch), (2, 2)).T
+        known, nearest = [], []
+        for (start, side), whole in zip(starts_and_sides, levels.shape, strict=True):
+            place = np.arange(self.size) - start
+            inside = np.flatnonzero((place >= 0) & (place < side))
+            known.append(inside)
+            nearest.append(((place[inside] + 0.5) * whole / side).astype(np.int64))
+        out[np.ix_(*known)] = levels[np.ix_(*nearest)]
+
+    def restore_map(self, levels: np.ndarray, shape: Sequence[int], fill: int) -> np.ndarray:
+        """A map uint8 [S, S] of an image as evaluation makes it ready, as one [H, W] of the image.
+
+        Args:
+          levels: of the pixels that the network saw.
+          shape: H and W.
+          fill: where it saw nothing.
+        """
+        zero = np.zeros(1, np.int64)
+        (box,) = self.boxes(np.array([shape]), zero, zero)
+        place = np.reshape(self.place(box[2:], 0, 0), (2, 2)).T
+        known, seen = [], []
+        for axis, (start, side) in enumerate(place):
+            inside = np.arange(shape[axis]) - box[axis]
+            at = np.floor((inside + 0.5) * side / box[axis + 2]).astype(np.int64) + start
+            there = (inside >= 0) & (inside < box[axis + 2]) & (at >= 0) & (at < self.size)
+            known.append(np.flatnonzero(there))
+            seen.append(at[there])
+        found = np.full(tuple(shape), fill, np.uint8)
+        found[np.ix_(*known)] = levels[np.ix_(*seen)]
+        return found
+
+    def place(self, shape: Sequence[int], index: int, epoch: int) -> tuple[int, int, int, int]:
+        """Where in the output a box of this height and width comes: top, left, height and width of
+        what it is resized to, of which that is cut off which does not fit."""
+        size, (height, width) = self.size, shape
+        if self.rule == "resize_random_crop":
+            side = self.data.train_resize
+            draw = boxes.uniforms(self.seed, np.array([epoch]), np.array([index]), 2)[0]
+            top, left = (draw * (side - size + 1)).astype(int)
+            return -int(top), -int(left), side, side
+        if self.rule == "resize_center_crop":
+            short = self.data.eval_resize or math.floor(size / self.data.eval_crop_fraction)
+            long = int(short * max(height, width) / min(height, width))
+            height, width = (short, long) if height <= width else (long, short)
+            return -round((height - size) / 2), -round((width - size) / 2), height, width
+        if self.rule == "letterbox":
+            return boxes.scaled(shape, size / max(shape), size)
+        if self.rule == "scale_jitter":
+            draw = boxes.uniforms(self.seed, np.array([epoch]), np.array([index]), 3)[0]
+            side = max(shape) if self.data.jitter_side == "long" else min(shape)
+            low, high = self.data.jitter
+            factor = (low + (high - low) * draw[0]) * size / side
+            factor = min(factor, _LONG * size / max(shape))
+            return boxes.scaled(shape, factor, size, draw[1:])
+        return 0, 0, size, size
 
     def _method(self, index: int, epoch: int) -> str:
         """The interpolation."""
@@ -117,38 +179,29 @@ class Preprocess:
         number = boxes.uniforms(self.seed, np.array([epoch]), np.array([index]), _DRAWN + 1)[0, -1]
         return "bilinear" if number < 0.5 else "bicubic"
 
-    def _fit_at_random(
-        self, pixels: np.ndarray, out: np.ndarray, index: int, epoch: int, method: str
+    def _put(
+        self, pixels: np.ndarray, out: np.ndarray, method: str, index: int, epoch: int
     ) -> None:
-        side = self.data.train_resize
-        squeezed = np.empty((side, side, 3), np.uint8)
-        self._resize(pixels, squeezed, method)
-        draw = boxes.uniforms(self.seed, np.array([epoch]), np.array([index]), 2)[0]
-        top, left = (draw * (side - self.size + 1)).astype(int)
-        out[:] = squeezed[top : top + self.size, left : left + self.size]
-
-    def _fit(self, pixels: np.ndarray, out: np.ndarray, method: str) -> None:
-        size = self.size
-        height, width = pixels.shape[:2]
-        if self.rule == "none" and (height, width) != (size, size):
+        """The box resized to where `place` says."""
+        size, shape = self.size, pixels.shape[:2]
+        if self.rule == "none" and shape != (size, size):
             field = "train_size" if self.train and self.data.train_size else "image_size"
             raise ValueError(
-                f"it has {height} x {width} pixels, not data.{field} = {size}; set a crop"
+                f"it has {shape[0]} x {shape[1]} pixels, not data.{field} = {size}; set a crop"
             )
-        if self.rule != "resize_center_crop":
+        top, left, height, width = self.place(shape, index, epoch)
+        if (top, left, height, width) == (0, 0, size, size):
             return self._resize(pixels, out, method)
-        short = self.data.eval_resize or math.floor(size / self.data.eval_crop_fraction)
-        long = int(short * max(height, width) / min(height, width))
-        height, width = (short, long) if height <= width else (long, short)
-        if long > _LONG * short:
-            return self._fit_of_long(pixels, out, short, method)
+        if self.rule == "resize_center_crop" and max(height, width) > _LONG * min(height, width):
+            return self._put_long(pixels, out, min(height, width), method)
         resized = np.empty((height, width, 3), np.uint8)
         self._resize(pixels, resized, method)
-        top, left = round((height - size) / 2), round((width - size) / 2)
-        out[:] = resized[top : top + size, left : left + size]
+        if top + height < size or left + width < size:
+            out[:] = self.data.pad_fill
+        _paste(resized, out, top, left)
 
-    def _fit_of_long(self, pixels: np.ndarray, out: np.ndarray, short: int, method: str) -> None:
-        """`_fit` of an image so long that only what is left of it is resized."""
+    def _put_long(self, pixels: np.ndarray, out: np.ndarray, short: int, method: str) -> None:
+        """`_put` of an image so long that only what is left of it is resized."""
         span = max(1, round(min(pixels.shape[:2]) * len(out) / short))  # that is left, each way
         top, left = (max(0, (side - span) // 2) for side in pixels.shape[:2])
         pixels = np.ascontiguousarray(pixels[top : top + span, left : left + span])
@@ -163,3 +216,9 @@ class Preprocess:
             out[:] = np.asarray(Image.fromarray(pixels).resize((width, height), PILLOW[method]))
         else:
             cv2.resize(pixels, (width, height), dst=out, interpolation=OPENCV[method])
+
+
+def _paste(part: np.ndarray, out: np.ndarray, top: int, left: int) -> None:
+    """Puts [h, w, 3] into [H, W, 3] at (top, left), at most 0; what does not fit is left out."""
+    here = out[: top + part.shape[0], : left + part.shape[1]]
+    here[:] = part[-top : -top + len(here), -left : -left + here.shape[1]]

@@ -11,6 +11,7 @@ from imagenet_jax.errors import DataError
 from imagenet_jax.terminal import working
 
 ONE, SEVERAL = "label", "labels"  # of an image
+SEGMENTATION = "segmentation"  # of its pixels
 _READ = 1024  # examples at once
 
 
@@ -67,7 +68,10 @@ def class_field(reads: Sequence[str], count: int, where: str) -> ClassField:
       DataError: if that is not what such a data set has.
     """
     if tuple(reads) not in ((), (ONE,), (SEVERAL,)):
-        raise DataError(f"{where} has classes of images, and config.task needs {', '.join(reads)}")
+        hint = ": photos with maps of classes are masks:PATH" if SEGMENTATION in reads else ""
+        raise DataError(
+            f"{where} has classes of images, and config.task needs {', '.join(reads)}{hint}"
+        )
     return ClassField("".join(reads), count)
 
 

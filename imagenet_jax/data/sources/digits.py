@@ -35,7 +35,7 @@ class Digits(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         del dl_manager
-        return {split: self._generate_examples(part) for split, part in _parts().items()}
+        return {split: self._generate_examples(part) for split, part in digit_parts().items()}
 
     def _generate_examples(self, numbers: np.ndarray) -> Iterator[tuple[int, dict[str, Any]]]:
         digits = sklearn.datasets.load_digits()
@@ -66,7 +66,9 @@ class DigitPairs(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         del dl_manager
-        return {split: self._generate_examples(split, part) for split, part in _parts().items()}
+        return {
+            split: self._generate_examples(split, part) for split, part in digit_parts().items()
+        }
 
     def _generate_examples(
         self, split: str, numbers: np.ndarray
@@ -82,7 +84,7 @@ class DigitPairs(tfds.core.GeneratorBasedBuilder):
             yield example, {"image": _png(image), "labels": labels}
 
 
-def _parts() -> dict[str, np.ndarray]:
+def digit_parts() -> dict[str, np.ndarray]:
     """The numbers of the digits of each split."""
     order = np.random.RandomState(0).permutation(1797)  # a stream NumPy has frozen
     return {"train": order[:-360], "test": order[-360:]}

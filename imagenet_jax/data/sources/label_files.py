@@ -85,13 +85,13 @@ def _classes(
         raise DataError(f"{root} has several files that name its classes: {', '.join(files[:3])}")
     (file,) = files
     text = _text(root, file, read_file)
-    names = _yaml_names(f"{root}/{file}", text) if file.endswith(".yaml") else _lines(text)
+    names = yaml_names(f"{root}/{file}", text) if file.endswith(".yaml") else _lines(text)
     if len(set(names)) < len(names):
         raise DataError(f"{root}/{file} has a class twice")
     return tuple(names)
 
 
-def _yaml_names(file: str, text: str) -> list[str]:
+def yaml_names(file: str, text: str) -> list[str]:
     """The field names of a data.yaml, a list or {number: name}."""
     try:
         # All as text: no, on and 1e3 are names of classes like others.
@@ -129,6 +129,11 @@ def _text(root: str, file: str, read_file: Callable[[str], bytes]) -> str:
         return read_file(file).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{root}/{file} cannot be read: {error}") from error
+
+
+def read_lines(root: str, file: str, read_file: Callable[[str], bytes]) -> list[str]:
+    """The lines of a text file that are not empty. Raises DataError."""
+    return _lines(_text(root, file, read_file))
 
 
 def _lines(text: str) -> list[str]:

@@ -15,7 +15,7 @@ from imagenet_jax.errors import DataError
 
 DEFAULT_SPLIT = "train"
 # What people call splits.
-_SPLITS = {
+SPLITS = {
     *("train", "training", "trn", "val", "valid", "validation", "dev", "eval", "evaluation"),
     *("test", "testing", "holdout"),
 }
@@ -102,7 +102,7 @@ def class_folders(root: str, images: Sequence[str]) -> tuple[list[Entry], LeftOu
     # Folders with images of their own, and those with folders of images.
     direct = {path[0] for path in paths.values() if len(path) == 2}
     deep = {path[0] for path in paths.values() if len(path) > 2}
-    splits = {top for top in deep if top.lower() in _SPLITS}
+    splits = {top for top in deep if top.lower() in SPLITS}
     if splits & direct and direct - splits:
         one, other = min(splits & direct), min(direct - splits)
         raise DataError(
@@ -123,7 +123,7 @@ def _check_classes(root: str, found: Sequence[Entry]) -> None:
     """Raises DataError where the folders of classes are splits, or repeat the splits."""
     classes = {entry.class_names[0] for entry in found}
     repeated = all(entry.split == entry.class_names[0] for entry in found)
-    if found and (repeated or all(name.lower() in _SPLITS for name in classes)):
+    if found and (repeated or all(name.lower() in SPLITS for name in classes)):
         raise DataError(
             f"{root}: the folders of images that would be classes are {', '.join(sorted(classes))} "
             f"(e.g. {found[0].path}), names of splits. Images belong in SPLIT/CLASS/IMAGE or "
@@ -139,9 +139,9 @@ def _is_around(tops: set[str], paths: Mapping[str, Sequence[str]]) -> bool:
             _SYNSET.match(path[-1]) for path in paths.values()
         )
     inner = {path[1] for path in paths.values()}
-    if top.lower() in _SPLITS:
+    if top.lower() in SPLITS:
         return False
-    if any(name.lower() in _SPLITS for name in inner):
+    if any(name.lower() in SPLITS for name in inner):
         return True
     return any(len(path) > 3 for path in paths.values())
 

@@ -37,7 +37,7 @@ def decode_all(pipeline: Pipeline) -> MemorySource:
     count = len(source)
     order = EvalOrder(count, batch, np.arange(batch))
     images, readable = np.empty((count, size, size, 3), np.uint8), np.empty(count, bool)
-    values = {name: field.filled(count) for name, field in source.fields.items()}
+    values = {name: field.sized(size).filled(count) for name, field in source.fields.items()}
     for step, made in enumerate(pipeline.batches(order, 0, order.num_steps)):
         rows = slice(step * batch, min((step + 1) * batch, count))
         here = slice(0, rows.stop - rows.start)

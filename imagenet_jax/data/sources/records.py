@@ -18,7 +18,7 @@ from array_record.python import array_record_module
 
 from imagenet_jax.data.host_tensorflow import tf
 from imagenet_jax.data.names import resolved_dir, split_there
-from imagenet_jax.data.sources.classes import ONE, SEVERAL, class_field
+from imagenet_jax.data.sources.classes import ONE, SEGMENTATION, SEVERAL, class_field
 from imagenet_jax.data.sources.example_proto import parse_example
 from imagenet_jax.data.sources.layout import LeftOut
 from imagenet_jax.data.sources.source import ImpossibleValue
@@ -181,8 +181,12 @@ def _other_version(builder: tfds.core.DatasetBuilder) -> Path | None:
     return versions[max(versions)] if versions else None
 
 
-# Made here, by the class of this name in `digits`.
-_OWN = {"digits": "Digits", "digit_pairs": "DigitPairs"}
+# Made here: the file beside this one, and the class there.
+_OWN = {
+    "digits": ("digits", "Digits"),
+    "digit_pairs": ("digits", "DigitPairs"),
+    "scenes": ("scenes", "Scenes"),
+}
 
 
 def is_tfds_name(name: str) -> bool:
@@ -207,7 +211,8 @@ def find_builder(
             f"and TFDS cannot make it" + (f"; near are {', '.join(near)}" if near else "")
         )
     if name in _OWN:
-        make = getattr(importlib.import_module("imagenet_jax.data.sources.digits"), _OWN[name])
+        file, class_name = _OWN[name]
+        make = getattr(importlib.import_module(f"imagenet_jax.data.sources.{file}"), class_name)
     else:
         make = functools.partial(tfds.builder, name)
     try:
@@ -230,7 +235,9 @@ def split_source(
         raise DataError(f"{where} has no split {split!r}; it has {has}") from error
     if not instructions:
         raise DataError(f"{where}: split {split!r} is empty")
-    label, names = _class_feature(dict(info.features or {}), reads, where)
+    features = dict(info.features or {})
+    if SEGMENTATION not in reads:
+        label, names = _class_feature(features, reads, where)
     parts = [(str(part.filename), part.skip, part.take) for part in instructions]
     missing = [path for path, _, _ in parts if not tf.io.gfile.exists(path)]
     if missing:
@@ -239,9 +246,13 @@ def split_source(
     kind = info.file_format.value
     if kind not in kinds:
         raise DataError(f"{where} is stored as {kind}; {' and '.join(kinds)} can be read")
-    named = TFDS_FEATURES._replace(label=label)
-    where = f"{info.full_name}, split {split}"
-    source = RecordSource(kinds[kind](parts), names, where, named, reads)
+    records, name = kinds[kind](parts), f"{info.full_name}, split {split}"
+    if SEGMENTATION in reads:
+        from imagenet_jax.data.sources.map_records import map_records
+
+        source = map_records(records, builder.name, features, name, where)
+    else:
+        source = RecordSource(records, names, name, TFDS_FEATURES._replace(label=label), reads)
     source.split = split
     return source
 

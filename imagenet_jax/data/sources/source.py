@@ -5,20 +5,36 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+SIDE = -1  # in the shape of a field: height or width of the image that comes out
+
 
 class Field(NamedTuple):
     """What a batch holds of each example, beside its image.
 
     Attributes:
-      shape: of one example.
+      shape: of one example; (SIDE, SIDE): a map of the image's pixels.
       dtype: of NumPy.
       padding: what stands in rows without an example, and behind the last of several things
-        where an example has fewer than its shape has room for.
+        where an example has fewer than its shape has room for; of a map where no pixel is.
+      table: of a map, what its 256 levels stand for; b"": themselves.
+      most: of a map, how many different ones there can be beside `padding`.
     """
 
     shape: tuple[int, ...]
     dtype: Any
     padding: Any = 0
+    table: bytes = b""
+    most: int = 256
+
+    @property
+    def is_map(self) -> bool:
+        """Whether sources give files of images of one channel, one level for each pixel, which are
+        cropped and resized as the example's image."""
+        return SIDE in self.shape
+
+    def sized(self, side: int) -> "Field":
+        """For images of side x side pixels."""
+        return self._replace(shape=tuple(side if n == SIDE else n for n in self.shape))
 
     def filled(self, rows: int) -> np.ndarray:
         """Rows without examples [rows, *shape]."""
@@ -43,7 +59,8 @@ class EncodedSource(Protocol):
     ) -> tuple[list[bytes | memoryview], Mapping[str, Sequence[np.ndarray]]]:
         """The encoded images of the examples index [b], and the values of `fields`, b of each.
 
-        A value has its field's shape, or less of the first axis: padding takes the rest.
+        A value has its field's shape, or less of the first axis: padding takes the rest. That of
+        a map is an encoded image.
 
         Raises:
           ImpossibleValue: for a value that cannot be.

@@ -1,0 +1,37 @@
+"""A small U-Net that finds the pixels of digits in scenes: the quick start of segmentation.
+
+Command:   JAX_NUM_CPU_DEVICES=2 python launch.py --config=segment_scenes
+"""
+
+from imagenet_jax.config import base_config
+
+
+def get_config():
+    config = base_config()
+    config.task = "segmentation"
+    config.batch_size = 8
+    config.duration = "20 epochs"
+    config.model.name = "resnet18"
+    config.model.width = 32
+    config.model.head = "unet"
+    config.model.dtype = "float32"
+    config.model.bn_group_size = 4
+    config.model.zero_init_residual = False
+    config.data.name = "scenes"
+    config.data.eval_split = "test"
+    config.data.image_size = 128
+    config.data.train_crop = "none"
+    config.data.eval_crop = "none"
+    config.data.cache = True
+    config.augment.flip = False
+    config.loss.label_smoothing = 0.0
+    config.loss.auxiliary = 0.0
+    config.optim.name = "adamw"
+    config.optim.learning_rate = 1e-3
+    config.optim.weight_decay = 1e-4
+    config.schedule.warmup = "1 epochs"
+    config.eval.batch_size = 50
+    config.eval.every = "5 epochs"
+    config.checkpoint.every = "5 epochs"
+    config.log.every = "50 steps"
+    return config

@@ -1,6 +1,9 @@
-"""A small U-Net that finds the pixels of digits in scenes: the quick start of segmentation.
+"""A small U-Net that finds the pixels of digits in scenes: a first run of segmentation.
 
 Command:   JAX_NUM_CPU_DEVICES=2 python launch.py --config=segment_scenes
+Hardware:  2 CPU cores of an AMD EPYC (Zen 5), 26 minutes beside other work.
+Accuracy:  43.7 % mean IoU, 96.2 % of the pixels, one run, jax 0.10.2; 98.5 % of the pixels in
+           training, so it overfits.
 """
 
 from imagenet_jax.config import base_config

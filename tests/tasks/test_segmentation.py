@@ -234,7 +234,11 @@ def run(tmp_path_factory):
         *("--config=segment_scenes", f"--config.data.name=masks:{folder}/data"),
         *("--config.data.eval_split=validation", "--config.data.train_crop=scale_jitter"),
         *("--config.data.eval_crop=letterbox", "--config.data.cache=False"),
-        *("--config.batch_size=8", "--config.model.width=4", "--config.data.image_size=64"),
+        *(
+            "--config.model.bn_group_size=0",
+            "--config.model.width=4",
+            "--config.data.image_size=64",
+        ),
         *("--config.duration=30 steps", "--config.schedule.warmup=2 steps"),
     ]
     assert launch.main([f"--workdir={folder}/run", *flags]) == 0

@@ -137,6 +137,7 @@ def losses_of(config, devices, steps=10):
     return losses
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("eight_devices")
 def test_devices_and_micro_batches_give_the_same_losses(config):
     config.model.update(head="deeplabv3", bn_group_size=2)
@@ -168,6 +169,7 @@ def test_an_evaluation_counts_the_same_pixels_in_any_batches(config):
     assert results[0] == results[1] == results[2]
 
 
+@pytest.mark.slow
 def test_a_run_resumes_by_bits(config, tmp_path):
     config.duration, config.checkpoint.every, config.checkpoint.keep = "4 steps", "2 steps", 5
     whole = train(config, tmp_path)
@@ -274,6 +276,7 @@ def test_photos_get_maps_of_their_own_size(run, tmp_path, capsys):
     assert answer["segmentation"] == found[0]["segmentation"]
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("segmentation_run")
 def test_classifiers_have_no_maps(finished_run, run, tmp_path, capsys, one_block):
     photo = next((run / "data/val/images").glob("*.png"))
@@ -308,7 +311,7 @@ def test_mirror_images_are_mirrored_back(config):
         task.model()
 
 
-@pytest.mark.parametrize("classes", [21, 5])
+@pytest.mark.parametrize("classes", [21, pytest.param(5, marks=pytest.mark.slow)])
 def test_weights_of_torchvision_are_read_from_a_file(tmp_path, classes):
     torch = pytest.importorskip("torch")
     theirs = torchvision().models.get_model(

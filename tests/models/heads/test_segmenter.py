@@ -30,7 +30,10 @@ PUBLISHED = {
 }
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if "101" in name else []) for name in PUBLISHED],
+)
 def test_parameters_and_multiply_adds_are_torchvisions(name):
     torch = pytest.importorskip("torch")
     from torch.utils.flop_counter import FlopCounterMode
@@ -74,13 +77,13 @@ def arrays_of(name, model):
     return {re.sub(*replace, key): value.numpy() for key, value in model.state_dict().items()}
 
 
-SLOW = ("fcn_resnet50", "lraspp_mobilenet_v3_large")
+SLOW = ("fcn_resnet50", "deeplabv3_mobilenet_v3_large", "lraspp_mobilenet_v3_large")
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        *("deeplabv3_resnet50", "deeplabv3_mobilenet_v3_large"),
+        "deeplabv3_resnet50",
         *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW),
     ],
 )

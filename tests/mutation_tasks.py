@@ -12,6 +12,27 @@ TAUGHT = (
 
 BREAKS_OF_TASKS = (
     (
+        "a map is not mirrored with its image",
+        "tasks/segmentation.py",
+        "levels = augment.train_map(levels, batch, key, self.config.augment)",
+        "levels = levels",
+        ("tasks/test_segmentation.py::test_an_image_and_its_map_are_mirrored_together",),
+    ),
+    (
+        "pixels without a class count",
+        "tasks/pixel_metrics.py",
+        "said &= (pair[1] < num_classes).reshape(-1, 1)",
+        "said &= True",
+        ("tasks/test_segmentation.py::test_metrics_are_scikit_learns",),
+    ),
+    (
+        "a map is a pixel beside its image",
+        "data/images/preprocess.py",
+        "nearest.append(((place[inside] + 0.5) * whole / side).astype(np.int64))",
+        "nearest.append(((place[inside] - 0.5) * whole / side).astype(np.int64))",
+        ("data/images/test_class_map.py::test_levels_can_stand_for_others",),
+    ),
+    (
         "the classes that a suite lacks are compared too",
         "suites/task.py",
         "jnp.where(targets.label == LEFT_OUT, -jnp.inf, predictions)",

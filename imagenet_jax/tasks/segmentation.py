@@ -13,11 +13,12 @@ import numpy as np
 
 from imagenet_jax import augment
 from imagenet_jax.config import network_name
+from imagenet_jax.config.loss_fields import BALANCED
 from imagenet_jax.data import Split
 from imagenet_jax.data.names import known_size
 from imagenet_jax.data.sources.classes import SEGMENTATION
 from imagenet_jax.data.sources.masks import FIELD, NO_CLASS
-from imagenet_jax.errors import ConfigError
+from imagenet_jax.errors import ConfigError, DataError
 from imagenet_jax.models import create_segmenter
 from imagenet_jax.models.heads.segmenter import HEADS
 from imagenet_jax.reports.map_mistakes import (
@@ -71,7 +72,19 @@ class Segmentation(Task):
 
     @classmethod
     def of_split(cls, config: ml_collections.ConfigDict, split: Any) -> "Segmentation":
-        return cls(config, tuple(split.source.class_names))
+        names = tuple(split.source.class_names)
+        if len(names) > NO_CLASS:
+            raise DataError(
+                f"{config.data.name} has {len(names)} classes of pixels; at most {NO_CLASS} are "
+                "possible (of noise: data.fake_classes)"
+            )
+        weights = config.loss.class_weights
+        if weights and weights != BALANCED and len(weights) != len(names):
+            raise ConfigError(
+                f"config.loss.class_weights has {len(weights)} numbers, and {config.data.name} "
+                f"{len(names)} classes"
+            )
+        return cls(config, names)
 
     @classmethod
     def described(cls, config: ml_collections.ConfigDict) -> "Segmentation":
@@ -303,8 +316,10 @@ def _refused(config: ml_collections.ConfigDict) -> dict[str, bool]:
         "data.translate": data.translate > 0,
         "data.views": data.views > 1,
         "loss.name = 'sigmoid'": config.loss.name == "sigmoid",
-        "loss.class_weights = ('balanced',)": config.loss.class_weights == ("balanced",),
+        "loss.class_weights = ('balanced',)": config.loss.class_weights == BALANCED,
         "distill.weights": bool(config.distill.weights),
+        # The head is more than its last layer, and the backbone one module among others.
+        f"finetune.mode = {config.finetune.mode!r}": config.finetune.mode != "full",
         "eval.tta = 'mirror_shift'": config.eval.tta == "mirror_shift",
     }
 

@@ -1,8 +1,5 @@
 """A class for each pixel: against torch and scikit-learn."""
 
-import csv
-import itertools
-import json
 import shutil
 
 import jax
@@ -10,17 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import torchvision
-from PIL import Image
 from sklearn.metrics import confusion_matrix, jaccard_score
 
-import launch
 from imagenet_jax import Predictor
 from imagenet_jax.config import base_config, load_config
 from imagenet_jax.data.sources.masks import VOC
 from imagenet_jax.data.sources.scenes import SIZE, make_scene
 from imagenet_jax.devices import make_mesh, parallel
-from imagenet_jax.errors import ConfigError, WeightsError
-from imagenet_jax.reports.palette import map_of_text
+from imagenet_jax.errors import ConfigError, DataError, WeightsError
 from imagenet_jax.tasks import make_task, task_split
 from imagenet_jax.tasks.segmentation import Segmentation
 from imagenet_jax.training import evaluate_split, make_program
@@ -188,6 +182,7 @@ def test_a_run_resumes_by_bits(config, tmp_path):
         ("data.rotate", 10.0, "data.rotate"),
         ("loss.name", "sigmoid", "loss.name = 'sigmoid'"),
         ("loss.class_weights", ("balanced",), "loss.class_weights"),
+        ("finetune.mode", "head", "finetune.mode = 'head'"),
         ("model.head", "lraspp", "lraspp needs a map of stride 8"),
     ],
 )
@@ -195,6 +190,15 @@ def test_what_does_not_go_with_maps_is_refused(config, field, value, message):
     config.update_from_flattened_dict({field: value})
     with pytest.raises(ConfigError, match=message):
         make_task(config).model()
+
+
+def test_more_classes_than_levels_and_other_weights_are_refused(config):
+    config.loss.class_weights = (1.0, 2.0)
+    with pytest.raises(ConfigError, match="class_weights has 2 numbers, and fake 5 classes"):
+        make_task(config, task_split(config, train=True))
+    config.data.fake_classes = 1000
+    with pytest.raises(DataError, match="fake has 1000 classes of pixels; at most 255"):
+        make_task(config, task_split(config, train=True))
 
 
 def test_a_head_is_refused_for_classes_of_images(config):
@@ -219,70 +223,6 @@ def test_scenes_are_exact():
         assert (instances[ring] == 0).all() and (levels[(instances == 0) & ~ring] == 0).all()
         assert np.array_equal(make_scene("train", number).image, scene.image)
     assert not np.array_equal(make_scene("test", 0).image, make_scene("train", 0).image)
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """The working directory of a short run on photos with maps, and where these are."""
-    folder = tmp_path_factory.mktemp("segmentation")
-    for number, (split, kind) in enumerate(itertools.product(("train", "val"), range(8))):
-        scene = make_scene("train", number)
-        for name, pixels in (("images", scene.image), ("masks", np.minimum(scene.instances, 1))):
-            path = folder / "data" / split / name / f"{kind}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels[: 128 - 8 * kind]).save(path)
-    (folder / "data/classes.txt").write_text("background\nink\n")
-    flags = [
-        *("--config=segment_scenes", f"--config.data.name=masks:{folder}/data"),
-        *("--config.data.eval_split=validation", "--config.data.train_crop=scale_jitter"),
-        *("--config.data.eval_crop=letterbox", "--config.data.cache=False"),
-        *(
-            "--config.model.bn_group_size=0",
-            "--config.model.width=4",
-            "--config.data.image_size=64",
-        ),
-        *("--config.duration=30 steps", "--config.schedule.warmup=2 steps"),
-    ]
-    assert launch.main([f"--workdir={folder}/run", *flags]) == 0
-    return folder
-
-
-@pytest.mark.xdist_group("segmentation_run")
-def test_a_run_leaves_a_table_and_pictures(run, capsys):
-    report = run / "run/evaluation"
-    rows = list(csv.DictReader((report / "per_class.csv").open()))
-    assert [row["class"] for row in rows] == ["background", "ink"]
-    assert Image.open(report / "most_wrong.png").size[0] > 300
-    summary = json.loads((run / "run/summary.json").read_text())
-    assert summary["task"] == "segmentation" and 0 < summary["eval"]["miou"] <= 1
-    ious = [float(row["iou"]) for row in rows]
-    assert summary["eval"]["miou"] == pytest.approx(np.mean(ious), abs=1e-5)
-
-
-@pytest.mark.xdist_group("segmentation_run")
-def test_photos_get_maps_of_their_own_size(run, tmp_path, capsys):
-    photos = sorted((run / "data/val/images").glob("*.png"))[:3]
-    argv = ["predict", f"--workdir={run}/run", *map(str, photos), f"--maps={tmp_path}/maps"]
-    assert launch.main([*argv, f"--json={tmp_path}/found.json"]) == 0
-    assert "background" in capsys.readouterr().out
-    found = json.loads((tmp_path / "found.json").read_text())["predictions"]
-    for photo, answer in zip(photos, found, strict=True):
-        levels = np.array(Image.open(answer["map"]))
-        assert levels.shape == np.array(Image.open(photo)).shape[:2]
-        assert np.array_equal(levels, map_of_text(answer["segmentation"]))
-        assert sum(one["share"] for one in answer["classes"]) == pytest.approx(1)
-    assert Image.open(run / "run/predictions.png").size[0] > 300
-    answer = Predictor.from_run(run / "run")(photos[0])
-    assert answer["segmentation"] == found[0]["segmentation"]
-
-
-@pytest.mark.slow
-@pytest.mark.xdist_group("segmentation_run")
-def test_classifiers_have_no_maps(finished_run, run, tmp_path, capsys, one_block):
-    photo = next((run / "data/val/images").glob("*.png"))
-    argv = ["predict", f"--workdir={finished_run}", str(photo), "--config.data.eval_crop=resize"]
-    assert launch.main([*argv, f"--maps={tmp_path}"]) == 1
-    assert "config.task = 'classification' tells no classes of pixels" in capsys.readouterr().err
 
 
 def test_a_classifier_becomes_the_backbone(config, finished_run):

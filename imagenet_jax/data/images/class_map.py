@@ -9,6 +9,7 @@ from PIL import Image
 
 from imagenet_jax.data.images.decode import DAMAGE, FORMATS, check_size
 
+_LOSSY = ("JPEG", "MPO", "JPEG2000", "AVIF")
 _MOST_PIXELS = 2**27  # as data.max_pixels is unless it is set
 
 
@@ -36,6 +37,11 @@ def map_levels(encoded: bytes | memoryview, name: str) -> np.ndarray:
     """As `decode_map`, of any size."""
     try:
         with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
+            if image.format in _LOSSY:
+                raise ValueError(
+                    f"{name} is a {image.format}, which changes the numbers of classes; expected a "
+                    "PNG"
+                )
             mode = image.mode
             if mode not in ("P", "L", "1") and not mode.startswith("I"):
                 raise ValueError(f"{name} has the channels {mode}, not one of class numbers")

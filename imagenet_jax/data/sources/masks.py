@@ -41,8 +41,10 @@ _MASKS = {
     *("masks", "mask", "segmentation", "segmentations", "segmentationclass", "semantic"),
     *("annotations", "annotation", "labels", "label", "gtfine", "gt", "ground_truth"),
 }
-_SUFFIX = re.compile(r"_(mask|masks|seg|segmentation|label|labels|labelids|gtfine_labelids)$")
-_IMAGE_SUFFIX = re.compile(r"_(leftimg8bit|image|img)$")
+_SUFFIX = re.compile(
+    r"_(mask|masks|seg|segmentation|label|labels|labelids|gtfine_labelids)$", re.IGNORECASE
+)
+_IMAGE_SUFFIX = re.compile(r"_(leftimg8bit|image|img)$", re.IGNORECASE)
 VOC = (
     *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair"),
     *("cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa"),
@@ -157,11 +159,14 @@ def _found(path: str) -> tuple[str, Files, list[Pair], LeftOut]:
     for name in found:
         parts = _parts(name)
         if _MASKS.intersection(parts):  # also of one in images/train/masks
-            masks[_key(name, _MASKS | _IMAGES, _SUFFIX)] = name
+            of_kind, key = masks, _key(name, _MASKS | _IMAGES, _SUFFIX)
         elif _IMAGES.intersection(parts):
-            images[_key(name, _IMAGES, _IMAGE_SUFFIX)] = name
+            of_kind, key = images, _key(name, _IMAGES, _IMAGE_SUFFIX)
         else:
             left_out.setdefault("in no folder of images or maps", []).append(name)
+            continue
+        if of_kind.setdefault(key, name) != name:
+            left_out.setdefault("named as another but for the suffix", []).append(name)
     pairs = [Pair(_split_of(key), images[key], masks[key]) for key in images if key in masks]
     for reason, one, other in (
         ("without a map", images, masks),
@@ -181,7 +186,7 @@ def _key(name: str, folders: Collection[str], suffix: re.Pattern[str]) -> str:
     """What an image and its map have in common."""
     path = PurePosixPath(name)
     kept = [part for part in path.parts[:-1] if part.lower() not in folders]
-    return "/".join([*kept, suffix.sub("", path.stem.lower())])
+    return "/".join([*kept, suffix.sub("", path.stem)])
 
 
 def _parts(name: str) -> list[str]:
@@ -210,7 +215,14 @@ def _listed(
             lists[path.stem] = name if inside or path.stem not in lists else lists[path.stem]
     if not lists:
         return [pair._replace(split=DEFAULT_SPLIT) for pair in pairs], left_out
-    by_stem = {PurePosixPath(pair.image).stem: pair for pair in pairs}
+    by_stem: dict[str, Pair] = {}
+    for pair in pairs:
+        other = by_stem.setdefault(PurePosixPath(pair.image).stem, pair)
+        if other is not pair:
+            raise DataError(
+                f"{root}: {other.image} and {pair.image} have one name, and lists of names say "
+                "which split they are of; rename one"
+            )
     found, missing = [], []
     for split, name in lists.items():
         for line in read_lines(root, name, files.read):

@@ -21,7 +21,7 @@ from imagenet_jax.data.sources.masks import NO_CLASS
 SIZE = 128  # pixels, height and width
 _COUNTS = {"train": 2000, "test": 400}
 _MOST = 8  # digits in an image
-_LEAST_SEEN = 0.25  # of a digit's pixels; what others hide more of is not put there
+_LEAST_SEEN = 0.25  # of what is seen of a digit; what hides more of one is not put there
 _NAMES = ("background", *map(str, range(10)))
 
 

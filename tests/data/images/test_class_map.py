@@ -149,6 +149,7 @@ def test_palettes_grey_and_two_levels_are_numbers_of_classes():
         (encoded(np.full((3, 4), 999, np.int32), mode="I;16"), "its map has levels up to 999"),
         (encoded(np.zeros((3, 4), np.uint8))[:40], "its map is"),
         (b"", "its map is no image"),
+        (encoded(np.zeros((3, 4), np.uint8), "JPEG"), "its map is a JPEG"),
         (b"P6\n4 3\n255\n" + bytes(36), "its map has the channels RGB"),
     ],
 )

@@ -10,7 +10,7 @@ from PIL import Image
 from imagenet_jax.config import base_config
 from imagenet_jax.data import open_split
 from imagenet_jax.data.sources.masks import mask_splits, open_masks
-from imagenet_jax.errors import DataError
+from imagenet_jax.errors import ConfigError, DataError
 
 
 def write(folder, *names, level=1, size=(6, 5)):
@@ -161,6 +161,24 @@ def test_what_is_missing_is_named(tmp_path):
         open_masks(str(tmp_path / "y"), "best")
     with pytest.raises(DataError, match="task needs label; set config"):
         open_masks(str(tmp_path / "y"), "train", ("label",))
+
+
+def test_files_of_one_name_are_counted(tmp_path):
+    write(tmp_path, "images/a.jpg", "images/a.png", "images/A.jpg", "masks/a.png", "masks/A.png")
+    source = open_masks(str(tmp_path), "train")
+    assert [source.name(i) for i in range(len(source))] == ["images/A.jpg", "images/a.jpg"]
+    assert source.left_out == {"named as another but for the suffix": ["images/a.png"]}
+    write(tmp_path / "v", "images/x/a.jpg", "masks/x/a.png", "images/y/a.jpg", "masks/y/a.png")
+    (tmp_path / "v/train.txt").write_text("a\n")
+    with pytest.raises(DataError, match=r"images/x/a.jpg and images/y/a.jpg have one name"):
+        open_masks(str(tmp_path / "v"), "train")
+
+
+def test_a_cache_of_jittered_images_is_refused():
+    config = base_config()
+    config.data.update(name="scenes", cache=True, train_crop="scale_jitter")
+    with pytest.raises(ConfigError, match="= 'scale_jitter' decodes another"):
+        open_split(config, True, ("segmentation",))
 
 
 def test_a_damaged_map_is_named_where_the_levels_are_looked_for(tmp_path):

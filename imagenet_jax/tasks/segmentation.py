@@ -38,6 +38,7 @@ from imagenet_jax.reports.writers import replacing
 from imagenet_jax.tasks.classes import class_facts, network_options
 from imagenet_jax.tasks.losses import cross_entropy
 from imagenet_jax.tasks.pixel_metrics import class_pixels, pixel_sums, summarize, zero_sums
+from imagenet_jax.tasks.segmentation_checks import refused
 from imagenet_jax.tasks.task import Batch, Field, Outcome, Sums, Task, Term
 
 _LEGEND = 8  # classes below a picture
@@ -110,7 +111,7 @@ class Segmentation(Task):
           ConfigError: for what changes images and not their maps, or has no meaning for pixels.
         """
         config = self.config
-        if found := [name for name, is_on in _refused(config).items() if is_on]:
+        if found := [name for name, is_on in refused(config).items() if is_on]:
             raise ConfigError(
                 f"config.task = 'segmentation' does not go with config.{' and config.'.join(found)}"
             )
@@ -301,27 +302,6 @@ class Segmentation(Task):
         axes.set_axis_off()
         shown = [(k, name) for k, name in classes.items() if k not in ground(names)]
         draw_legend(axes, shown[:_LEGEND])
-
-
-def _refused(config: ml_collections.ConfigDict) -> dict[str, bool]:
-    """Fields that are set and do not go with maps of classes, by whether they are."""
-    data, change = config.data, config.augment
-    return {
-        "augment.mixup": change.mixup > 0,
-        "augment.cutmix": change.cutmix > 0,
-        "augment.pad (set data.train_crop = 'scale_jitter')": change.pad > 0,
-        "augment.colout": change.colout > 0,
-        "data.policy": bool(data.policy),
-        "data.rotate": data.rotate > 0,
-        "data.translate": data.translate > 0,
-        "data.views": data.views > 1,
-        "loss.name = 'sigmoid'": config.loss.name == "sigmoid",
-        "loss.class_weights = ('balanced',)": config.loss.class_weights == BALANCED,
-        "distill.weights": bool(config.distill.weights),
-        # The head is more than its last layer, and the backbone one module among others.
-        f"finetune.mode = {config.finetune.mode!r}": config.finetune.mode != "full",
-        "eval.tta = 'mirror_shift'": config.eval.tta == "mirror_shift",
-    }
 
 
 TASK = Segmentation

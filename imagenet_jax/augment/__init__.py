@@ -30,7 +30,9 @@ __all__ = [
     "eval_image",
     "is_mixing",
     "kept_rows",
+    "mirrored_boxes",
     "rows_together",
+    "train_boxes",
     "train_image",
     "train_inputs",
     "train_map",
@@ -101,6 +103,26 @@ def train_map(
     """Maps [B, H, W] of the images of a batch, mirrored as `train_image` mirrors these; there must
     be no augment.pad."""
     return _flipped(levels[..., None], batch, key, augment)[..., 0]
+
+
+def train_boxes(
+    boxes: jax.Array,
+    width: int,
+    batch: dict[str, jax.Array],
+    key: jax.Array,
+    augment: ml_collections.ConfigDict,
+) -> jax.Array:
+    """Boxes [B, M, 4] of images so wide, mirrored as `train_image` mirrors these; as above."""
+    # Whether an image is mirrored shows on two pixels.
+    pixels = jnp.broadcast_to(jnp.arange(2.0).reshape(1, 1, 2, 1), (len(boxes), 1, 2, 1))
+    is_mirrored = _flipped(pixels, batch, key, augment)[:, :, 0] > 0
+    return jnp.where(is_mirrored, mirrored_boxes(boxes, width), boxes)
+
+
+def mirrored_boxes(boxes: jax.Array, width: int) -> jax.Array:
+    """Boxes [..., 4] of images so wide, as they are in their mirror images."""
+    left, top, right, bottom = jnp.moveaxis(boxes, -1, 0)
+    return jnp.stack([width - right, top, width - left, bottom], -1)
 
 
 def _flipped(

@@ -205,13 +205,14 @@ def network_name(config: ml_collections.ConfigDict) -> str:
 
 
 def model_options(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    """The fields of config.model that are set, but for its name and its head; what has its default
-    is the model's own."""
+    """The fields of config.model that are set, but for its name and those of its head; what has its
+    default is the model's own."""
+    others = ("name", "head", "fpn_strides", "fpn_width")
     return {
         field: value
         for field, value in config.model.items()
         if field == "bn_group_size"
-        or (field not in ("name", "head") and value != SCHEMA[f"model.{field}"].default)
+        or (field not in others and value != SCHEMA[f"model.{field}"].default)
     }
 
 

@@ -12,8 +12,8 @@ CROPS = ("center_crop", "resize_center_crop", "resize", "letterbox", "none")
 DATA: dict[str, Field] = {
     "data.name": Field(
         "imagenet2012",
-        "the name of a TFDS data set, fake, folder:PATH, zip:PATH, csv:PATH, tfrecord:DIR, or for "
-        "segmentation masks:PATH",
+        "the name of a TFDS data set, fake, folder:PATH, zip:PATH, csv:PATH, tfrecord:DIR; for "
+        "segmentation masks:PATH, for detection coco:PATH, voc:PATH, yolo:PATH",
     ),
     "data.dir": Field("", "TFDS data directory; '': $TFDS_DATA_DIR or ~/tensorflow_datasets"),
     "data.train_split": Field("train", "split (TFDS) or sub-folder trained on"),
@@ -61,6 +61,13 @@ DATA: dict[str, Field] = {
         "letterbox, scale_jitter: what is beside an image, ImageNet's mean colour",
         "three levels of 0 to 255",
         lambda v: len(v) == 3 and all(0 <= level <= 255 for level in v),
+    ),
+    "data.max_objects": number(
+        100,
+        "detection: objects that an image has room for; of more the largest are trained on, and an "
+        "evaluation stops",
+        1,
+        1000,
     ),
     "data.eval_crop": choice(
         "center_crop",

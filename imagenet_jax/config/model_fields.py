@@ -1,14 +1,42 @@
 """The fields of the network: config.model."""
 
+import itertools
+from typing import Any
+
 from imagenet_jax.config.field import Field, choice, number
+
+
+def _are_strides(value: Any) -> bool:
+    """Whether it is a value of model.fpn_strides."""
+    try:
+        strides = [int(stride) for stride in value]  # text, of the command line
+    except (TypeError, ValueError):
+        return False
+    powers = all(stride > 1 and stride & (stride - 1) == 0 for stride in strides)
+    return powers and all(b == 2 * a for a, b in itertools.pairwise(strides))
+
 
 MODEL: dict[str, Field] = {
     "model.name": Field("resnet50", "a name of the table of models"),
     "model.head": choice(
         "",
-        ("", "fcn", "deeplabv3", "lraspp", "unet"),
-        "segmentation: what makes the classes of the pixels of the network's maps; see "
-        "models/heads; '': none, for classes of images",
+        ("", "fcn", "deeplabv3", "lraspp", "unet", "retinanet", "retinanet_v2", "fcos"),
+        "what is made of the network's maps: fcn, deeplabv3, lraspp, unet: classes of pixels "
+        "(segmentation), see models/heads; retinanet, retinanet_v2, fcos: boxes (detection), see "
+        "models/detection; '': none, for classes of images",
+    ),
+    "model.fpn_strides": Field(
+        (),
+        "detection: strides of the maps of the pyramid, as (4, 8, 16, 32) for small objects; (): "
+        "the detector's own, 8 to 128",
+        "powers of two from 2 on, each twice the one before",
+        _are_strides,
+    ),
+    "model.fpn_width": Field(
+        256,
+        "detection: channels of the pyramid and of the head",
+        "a multiple of 32",
+        lambda v: v > 0 and v % 32 == 0,
     ),
     "model.width": number(0, "channels of the first stage; 0: the model's own", 0),
     "model.stem": choice(

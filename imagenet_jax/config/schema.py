@@ -149,6 +149,25 @@ SCHEMA: dict[str, Field] = {
         "mirror image (FFCV); mirror_shift: half of that, and a quarter each of the same for the "
         "image shifted by a pixel to the lower right and to the upper left (airbench)",
     ),
+    "eval.score_threshold": Field(
+        -1.0,
+        "detection: boxes of no higher score are not told; -1: the detector's own, 0.05 or 0.2",
+        "-1, or from 0 to below 1",
+        lambda v: v == -1 or 0 <= v < 1,
+    ),
+    "eval.nms_threshold": Field(
+        -1.0,
+        "detection: of boxes of a class that overlap by a higher IoU the best is told; -1: the "
+        "detector's own, 0.5 or 0.6",
+        "-1, or above 0 to 1",
+        lambda v: v == -1 or 0 < v <= 1,
+    ),
+    "eval.candidates": number(
+        1000, "detection: boxes of each map that compete in that, the best ones", 1, 10**5
+    ),
+    "eval.max_detections": number(
+        0, "detection: boxes told of an image; 0: the detector's own, 300 or 100", 0, 10**4
+    ),
     "eval.suites": Field(
         (),
         "other sets that a classifier of ImageNet is evaluated on each time: real, v2, a, r, "

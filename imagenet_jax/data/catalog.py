@@ -13,6 +13,7 @@ from jax.experimental import multihost_utils
 
 from imagenet_jax.data.balanced_order import BalancedOrder
 from imagenet_jax.data.names import (
+    BOX_FILES,
     FILES,
     MASKS,
     TEST,
@@ -23,12 +24,14 @@ from imagenet_jax.data.names import (
     train_size,
 )
 from imagenet_jax.data.order import ChosenOrder, EvalOrder, Order, TrainOrder
+from imagenet_jax.data.sources.box_files import box_splits, open_boxes
 from imagenet_jax.data.sources.classes import ONE, SEGMENTATION, class_field, examples_by_class
 from imagenet_jax.data.sources.fake import FakeSource
 from imagenet_jax.data.sources.files import file_splits, open_files
 from imagenet_jax.data.sources.held_out import HeldOut
 from imagenet_jax.data.sources.layout import left_out_text
 from imagenet_jax.data.sources.masks import mask_splits, open_masks
+from imagenet_jax.data.sources.objects import BOXES
 from imagenet_jax.data.sources.parts import fold_of, slice_of, split_slice
 from imagenet_jax.data.sources.source import ArraySource, EncodedSource
 from imagenet_jax.errors import DataError
@@ -181,18 +184,22 @@ def _open(config: ml_collections.ConfigDict, train: bool, reads: Sequence[str]) 
     kind, path = place_of(data.name) or ("", "")
     if data.name == "fake":
         count = data.fake_train_examples if train else data.fake_eval_examples
-        maps = tuple(reads) == (SEGMENTATION,)
-        name = class_field(() if maps else reads, data.fake_classes, "data.name = fake").name
-        name = SEGMENTATION if maps else name
+        others = [name for name in reads if name in (SEGMENTATION, BOXES)]
+        name = class_field(() if others else reads, data.fake_classes, "data.name = fake").name
+        name = others[0] if others else name
         size = train_size(data) if train else data.image_size
         views = data.views if train else 1
-        source = FakeSource(count, data.fake_classes, size, reads=name, views=views)
+        source = FakeSource(
+            count, data.fake_classes, size, reads=name, views=views, most=data.max_objects
+        )
         return Split(config, source, train)
-    name, cut = split_slice(split) if kind in (*FILES, MASKS) else (split, None)
+    name, cut = split_slice(split) if kind in (*FILES, MASKS, *BOX_FILES) else (split, None)
     if kind in FILES:
         source = open_files(kind, path, name, reads, default)
     elif kind == MASKS:
         source = open_masks(path, name, reads, default)
+    elif kind in BOX_FILES:
+        source = open_boxes(kind, path, name, reads, default, data.max_objects)
     elif kind == "tfrecord":
         from imagenet_jax.data.sources.tfrecord_folder import open_tfrecord_folder
 
@@ -224,6 +231,8 @@ def evaluation_split(name: str, data_dir: str = "") -> str:
         splits = file_splits(kind, path)
     elif kind == MASKS:
         splits = mask_splits(path)
+    elif kind in BOX_FILES:
+        splits = box_splits(kind, path)
     elif kind == "tfrecord":
         from imagenet_jax.data.sources.tfrecord_folder import tfrecord_splits
 
@@ -246,14 +255,15 @@ def _open_records(
     """Process 0 prepares what is missing while the others wait."""
     from imagenet_jax.data.sources import records
 
+    arguments = data.name, data.dir, split, reads, default, data.max_objects
     try:
         if jax.process_index() == 0:
-            source = records.open_records(data.name, data.dir, split, reads, default)
+            source = records.open_records(*arguments)
     finally:
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices(f"prepared {data.name} {split}")
     if jax.process_index() != 0:
-        source = records.open_records(data.name, data.dir, split, reads, default)
+        source = records.open_records(*arguments)
     return source
 
 

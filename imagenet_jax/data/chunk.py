@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from imagenet_jax.data.images.decode import check_size, decode_image
 from imagenet_jax.data.images.jpeg import Header, read_header
 from imagenet_jax.data.images.preprocess import Preprocess
 from imagenet_jax.data.order import Rows
+from imagenet_jax.data.sources.objects import BOXES, as_they_are, object_fields, placed
 from imagenet_jax.data.sources.source import EncodedSource, Field, ImpossibleValue
 
 READ = {
@@ -82,6 +84,7 @@ class ChunkMaker:
         halvings = np.where(encoded == b"", -1, self.preprocess.halvings(box)).astype(np.int32)
         box >>= np.maximum(halvings, 0)[:, None]
         columns = encoded, box, halvings, ready, mask, rows.index, rows.epoch
+        values = self._objects(values, rows, shape, whole_box)
         fields = self._fields(values, mask) | self._maps(values, rows, shape, whole_box)
         return dict(zip(READ, columns, strict=True)) | fields
 
@@ -146,6 +149,29 @@ class ChunkMaker:
                     raise ValueError(f"it has {len(value)} {name}, at most {field.shape[0]} fit")
                 array[row, : len(value)] = value
         return fields
+
+    def _objects(
+        self,
+        values: Mapping[str, Sequence[Any]],
+        rows: Rows,
+        shape: np.ndarray,
+        box: np.ndarray,
+    ) -> Mapping[str, Sequence[Any]]:
+        """The values with those of all fields of objects, where there are any."""
+        if BOXES not in values:
+            return values
+        most, found = self.source.fields[BOXES].shape[0], []
+        for row, objects in zip(np.flatnonzero(rows.mask), values[BOXES], strict=True):
+            whole = tuple(shape[row].tolist())
+            if not self.preprocess.train:
+                found.append(as_they_are(objects, whole, most))
+                continue
+            example = int(rows.index[row]), int(rows.epoch[row])
+            place = self.preprocess.place(box[row, 2:], *example)
+            size = self.preprocess.size
+            found.append(placed(objects, whole, box[row], place, size, most))
+        names = object_fields(most)
+        return {**values, **{name: [one[name] for one in found] for name in names}}
 
     def _maps(
         self,

@@ -10,9 +10,9 @@ import ml_collections
 from imagenet_jax.errors import ConfigError, DataError
 
 FILES = ("folder", "zip", "csv")
-# Photos with maps of classes.
-MASKS = "masks"
-_KINDS = (*FILES, "tfrecord", MASKS)
+# Photos with maps of classes, and with boxes.
+MASKS, BOX_FILES = "masks", ("coco", "voc", "yolo")
+_KINDS = (*FILES, "tfrecord", MASKS, *BOX_FILES)
 # What people call the split that they evaluate on while they train, as one name.
 VALIDATION = ("validation", "val", "valid", "dev", "eval", "evaluation")
 TEST = ("test", "testing")
@@ -20,7 +20,7 @@ TEST = ("test", "testing")
 _SIZES = {
     "digits": (10, 1437),
     "digit_pairs": (10, 2000),
-    "scenes": (11, 2000),
+    "scenes": (11, 4000),
     "cifar10": (10, 50_000),
     "cifar100": (100, 50_000),
 }
@@ -109,14 +109,16 @@ def check_data(data: ml_collections.ConfigDict) -> None:
 def check_files(name: str) -> None:
     """Raises DataError if a data.name is that of a folder, archive or list that is not there."""
     place = place_of(name)
-    if place and place[0] in (*FILES, MASKS):
+    if place and place[0] in (*FILES, MASKS, *BOX_FILES):
         existing(*place)
 
 
 def existing(kind: str, path: str) -> Path:
     """Where `folder:PATH`, `zip:PATH` or `csv:PATH` is. Raises DataError if it is not there."""
     found, what = Path(os.path.expanduser(path)), "folder" if kind == "folder" else "file"
-    if kind == MASKS and (found.is_dir() or found.suffix.lower() == ".zip"):
+    if kind == "coco" and found.suffix.lower() == ".json":
+        kind = "zip"  # a file of annotations
+    if kind in (MASKS, *BOX_FILES) and (found.is_dir() or found.suffix.lower() == ".zip"):
         kind, what = ("folder", what) if found.is_dir() else ("zip", "file")
     if not (found.is_dir() if kind == "folder" else found.is_file()):
         if not found.exists():
@@ -138,10 +140,12 @@ def check_preparation(
         raise ConfigError("--encoding=raw needs --resize=SHORT_SIDE, e.g. --resize=256")
     if short_side < 0:
         raise ConfigError(f"--resize={short_side} is no number of pixels")
-    if (place_of(dataset) or ("",))[0] == MASKS:
+    kept_as_they_are = {MASKS: ("maps of classes", "segmentation")}
+    kept_as_they_are |= dict.fromkeys(BOX_FILES, ("boxes", "detection"))
+    if found := kept_as_they_are.get((place_of(dataset) or ("",))[0]):
         raise ConfigError(
-            f"--dataset={dataset}: maps of classes are not stored; train on the files as they are, "
-            f"with --config.task=segmentation --config.data.name={dataset}"
+            f"--dataset={dataset}: {found[0]} are not stored; train on the files as they are, "
+            f"with --config.task={found[1]} --config.data.name={dataset}"
         )
     if not 1 <= quality <= 95:
         raise ConfigError(f"--quality={quality} is not 1 to 95")

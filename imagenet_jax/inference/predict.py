@@ -17,13 +17,16 @@ from imagenet_jax.training.trained import TrainedModel
 _DRAWN = 24
 
 
-def predict_photos(trained: TrainedModel, photos: Sequence[str], top: int = 5) -> dict[str, Any]:
+def predict_photos(
+    trained: TrainedModel, photos: Sequence[str], top: int | None = None
+) -> dict[str, Any]:
     """What `Task.answer` tells of each photo.
 
     Args:
       trained: the model.
       photos: paths of image files.
-      top: how many things to tell of a photo, the most probable first.
+      top: how many things to tell of a photo, the most probable first; None: as many as the task
+        has it.
 
     Returns:
       task, model, image_size; predictions, a list in the order of the photos of path and what

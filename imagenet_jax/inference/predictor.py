@@ -120,12 +120,15 @@ class Predictor:
         """What the outputs stand for, as the data set calls them: of ImageNet the synsets."""
         return self.trained.task.class_names
 
-    def __call__(self, images: Any, top: int = 5) -> dict[str, Any] | list[dict[str, Any]]:
+    def __call__(
+        self, images: Any, top: int | None = None
+    ) -> dict[str, Any] | list[dict[str, Any]]:
         """What the task of the model tells of images, as `predict --json` has it.
 
         Args:
           images: one or several, see the class.
-          top: how many classes to tell of an image, the most probable first.
+          top: how many classes or boxes to tell of an image, the most probable first; None: five
+            classes, 100 boxes.
 
         Returns:
           Of an image a dict; {"classes": [{"label", "class_name", "title", "probability"}]} of a
@@ -142,19 +145,20 @@ class Predictor:
         return answers if several else answers[0]
 
     def answer(
-        self, shown: Any, row: int, top: int = 5, shape: tuple[int, int] | None = None
+        self, shown: Any, row: int, top: int | None = None, shape: tuple[int, int] | None = None
     ) -> dict[str, Any]:
         """What is told of one row of what `shown` gives.
 
         Args:
           shown: of some images.
           row: which of them.
-          top: how many things to tell.
+          top: how many things to tell; None: as many as the task has it, see `Task.top`.
           shape: its height and width, where classes of its pixels are told; None: those that the
             network sees.
         """
         of_image = jax.tree.map(lambda array: array[row], shown)
-        return self.trained.task.answer(of_image, top, shape)
+        task = self.trained.task
+        return task.answer(of_image, task.top if top is None else top, shape)
 
     def shown(self, pixels: np.ndarray) -> Any:
         """What `answer` needs of what `preprocess` gave."""

@@ -7,6 +7,7 @@ _NAMES = {
     "Level": "backbone",
     "MODELS": "table",
     "create_model": "table",
+    "create_detector": "detection.detector",
     "create_segmenter": "heads.segmenter",
     "levels": "table",
 }

@@ -138,7 +138,7 @@ class ClassTask(Task):
         """What is evaluated on a `data.Split`, for a picture's title."""
         return f"{self.config.model.name} on {self.config.data.name}, {split.name}"
 
-    def denominators(self, batch: Batch) -> dict[str, jax.Array]:
+    def denominators(self, batch: Batch, key: jax.Array | None = None) -> dict[str, jax.Array]:
         """The examples, and what they weigh where the loss is a weighted mean."""
         found = {"examples": self.kept(batch["mask"]).sum()}
         if self.class_weights and not self.is_binary:  # partners in a mix weigh what both do
@@ -255,8 +255,8 @@ def make_model(
     """The model that config.model describes; what has its default there is the model's own."""
     if config.model.head:
         raise ConfigError(
-            f"config.model.head = {config.model.head!r} is for config.task = 'segmentation', not "
-            f"{config.task!r}"
+            f"config.model.head = {config.model.head!r} is for config.task = 'segmentation' or "
+            f"'detection', not {config.task!r}"
         )
     options = network_options(config, devices)
     return create_model(config.model.name, num_classes=num_classes, **options)

@@ -115,9 +115,10 @@ class Segmentation(Task):
             raise ConfigError(
                 f"config.task = 'segmentation' does not go with config.{' and config.'.join(found)}"
             )
-        if not config.model.head:
+        if config.model.head not in HEADS:
             raise ConfigError(
-                "config.task = 'segmentation' needs config.model.head; expected " + ", ".join(HEADS)
+                f"config.task = 'segmentation' with config.model.head = {config.model.head!r}; "
+                f"expected {', '.join(HEADS)}"
             )
         return create_segmenter(
             config.model.name,
@@ -151,7 +152,7 @@ class Segmentation(Task):
             "auxiliary": Term(self.config.loss.auxiliary, "pixels"),
         }
 
-    def denominators(self, batch: Batch) -> dict[str, jax.Array]:
+    def denominators(self, batch: Batch, key: jax.Array | None = None) -> dict[str, jax.Array]:
         """The pixels that have a class, or what they weigh."""
         weights = self._weights(batch[SEGMENTATION]).sum((1, 2))
         return {"pixels": jnp.where(batch["mask"], weights, 0).sum()}
@@ -168,10 +169,14 @@ class Segmentation(Task):
             numerators["auxiliary"] = self._loss(beside, targets)
         return Outcome(numerators, logits, updated)
 
+    @property
+    def _class_weights(self) -> tuple[float, ...]:
+        return tuple(map(float, self.config.loss.class_weights))  # text, of the command line
+
     def _weights(self, levels: jax.Array) -> jax.Array:
         """What pixels count [B, S, S]: 0 without a class, else 1 or the weight of their class."""
         known = levels < len(self.class_names)
-        weights = self.config.loss.class_weights
+        weights = self._class_weights
         if not weights:
             return known.astype(jnp.float32)
         of_class = jnp.array(weights, jnp.float32)[jnp.where(known, levels, 0)]
@@ -180,8 +185,8 @@ class Segmentation(Task):
     def _loss(self, logits: jax.Array, targets: jax.Array) -> jax.Array:
         """The sums over the pixels of images, float32 [B], of logits float32 [B, S, S, K]."""
         known = targets < len(self.class_names)
-        smoothing, weights = self.config.loss.label_smoothing, self.config.loss.class_weights
-        loss = cross_entropy(logits, jnp.where(known, targets, 0), smoothing, tuple(weights))
+        smoothing, weights = self.config.loss.label_smoothing, self._class_weights
+        loss = cross_entropy(logits, jnp.where(known, targets, 0), smoothing, weights)
         return jnp.where(known, loss, 0).sum((1, 2))
 
     def zero_sums(self) -> Sums:

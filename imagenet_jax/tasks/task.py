@@ -93,6 +93,8 @@ class Task(abc.ABC):
     head_has_norms: ClassVar[bool] = False
     # Whether it tells a class for each pixel, see `write_map`.
     has_maps: ClassVar[bool] = False
+    # How many things `predict` tells of a photo unless it is said.
+    top: ClassVar[int] = 5
     # Whether `predict` averages over the views of config.eval.tta.
     averages_views: ClassVar[bool] = False
 
@@ -150,8 +152,9 @@ class Task(abc.ABC):
         """The terms of the loss."""
 
     @abc.abstractmethod
-    def denominators(self, batch: Batch) -> dict[str, jax.Array]:
-        """{name: number []}, sums over the examples of a batch, from the data alone."""
+    def denominators(self, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
+        """{name: number []}, sums over the examples of a batch, from the data alone; the key is
+        that of `inputs`."""
 
     @abc.abstractmethod
     def losses(

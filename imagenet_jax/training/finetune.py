@@ -11,11 +11,13 @@ from absl import logging
 
 from imagenet_jax.config import model_options
 from imagenet_jax.errors import WeightsError
+from imagenet_jax.models.detection.detector import Detector
 from imagenet_jax.models.heads.segmenter import Segmenter
 from imagenet_jax.tasks.classes import class_facts
 from imagenet_jax.training.program import Program
 from imagenet_jax.training.trained import trained_model
 from imagenet_jax.weights.adapt import BACKBONE, adapt, as_backbone
+from imagenet_jax.weights.detectors import load_detector
 from imagenet_jax.weights.load import Loaded, load_file, load_pretrained
 from imagenet_jax.weights.pretrained import FILE_SUFFIXES, find_pretrained, pretrained_start
 from imagenet_jax.weights.segmenters import load_segmenter
@@ -43,7 +45,7 @@ def starting_variables(program: Program) -> dict[str, Any] | None:
                 *(weights.name, weights.mean, weights.std),
             )
     options = model_options(config)
-    found = _segmenter_in_file(name, program)
+    found = _network_in_file(name, program)
     if found:
         variables, facts = found.variables, class_facts(found.class_names)
     else:
@@ -64,11 +66,13 @@ def starting_variables(program: Program) -> dict[str, Any] | None:
         raise WeightsError(f"config.finetune.weights = {name!r}: {error}") from error
 
 
-def _segmenter_in_file(name: str, program: Program) -> Loaded | None:
-    """The weights of a file for the whole network that a run of segmentation trains."""
+def _network_in_file(name: str, program: Program) -> Loaded | None:
+    """The weights of a file for the whole network of a run, where that is more than a backbone."""
     path = Path(os.path.expanduser(name))
     if path.is_dir() or path.suffix not in FILE_SUFFIXES:
         return None
+    if isinstance(program.model, Detector):
+        return load_detector(path, program.model)
     return load_segmenter(path, program.model) if isinstance(program.model, Segmenter) else None
 
 

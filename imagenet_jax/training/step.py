@@ -53,7 +53,7 @@ def train_step(
       The new state, and `Task.sums` over the global batch, with the facts of `guard.guarded`.
     """
     rng = jax.random.wrap_key_data(state.rng)
-    denominators = _denominators(task, batch, axis_name)
+    denominators = _denominators(task, batch, rng, axis_name)
     trained, frozen = tuning.split(state.params)
 
     def loss_fn(trained: Any, batch_stats: Any, part: Batch, key: jax.Array) -> tuple[Any, Any]:
@@ -94,9 +94,11 @@ def train_step(
     return after.replace(step=state.step + 1), sums | facts
 
 
-def _denominators(task: Task, batch: Batch, axis_name: str | None) -> dict[str, jax.Array]:
+def _denominators(
+    task: Task, batch: Batch, rng: jax.Array, axis_name: str | None
+) -> dict[str, jax.Array]:
     """`Task.denominators` of the global batch; 1 where there is nothing to divide."""
-    found = task.denominators(batch)
+    found = task.denominators(batch, rng)
     if axis_name:
         found = parallel.all_reduce(found, axis_name)
     return jax.tree.map(lambda total: jnp.where(total > 0, total, 1), found)

@@ -34,7 +34,8 @@ def adapt(
       image_size: its height and width in pixels.
       channels: of its images.
       new_head: the layers whose shape depends on the number of classes start at zero, their
-        biases at `layers.Layers.head_bias`; with a `head_std` their kernels are left out.
+        biases at `layers.Layers.head_bias`; with a `head_std` their kernels are left out, and of a
+        detector both.
 
     Returns:
       Params and batch_stats of the new model, but for what keeps its own initial values.
@@ -54,6 +55,8 @@ def adapt(
     ]
     for key, leaf in want.items():
         if leaf.path[:-1] in heads:
+            if getattr(model, "keeps_initial_head", False):
+                continue
             if leaf.path[-1] == "kernel" and model.layers.head_std:
                 continue
             # Zero, as in BiT: random logits of large features would first have to be unlearnt.
@@ -78,24 +81,27 @@ def as_backbone(variables: Mapping[str, Any], model: nn.Module, image_size: int)
 
     Args:
       variables: params and batch_stats of the classifier, NumPy arrays.
-      model: with a module called "backbone"; its other modules keep their own initial values.
+      model: with a module called "backbone", which is it or has it as "body"; other modules keep
+        their own initial values.
       image_size: height and width of its images in pixels.
 
     Raises:
       WeightsError: listing what is missing or of another shape.
     """
     found: dict[str, Any] = {"params": {}, "batch_stats": {}}
+    body = getattr(model.backbone, "body", None)
+    prefix = (BACKBONE, "body") if body else (BACKBONE,)
     problems, left_out = [], {(leaf.collection, leaf.path) for leaf in leaves(variables)}
     for leaf in leaves(variable_shapes(model, image_size)):
-        if leaf.path[0] != BACKBONE:
+        if leaf.path[: len(prefix)] != prefix:
             continue
-        path = leaf.path[1:]
+        path = leaf.path[len(prefix) :]
         if (leaf.collection, path) not in left_out:
             problems.append(f"missing {leaf.torch_name}")
             continue
         left_out.remove((leaf.collection, path))
         array = np.asarray(get_leaf(variables[leaf.collection], path))
-        fitted = _fit(path[-1], array, leaf.shape, model.backbone)
+        fitted = _fit(path[-1], array, leaf.shape, body or model.backbone)
         if fitted is None:
             problems.append(f"{leaf.torch_name} has the shape {array.shape}, expected {leaf.shape}")
         else:

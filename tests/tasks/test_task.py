@@ -27,7 +27,7 @@ class Weighted(Classification):
     def terms(self):
         return {"loss": Term(1.0, over="weights"), "small": Term(0.5, over="examples")}
 
-    def denominators(self, batch):
+    def denominators(self, batch, key):
         weights = jnp.where(batch["mask"], 1.0 + batch["index"] % 3, 0)
         return {"weights": weights.sum(), "examples": batch["mask"].sum()}
 

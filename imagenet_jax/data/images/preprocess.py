@@ -144,6 +144,25 @@ class Preprocess:
         found[np.ix_(*known)] = levels[np.ix_(*seen)]
         return found
 
+    def place_boxes(self, pixels: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+        """Boxes [n, 4] of an image [H, W] as evaluation makes it ready, in pixels of the output."""
+        scale, shift = self._scale_and_shift(shape)
+        return pixels * scale + shift
+
+    def restore_boxes(self, pixels: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+        """The opposite of `place_boxes`, float64, within the image."""
+        scale, shift = self._scale_and_shift(shape)
+        edges = np.array([shape[1], shape[0]] * 2, np.float64)
+        return np.clip((np.float64(pixels) - shift) / scale, 0, edges)
+
+    def _scale_and_shift(self, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Of left, top, right and bottom of boxes, in evaluation, float64 [4] each."""
+        zero = np.zeros(1, np.int64)
+        (box,) = self.boxes(np.array([shape]), zero, zero)
+        place = self.place(box[2:], 0, 0)
+        scale = np.array([place[3] / box[3], place[2] / box[2]] * 2)
+        return scale, np.array([place[1], place[0]] * 2) - scale * np.array([box[1], box[0]] * 2)
+
     def place(self, shape: Sequence[int], index: int, epoch: int) -> tuple[int, int, int, int]:
         """Where in the output a box of this height and width comes: top, left, height and width of
         what it is resized to, of which that is cut off which does not fit."""

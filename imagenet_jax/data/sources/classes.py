@@ -68,7 +68,11 @@ def class_field(reads: Sequence[str], count: int, where: str) -> ClassField:
       DataError: if that is not what such a data set has.
     """
     if tuple(reads) not in ((), (ONE,), (SEVERAL,)):
-        hint = ": photos with maps of classes are masks:PATH" if SEGMENTATION in reads else ""
+        hints = {
+            SEGMENTATION: ": photos with maps of classes are masks:PATH",
+            "boxes": ": photos with boxes are coco:PATH, voc:PATH, yolo:PATH",
+        }
+        hint = "".join(hints.get(name, "") for name in reads)
         raise DataError(
             f"{where} has classes of images, and config.task needs {', '.join(reads)}{hint}"
         )

@@ -2,18 +2,22 @@
 
 from collections.abc import Iterator
 
+import numpy as np
+
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
-def parse_example(record: bytes | memoryview) -> dict[str, list[memoryview] | list[int]]:
-    """The features of a serialized tf.train.Example that hold bytes or integers.
+def parse_example(
+    record: bytes | memoryview,
+) -> dict[str, list[memoryview] | list[int] | list[float]]:
+    """The features of a serialized tf.train.Example.
 
     Args:
       record: see tensorflow/core/example/{example,feature}.proto and the wire format at
         https://protobuf.dev/programming-guides/encoding.
 
     Returns:
-      {name: values}; bytes are views of the record, floats are left out.
+      {name: values}; bytes are views of the record.
 
     Raises:
       ValueError: if the record is no such message.
@@ -26,6 +30,9 @@ def parse_example(record: bytes | memoryview) -> dict[str, list[memoryview] | li
             for kind, values in _fields(fields.get(2, view[:0])):
                 if kind == 1:
                     features[name] = [memoryview(value) for _, value in _fields(values)]
+                elif kind == 2:
+                    floats = [_floats(value) for _, value in _fields(values)]
+                    features[name] = [n for part in floats for n in part]
                 elif kind == 3:
                     features[name] = [n for _, value in _fields(values) for n in _integers(value)]
     except (IndexError, TypeError, UnicodeDecodeError) as error:
@@ -63,6 +70,13 @@ def _fields(view: memoryview) -> Iterator[tuple[int, memoryview | int]]:
             raise IndexError(size)
         yield number, view[at : at + size]
         at += size
+
+
+def _floats(value: memoryview | int) -> list[float]:
+    """The float32 values of a field, packed or one alone."""
+    if isinstance(value, int) or len(value) % 4:
+        raise IndexError(value)
+    return np.frombuffer(value, "<f4").tolist()
 
 
 def _integers(value: memoryview | int) -> Iterator[int]:

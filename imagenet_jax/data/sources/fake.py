@@ -6,6 +6,7 @@ import numpy as np
 
 from imagenet_jax.data.sources.classes import ONE, SEGMENTATION, SEVERAL, ClassField
 from imagenet_jax.data.sources.masks import FIELD, NO_CLASS
+from imagenet_jax.data.sources.objects import BOXES, object_fields
 
 _POOL_BYTES = 1 << 24
 
@@ -15,7 +16,8 @@ class FakeSource:
     """`num_examples` images of `image_size` pixels; example i is a window into fixed noise.
 
     Labels are i modulo `num_classes`: nothing can be learnt, everything can be timed. Where images
-    have several, the second is i divided by `num_classes`, modulo it. Maps of classes are noise.
+    have several, the second is i divided by `num_classes`, modulo it. Maps of classes and
+    boxes are noise.
     """
 
     num_examples: int
@@ -24,12 +26,13 @@ class FakeSource:
     seed: int = 0
     reads: str = ONE
     views: int = 1  # of an image, one above the other
+    most: int = 100  # boxes that an image has room for
 
     def __post_init__(self) -> None:
         self.class_names = tuple(f"class {i}" for i in range(self.num_classes))
-        maps = self.reads == SEGMENTATION
-        self._classes = ClassField("" if maps else self.reads, self.num_classes)
-        self.fields = {SEGMENTATION: FIELD} if maps else self._classes.fields
+        others = {SEGMENTATION: {SEGMENTATION: FIELD}, BOXES: object_fields(self.most)}
+        self._classes = ClassField("" if self.reads in others else self.reads, self.num_classes)
+        self.fields = others.get(self.reads) or self._classes.fields
         self._image_bytes = self.views * self.image_size**2 * 3
         size = max(_POOL_BYTES, 2 * self._image_bytes)
         words = np.random.Philox(key=self.seed).random_raw(-(-size // 8))
@@ -46,7 +49,24 @@ class FakeSource:
         if self.reads == SEGMENTATION:
             maps = images[..., 0] % min(self.num_classes, NO_CLASS)
             return images, {SEGMENTATION: maps}, np.ones(len(index), bool)
+        if self.reads == BOXES:
+            return images, self._boxes(index), np.ones(len(index), bool)
         second, first = np.divmod(index, self.num_classes)
         labels = [first, second % self.num_classes] if self.reads == SEVERAL else [first]
         values = self._classes.values(np.stack(labels, 1).tolist())
         return images, values, np.ones(len(index), bool)
+
+    def _boxes(self, index: np.ndarray) -> dict[str, np.ndarray]:
+        """Of each image up to eight boxes, of a tenth of its sides at least."""
+        values = {name: field.filled(len(index)) for name, field in self.fields.items()}
+        values["size"][:] = self.image_size
+        for row, example in enumerate(index.tolist()):
+            random = np.random.default_rng(example)
+            count = min(int(random.integers(1, 9)), self.most)
+            low = random.uniform(0, 0.9, (count, 2))
+            high = low + 0.1 + random.uniform(0, 0.9 - low)
+            values[BOXES][row, :count] = self.image_size * np.concatenate([low, high], 1)
+            values["classes"][row, :count] = random.integers(0, self.num_classes, count)
+        sides = values[BOXES][..., 2:] - values[BOXES][..., :2]
+        values["area"][:] = sides.prod(-1)
+        return values

@@ -201,7 +201,7 @@ class Files(NamedTuple):
     """What a folder or an archive has."""
 
     names: list[str]  # with /
-    read: Callable[[str], bytes]
+    read: Callable[..., bytes]  # of a name, with at most MOST_BYTES or a second argument
     beginning: Callable[[str], bytes]  # the first BEGINNING bytes
     size_of: Callable[[str], int]
 
@@ -214,9 +214,9 @@ def folder_files(root: Path) -> Files:
 def _below(root: Path, names: list[str]) -> Files:
     """The files of these names below a folder."""
 
-    def read(name: str) -> bytes:
+    def read(name: str, most: int = MOST_BYTES) -> bytes:
         with (root / name).open("rb") as file:
-            check_bytes(os.fstat(file.fileno()).st_size)
+            check_bytes(os.fstat(file.fileno()).st_size, most)
             return file.read()
 
     def beginning(name: str) -> bytes:
@@ -273,8 +273,8 @@ def zip_files(file: Path) -> Files:
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
             raise OSError(str(error)) from error  # as a damaged file of a folder gives
 
-    def read(name: str) -> bytes:
-        check_bytes(members[name].file_size)
+    def read(name: str, most: int = MOST_BYTES) -> bytes:
+        check_bytes(members[name].file_size, most)
         return begin(name, -1)
 
     def beginning(name: str) -> bytes:
@@ -286,10 +286,10 @@ def zip_files(file: Path) -> Files:
     return Files(list(members), read, beginning, lambda name: members[name].file_size)
 
 
-def check_bytes(count: int) -> None:
-    """Raises ValueError for a file that is too large to be an image."""
-    if count > MOST_BYTES:
-        raise ValueError(f"it has {count / 2**20:,.0f} MiB, more than {MOST_BYTES // 2**20}")
+def check_bytes(count: int, most: int = MOST_BYTES) -> None:
+    """Raises ValueError for a file that is too large, to be an image or for what it is."""
+    if count > most:
+        raise ValueError(f"it has {count / 2**20:,.0f} MiB, more than {most // 2**20}")
 
 
 def _class_order(name: str) -> tuple[int, str]:

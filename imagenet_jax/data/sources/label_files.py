@@ -41,20 +41,22 @@ def labelled(
       DataError: if no image has a file of labels, or for a label that cannot be.
     """
     known = set(names)
-    classes = _classes(root, known, read_file)
+    classes = class_file_names(root, known, read_file)
     inside = [image for image in images if IMAGES in PurePosixPath(image).parts[:-1]]
     outside = sorted(set(images).difference(inside)) if inside else []
     images = inside or images
-    files = [next((place for place in _places(image) if place in known), None) for image in images]
+    files = [
+        next((place for place in label_places(image) if place in known), None) for image in images
+    ]
     lacking = [image for image, file in zip(images, files, strict=True) if file is None]
     if lacking and len(lacking) == len(images):
-        places = " or ".join(_places(lacking[0]))
+        places = " or ".join(label_places(lacking[0]))
         raise DataError(f"{root}: no image has a file of labels; {lacking[0]} would have {places}")
     if lacking:
         few = f"{len(lacking):,} of {len(images):,} images have no file of labels"
         logging.warning("%s: %s and count as without label, e.g. %s", root, few, lacking[0])
     labels = [_labels(root, file, read_file, classes) if file else () for file in files]
-    found = [Entry(*entry) for entry in zip(_splits(images), labels, images, strict=True)]
+    found = [Entry(*entry) for entry in zip(split_folders(images), labels, images, strict=True)]
     return found, classes, {f"in no folder {IMAGES}": outside} if outside else {}
 
 
@@ -63,7 +65,7 @@ def split_labels(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.strip() for part in re.split("[;\n]", text) if part.strip()))
 
 
-def _places(image: str) -> list[str]:
+def label_places(image: str) -> list[str]:
     """Where the labels of an image can be."""
     path = PurePosixPath(image).with_suffix(".txt")
     places = [str(path)]
@@ -74,7 +76,7 @@ def _places(image: str) -> list[str]:
     return places
 
 
-def _classes(
+def class_file_names(
     root: str, known: Collection[str], read_file: Callable[[str], bytes]
 ) -> tuple[str, ...]:
     """The names in the file that has them."""
@@ -141,7 +143,7 @@ def _lines(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def _splits(images: Sequence[str]) -> list[str]:
+def split_folders(images: Sequence[str]) -> list[str]:
     """The split of each image."""
     folders = [
         [part for part in PurePosixPath(image).parts[:-1] if part != IMAGES] for image in images

@@ -21,6 +21,7 @@ from imagenet_jax.data.names import resolved_dir, split_there
 from imagenet_jax.data.sources.classes import ONE, SEGMENTATION, SEVERAL, class_field
 from imagenet_jax.data.sources.example_proto import parse_example
 from imagenet_jax.data.sources.layout import LeftOut
+from imagenet_jax.data.sources.objects import BOXES
 from imagenet_jax.data.sources.source import ImpossibleValue
 from imagenet_jax.data.sources.tfrecord import TFRecords, most_open_files
 from imagenet_jax.errors import DataError
@@ -148,7 +149,12 @@ def _open_array_record(path: str) -> array_record_module.ArrayRecordReader:
 
 
 def open_records(
-    name: str, data_dir: str, split: str, reads: Sequence[str] = (ONE,), default: bool = False
+    name: str,
+    data_dir: str,
+    split: str,
+    reads: Sequence[str] = (ONE,),
+    default: bool = False,
+    most: int = 100,
 ) -> RecordSource:
     """Opens a split (also a slice, "train[:90%]") of a TFDS data set, preparing the set first.
 
@@ -158,7 +164,8 @@ def open_records(
 
     Raises:
       DataError: if there is no such data set or split, if it cannot be prepared, or if its images
-        have no classes, or not those that `reads` asks for (see `files.open_files`, `default` too).
+        have no classes, or not those that `reads` asks for (see `files.open_files`, `default` too;
+        `most`: objects of an image).
     """
     data_dir = resolved_dir(data_dir)
     builder = find_builder(name, data_dir)
@@ -171,7 +178,7 @@ def open_records(
     elif not builder.is_prepared():
         prepare_builder(builder)
         builder = find_builder(name, data_dir)
-    return split_source(builder, split_there(split, builder.info.splits, default), reads)
+    return split_source(builder, split_there(split, builder.info.splits, default), reads, most)
 
 
 def _other_version(builder: tfds.core.DatasetBuilder) -> Path | None:
@@ -222,7 +229,7 @@ def find_builder(
 
 
 def split_source(
-    builder: tfds.core.DatasetBuilder, split: str, reads: Sequence[str] = (ONE,)
+    builder: tfds.core.DatasetBuilder, split: str, reads: Sequence[str] = (ONE,), most: int = 100
 ) -> RecordSource:
     """A split of a prepared data set. Raises DataError; see `open_records`."""
     info = builder.info
@@ -236,7 +243,7 @@ def split_source(
     if not instructions:
         raise DataError(f"{where}: split {split!r} is empty")
     features = dict(info.features or {})
-    if SEGMENTATION not in reads:
+    if not {SEGMENTATION, BOXES} & {*reads}:
         label, names = _class_feature(features, reads, where)
     parts = [(str(part.filename), part.skip, part.take) for part in instructions]
     missing = [path for path, _, _ in parts if not tf.io.gfile.exists(path)]
@@ -251,6 +258,10 @@ def split_source(
         from imagenet_jax.data.sources.map_records import map_records
 
         source = map_records(records, builder.name, features, name, where)
+    elif BOXES in reads:
+        from imagenet_jax.data.sources.box_records import box_records
+
+        source = box_records(records, features, name, where, most)
     else:
         source = RecordSource(records, names, name, TFDS_FEATURES._replace(label=label), reads)
     source.split = split

@@ -5,6 +5,7 @@ colours, turned and one over another, on a ground with a texture. Boxes, masks, 
 are exact. Digits of the test images are none of those of the training images, nor is their ground.
 """
 
+import functools
 import io
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -19,9 +20,9 @@ from imagenet_jax.data.sources.digits import digit_parts
 from imagenet_jax.data.sources.masks import NO_CLASS
 
 SIZE = 128  # pixels, height and width
-_COUNTS = {"train": 2000, "test": 400}
+_COUNTS = {"train": 4000, "test": 400}
 _MOST = 8  # digits in an image
-_LEAST_SEEN = 0.25  # of what is seen of a digit; what hides more of one is not put there
+_LEAST_SEEN = 0.6  # of what is seen of a digit; what hides more of one is not put there
 _NAMES = ("background", *map(str, range(10)))
 
 
@@ -60,9 +61,9 @@ class Scene(NamedTuple):
 
 
 class Scenes(tfds.core.GeneratorBasedBuilder):
-    """2,000 training and 400 test images of 128 x 128 pixels."""
+    """4,000 training and 400 test images of 128 x 128 pixels."""
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("2.0.0")
 
     def _info(self) -> tfds.core.DatasetInfo:
         picture, plane = (SIZE, SIZE, 3), (SIZE, SIZE, 1)
@@ -113,10 +114,15 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
             )
 
 
+@functools.cache
+def _digits() -> Any:
+    return sklearn.datasets.load_digits()  # which reads its file each time
+
+
 def make_scene(split: str, number: int) -> Scene:
     """The scene of a number from 0 on; a function of the two arguments."""
     random = np.random.RandomState(2 * number + (split == "test"))
-    digits, part = sklearn.datasets.load_digits(), digit_parts()[split]
+    digits, part = _digits(), digit_parts()[split]
     ground = random.uniform(40, 215, (2, 3))
     image = _ground(ground, random, split)
     instances, depth = np.zeros((SIZE, SIZE), np.uint8), np.zeros((SIZE, SIZE), np.uint8)

@@ -60,7 +60,8 @@ class EncodedSource(Protocol):
         """The encoded images of the examples index [b], and the values of `fields`, b of each.
 
         A value has its field's shape, or less of the first axis: padding takes the rest. That of
-        a map is an encoded image.
+        a map is an encoded image, that of boxes are `objects.Objects`, of which their other fields
+        are made, too.
 
         Raises:
           ImpossibleValue: for a value that cannot be.

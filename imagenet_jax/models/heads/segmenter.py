@@ -76,7 +76,8 @@ def create_segmenter(
     if head not in _HEADS:
         near = did_you_mean(head, HEADS)
         raise ConfigError(f"there is no head {head!r}; expected {', '.join(HEADS)}{near}")
-    plain = create_model(name, num_classes=1)
+    undilated = {field: value for field, value in options.items() if field != "output_stride"}
+    plain = create_model(name, num_classes=1, **undilated)
     levels = {level.stride: level.name for level in find_levels(plain)}
     if hasattr(plain, "output_stride") and head in _DILATED and max(levels) > 8:
         options = {"output_stride": 16 if isinstance(plain, MobileNetV3) else 8} | options

@@ -239,6 +239,11 @@ class Layers:
         fast = self.fast_variance
         return nn.LayerNorm(epsilon, dtype=self.dtype, use_fast_variance=fast, name=name)
 
+    def group_norm(self, *, name: str, groups: int = 32) -> nn.GroupNorm:
+        """Normalisation of groups of channels of each image (Wu & He 2018), as torch's."""
+        how = {"dtype": self.dtype, "use_fast_variance": self.fast_variance, "name": name}
+        return nn.GroupNorm(groups, epsilon=1e-5, **how)
+
     def gelu(self, x: jax.Array) -> jax.Array:
         """x times the normal distribution's share below x (Hendrycks & Gimpel 2016)."""
         kind = {"approximate": self.tanh_gelu}

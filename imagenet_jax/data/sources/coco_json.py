@@ -1,0 +1,196 @@
+"""COCO's layout: JSON files with images, annotations and categories, one a split.
+
+They lie anywhere, as annotations/instances_train2017.json or train/_annotations.coco.json. Where
+there are files called instances_*, they alone count. A split is called as its file, without
+instances_, or as its folder where all files have one name. An image is looked for by the end of
+its path, and where several end so, in the folder that is called as the split.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from imagenet_jax.data.sources.box_files import Found, Photo
+from imagenet_jax.data.sources.files import Files
+from imagenet_jax.data.sources.layout import DEFAULT_SPLIT, SPLITS, find_images
+from imagenet_jax.data.sources.objects import BoxChecks, make_objects
+from imagenet_jax.errors import DataError
+
+_MOST_BYTES = 2**30  # COCO's largest file has 450 MB
+_MOST_SIDE = 2**16  # pixels
+_INSTANCES = "instances_"
+
+
+def find_photos(root: str, files: Files, only: str = "") -> Found:
+    """All photos of a folder or an archive.
+
+    Args:
+      root: for messages.
+      files: what is in it.
+      only: the path of the one file of annotations that counts; "": all do.
+
+    Raises:
+      DataError: without annotations, or if they cannot be read.
+    """
+    images, _ = find_images(files.names, files.beginning)
+    checks, photos, class_names = BoxChecks(), [], None
+    by_end: dict[str, list[str]] = {}
+    for image in images:
+        by_end.setdefault(PurePosixPath(image).name, []).append(image)
+    for split, name, content in _contents(root, files, only):
+        names, numbers = _classes(f"{root}/{name}", content)
+        if class_names not in (None, names):
+            raise DataError(f"{root}/{name} has other categories than the files before it")
+        class_names = names
+        photos += _photos(split, name, content, numbers, by_end, checks)
+    if class_names is None:
+        raise DataError(
+            f"{root}: no JSON file has images, annotations and categories as COCO's "
+            "annotations/instances_*.json"
+        )
+    return Found(photos, class_names, checks.counts)
+
+
+def _contents(root: str, files: Files, only: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """The split, the path and the content of each file of annotations."""
+    paths = [PurePosixPath(name) for name in files.names if name.lower().endswith(".json")]
+    paths = [path for path in paths if only in ("", str(path))]
+    instances = [path for path in paths if path.name.startswith(_INSTANCES)]
+    found = {}
+    for path in instances or paths:
+        content = _read(f"{root}/{path}", str(path), files)
+        if content is not None:
+            found[path] = content
+    one_name = len({path.name for path in found}) == 1
+    for path, content in found.items():
+        yield _split(path, one_name), str(path), content
+
+
+def _read(where: str, name: str, files: Files) -> Mapping[str, Any] | None:
+    """The content of a file, or None if it is of another kind."""
+    size = files.size_of(name)
+    if size > _MOST_BYTES:
+        raise DataError(f"{where} has {size / 2**20:,.0f} MiB; at most 1,024 are read")
+    try:
+        content = json.loads(files.read(name, _MOST_BYTES))
+    except (ValueError, RecursionError, OSError) as error:
+        raise DataError(f"{where} is damaged or no JSON: {error}") from error
+    parts = ("images", "annotations", "categories")
+    if not isinstance(content, dict) or not all(isinstance(content.get(p), list) for p in parts):
+        return None
+    return content
+
+
+def _split(path: PurePosixPath, one_name: bool) -> str:
+    """What the split of a file is called."""
+    stem = path.stem.removeprefix(_INSTANCES)
+    folder = path.parent.name
+    if folder.lower() in SPLITS or (one_name and not path.name.startswith(_INSTANCES) and folder):
+        return DEFAULT_SPLIT if folder.lower() == "annotations" else folder
+    year = stem.rstrip("0123456789")  # train2017
+    return year if year.lower() in SPLITS else stem
+
+
+def _classes(where: str, content: Mapping[str, Any]) -> tuple[tuple[str, ...], dict[Any, int]]:
+    """The names of the classes, and their numbers by those of the categories.
+
+    Raises:
+      DataError: for categories that have none, or share one.
+    """
+    categories = content["categories"]
+    try:
+        known = {category["id"]: category["name"] for category in categories}
+        order = sorted(known)
+        names = tuple(known[number] for number in order)
+        if len(known) < len(categories) or len(set(names)) < len(names):
+            raise ValueError("one of them is there twice")
+        if not names or not all(isinstance(name, str) and name for name in names):
+            raise ValueError("they need names")
+    except (TypeError, KeyError, ValueError) as error:
+        raise DataError(f"{where}: the categories cannot be read: {error!r}") from error
+    return names, {number: label for label, number in enumerate(order)}
+
+
+def _photos(
+    split: str,
+    name: str,
+    content: Mapping[str, Any],
+    numbers: Mapping[Any, int],
+    by_end: Mapping[str, Sequence[str]],
+    checks: BoxChecks,
+) -> list[Photo]:
+    """The photos of a file; what is wrong is counted."""
+    images: dict[Any, tuple[str, int, int]] = {}
+    for image in content["images"]:
+        try:
+            number, path = image["id"], image["file_name"]
+            height, width = int(image["height"]), int(image["width"])
+            found = _image(str(path), split, by_end)
+            if number in images or not (0 < height <= _MOST_SIDE and 0 < width <= _MOST_SIDE):
+                raise ValueError
+        except (TypeError, KeyError, ValueError, OverflowError):
+            checks.count("images that are described wrongly", f"{name}: {str(image)[:60]}")
+            continue
+        if found:
+            images[number] = found, height, width
+        else:
+            checks.count("images that are not there", f"{name}: {path}")
+    things: dict[Any, list[tuple[Any, ...]]] = {number: [] for number in images}
+    for one in content["annotations"]:
+        thing = _thing(one, name, images, numbers, checks)
+        if thing:
+            things[thing[0]].append(thing[1:])
+    photos = []
+    for number, (path, *sides) in images.items():
+        columns = zip(*things[number], strict=True) if things[number] else [()] * 4
+        boxes, labels, crowd, area = columns
+        if not boxes:
+            checks.count("images without objects (kept)", path)
+        objects = make_objects(boxes, labels, tuple(sides), crowd, None, area)
+        photos.append(Photo(split, path, objects))
+    return photos
+
+
+def _thing(
+    one: Any,
+    name: str,
+    images: Mapping[Any, tuple[str, int, int]],
+    numbers: Mapping[Any, int],
+    checks: BoxChecks,
+) -> tuple[Any, ...] | None:
+    """The number of the image of an annotation, its box, label, whether it is a crowd, its area."""
+    try:
+        number, category, box = one["image_id"], one["category_id"], one["bbox"]
+        where = f"{name}: annotation {str(one.get('id'))[:40]}"
+        if number not in images:
+            return checks.count("annotations of images that are not there", where)
+        if category not in numbers:
+            return checks.count("annotations of unknown categories", where)
+        left, top, wide, high = map(float, box)
+    except (TypeError, KeyError, ValueError, AttributeError, OverflowError):
+        return checks.count("annotations that are no boxes", f"{name}: {str(one)[:60]}")
+    _, height, width = images[number]
+    cut = checks.inside((left, top, left + wide, top + high), height, width, where)
+    if cut is None:
+        return None
+    area = one.get("area")
+    known = isinstance(area, int | float) and 0 < area < float("inf")
+    return number, cut, numbers[category], bool(one.get("iscrowd")), area if known else float("nan")
+
+
+def _image(path: str, split: str, by_end: Mapping[str, Sequence[str]]) -> str:
+    """The image that is called so, or ""."""
+    parts = PurePosixPath(path.replace("\\", "/")).parts
+    ending = by_end.get(parts[-1] if parts else "", ())
+    found = [image for image in ending if PurePosixPath(image).parts[-len(parts) :] == parts]
+    if len(found) > 1:
+        folders = [[part.rstrip("0123456789") for part in PurePosixPath(f).parts] for f in found]
+        mine = [f for f, names in zip(found, folders, strict=True) if split in names]
+        found = mine if len(mine) == 1 else found
+    if len(found) > 1:
+        raise DataError(
+            f"{found[0]} and {found[1]} both end with {path}, and the annotations of {split} do "
+            "not say which of them they mean"
+        )
+    return found[0] if found else ""

@@ -1,0 +1,171 @@
+"""Pascal VOC's layout: an XML file below Annotations for each image below JPEGImages.
+
+Splits are lists of names in ImageSets/Main (train.txt, val.txt, test.txt), or folders called so;
+lists of single classes, as cat_train.txt, do not count. Pixels are numbered from 1, as VOC does,
+and a box has its last one. Classes are VOC's twenty, if they are among them, else those that are
+found, in alphabetical order.
+"""
+
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from imagenet_jax.data.sources.box_files import Found, Photo
+from imagenet_jax.data.sources.files import Files
+from imagenet_jax.data.sources.label_files import read_lines
+from imagenet_jax.data.sources.layout import DEFAULT_SPLIT, SPLITS, find_images
+from imagenet_jax.data.sources.masks import VOC
+from imagenet_jax.data.sources.objects import BoxChecks, make_objects
+from imagenet_jax.errors import DataError
+from imagenet_jax.terminal import working
+
+_MOST_BYTES = 2**22  # of an XML file
+_BOTH = "trainval"  # a list that others are parts of
+
+
+class _Thing(NamedTuple):
+    name: str
+    box: tuple[float, float, float, float]
+    difficult: bool
+
+
+def find_photos(root: str, files: Files) -> Found:
+    """All photos of a folder or an archive.
+
+    Raises:
+      DataError: without annotations, or if one of them cannot be read.
+    """
+    images, _ = find_images(files.names, files.beginning)
+    by_stem: dict[str, str] = {}
+    checks = BoxChecks()
+    for image in images:
+        if by_stem.setdefault(_key(image), image) != image:
+            checks.count("images of one name but for the suffix", image)
+    described: dict[str, tuple[list[_Thing], tuple[int, int] | None]] = {}
+    papers = [name for name in files.names if name.lower().endswith(".xml")]
+    with working(f"{root}: reading {len(papers):,} annotations"):
+        for name in papers:
+            if (key := _key(name)) not in by_stem:
+                checks.count("annotations of no image", name)
+            else:
+                described[key] = _read(root, name, files, checks)
+    for key, image in by_stem.items():
+        if key not in described:
+            checks.count("images without annotations", image)
+    if not described:
+        raise DataError(
+            f"{root}: no image has a file of annotations; expected JPEGImages/NAME.jpg and "
+            "Annotations/NAME.xml, as in Pascal VOC"
+        )
+    names = {thing.name for things, _ in described.values() for thing in things}
+    class_names = VOC[1:] if names and names <= set(VOC[1:]) else tuple(sorted(names))
+    photos = []
+    for split, key in _splits(root, files, described, checks):
+        things, sides = described[key]
+        photos.append(_photo(split, by_stem[key], things, sides, class_names))
+        if not things:
+            checks.count("images without objects (kept)", by_stem[key])
+    return Found(photos, class_names, checks.counts)
+
+
+def _key(name: str) -> str:
+    """What an image and its annotations have in common."""
+    folders = ("annotations", "jpegimages", "images")
+    path = PurePosixPath(name)
+    kept = [part for part in path.parts[:-1] if part.lower() not in folders]
+    return "/".join([*kept, path.stem])
+
+
+def _read(
+    root: str, name: str, files: Files, checks: BoxChecks
+) -> tuple[list[_Thing], tuple[int, int] | None]:
+    """The objects of a file, and height and width of its image, if they are there."""
+    where = f"{root}/{name}"
+    try:
+        text = files.read(name, _MOST_BYTES)
+        if b"<!ENTITY" in text or b"<!DOCTYPE" in text:
+            raise ValueError("it defines entities")
+        tree = ElementTree.fromstring(text)
+        texts = [tree.findtext(f"size/{side}") for side in ("height", "width")]
+        sides = tuple(int(float(text or 0)) for text in texts)
+    except (OSError, ValueError, OverflowError, ElementTree.ParseError) as error:
+        raise DataError(f"{where} cannot be read: {error}") from error
+    known = sides if min(sides) > 0 else None
+    height, width = known or (float("inf"), float("inf"))
+    things = []
+    for number, one in enumerate(tree.iter("object"), 1):
+        label = (one.findtext("name") or "").strip()
+        corners = [one.findtext(f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")]
+        place = f"{name}: object {number}"
+        if not label or None in corners:
+            checks.count("objects without a name or a box", place)
+            continue
+        try:
+            left, top, right, bottom = map(float, corners)
+        except ValueError:
+            checks.count("boxes that are not four numbers", place)
+            continue
+        box = checks.inside((left - 1, top - 1, right, bottom), height, width, place)
+        if box:
+            things.append(_Thing(label, box, (one.findtext("difficult") or "0").strip() == "1"))
+    return things, known
+
+
+def _splits(
+    root: str, files: Files, described: Mapping[str, object], checks: BoxChecks
+) -> list[tuple[str, str]]:
+    """The split of each image, by lists or by folders."""
+    lists = {}
+    for name in files.names:
+        path = PurePosixPath(name)
+        plain = path.stem.lower() in (*SPLITS, _BOTH) and path.suffix == ".txt"
+        if plain and (path.parent.name.lower() == "main" or path.stem not in lists):
+            lists.setdefault(path.stem, []).append(name)
+    if len(lists) > 1:
+        lists.pop(_BOTH, None)
+    if not lists:
+        folders = {key: _folder(key) for key in described}
+        return [(folders[key] or DEFAULT_SPLIT, key) for key in described]
+    by_end: dict[str, list[str]] = {}
+    for key in described:
+        by_end.setdefault(key.rpartition("/")[2], []).append(key)
+    found, listed = [], set()
+    for split, names in lists.items():
+        for name in names:
+            beside = PurePosixPath(name).parts[:-3]  # of several years, the one of this list
+            for line in read_lines(root, name, files.read):
+                stem = line.split()[0].rpartition("/")[2]
+                keys = by_end.get(stem) or by_end.get(PurePosixPath(stem).stem, [])
+                mine = [key for key in keys if PurePosixPath(key).parts[:-1] == beside] or keys
+                if len(mine) != 1:
+                    what = "named in lists and not there" if not mine else "of one name"
+                    checks.count(what, f"{name}: {stem}")
+                    continue
+                found.append((split, mine[0]))
+                listed.add(mine[0])
+    for key in described:
+        if key not in listed:
+            checks.count("images in no list", key)
+    return found
+
+
+def _folder(key: str) -> str:
+    return next((part for part in key.split("/")[:-1] if part.lower() in SPLITS), "")
+
+
+def _photo(
+    split: str,
+    image: str,
+    things: Sequence[_Thing],
+    sides: tuple[int, int] | None,
+    class_names: Sequence[str],
+) -> Photo:
+    number = {name: label for label, name in enumerate(class_names)}
+    objects = make_objects(
+        [thing.box for thing in things],
+        [number[thing.name] for thing in things],
+        sides,
+        ignored=[thing.difficult for thing in things],
+    )
+    return Photo(split, image, objects)

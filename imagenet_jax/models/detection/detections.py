@@ -1,0 +1,93 @@
+"""What a detector says in the end: a fixed number of boxes of each image."""
+
+import dataclasses
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from imagenet_jax.models.detection.nms import suppress
+
+NOTHING = -1.0  # the score in a row without a box
+
+
+class Detections(NamedTuple):
+    """The boxes of images, the best ones first.
+
+    Attributes:
+      boxes: float32 [B, D, 4] in pixels of the input, within it.
+      scores: float32 [B, D] of 0 to 1; NOTHING behind the last box.
+      classes: int32 [B, D].
+    """
+
+    boxes: jax.Array
+    scores: jax.Array
+    classes: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """Which of all boxes are told.
+
+    Attributes:
+      score: a box needs a higher one.
+      iou: of a class, a box that overlaps more with a better one is left out.
+      candidates: boxes of each map that are looked at, the best ones.
+      most: boxes of an image.
+    """
+
+    score: float
+    iou: float
+    candidates: int
+    most: int
+
+
+class Candidates(NamedTuple):
+    """Boxes [B, n, 4] of a map, with scores and classes [B, n]."""
+
+    boxes: jax.Array
+    scores: jax.Array
+    classes: jax.Array
+
+
+def best_of_map(scores: jax.Array, choice: Choice) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The best boxes of a map: scores, numbers of their anchors and their classes [B, n].
+
+    Args:
+      scores: of each anchor and class, float32 [B, A, K].
+      choice: of which.
+    """
+    count, classes = min(choice.candidates, scores[0].size), scores.shape[2]
+    found, place = jax.lax.top_k(scores.reshape(len(scores), -1), count)
+    return found, place // classes, place % classes
+
+
+def chosen(levels: Sequence[Candidates], choice: Choice) -> Detections:
+    """The boxes that are told, of the candidates of all maps."""
+    boxes, scores, classes = (jnp.concatenate(part, 1) for part in zip(*levels, strict=True))
+    return jax.vmap(partial(_of_image, choice=choice))(boxes, scores, classes)
+
+
+def _of_image(
+    boxes: jax.Array, scores: jax.Array, classes: jax.Array, choice: Choice
+) -> Detections:
+    """Of boxes [n, 4] of an image."""
+    order = jnp.argsort(-scores, stable=True)
+    boxes, scores, classes = boxes[order], scores[order], classes[order]
+    kept = suppress(boxes, classes, scores > choice.score, choice.iou)
+    count = min(choice.most, len(boxes))
+    best, place = jax.lax.top_k(jnp.where(kept, scores, NOTHING), count)
+    there = best > NOTHING
+    found = Detections(
+        jnp.where(there[:, None], boxes[place], 0), best, jnp.where(there, classes[place], 0)
+    )
+    rest = choice.most - count
+    fill = Detections(0.0, NOTHING, 0)
+    return Detections(
+        *(
+            jnp.pad(part, [(0, rest), *[(0, 0)] * (part.ndim - 1)], constant_values=value)
+            for part, value in zip(found, fill, strict=True)
+        )
+    )

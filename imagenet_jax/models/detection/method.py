@@ -1,0 +1,88 @@
+"""What a detector makes of the outputs of its network: losses in training, boxes afterwards."""
+
+import abc
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from imagenet_jax.models.detection.detections import Candidates, Choice, Detections, chosen
+from imagenet_jax.models.layers.layers import Layers
+
+Outputs = Mapping[str, jax.Array]  # [B, A, ...] each, of the anchors of all maps in a row
+
+
+@dataclasses.dataclass(frozen=True)
+class Method(abc.ABC):
+    """A way to detect. Static: no arrays.
+
+    Attributes:
+      num_classes: K.
+      strides: of the maps of the pyramid, from fine to coarse.
+    """
+
+    num_classes: int
+    strides: tuple[int, ...]
+
+    # Of the maps, where none are chosen.
+    own_strides: ClassVar[tuple[int, ...]] = (8, 16, 32, 64, 128)
+    # The terms of the loss, and over which of `denominators` each of them is.
+    terms: ClassVar[Mapping[str, str]]
+    # See `candidates`.
+    choice: ClassVar[Choice]
+    # See `fpn.FPN`.
+    extra_from_last: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def head(self, layers: Layers) -> nn.Module:
+        """What makes the outputs of the maps of the pyramid: head(maps, train) -> Outputs."""
+
+    @abc.abstractmethod
+    def anchors(self, size: int) -> list[np.ndarray]:
+        """The anchors float32 [n, 4] of each map of an image of size x size pixels."""
+
+    @abc.abstractmethod
+    def matched(self, boxes: jax.Array, classes: jax.Array, size: int) -> jax.Array:
+        """The number of the object of each anchor int32 [B, A], or `matching.BACKGROUND` and so on.
+
+        Args:
+          boxes: of the objects, float32 [B, M, 4], in pixels of the input.
+          classes: int32 [B, M]; negative: padding.
+          size: height and width of the input.
+        """
+
+    def denominators(self, matched: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
+        """What `terms` name, sums over the images with mask True: images, and positives, the
+        anchors that have an object."""
+        positives = (matched >= 0).sum(1)
+        return {
+            "images": mask.sum(dtype=np.float32),
+            "positives": jax.numpy.where(mask, positives, 0).sum(dtype=np.float32),
+        }
+
+    @abc.abstractmethod
+    def losses(
+        self,
+        outputs: Outputs,
+        boxes: jax.Array,
+        classes: jax.Array,
+        matched: jax.Array,
+        size: int,
+    ) -> dict[str, jax.Array]:
+        """The numerators of `terms`, float32 [B] each; arguments as of `matched`."""
+
+    @abc.abstractmethod
+    def candidates(self, outputs: Outputs, size: int, choice: Choice) -> list[Candidates]:
+        """The best boxes of each map of images of size x size pixels."""
+
+    def detections(self, outputs: Outputs, size: int, choice: Choice) -> Detections:
+        """The boxes that are told of images of size x size pixels."""
+        return chosen(self.candidates(outputs, size, choice), choice)
+
+    def by_map(self, array: jax.Array, anchors: Sequence[np.ndarray]) -> list[jax.Array]:
+        """An output [B, A, ...] in parts, those of each map."""
+        ends = np.cumsum([len(level) for level in anchors])
+        return jax.numpy.split(array, ends[:-1].tolist(), 1)

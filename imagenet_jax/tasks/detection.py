@@ -1,0 +1,305 @@
+"""Boxes around things, and their classes."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from imagenet_jax import augment
+from imagenet_jax.config import network_name
+from imagenet_jax.data import Split
+from imagenet_jax.data.names import known_size
+from imagenet_jax.data.sources.objects import BOXES, object_fields
+from imagenet_jax.errors import ConfigError
+from imagenet_jax.models.detection import HEADS, Detections, create_detector, detection_method
+from imagenet_jax.models.detection.detections import Choice, chosen
+from imagenet_jax.models.detection.method import Method
+from imagenet_jax.reports.box_mistakes import box_mistake_lines, write_box_mistakes
+from imagenet_jax.reports.box_pictures import boxed, draw_boxes
+from imagenet_jax.tasks.box_meter import METRICS, BoxMeter
+from imagenet_jax.tasks.classes import class_facts, network_options
+from imagenet_jax.tasks.detection_checks import check
+from imagenet_jax.tasks.task import Batch, Field, Outcome, Sums, Task, Term
+
+
+@dataclasses.dataclass(frozen=True)
+class Detection(Task):
+    """The losses of the detector that config.model.head names; COCO's average precision.
+
+    Attributes:
+      class_names: as the data set calls them; none is the background.
+    """
+
+    class_names: tuple[str, ...]
+
+    reads = (BOXES,)
+    top = 100
+    best = "map"
+    eval_metrics: ClassVar[Mapping[str, bool]] = dict.fromkeys(METRICS, True)
+
+    @classmethod
+    def of_split(cls, config: ml_collections.ConfigDict, split: Any) -> "Detection":
+        return cls(config, tuple(split.source.class_names))
+
+    @classmethod
+    def described(cls, config: ml_collections.ConfigDict) -> "Detection":
+        return cls(config, tuple(map(str, range(known_size(config.data)[0]))))
+
+    @classmethod
+    def of_facts(cls, config: ml_collections.ConfigDict, facts: Mapping[str, Any]) -> "Detection":
+        return cls(config, tuple(facts["class_names"]))
+
+    @property
+    def train_metrics(self) -> tuple[str, ...]:
+        """The loss and its terms, and the objects that were left out of the images."""
+        return ("loss", *self.method.terms, "cut_off", "too_many")
+
+    def facts(self) -> dict[str, Any]:
+        return class_facts(self.class_names)
+
+    def fields(self) -> dict[str, Field]:
+        return object_fields(self.config.data.max_objects)
+
+    @functools.cached_property
+    def method(self) -> Method:
+        """What is made of the network's outputs."""
+        model = self.config.model
+        if model.head not in HEADS:
+            raise ConfigError(
+                f"config.task = 'detection' with config.model.head = {model.head!r}; expected "
+                + ", ".join(HEADS)
+            )
+        strides = tuple(map(int, model.fpn_strides))  # text, of the command line
+        return detection_method(model.head, len(self.class_names), strides)
+
+    @property
+    def choice(self) -> Choice:
+        """Which boxes are told: the detector's own, but for what config.eval says."""
+        own, fields = self.method.choice, self.config.eval
+        return Choice(
+            own.score if fields.score_threshold == -1 else fields.score_threshold,
+            own.iou if fields.nms_threshold == -1 else fields.nms_threshold,
+            fields.candidates,
+            fields.max_detections or own.most,
+        )
+
+    def model(self, devices: int = 1) -> nn.Module:
+        """The detector config.model.head on the backbone config.model.name.
+
+        Raises:
+          ConfigError: for what changes images and not their boxes, or has no meaning for boxes.
+        """
+        config = self.config
+        check(config)
+        return create_detector(
+            config.model.name,
+            config.model.head,
+            num_classes=self.method.num_classes,
+            strides=self.method.strides,
+            features=config.model.fpn_width,
+            **network_options(config, devices),
+        )
+
+    def inputs(
+        self, batch: Batch, key: jax.Array | None, step: jax.Array | None, *, train: bool
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Images float32 [B, S, S, 3], and the fields of objects; in training with "matched", the
+        number of the object of each anchor."""
+        targets = {name: batch[name] for name in self.fields()}
+        if not train:
+            return self.image_inputs(batch["image"]), targets
+        image = augment.train_image(batch, key, self.config.augment)
+        return image, targets | self._matched(batch, key)
+
+    def _matched(self, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
+        """The boxes as the images are mirrored, and what anchors they are matched with."""
+        size = batch["image"].shape[2]
+        boxes = augment.train_boxes(batch[BOXES], size, batch, key, self.config.augment)
+        matched = self.method.matched(boxes, batch["classes"], size)
+        return {BOXES: boxes, "matched": matched}
+
+    def seen(self, inputs: jax.Array, targets: Mapping[str, Any]) -> tuple[np.ndarray, list[str]]:
+        """The images with their boxes, and their classes."""
+        images, _ = super().seen(inputs, targets)
+        pictures, words = [], []
+        for image, boxes, classes in zip(images, targets[BOXES], targets["classes"], strict=True):
+            there = np.asarray(classes) >= 0
+            labels = np.asarray(classes)[there]
+            pictures.append(boxed(image, np.asarray(boxes)[there], labels))
+            words.append(", ".join(self.class_names[k] for k in labels))
+        return np.stack(pictures), words
+
+    def terms(self) -> dict[str, Term]:
+        return {name: Term(1.0, over) for name, over in self.method.terms.items()}
+
+    def denominators(self, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
+        return self.method.denominators(self._matched(batch, key)["matched"], batch["mask"])
+
+    def losses(
+        self,
+        apply: Callable[..., tuple[Any, dict[str, Any]]],
+        inputs: jax.Array,
+        targets: Mapping[str, jax.Array],
+    ) -> Outcome:
+        outputs, updated = apply(inputs)
+        boxes, classes, matched = (targets[name] for name in (BOXES, "classes", "matched"))
+        size = inputs.shape[2]
+        numerators = self.method.losses(outputs, boxes, classes, matched, size)
+        return Outcome(numerators, outputs, updated)
+
+    def zero_sums(self) -> Sums:
+        whole = jnp.zeros((), jnp.int32)
+        counts = ("count", "positives", "objects", "cut_off", "too_many")
+        floats = {name: jnp.zeros(()) for name in ("loss", *self.method.terms)}
+        return floats | dict.fromkeys(counts, whole)
+
+    def sums(self, outcome: Outcome, targets: Mapping[str, jax.Array], mask: jax.Array) -> Sums:
+        """Numerators of the terms; loss is the sum of all, which `guard` looks at."""
+        found = {name: jnp.where(mask, part, 0).sum() for name, part in outcome.numerators.items()}
+        positives = (targets["matched"] >= 0).sum(1)
+        objects = (targets["classes"] >= 0).sum(1)
+        cut_off, too_many = targets["left_out"].T
+        counts = {"positives": positives, "objects": objects}
+        counts |= {"cut_off": cut_off, "too_many": too_many, "count": jnp.ones_like(objects)}
+        whole = {
+            name: jnp.where(mask, part, 0).sum(dtype=jnp.int32) for name, part in counts.items()
+        }
+        return {"loss": sum(found.values()), **found, **whole}
+
+    def predict(self, apply: Callable[..., Any], inputs: jax.Array) -> Detections:
+        """The boxes that are told; with config.eval.tta = "mirror" of an image and of its mirror
+        image, mirrored back."""
+        size, choice = inputs.shape[2], self.choice
+        found = self.method.candidates(apply(inputs), size, choice)
+        if self.config.eval.tta:
+            mirrored = self.method.candidates(apply(inputs[:, :, ::-1]), size, choice)
+            found += [
+                one._replace(boxes=augment.mirrored_boxes(one.boxes, size)) for one in mirrored
+            ]
+        return chosen(found, choice)
+
+    def evaluation_sums(
+        self, predictions: Detections, targets: Mapping[str, jax.Array], mask: jax.Array
+    ) -> Sums:
+        found = (predictions.scores > 0).sum(1)
+        objects = (targets["classes"] >= 0).sum(1)
+        counts = {"count": jnp.ones_like(found), "objects": objects, "detections": found}
+        return {
+            name: jnp.where(mask, part, 0).sum(dtype=jnp.int32) for name, part in counts.items()
+        }
+
+    def summarize(self, sums: Iterable[Mapping[str, np.ndarray]]) -> dict[str, float | int]:
+        """num_examples, objects; in training loss, the sum of the terms, each of them, and what was
+        left out of the images: cut_off and too_many; in evaluation detections."""
+        total: dict[str, Any] = {}
+        for part in sums:
+            for name, value in part.items():
+                kind = np.float64 if np.asarray(value).dtype.kind == "f" else np.int64
+                total[name] = total.get(name, 0) + np.asarray(value).astype(kind)
+        found = {"num_examples": int(total.pop("count", 0))}
+        total.pop("loss", None)
+        positives = int(total.pop("positives", 0))
+        over = {"images": found["num_examples"], "positives": positives}
+        parts = {
+            name: float(total.pop(name) / (over[kind] or float("nan")))
+            for name, kind in self.method.terms.items()
+            if name in total
+        }
+        loss = {"loss": sum(parts.values())} if parts else {}
+        return found | loss | parts | {name: int(count) for name, count in total.items()}
+
+    def observe(
+        self, predictions: Detections, targets: Mapping[str, jax.Array]
+    ) -> dict[str, jax.Array]:
+        said = {f"predicted_{name}": part for name, part in predictions._asdict().items()}
+        return said | {name: targets[name] for name in self.fields() if name != "left_out"}
+
+    def meter(self) -> BoxMeter:
+        return BoxMeter(self.class_names, self._preprocess())
+
+    def _preprocess(self) -> Any:
+        """How photos are made ready in evaluation."""
+        from imagenet_jax.data.images.preprocess import Preprocess
+
+        return Preprocess(self.config.data, self.config.seed, train=False)
+
+    @staticmethod
+    def rows(result: Mapping[str, Any]) -> dict[str, str]:
+        sizes = ", ".join(
+            f"{name} {result[f'map_{name}']:.1%}" for name in ("small", "medium", "large")
+        )
+        return {
+            "AP (COCO)": f"{result['map']:.2%}  ({sizes})",
+            "AP50, AP75": f"{result['map50']:.2%}, {result['map75']:.2%}",
+            "AP50 (Pascal VOC)": f"{result['voc_map50']:.2%}",
+            "boxes": f"{result['detections']:,} told, {result['objects']:,} objects",
+        }
+
+    def report(self, meter: BoxMeter, split: Split, folder: Path) -> dict[str, Any]:
+        """The average precision of each class, and the images with the most mistakes."""
+        about = f"{network_name(self.config)} on {self.config.data.name}, {split.name}"
+        return write_box_mistakes(meter, folder, about, split.example_name, split.examples)
+
+    @staticmethod
+    def report_lines(report: Mapping[str, Any]) -> list[str]:
+        return box_mistake_lines(report)
+
+    def answer(
+        self, prediction: Detections, top: int, shape: tuple[int, int] | None = None
+    ) -> dict[str, Any]:
+        """objects: the `top` best, each with label, class_name, score, and box, its left, top,
+        right and bottom in pixels of the photo."""
+        there = prediction.scores > 0
+        boxes = np.float64(prediction.boxes[there][:top])
+        boxes = self._preprocess().restore_boxes(boxes, shape) if shape else boxes
+        labels, scores = prediction.classes[there][:top], prediction.scores[there][:top]
+        return {
+            "objects": [
+                {
+                    "label": label,
+                    "class_name": self.class_names[label],
+                    "score": score,
+                    "box": [round(side, 2) for side in box],
+                }
+                for label, score, box in zip(
+                    labels.tolist(), scores.tolist(), boxes.tolist(), strict=True
+                )
+            ],
+            **({"size": list(map(int, shape))} if shape else {}),
+        }
+
+    @staticmethod
+    def answer_lines(answer: Mapping[str, Any]) -> list[str]:
+        rows = []
+        for one in answer["objects"]:
+            box = ", ".join(f"{side:.0f}" for side in one["box"])
+            rows.append(f"{one['score']:6.1%}  {one['class_name']}  ({box})")
+        return rows or ["nothing"]
+
+    @staticmethod
+    def answer_columns(answer: Mapping[str, Any]) -> dict[str, str]:
+        things = answer["objects"]
+        return {
+            "classes": "; ".join(one["class_name"] for one in things),
+            "scores": "; ".join(f"{one['score']:.6f}" for one in things),
+            "boxes": "; ".join(" ".join(map(str, one["box"])) for one in things),
+        }
+
+    @staticmethod
+    def draw(figure: Any, picture: Any, answer: Mapping[str, Any]) -> None:
+        axes = figure.subplots()
+        axes.imshow(np.asarray(picture))
+        axes.set_axis_off()
+        height, width = answer.get("size", (picture.height, picture.width))
+        scale = np.array([picture.width / width, picture.height / height] * 2)
+        draw_boxes(axes, answer["objects"], scale)
+
+
+TASK = Detection

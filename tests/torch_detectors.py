@@ -1,0 +1,113 @@
+"""torchvision's detectors beside ours."""
+
+import functools
+
+import numpy as np
+import pytest
+from oracles import torchvision
+
+
+def greedy_nms(boxes, scores, threshold):
+    """torchvision.ops.nms, one box after another; its own is compiled."""
+    import torch
+
+    order, kept = scores.argsort(descending=True, stable=True).tolist(), []
+    iou = torchvision().ops.box_iou(boxes, boxes)
+    for number in order:
+        if not (iou[number, kept] > threshold).any():
+            kept.append(number)
+    return torch.tensor(kept, dtype=torch.int64)
+
+
+def torch_head(kind, width, classes):
+    """The head of torchvision's."""
+    torch = pytest.importorskip("torch")
+    parts = torchvision().models.detection
+    if kind == "fcos":
+        return parts.fcos.FCOSHead(width, 1, classes)
+    norm = functools.partial(torch.nn.GroupNorm, 32) if kind.endswith("v2") else None
+    head = parts.retinanet.RetinaNetHead(width, 9, classes, norm_layer=norm)
+    head.regression_head._loss_type = "giou" if norm else "l1"
+    return head
+
+
+@functools.cache
+def torch_detector(kind, backbone="resnet18", classes=7, size=128, width=32):
+    """torchvision's with random weights that are nowhere zero, which finds things."""
+    torch = pytest.importorskip("torch")
+    tv = torchvision()
+    tv.ops.boxes.nms = greedy_nms
+    torch.manual_seed(0)
+    parts, pyramid = tv.models.detection, tv.ops.feature_pyramid_network
+    body = tv.models.get_model(backbone, weights=None)
+    last = body.fc.in_features
+    extra = pyramid.LastLevelP6P7(last if kind.endswith("v2") else width, width)
+    names = {f"layer{k}": str(k) for k in (2, 3, 4)}
+    widths = [last // 4, last // 2, last]
+    maps = parts.backbone_utils.BackboneWithFPN(body, names, widths, width, extra)
+    make = parts.fcos.FCOS if kind == "fcos" else parts.retinanet.RetinaNet
+    model = make(maps, classes, head=torch_head(kind, width, classes), min_size=size, max_size=size)
+    with torch.no_grad():
+        for key, array in [*model.named_parameters(), *model.named_buffers()]:
+            if key.endswith("running_var"):
+                array.uniform_(0.5, 1.5)
+            elif key.startswith("head.") and array.ndim == 4:
+                array.normal_(0, 0.03)
+            elif array.ndim == 1:
+                array.add_(torch.randn_like(array) * 0.1)
+            if key.endswith("cls_logits.bias"):
+                array.fill_(-1.5)
+    return model.eval()
+
+
+def arrays_of(model):
+    """Its arrays by their names."""
+    return {key: value.detach().numpy() for key, value in model.state_dict().items()}
+
+
+def objects(counts, room, size, classes=7):
+    """Boxes [B, room, 4] and classes [B, room] of so many objects in each image, padded."""
+    random = np.random.default_rng(0)
+    boxes = np.zeros((len(counts), room, 4), np.float32)
+    numbers = np.full((len(counts), room), -1, np.int32)
+    for row, count in enumerate(counts):
+        low = random.uniform(0, size - 20, (count, 2))
+        sides = random.uniform(8, size / 2, (count, 2))
+        boxes[row, :count] = np.concatenate([low, np.minimum(low + sides, size)], 1)
+        numbers[row, :count] = random.integers(0, classes, count)
+    return boxes, numbers
+
+
+def torch_targets(boxes, classes):
+    """The same for torchvision."""
+    import torch
+
+    return [
+        {"boxes": torch.tensor(b[c >= 0]), "labels": torch.tensor(c[c >= 0], dtype=torch.int64)}
+        for b, c in zip(boxes, classes, strict=True)
+    ]
+
+
+def torch_anchors(model, maps, image):
+    """Its anchors of a batch."""
+    make = torchvision().models.detection.image_list.ImageList
+    images = make(image, [image.shape[2:]] * len(image))
+    return model.anchor_generator(images, maps)
+
+
+def torch_losses(model, outputs, maps, anchors, targets):
+    """Its loss terms."""
+    if hasattr(model, "center_sampling_radius"):
+        sizes = [x.shape[2] * x.shape[3] for x in maps]
+        return model.compute_loss(targets, outputs, anchors, sizes)
+    return model.compute_loss(targets, outputs, anchors)
+
+
+def torch_detections(model, outputs, maps, anchors, size):
+    """What it tells of each image."""
+    places = [x.shape[2] * x.shape[3] for x in maps]
+    each = outputs["cls_logits"].shape[1] // sum(places)
+    sizes = [each * count for count in places]
+    split = {name: list(array.split(sizes, 1)) for name, array in outputs.items()}
+    levels = [list(array.split(sizes)) for array in anchors]
+    return model.postprocess_detections(split, levels, [(size, size)] * len(anchors))

@@ -6,15 +6,15 @@ from imagenet_jax.config import base_config
 def get_config():
     config = base_config()
     config.task = "detection"
-    config.batch_size = 16
-    config.duration = "10 epochs"
+    config.batch_size = 8
+    config.duration = "12 epochs"
     config.model.name = "resnet18"
     config.model.width = 32
     config.model.head = "fcos"
     config.model.fpn_strides = (4, 8, 16)
     config.model.fpn_width = 32
     config.model.dtype = "float32"
-    config.model.bn_group_size = 8
+    config.model.bn_group_size = 4
     config.model.zero_init_residual = False
     config.data.name = "scenes"
     config.data.eval_split = "test"
@@ -34,6 +34,6 @@ def get_config():
     config.schedule.warmup = "1 epochs"
     config.eval.batch_size = 50
     config.eval.candidates = 200
-    config.eval.every = "5 epochs"
+    config.eval.every = "6 epochs"
     config.log.every = "25 steps"
     return config

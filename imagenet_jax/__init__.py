@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     )
     from imagenet_jax.errors import UserError
     from imagenet_jax.inference.predictor import Predictor
-    from imagenet_jax.models import create_model, create_segmenter, levels
+    from imagenet_jax.models import create_detector, create_model, create_segmenter, levels
     from imagenet_jax.training.teacher_weights import teacher_variables
 
 __version__ = "0.1.0"
@@ -29,6 +29,7 @@ __all__ = [
     "Predictor",
     "UserError",
     "batches",
+    "create_detector",
     "create_model",
     "create_segmenter",
     "levels",
@@ -45,7 +46,7 @@ __getattr__ = lazy_names(
     __name__,
     dict.fromkeys(__all__, "api")
     | {"Predictor": "inference.predictor", "UserError": "errors"}
-    | dict.fromkeys(("create_model", "create_segmenter", "levels"), "models")
+    | dict.fromkeys(("create_detector", "create_model", "create_segmenter", "levels"), "models")
     | {"teacher_variables": "training.teacher_weights"},
 )
 

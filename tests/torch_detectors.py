@@ -7,6 +7,15 @@ import pytest
 from oracles import torchvision
 
 
+@functools.cache
+def torch_eager():
+    """torch, which would compile RoIAlign for half a minute."""
+    torch = pytest.importorskip("torch")
+    torch.compiler.set_stance("force_eager")
+    torchvision().ops.boxes.nms = greedy_nms
+    return torch
+
+
 def greedy_nms(boxes, scores, threshold):
     """torchvision.ops.nms, one box after another; its own is compiled."""
     import torch
@@ -34,19 +43,54 @@ def torch_head(kind, width, classes):
 @functools.cache
 def torch_detector(kind, backbone="resnet18", classes=7, size=128, width=32):
     """torchvision's with random weights that are nowhere zero, which finds things."""
-    torch = pytest.importorskip("torch")
-    tv = torchvision()
-    tv.ops.boxes.nms = greedy_nms
+    torch, tv = torch_eager(), torchvision()
     torch.manual_seed(0)
     parts, pyramid = tv.models.detection, tv.ops.feature_pyramid_network
     body = tv.models.get_model(backbone, weights=None)
     last = body.fc.in_features
+    if kind.startswith("faster"):
+        return _filled(_faster_rcnn(kind, body, last, width, classes, size))
     extra = pyramid.LastLevelP6P7(last if kind.endswith("v2") else width, width)
     names = {f"layer{k}": str(k) for k in (2, 3, 4)}
     widths = [last // 4, last // 2, last]
     maps = parts.backbone_utils.BackboneWithFPN(body, names, widths, width, extra)
     make = parts.fcos.FCOS if kind == "fcos" else parts.retinanet.RetinaNet
-    model = make(maps, classes, head=torch_head(kind, width, classes), min_size=size, max_size=size)
+    head = torch_head(kind, width, classes)
+    return _filled(make(maps, classes, head=head, min_size=size, max_size=size))
+
+
+def _faster_rcnn(kind, body, last, width, classes, size):
+    """All is sampled in training."""
+    import torch
+
+    parts = torchvision().models.detection
+    second = kind.endswith("v2")
+    norm = torch.nn.BatchNorm2d if second else None
+    names = {f"layer{k}": str(k - 1) for k in (1, 2, 3, 4)}
+    widths = [last // 8, last // 4, last // 2, last]
+    maps = parts.backbone_utils.BackboneWithFPN(body, names, widths, width, norm_layer=norm)
+    made = parts.faster_rcnn
+    head = made.TwoMLPHead(width * 49, 64)
+    if second:
+        shape = (width, 7, 7)
+        head = made.FastRCNNConvFCHead(shape, [width] * 4, [64], norm_layer=norm)
+    model = made.FasterRCNN(
+        maps,
+        min_size=size,
+        max_size=size,
+        rpn_head=parts.rpn.RPNHead(width, 3, conv_depth=1 + second),
+        box_head=head,
+        box_predictor=made.FastRCNNPredictor(64, classes + 1),
+        rpn_batch_size_per_image=10**6,
+        box_batch_size_per_image=10**6,
+    )
+    return model
+
+
+def _filled(model):
+    """With random weights that are nowhere zero, so that it finds things."""
+    import torch
+
     with torch.no_grad():
         for key, array in [*model.named_parameters(), *model.named_buffers()]:
             if key.endswith("running_var"):
@@ -57,6 +101,8 @@ def torch_detector(kind, backbone="resnet18", classes=7, size=128, width=32):
                 array.add_(torch.randn_like(array) * 0.1)
             if key.endswith("cls_logits.bias"):
                 array.fill_(-1.5)
+            if "bbox_pred" in key or "cls_score" in key:
+                array.normal_(0, 0.03)
     return model.eval()
 
 

@@ -17,6 +17,7 @@ from imagenet_jax.config.field import Field
 from imagenet_jax.config.files import kind_of
 from imagenet_jax.config.hints import likely_fields
 from imagenet_jax.config.lists import parse_tuple
+from imagenet_jax.config.model_fields import OF_DETECTORS
 from imagenet_jax.config.schema import SCHEMA
 from imagenet_jax.errors import ConfigError
 
@@ -207,7 +208,7 @@ def network_name(config: ml_collections.ConfigDict) -> str:
 def model_options(config: ml_collections.ConfigDict) -> dict[str, Any]:
     """The fields of config.model that are set, but for its name and those of its head; what has its
     default is the model's own."""
-    others = ("name", "head", "fpn_strides", "fpn_width")
+    others = ("name", "head", *OF_DETECTORS)
     return {
         field: value
         for field, value in config.model.items()

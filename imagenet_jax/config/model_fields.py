@@ -5,6 +5,12 @@ from typing import Any
 
 from imagenet_jax.config.field import Field, choice, number
 
+# Those of detectors alone, which a backbone does not have.
+OF_DETECTORS = (
+    *("fpn_strides", "fpn_width", "anchor_scale"),
+    *("roi_samples", "proposals", "roi_width"),
+)
+
 
 def _are_strides(value: Any) -> bool:
     """Whether it is a value of model.fpn_strides."""
@@ -20,10 +26,13 @@ MODEL: dict[str, Field] = {
     "model.name": Field("resnet50", "a name of the table of models"),
     "model.head": choice(
         "",
-        ("", "fcn", "deeplabv3", "lraspp", "unet", "retinanet", "retinanet_v2", "fcos"),
+        (
+            *("", "fcn", "deeplabv3", "lraspp", "unet", "retinanet", "retinanet_v2", "fcos"),
+            *("faster_rcnn", "faster_rcnn_v2"),
+        ),
         "what is made of the network's maps: fcn, deeplabv3, lraspp, unet: classes of pixels "
-        "(segmentation), see models/heads; retinanet, retinanet_v2, fcos: boxes (detection), see "
-        "models/detection; '': none, for classes of images",
+        "(segmentation), see models/heads; the others: boxes (detection), see models/detection; "
+        "'': none, for classes of images",
     ),
     "model.fpn_strides": Field(
         (),
@@ -63,6 +72,25 @@ MODEL: dict[str, Field] = {
         "0: the model's own",
         0,
         1,
+    ),
+    "model.anchor_scale": number(
+        0.0,
+        "detection but fcos: side of the smallest anchors of a map over its stride; 0: the "
+        "detector's own, 4 or 8",
+        0,
+        64,
+    ),
+    "model.roi_samples": number(
+        512, "faster_rcnn: proposals of an image that the second stage is trained on", 1, 10**4
+    ),
+    "model.proposals": number(
+        0,
+        "faster_rcnn: proposals of an image, the best ones; 0: 2,000 in training, 1,000 afterwards",
+        0,
+        10**4,
+    ),
+    "model.roi_width": number(
+        1024, "faster_rcnn: width of the second stage's linear layers", 1, 2**14
     ),
     "model.dtype": choice(
         "bfloat16",

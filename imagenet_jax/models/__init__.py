@@ -6,8 +6,8 @@ _NAMES = {
     "Backbone": "backbone",
     "Level": "backbone",
     "MODELS": "table",
-    "create_model": "table",
     "create_detector": "detection.detector",
+    "create_model": "table",
     "create_segmenter": "heads.segmenter",
     "levels": "table",
 }

@@ -13,7 +13,9 @@ import ml_collections
 import numpy as np
 
 from imagenet_jax import augment
+from imagenet_jax.augment.keys import example_keys, fold_in
 from imagenet_jax.config import network_name
+from imagenet_jax.config.schema import SCHEMA
 from imagenet_jax.data import Split
 from imagenet_jax.data.names import known_size
 from imagenet_jax.data.sources.objects import BOXES, object_fields
@@ -27,6 +29,13 @@ from imagenet_jax.tasks.box_meter import METRICS, BoxMeter
 from imagenet_jax.tasks.classes import class_facts, network_options
 from imagenet_jax.tasks.detection_checks import check
 from imagenet_jax.tasks.task import Batch, Field, Outcome, Sums, Task, Term
+
+_CHOICES = 4  # of the keys of an example: augmentation has those before
+
+
+def _image(inputs: Any) -> jax.Array:
+    """The images of what the network takes."""
+    return inputs["image"] if isinstance(inputs, Mapping) else inputs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +86,16 @@ class Detection(Task):
                 + ", ".join(HEADS)
             )
         strides = tuple(map(int, model.fpn_strides))  # text, of the command line
-        return detection_method(model.head, len(self.class_names), strides)
+        return detection_method(model.head, len(self.class_names), strides, **self._options)
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        """The options of the way to detect that are set."""
+        return {
+            name: self.config.model[name]
+            for name in ("anchor_scale", "roi_samples", "proposals", "roi_width")
+            if self.config.model[name] != SCHEMA[f"model.{name}"].default
+        }
 
     @property
     def choice(self) -> Choice:
@@ -104,19 +122,26 @@ class Detection(Task):
             num_classes=self.method.num_classes,
             strides=self.method.strides,
             features=config.model.fpn_width,
+            method=self._options,
             **network_options(config, devices),
         )
 
     def inputs(
         self, batch: Batch, key: jax.Array | None, step: jax.Array | None, *, train: bool
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    ) -> tuple[Any, dict[str, jax.Array]]:
         """Images float32 [B, S, S, 3], and the fields of objects; in training with "matched", the
-        number of the object of each anchor."""
+        number of the object of each anchor. A network of two stages takes them all, see
+        `Method.outputs`."""
         targets = {name: batch[name] for name in self.fields()}
         if not train:
             return self.image_inputs(batch["image"]), targets
         image = augment.train_image(batch, key, self.config.augment)
-        return image, targets | self._matched(batch, key)
+        targets |= self._matched(batch, key)
+        if not self.method.needs_targets:
+            return image, targets
+        keys = fold_in(example_keys(key, batch["epoch"], batch["index"]), _CHOICES)
+        more = {name: targets[name] for name in (BOXES, "classes", "matched")}
+        return {"image": image, "key": jax.random.key_data(keys), **more}, targets
 
     def _matched(self, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
         """The boxes as the images are mirrored, and what anchors they are matched with."""
@@ -125,9 +150,9 @@ class Detection(Task):
         matched = self.method.matched(boxes, batch["classes"], size)
         return {BOXES: boxes, "matched": matched}
 
-    def seen(self, inputs: jax.Array, targets: Mapping[str, Any]) -> tuple[np.ndarray, list[str]]:
+    def seen(self, inputs: Any, targets: Mapping[str, Any]) -> tuple[np.ndarray, list[str]]:
         """The images with their boxes, and their classes."""
-        images, _ = super().seen(inputs, targets)
+        images, _ = super().seen(_image(inputs), targets)
         pictures, words = [], []
         for image, boxes, classes in zip(images, targets[BOXES], targets["classes"], strict=True):
             there = np.asarray(classes) >= 0
@@ -145,12 +170,12 @@ class Detection(Task):
     def losses(
         self,
         apply: Callable[..., tuple[Any, dict[str, Any]]],
-        inputs: jax.Array,
+        inputs: Any,
         targets: Mapping[str, jax.Array],
     ) -> Outcome:
         outputs, updated = apply(inputs)
         boxes, classes, matched = (targets[name] for name in (BOXES, "classes", "matched"))
-        size = inputs.shape[2]
+        size = _image(inputs).shape[2]
         numerators = self.method.losses(outputs, boxes, classes, matched, size)
         return Outcome(numerators, outputs, updated)
 

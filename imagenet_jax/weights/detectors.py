@@ -12,6 +12,7 @@ from absl import logging
 from imagenet_jax.errors import WeightsError
 from imagenet_jax.models.cost import variable_shapes
 from imagenet_jax.models.detection.detector import Detector
+from imagenet_jax.models.detection.retinanet import RetinaNet
 from imagenet_jax.models.mobilenet import MobileNetV2, MobileNetV3
 from imagenet_jax.weights.files import read_weights
 from imagenet_jax.weights.head import head_paths
@@ -44,20 +45,22 @@ def load_detector(path: Path, model: Detector) -> Loaded | None:
     """
     state = read_weights(path)
     arrays = {_our_name(name, model): array for name, array in state.arrays.items()}
-    if not any(name.startswith("head.") for name in arrays):
+    if not any(name.startswith(("head.", "roi_heads.")) for name in arrays):
         return None
-    names = state.class_names
-    (bias,) = (".".join((*head, "bias")) for head in head_paths(model, _SIZE))
+    names, ground = state.class_names, int(model.method.needs_targets)  # an output of its own
+    heads = [".".join(path) for path in head_paths(model, _SIZE)]
+    (bias,) = (f"{head}.bias" for head in heads if ".cls_" in head)
     if np.ndim(arrays.get(bias)) != 1:
         raise WeightsError(f"{path}: missing {bias}, which says the classes")
-    classes = len(arrays[bias]) // _outputs_of_a_class(model)
-    if classes == _TORCHVISION and not names:
+    outputs = len(arrays[bias]) if ground else len(arrays[bias]) // _outputs_of_a_class(model)
+    if outputs == _TORCHVISION and not names:
         numbers, names = zip(*coco_classes().items(), strict=True)
         logging.info("%s: 80 of its 91 outputs stand for COCO's classes; those are kept", path)
-        for name in (bias, bias.replace("bias", "weight")):
-            arrays[name] = _of_classes(arrays[name], numbers, classes)
-        classes = len(numbers)
-    model = model.clone(num_classes=classes)
+        numbers = [0, *numbers] if ground else list(numbers)
+        for name in [f"{head}.{part}" for head in heads for part in ("weight", "bias")]:
+            arrays[name] = _of_classes(name, arrays[name], numbers)
+        outputs = len(numbers)
+    model = model.clone(num_classes=outputs - ground)
     try:
         variables = import_arrays(variable_shapes(model, _SIZE), arrays)
     except WeightsError as error:
@@ -67,20 +70,26 @@ def load_detector(path: Path, model: Detector) -> Loaded | None:
 
 def _outputs_of_a_class(model: Detector) -> int:
     """How many of the logits of a place are of one class: those of its anchors."""
-    return len(model.method.anchors(_SIZE)[0]) // (_SIZE // model.strides[0]) ** 2
+    method = model.method
+    return len(method.anchors(_SIZE)[0]) // (_SIZE // method.strides[0]) ** 2
 
 
-def _of_classes(array: np.ndarray, numbers: tuple[int, ...], classes: int) -> np.ndarray:
-    """The part of a kernel [anchors * classes, ...] or bias, as torch has them, of some classes."""
-    by_class = array.reshape(-1, classes, *array.shape[1:])
-    return by_class[:, list(numbers)].reshape(-1, *array.shape[1:])
+def _of_classes(name: str, array: np.ndarray, numbers: list[int]) -> np.ndarray:
+    """The part of a kernel or bias, as torch has them, of some of torchvision's outputs.
+
+    The first axis of offsets is of classes and their four sides, of others of anchors and classes.
+    """
+    each = 4 if ".bbox_pred." in name else 1
+    by_class = array.reshape(-1, _TORCHVISION, each, *array.shape[1:])
+    return by_class[:, numbers].reshape(-1, *array.shape[1:])
 
 
 def _our_name(name: str, model: Detector) -> str:
     """What a parameter of torchvision's is called here, also of its first versions."""
-    if model.kind.startswith("retinanet"):  # convolutions that had ReLUs between them
+    if isinstance(model.method, RetinaNet):  # convolutions that had ReLUs between them
         found = re.fullmatch(r"(head\.\w+_head\.conv\.)(\d+)\.(weight|bias)", name)
         name = f"{found[1]}{int(found[2]) // 2}.0.{found[3]}" if found else name
+    name = re.sub(r"^(rpn\.head\.conv)\.(weight|bias)$", r"\1.0.0.\2", name)
     name = re.sub(r"^(backbone\.fpn\.(inner|layer)_blocks\.\d+)\.(weight|bias)$", r"\1.0.\3", name)
     if isinstance(model.backbone.body, MobileNetV2 | MobileNetV3):
         name = re.sub(r"^backbone\.body\.(?=\d)", "backbone.body.features.", name)

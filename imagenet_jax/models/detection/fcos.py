@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import flax.linen as nn
 import jax
@@ -81,7 +81,19 @@ class FCOS(Method):
     choice = Choice(score=0.2, iou=0.6, candidates=1000, most=100)
 
     def head(self, layers: Layers) -> FCOSHead:
+        """What makes the outputs of the maps."""
         return FCOSHead(self.num_classes, layers, name="head")
+
+    def outputs(
+        self,
+        maps: Sequence[jax.Array],
+        layers: Layers,
+        train: bool,
+        size: int,
+        targets: Mapping[str, jax.Array] | None,
+    ) -> Outputs:
+        del size, targets
+        return self.head(layers)(maps, train)
 
     def anchors(self, size: int) -> list[np.ndarray]:
         cells = [cell_anchors([stride], [1.0]) for stride in self.strides]

@@ -18,6 +18,8 @@ class FPN(nn.Module):
     Attributes:
       features: channels of each map.
       extra: names of further, coarser maps, each half as large as the one before.
+        "pool": every other row and column of the one before.
+      norm: whether there are batch norms behind the convolutions.
       extra_from_last: make the first of these from the last map of the backbone, not of the
         pyramid.
       layers: see `layers.Layers`.
@@ -26,27 +28,37 @@ class FPN(nn.Module):
     features: int = 256
     extra: Sequence[str] = ()
     extra_from_last: bool = False
+    norm: bool = False
     layers: Layers = Layers()
 
     @nn.compact
-    def __call__(self, maps: Sequence[jax.Array]) -> list[jax.Array]:
+    def __call__(self, maps: Sequence[jax.Array], train: bool) -> list[jax.Array]:
         """Maps [B, h, w, features], from fine to coarse, of those of a backbone."""
 
         def conv(kernel: int, name: str, stride: int = 1) -> nn.Conv:
             how = {"bias": True, "init": _kernels, "name": name}
             return self.layers.conv(self.features, kernel, stride, **how)
 
+        def block(kernel: int, name: str, x: jax.Array) -> jax.Array:
+            if not self.norm:
+                return conv(kernel, f"{name}.0")(x)
+            x = self.layers.conv(self.features, kernel, init=_kernels, name=f"{name}.0")(x)
+            return self.layers.norm(name=f"{name}.1")(x, train)
+
         found: list[jax.Array] = []
         above = None  # what is added to the next finer map
         for number in reversed(range(len(maps))):
-            inner = conv(1, f"inner_blocks.{number}.0")(maps[number])
+            inner = block(1, f"inner_blocks.{number}", maps[number])
             if above is not None:
                 inner += nearest_double(above, inner.shape[1:3])
-            found.insert(0, conv(3, f"layer_blocks.{number}.0")(inner))
+            found.insert(0, block(3, f"layer_blocks.{number}", inner))
             above = inner
         x = maps[-1] if self.extra_from_last else found[-1]
         for number, name in enumerate(self.extra):
-            x = conv(3, f"extra_blocks.{name}", stride=2)(nn.relu(x) if number else x)
+            if name == "pool":
+                x = x[:, ::2, ::2]
+            else:
+                x = conv(3, f"extra_blocks.{name}", stride=2)(nn.relu(x) if number else x)
             found.append(x)
         return found
 
@@ -67,4 +79,4 @@ class BackboneWithFPN(nn.Module):
     def __call__(self, image: jax.Array, train: bool) -> list[jax.Array]:
         """The pyramid of images [B, H, W, 3], float32 and normalised."""
         maps = self.body.features(image, train, self.names)
-        return self.fpn([maps[name] for name in self.names])
+        return self.fpn([maps[name] for name in self.names], train)

@@ -22,7 +22,7 @@ def match_by_iou(
     Args:
       boxes: of the objects, [B, M, 4].
       valid: bool [B, M]; False: padding, which nothing is matched with.
-      anchors: [A, 4].
+      anchors: [A, 4], or those of each image [B, A, 4].
       positive: an anchor with at least this IoU has the object with the largest.
       negative: one with less than this has none; between the two it is ignored.
       low_quality: of the anchors with which an object overlaps most, and those that are as good,
@@ -31,7 +31,8 @@ def match_by_iou(
     Returns:
       Numbers of objects int32 [B, A], or BACKGROUND or IGNORED.
     """
-    iou = pairwise_iou(boxes, jnp.asarray(anchors)[None])
+    anchors = jnp.asarray(anchors)
+    iou = pairwise_iou(boxes, anchors if anchors.ndim == 3 else anchors[None])
     # As an array: computed twice it might round to two values, and the best not be found again.
     iou = jax.lax.optimization_barrier(jnp.where(valid[..., None], iou, -1.0))
     best, which = iou.max(1), iou.argmax(1).astype(jnp.int32)

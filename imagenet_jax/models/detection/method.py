@@ -5,7 +5,6 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-import flax.linen as nn
 import jax
 import numpy as np
 
@@ -22,10 +21,12 @@ class Method(abc.ABC):
     Attributes:
       num_classes: K.
       strides: of the maps of the pyramid, from fine to coarse.
+      anchor_scale: side of the smallest anchors of a map over its stride; 0: the method's own.
     """
 
     num_classes: int
     strides: tuple[int, ...]
+    anchor_scale: float = 0
 
     # Of the maps, where none are chosen.
     own_strides: ClassVar[tuple[int, ...]] = (8, 16, 32, 64, 128)
@@ -33,12 +34,39 @@ class Method(abc.ABC):
     terms: ClassVar[Mapping[str, str]]
     # See `candidates`.
     choice: ClassVar[Choice]
+    own_anchor_scale: ClassVar[float] = 0  # that there is none
     # See `fpn.FPN`.
     extra_from_last: ClassVar[bool] = False
+    has_norms: ClassVar[bool] = False
+    # Whether the last map is every other row and column of the one before.
+    pools: ClassVar[bool] = False
+    # Whether `outputs` needs the objects in training.
+    needs_targets: ClassVar[bool] = False
+
+    @property
+    def scale(self) -> float:
+        """Side of the smallest anchors of a map over its stride."""
+        return self.anchor_scale or self.own_anchor_scale
 
     @abc.abstractmethod
-    def head(self, layers: Layers) -> nn.Module:
-        """What makes the outputs of the maps of the pyramid: head(maps, train) -> Outputs."""
+    def outputs(
+        self,
+        maps: Sequence[jax.Array],
+        layers: Layers,
+        train: bool,
+        size: int,
+        targets: Mapping[str, jax.Array] | None,
+    ) -> Outputs:
+        """What is said of the maps of the pyramid; called within the network's module.
+
+        Args:
+          maps: from fine to coarse.
+          layers: makes the layers.
+          train: whether BatchNorm is in training mode.
+          size: height and width of the input in pixels.
+          targets: in training, if `needs_targets`: boxes, classes and matched as of `losses`, and
+            key uint32 [B, 2], by which choices are made.
+        """
 
     @abc.abstractmethod
     def anchors(self, size: int) -> list[np.ndarray]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import flax.linen as nn
 import jax
@@ -20,7 +20,6 @@ from imagenet_jax.models.layers.layers import Layers
 
 _RATIOS = (0.5, 1.0, 2.0)
 _SCALES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
-_OVER_STRIDE = 4  # the smallest anchor of a map
 _DEPTH = 4  # convolutions before the last one
 
 
@@ -72,13 +71,26 @@ class RetinaNet(Method):
     """Nine anchors a place, focal loss of the classes, L1 loss of the offsets of boxes."""
 
     terms = dict.fromkeys(("classification", "bbox_regression"), "images")
+    own_anchor_scale = 4
     choice = Choice(score=0.05, iou=0.5, candidates=1000, most=300)
 
     def head(self, layers: Layers) -> RetinaNetHead:
+        """What makes the outputs of the maps."""
         return RetinaNetHead(self.num_classes, layers=layers, name="head")
 
+    def outputs(
+        self,
+        maps: Sequence[jax.Array],
+        layers: Layers,
+        train: bool,
+        size: int,
+        targets: Mapping[str, jax.Array] | None,
+    ) -> Outputs:
+        del size, targets
+        return self.head(layers)(maps, train)
+
     def anchors(self, size: int) -> list[np.ndarray]:
-        smallest = [_OVER_STRIDE * stride for stride in self.strides]
+        smallest = [self.scale * stride for stride in self.strides]
         sizes = [[int(side * scale) for scale in _SCALES] for side in smallest]
         return grid_anchors(size, self.strides, [cell_anchors(each, _RATIOS) for each in sizes])
 

@@ -44,6 +44,7 @@ def said(
     anchors: int = 1,
     bias: float = 0.0,
     act: Callable[[jax.Array], jax.Array] = lambda x: x,
+    kernel: int = 3,
 ) -> jax.Array:
     """The outputs [B, A, values] of a last convolution, the same for each of the maps.
 
@@ -51,7 +52,7 @@ def said(
     row.
     """
     inits = {"init": small, "bias_init": nn.initializers.constant(bias)}
-    conv = layers.conv(anchors * values, 3, bias=True, name=name, **inits)
+    conv = layers.conv(anchors * values, kernel, bias=True, name=name, **inits)
     parts = [conv(x) for x in maps]
     dtype = wide(layers.dtype)
     return jnp.concatenate([act(x.astype(dtype)).reshape(len(x), -1, values) for x in parts], 1)

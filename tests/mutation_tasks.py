@@ -12,6 +12,74 @@ TAUGHT = (
 
 BREAKS_OF_TASKS = (
     (
+        "boxes are not mirrored with their image",
+        "tasks/detection.py",
+        "boxes = augment.train_boxes(batch[BOXES], size, batch, key, self.config.augment)",
+        "boxes = batch[BOXES]",
+        ("tasks/test_detection.py::test_an_image_and_its_boxes_are_mirrored_together",),
+    ),
+    (
+        "boxes of a mirror image are not mirrored back",
+        "tasks/detection.py",
+        "one._replace(boxes=augment.mirrored_boxes(one.boxes, size)) for one in mirrored",
+        "one for one in mirrored",
+        ("tasks/test_detection.py::test_what_is_found_in_mirror_images_is_mirrored_back",),
+    ),
+    (
+        "padding is an object",
+        "models/detection/matching.py",
+        "jnp.where(valid[..., None], iou, -1.0)",
+        "iou",
+        (
+            "models/detection/test_detector.py::"
+            "test_nothing_is_found_in_padding_and_gradients_are_finite_without_objects",
+        ),
+    ),
+    (
+        "a suppressed box suppresses others",
+        "models/detection/nms.py",
+        "(rivals & kept[:, None]).any(0)",
+        "(rivals & valid[:, None]).any(0)",
+        ("models/detection/test_nms.py::test_a_chain_is_followed_to_its_end",),
+    ),
+    (
+        "the sample depends on the place in the batch",
+        "models/detection/sampling.py",
+        "lambda row, key: _of_image(row, key, count, share))(matched, keys)",
+        "lambda row, key: _of_image(row, key, count, share))(matched, keys[::-1])",
+        (
+            "models/detection/test_faster_rcnn.py::"
+            "test_the_sample_has_the_asked_for_shares_and_depends_on_the_images_key_alone",
+        ),
+    ),
+    (
+        "objects beyond the room are lost in silence",
+        "data/sources/objects.py",
+        "left_out = [int((~seen).sum()), int(seen.sum()) - len(kept)]",
+        "left_out = [int((~seen).sum()), 0]",
+        (
+            "data/sources/test_objects.py::"
+            "test_ten_thousand_images_lose_no_object_without_counting_it",
+        ),
+    ),
+    (
+        "Pascal VOC's pixels are numbered from 0",
+        "data/sources/voc_xml.py",
+        "checks.inside((left - 1, top - 1, right, bottom)",
+        "checks.inside((left, top, right, bottom)",
+        ("data/sources/test_box_files.py::test_vocs_layout",),
+    ),
+    (
+        "ignored objects count",
+        "tasks/box_meter.py",
+        '"iscrowd": int(ignored)',
+        '"iscrowd": 0',
+        (
+            "tasks/test_detection.py::"
+            "test_the_objects_themselves_have_an_average_precision_of_one",
+        ),
+    ),
+    (
         "a map is not mirrored with its image",
         "tasks/segmentation.py",
         "levels = augment.train_map(levels, batch, key, self.config.augment)",

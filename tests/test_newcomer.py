@@ -53,6 +53,7 @@ SKIPPED = (
     Rule(r"^tensorboard", "serves until it is stopped"),
     Rule(r"log\.wandb", "needs an account"),
     Rule(r"segment_voc", "needs Pascal VOC and torchvision's weights"),
+    Rule(r"detect_coco", "needs COCO and torchvision's weights"),
     Rule(r"--topology=", "minutes of XLA's TPU compiler; tests/study/test_programs.py does it"),
     Rule(r"benchmarks/(gpu_training|peer_steps)", "needs a GPU, or a checkout of a peer"),
     Rule(r"benchmarks/input_pipeline", "measures for minutes"),
@@ -64,6 +65,12 @@ SMALLER = (
     Rule(r"launch.py --config=(configs/)?(resnet50|cifar10_cpu|cifar10)\b", "small data", NOISE),
     Rule(r"^python launch.py --config=finetune", "a short run", SHORT),
     Rule(r"--config=segment_scenes", "a few steps", "--config.duration='4 steps'"),
+    Rule(
+        r"--config=detect_scenes",
+        "a few steps",
+        "--config.duration='4 steps' --config.schedule.warmup='1 steps'",
+    ),
+    Rule(r"--config=detect_photos", "a short run", SHORT),
     Rule(r"prepare --preview", "small pictures", "--config.data.image_size=64"),
     Rule(r"benchmark --what", "a short measurement", "--seconds=1 --config.batch_size=32"),
     Rule(r"my_config.py --workdir", "a short run", f"{SHORT} --config.batch_size=32"),
@@ -106,6 +113,13 @@ def folder(tmp_path_factory):
         mask = folder / f"STREETS/masks/{number}.png"
         mask.parent.mkdir(exist_ok=True)
         Image.fromarray(rng.integers(0, 3, (48, 64)).astype(np.uint8)).save(mask)
+        photo(folder / f"THINGS/JPEGImages/{number}.jpg", number % 3)
+        text = folder / f"THINGS/Annotations/{number}.xml"
+        text.parent.mkdir(exist_ok=True)
+        text.write_text(
+            "<annotation><object><name>thing</name><bndbox><xmin>5</xmin><ymin>5</ymin>"
+            "<xmax>40</xmax><ymax>30</ymax></bndbox></object></annotation>"
+        )
     (folder / "STREETS/classes.txt").write_text("road\nsidewalk\nsky\n")
     for name, source in (("photos.zip", "PHOTOS"), ("imagenet_sample.zip", "imagenet")):
         with zipfile.ZipFile(folder / name, "w") as archive:

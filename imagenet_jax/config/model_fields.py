@@ -30,9 +30,9 @@ MODEL: dict[str, Field] = {
             *("", "fcn", "deeplabv3", "lraspp", "unet", "retinanet", "retinanet_v2", "fcos"),
             *("faster_rcnn", "faster_rcnn_v2"),
         ),
-        "what is made of the network's maps: fcn, deeplabv3, lraspp, unet: classes of pixels "
-        "(segmentation), see models/heads; the others: boxes (detection), see models/detection; "
-        "'': none, for classes of images",
+        "what is made of the network's maps: the first four make classes of pixels (segmentation), "
+        "see models/heads; the others boxes (detection), see models/detection; '': none, for "
+        "classes of images",
     ),
     "model.fpn_strides": Field(
         (),

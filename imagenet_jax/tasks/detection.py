@@ -181,22 +181,25 @@ class Detection(Task):
 
     def zero_sums(self) -> Sums:
         whole = jnp.zeros((), jnp.int32)
-        counts = ("count", "positives", "objects", "cut_off", "too_many")
-        floats = {name: jnp.zeros(()) for name in ("loss", *self.method.terms)}
+        counts = ("count", "objects", "cut_off", "too_many")
+        terms = self.method.terms
+        floats = {name: jnp.zeros(()) for name in ("loss", *terms, *terms.values())}
         return floats | dict.fromkeys(counts, whole)
 
     def sums(self, outcome: Outcome, targets: Mapping[str, jax.Array], mask: jax.Array) -> Sums:
-        """Numerators of the terms; loss is the sum of all, which `guard` looks at."""
+        """Numerators and denominators of the terms; loss is the sum of the former, which `guard`
+        looks at."""
         found = {name: jnp.where(mask, part, 0).sum() for name, part in outcome.numerators.items()}
-        positives = (targets["matched"] >= 0).sum(1)
+        over = self.method.denominators(targets["matched"], mask)
+        over = {name: over[name] for name in self.method.terms.values()}
         objects = (targets["classes"] >= 0).sum(1)
         cut_off, too_many = targets["left_out"].T
-        counts = {"positives": positives, "objects": objects}
-        counts |= {"cut_off": cut_off, "too_many": too_many, "count": jnp.ones_like(objects)}
+        counts = {"count": jnp.ones_like(objects), "objects": objects}
+        counts |= {"cut_off": cut_off, "too_many": too_many}
         whole = {
             name: jnp.where(mask, part, 0).sum(dtype=jnp.int32) for name, part in counts.items()
         }
-        return {"loss": sum(found.values()), **found, **whole}
+        return {"loss": sum(found.values()), **found, **over, **whole}
 
     def predict(self, apply: Callable[..., Any], inputs: jax.Array) -> Detections:
         """The boxes that are told; with config.eval.tta = "mirror" of an image and of its mirror
@@ -230,11 +233,11 @@ class Detection(Task):
                 total[name] = total.get(name, 0) + np.asarray(value).astype(kind)
         found = {"num_examples": int(total.pop("count", 0))}
         total.pop("loss", None)
-        positives = int(total.pop("positives", 0))
-        over = {"images": found["num_examples"], "positives": positives}
+        terms = self.method.terms
+        over = {kind: total.pop(kind, 0) for kind in terms.values() if kind in total}
         parts = {
             name: float(total.pop(name) / (over[kind] or float("nan")))
-            for name, kind in self.method.terms.items()
+            for name, kind in terms.items()
             if name in total
         }
         loss = {"loss": sum(parts.values())} if parts else {}

@@ -3,7 +3,8 @@
 Command:   JAX_NUM_CPU_DEVICES=2 python launch.py --config=segment_scenes
 Hardware:  2 CPU cores of an AMD EPYC (Zen 5), 26 minutes beside other work.
 Accuracy:  43.7 % mean IoU, 96.2 % of the pixels, one run, jax 0.10.2; 98.5 % of the pixels in
-           training, so it overfits.
+           training, so it overfits. That was with 2,000 training images, digits of which were
+           hidden more; the data set has 4,000 now, and the run was not repeated.
 """
 
 from imagenet_jax.config import base_config
@@ -13,7 +14,7 @@ def get_config():
     config = base_config()
     config.task = "segmentation"
     config.batch_size = 8
-    config.duration = "4 epochs"
+    config.duration = "20 epochs"
     config.model.name = "resnet18"
     config.model.width = 32
     config.model.head = "unet"
@@ -23,21 +24,18 @@ def get_config():
     config.data.name = "scenes"
     config.data.eval_split = "test"
     config.data.image_size = 128
-    config.data.train_crop = "scale_jitter"
-    config.data.jitter = (0.8, 1.25)
+    config.data.train_crop = "none"
     config.data.eval_crop = "none"
+    config.data.cache = True
     config.augment.flip = False
-    config.augment.brightness = 0.3
-    config.augment.contrast = 0.3
-    config.augment.hue = 0.5
     config.loss.label_smoothing = 0.0
     config.loss.auxiliary = 0.0
     config.optim.name = "adamw"
     config.optim.learning_rate = 1e-3
     config.optim.weight_decay = 1e-4
-    config.schedule.warmup = "200 steps"
+    config.schedule.warmup = "1 epochs"
     config.eval.batch_size = 50
-    config.eval.every = "2 epochs"
-    config.checkpoint.every = "2 epochs"
-    config.log.every = "100 steps"
+    config.eval.every = "5 epochs"
+    config.checkpoint.every = "5 epochs"
+    config.log.every = "50 steps"
     return config

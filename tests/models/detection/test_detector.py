@@ -21,10 +21,11 @@ from torch_detectors import (
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.models import create_detector
 from imagenet_jax.models.cost import count_macs, count_params, variable_shapes
-from imagenet_jax.models.detection import HEADS, detection_method
+from imagenet_jax.models.detection import detection_method
 from imagenet_jax.models.layers.layers import Layers
 from imagenet_jax.weights.torch_layout import export_arrays, import_arrays
 
+ONE_STAGE = ("retinanet", "retinanet_v2", "fcos")
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 # Detector, parameters of torchvision's pages, and those of its FrozenBatchNorm, which it does not
 # count.
@@ -58,7 +59,7 @@ def test_parameters_and_multiply_adds_are_torchvisions(name):
     [
         ("retinanet", "resnet18", 128),
         ("fcos", "resnet18", 128),
-        *(pytest.param(kind, "resnet50", 200, marks=pytest.mark.slow) for kind in HEADS),
+        *(pytest.param(kind, "resnet50", 200, marks=pytest.mark.slow) for kind in ONE_STAGE),
     ],
 )
 def test_outputs_losses_and_boxes_are_torchvisions(kind, backbone, size):
@@ -111,7 +112,7 @@ def test_outputs_losses_and_boxes_are_torchvisions(kind, backbone, size):
         assert same_one.any(0).all() and same_one.any(1).all()
 
 
-@pytest.mark.parametrize("kind", HEADS)
+@pytest.mark.parametrize("kind", ONE_STAGE)
 def test_gradients_of_heads_are_torchvisions(kind):
     """Of the sum of all terms, in float64, with respect to the pyramid and to all parameters."""
     torch = pytest.importorskip("torch")
@@ -164,7 +165,7 @@ def test_gradients_of_heads_are_torchvisions(kind):
 
 
 def test_nothing_is_found_in_padding_and_gradients_are_finite_without_objects():
-    for kind in HEADS:
+    for kind in ONE_STAGE:
         method = detection_method(kind, 3, (8, 16))
         boxes, classes = objects((0, 1), 4, 64, 3)
         boxes[0] = (0, 0, 64, 64)  # of no object

@@ -2,7 +2,9 @@
 
 Command:   python launch.py --config=detect_photos --config.data.name=voc:PHOTOS
            or coco:PHOTOS, yolo:PHOTOS; after a colon other weights than efficientnet_lite0's
-Hardware:  2 CPU cores of an AMD EPYC.
+Hardware:  2 CPU cores of an AMD EPYC (Zen 4), 45 minutes for 205 photos, beside other work.
+Accuracy:  of these, photos of blood cells with three classes (BCCD), on the 87 of its validation
+           list AP50 88.0 %, AP 58.5 %, one run; AP50 82.0 % after 10 of the 40 epochs.
 """
 
 from imagenet_jax.config import base_config

@@ -164,6 +164,7 @@ def test_a_run_that_is_not_there_and_fields_that_do_not_exist(finished_run, tmp_
     assert (config.duration, config.optim.learning_rate) == ("2 epochs", 0.001)
 
 
+@pytest.mark.slow
 def test_weights_get_a_new_head_and_another_image_size(tmp_path):
     model = ij.create_model("vit_ti16", num_classes=3)
     variables = jax.eval_shape(

@@ -97,8 +97,9 @@ def test_two_processes_of_four_devices_give_the_numbers_of_one_device(tmp_path, 
     assert (together["num_processes"], together["num_devices"]) == (2, 8)
     config = from_json((tmp_path / "config.json").read_text())
     config.partitioner = "jit"
-    alone, _ = curve(config, devices=1, steps=8)
-    np.testing.assert_allclose(losses(tmp_path), alone, atol=1e-4)
+    if task != "detection":  # tasks/test_detection.py compares its losses
+        alone, _ = curve(config, devices=1, steps=8)
+        np.testing.assert_allclose(losses(tmp_path), alone, atol=1e-4)
     evaluated = evaluate_run(config, tmp_path, which="latest")["eval"]
     assert together["eval"]["num_examples"] == 30
     assert together["eval"] == {

@@ -40,6 +40,7 @@ def run(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("segmentation_run")
 def test_a_run_leaves_a_table_and_pictures(run, capsys):
     report = run / "run/evaluation"
@@ -52,6 +53,7 @@ def test_a_run_leaves_a_table_and_pictures(run, capsys):
     assert summary["eval"]["miou"] == pytest.approx(np.mean(ious), abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("segmentation_run")
 def test_photos_get_maps_of_their_own_size(run, tmp_path, capsys):
     photos = sorted((run / "data/val/images").glob("*.png"))[:3]

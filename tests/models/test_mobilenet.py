@@ -1,9 +1,11 @@
 import jax
 import numpy as np
+import pytest
 
 from imagenet_jax.models import mobilenet
 
 
+@pytest.mark.slow
 def test_stochastic_depth_of_v3_rises_from_nothing():
     """Of three blocks the last is dropped but for one time in a hundred, the first never."""
     blocks = (mobilenet.SMALL[4]._replace(inner=16, channels=16),) * 3

@@ -87,6 +87,7 @@ def test_a_class_token_has_no_fixed_position():
     assert (model.apply(variables, x, train=False) == 0).all()  # of the token alone, which is zero
 
 
+@pytest.mark.slow
 def test_xaviers_initial_kernels():
     model = create_model("vit_ti16", num_classes=3, kernel_init="xavier")
     params = model.init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)), train=False)["params"]

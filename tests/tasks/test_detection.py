@@ -279,7 +279,7 @@ def test_what_is_found_in_mirror_images_is_mirrored_back(config):
             for name in fine
         }
 
-    found = task.predict(apply, jnp.asarray(image))
+    found = jax.jit(lambda x: task.predict(apply, x))(image)
     assert isinstance(found, Detections)
     there = np.asarray(found.scores[0]) > 0
     # At (4, 8) and, mirrored back, at 32 - 24 = (8, 8): squares of 8 pixels around these.

@@ -165,7 +165,12 @@ DEPTHS = {
 }
 
 
-@pytest.mark.parametrize("name", DEPTHS)
+SLOW = ("densenet121", "googlenet")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in DEPTHS]
+)
 def test_depths_follow_the_order_of_the_network(name):
     depths = layer_depths(create_model(name, num_classes=3), 32)
     for module, depth in (pair.split(" ") for pair in DEPTHS[name].split(", ")):

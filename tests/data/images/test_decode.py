@@ -196,6 +196,7 @@ def test_bad_files_stop_the_run_or_are_skipped_by_name(odd, noise_config, kind, 
     assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
+@pytest.mark.slow
 def test_the_limit_of_pixels_can_be_raised(odd, noise_config):
     noise_config.data.max_pixels = 12_000**2
     for kind in ("large PNG", "large JPEG"):

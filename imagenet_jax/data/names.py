@@ -116,8 +116,8 @@ def check_files(name: str) -> None:
 def existing(kind: str, path: str) -> Path:
     """Where `folder:PATH`, `zip:PATH` or `csv:PATH` is. Raises DataError if it is not there."""
     found, what = Path(os.path.expanduser(path)), "folder" if kind == "folder" else "file"
-    if kind == "coco" and found.suffix.lower() == ".json":
-        kind = "zip"  # a file of annotations
+    if kind == "coco" and found.suffix.lower() == ".json" and found.is_file():
+        return found  # a file of annotations
     if kind in (MASKS, *BOX_FILES) and (found.is_dir() or found.suffix.lower() == ".zip"):
         kind, what = ("folder", what) if found.is_dir() else ("zip", "file")
     if not (found.is_dir() if kind == "folder" else found.is_file()):

@@ -59,7 +59,9 @@ class Detection(Task):
 
     @classmethod
     def described(cls, config: ml_collections.ConfigDict) -> "Detection":
-        return cls(config, tuple(map(str, range(known_size(config.data)[0]))))
+        count = known_size(config.data)[0]
+        count -= config.data.name == "scenes"  # of whose maps the ground is a class
+        return cls(config, tuple(map(str, range(count))))
 
     @classmethod
     def of_facts(cls, config: ml_collections.ConfigDict, facts: Mapping[str, Any]) -> "Detection":
@@ -260,8 +262,10 @@ class Detection(Task):
 
     @staticmethod
     def rows(result: Mapping[str, Any]) -> dict[str, str]:
-        sizes = ", ".join(
-            f"{name} {result[f'map_{name}']:.1%}" for name in ("small", "medium", "large")
+        of_sizes = {name: result[f"map_{name}"] for name in ("small", "medium", "large")}
+        sizes = ", ".join(  # without objects of a size there is no number
+            f"{name} {'-' if ap is None or np.isnan(ap) else f'{ap:.1%}'}"
+            for name, ap in of_sizes.items()
         )
         return {
             "AP (COCO)": f"{result['map']:.2%}  ({sizes})",

@@ -21,6 +21,7 @@ from imagenet_jax.errors import DataError
 from imagenet_jax.terminal import working
 
 _MOST_BYTES = 2**22  # of an XML file
+_IMAGES = {"jpegimages", "images"}
 _BOTH = "trainval"  # a list that others are parts of
 
 
@@ -37,6 +38,9 @@ def find_photos(root: str, files: Files) -> Found:
       DataError: without annotations, or if one of them cannot be read.
     """
     images, _ = find_images(files.names, files.beginning)
+    # Others, as maps of classes beside them, are no photos.
+    inside = [name for name in images if _IMAGES & {*map(str.lower, PurePosixPath(name).parts)}]
+    images = inside or images
     by_stem: dict[str, str] = {}
     checks = BoxChecks()
     for image in images:
@@ -71,9 +75,8 @@ def find_photos(root: str, files: Files) -> Found:
 
 def _key(name: str) -> str:
     """What an image and its annotations have in common."""
-    folders = ("annotations", "jpegimages", "images")
     path = PurePosixPath(name)
-    kept = [part for part in path.parts[:-1] if part.lower() not in folders]
+    kept = [part for part in path.parts[:-1] if part.lower() not in _IMAGES | {"annotations"}]
     return "/".join([*kept, path.stem])
 
 

@@ -168,6 +168,7 @@ def test_vocs_layout(tmp_path):
     }
     voc(tmp_path, things)
     photo(tmp_path / "JPEGImages/alone.jpg")
+    photo(tmp_path / "SegmentationClass/a.png")
     source = open_boxes("voc", str(tmp_path), "train")
     assert box_splits("voc", str(tmp_path)) == ["train", "val"]
     assert len(source.class_names) == 20 and source.class_names[7] == "cat"
@@ -225,6 +226,8 @@ def test_a_task_that_does_not_fit_and_splits_that_are_not_there_are_named(tmp_pa
     config.data.name = f"coco:{coco(tmp_path)}"
     with pytest.raises(DataError, match="has boxes, and config"):
         open_split(config, train=True)
+    with pytest.raises(DataError, match=r"'coco:.*/none.json': there is no such file"):
+        open_boxes("coco", f"{tmp_path}/none.json", "train")
     config.data.train_split = "nowhere"
     with pytest.raises(DataError, match=r"no images in 'nowhere' \(splits found: train\)"):
         open_split(config, True, ("boxes",))

@@ -23,6 +23,15 @@ TINY = [
     "--config.duration=4 steps",
     "--config.log.every=2 steps",
 ]
+# Beside TINY, for config.task=detection.
+BOXES = [
+    "--config.model.head=fcos",
+    "--config.model.fpn_strides=(2, 4)",
+    "--config.model.fpn_width=32",
+    "--config.data.train_crop=none",
+    "--config.data.eval_crop=none",
+    "--config.optim.learning_rate=0.001",
+]
 
 
 def test_train_then_evaluate_from_the_workdir_alone(tmp_path, capsys, one_block):

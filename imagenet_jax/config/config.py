@@ -126,6 +126,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
     _check_random_crop(values)
     _check_policy(values)
     _check_mixing(values)
+    _check_detection(values)
     missing = [name for name in SCHEMA if name not in values]
     if missing:
         raise ConfigError(f"config lacks the fields {', '.join(missing)}; start from base_config()")
@@ -165,6 +166,18 @@ def _check_policy(values: Mapping[str, Any]) -> None:
             "config.data.resize_method = 'random' is of training images; set "
             "config.data.eval_resize_method too, e.g. to 'bicubic'"
         )
+
+
+def _check_detection(values: Mapping[str, Any]) -> None:
+    """Raises ConfigError for fields of detection that are set for something else."""
+    fields = [*(f"model.{name}" for name in OF_DETECTORS), "data.max_objects"]
+    fields += [f"eval.{name}" for name in ("score_threshold", "nms_threshold", "candidates")]
+    for name in (*fields, "eval.max_detections"):
+        if values["task"] != "detection" and values[name] != SCHEMA[name].default:
+            raise ConfigError(
+                f"config.{name} = {values[name]!r} is for config.task = 'detection', not "
+                f"{values['task']!r}"
+            )
 
 
 def _check_mixing(values: Mapping[str, Any]) -> None:

@@ -37,7 +37,7 @@ MODEL: dict[str, Field] = {
     "model.fpn_strides": Field(
         (),
         "detection: strides of the maps of the pyramid, as (4, 8, 16, 32) for small objects; (): "
-        "the detector's own, 8 to 128",
+        "the detector's own, 8 to 128, or 4 to 64 of faster_rcnn",
         "powers of two from 2 on, each twice the one before",
         _are_strides,
     ),

@@ -120,10 +120,7 @@ def _mistakes(one: Any, told: np.ndarray) -> tuple[int, int]:
     """How many objects of an image were missed, and how many boxes are wrong."""
     free, wrong = [True] * len(one.classes), 0
     for box, label in zip(one.found[told], one.labels[told], strict=True):
-        overlaps = [
-            _iou(box, other) if same else 0.0
-            for other, same in zip(one.boxes, one.classes == label, strict=True)
-        ]
+        overlaps = np.where(one.classes == label, ious(box, one.boxes), 0).tolist()
         hits = [k for k, iou in enumerate(overlaps) if iou >= _IOU and (free[k] or one.ignored[k])]
         if hits:
             free[max(hits, key=overlaps.__getitem__)] = False
@@ -133,11 +130,12 @@ def _mistakes(one: Any, told: np.ndarray) -> tuple[int, int]:
     return missed, wrong
 
 
-def _iou(one: np.ndarray, other: np.ndarray) -> float:
-    sides = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
-    common = np.maximum(sides, 0).prod()
-    union = (one[2:] - one[:2]).prod() + (other[2:] - other[:2]).prod() - common
-    return float(common / union) if union > 0 else 0.0
+def ious(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Intersection over union [n] of a box [4] and boxes [n, 4]; 0 of no area."""
+    sides = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
+    common = np.maximum(sides, 0).prod(1)
+    union = (boxes[:, 2:] - boxes[:, :2]).prod(1) + (box[2:] - box[:2]).prod() - common
+    return common / np.where(union > 0, union, 1)
 
 
 def _rows(classes: Sequence[_Class]) -> Iterator[Sequence[Any]]:

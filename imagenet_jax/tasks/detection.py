@@ -24,7 +24,8 @@ from imagenet_jax.models.detection import HEADS, Detections, create_detector, de
 from imagenet_jax.models.detection.detections import Choice, chosen
 from imagenet_jax.models.detection.method import Method
 from imagenet_jax.reports.box_mistakes import box_mistake_lines, write_box_mistakes
-from imagenet_jax.reports.box_pictures import boxed, draw_boxes
+from imagenet_jax.reports.box_pictures import boxed
+from imagenet_jax.tasks.box_answers import answer_columns, answer_lines, draw, told
 from imagenet_jax.tasks.box_meter import METRICS, BoxMeter
 from imagenet_jax.tasks.classes import class_facts, network_options
 from imagenet_jax.tasks.detection_checks import check
@@ -49,6 +50,7 @@ class Detection(Task):
     class_names: tuple[str, ...]
 
     reads = (BOXES,)
+    averages_views = True
     top = 100
     best = "map"
     eval_metrics: ClassVar[Mapping[str, bool]] = dict.fromkeys(METRICS, True)
@@ -286,52 +288,13 @@ class Detection(Task):
     def answer(
         self, prediction: Detections, top: int, shape: tuple[int, int] | None = None
     ) -> dict[str, Any]:
-        """objects: the `top` best, each with label, class_name, score, and box, its left, top,
-        right and bottom in pixels of the photo."""
-        there = prediction.scores > 0
-        boxes = np.float64(prediction.boxes[there][:top])
-        boxes = self._preprocess().restore_boxes(boxes, shape) if shape else boxes
-        labels, scores = prediction.classes[there][:top], prediction.scores[there][:top]
-        return {
-            "objects": [
-                {
-                    "label": label,
-                    "class_name": self.class_names[label],
-                    "score": score,
-                    "box": [round(side, 2) for side in box],
-                }
-                for label, score, box in zip(
-                    labels.tolist(), scores.tolist(), boxes.tolist(), strict=True
-                )
-            ],
-            **({"size": list(map(int, shape))} if shape else {}),
-        }
+        """See `box_answers.told`."""
+        preprocess = self._preprocess() if shape else None
+        return told(prediction, self.class_names, top, shape, preprocess)
 
-    @staticmethod
-    def answer_lines(answer: Mapping[str, Any]) -> list[str]:
-        rows = []
-        for one in answer["objects"]:
-            box = ", ".join(f"{side:.0f}" for side in one["box"])
-            rows.append(f"{one['score']:6.1%}  {one['class_name']}  ({box})")
-        return rows or ["nothing"]
-
-    @staticmethod
-    def answer_columns(answer: Mapping[str, Any]) -> dict[str, str]:
-        things = answer["objects"]
-        return {
-            "classes": "; ".join(one["class_name"] for one in things),
-            "scores": "; ".join(f"{one['score']:.6f}" for one in things),
-            "boxes": "; ".join(" ".join(map(str, one["box"])) for one in things),
-        }
-
-    @staticmethod
-    def draw(figure: Any, picture: Any, answer: Mapping[str, Any]) -> None:
-        axes = figure.subplots()
-        axes.imshow(np.asarray(picture))
-        axes.set_axis_off()
-        height, width = answer.get("size", (picture.height, picture.width))
-        scale = np.array([picture.width / width, picture.height / height] * 2)
-        draw_boxes(axes, answer["objects"], scale)
+    answer_lines = staticmethod(answer_lines)
+    answer_columns = staticmethod(answer_columns)
+    draw = staticmethod(draw)
 
 
 TASK = Detection

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from imagenet_jax.reports.box_mistakes import ious
+
 _IOU = 0.5
 
 
@@ -49,7 +51,7 @@ def _judged(one: Any, mine: np.ndarray, told: np.ndarray) -> list[tuple[float, b
     taken, judged = np.zeros(len(boxes), bool), []
     order = np.argsort(-one.scores[told], kind="stable")
     for box, score in zip(one.found[told][order], one.scores[told][order], strict=True):
-        overlap = _ious(box, boxes)
+        overlap = ious(box, boxes)
         best = int(overlap.argmax()) if len(boxes) else 0
         if not len(boxes) or overlap[best] < _IOU:
             judged.append((score, False))
@@ -57,13 +59,6 @@ def _judged(one: Any, mine: np.ndarray, told: np.ndarray) -> list[tuple[float, b
             judged.append((score, not taken[best]))
             taken[best] = True
     return judged
-
-
-def _ious(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    sides = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
-    common = np.maximum(sides, 0).prod(1)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1) + (box[2:] - box[:2]).prod()
-    return common / np.maximum(areas - common, 1e-12)
 
 
 def _area(recall: np.ndarray, precision: np.ndarray) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from imagenet_jax import Predictor
-from imagenet_jax.config import base_config
+from imagenet_jax.config import base_config, validate
 from imagenet_jax.devices import make_mesh, parallel
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.models.detection.detections import Detections
@@ -19,6 +19,7 @@ from imagenet_jax.tasks.detection import Detection
 from imagenet_jax.training import evaluate_split, make_program
 from imagenet_jax.training.finetune import starting_variables
 from imagenet_jax.training.loop import train
+from imagenet_jax.training.program_checks import check_config
 
 CLASSES = tuple("abc")
 
@@ -258,6 +259,7 @@ def test_an_image_and_its_boxes_are_mirrored_together():
 def test_what_is_found_in_mirror_images_is_mirrored_back(config):
     """A network that sees one bright square tells the same box of either image."""
     config.eval.update(tta="mirror", score_threshold=0.5)
+    check_config(config, make_mesh())
     config.model.fpn_strides = (4, 8)
     task = make_task(config)
     image = np.zeros((1, 32, 32, 3), np.float32)
@@ -296,6 +298,8 @@ def test_what_is_found_in_mirror_images_is_mirrored_back(config):
         ("data.policy", "randaugment", "data.policy"),
         ("data.sampling", "balanced", "data.sampling"),
         ("data.eval_crop", "center_crop", "'center_crop' leaves out a part of the image"),
+        ("loss.label_smoothing", 0.2, "loss.label_smoothing"),
+        ("eval.tta", "mirror_shift", "eval.tta = 'mirror_shift'"),
         ("model.head", "unet", r"model.head = 'unet'; expected retinanet"),
         ("model.head", "", r"model.head = ''; expected retinanet"),
     ],
@@ -304,3 +308,13 @@ def test_what_does_not_go_with_boxes_is_refused(config, field, value, message):
     config.update_from_flattened_dict({field: value})
     with pytest.raises(ConfigError, match=message):
         make_task(config).model()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("model.proposals", 9), ("eval.candidates", 9), ("data.max_objects", 9)]
+)
+def test_fields_of_detection_are_refused_for_other_tasks(field, value):
+    config = base_config()
+    config.update_from_flattened_dict({field: value})
+    with pytest.raises(ConfigError, match=rf"{field} = 9 is for config.task = 'detection', not"):
+        validate(config)

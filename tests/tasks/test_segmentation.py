@@ -50,7 +50,7 @@ def logits_and_levels(count=3, side=6, classes=4):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("weights", [(), (1.0, 2.0, 0.0, 0.5)])
+@pytest.mark.parametrize("weights", [(), ("1.0", "2.0", "0.0", "0.5")])  # of the command line
 def test_the_loss_is_torchs(smoothing, weights):
     torch = pytest.importorskip("torch")
     logits, levels = logits_and_levels()
@@ -63,7 +63,7 @@ def test_the_loss_is_torchs(smoothing, weights):
     expected = torch.nn.functional.cross_entropy(
         torch.tensor(logits.transpose(0, 3, 1, 2)),
         torch.tensor(levels.astype(np.int64)),
-        weight=torch.tensor(weights) if weights else None,
+        weight=torch.tensor(list(map(float, weights))) if weights else None,
         ignore_index=255,
         label_smoothing=smoothing,
     )

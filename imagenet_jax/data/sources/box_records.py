@@ -54,9 +54,8 @@ class _BoxRecordSource(RecordSource):
             for name in ("is_crowd", "is_difficult")
         }
         area = feature.get(f"{_OBJECTS}/area") or [np.nan] * len(labels)
-        there = (boxes[:, 2:] > boxes[:, :2]).all(1)  # what has no area cannot be found
-        kept = make_objects(boxes, labels, None, flags["is_crowd"], flags["is_difficult"], area)
-        return Objects(*(array[there] for array in kept[:5]), None)
+        # What has no area is kept: in training it counts as cut off.
+        return make_objects(boxes, labels, None, flags["is_crowd"], flags["is_difficult"], area)
 
 
 def box_records(

@@ -112,7 +112,8 @@ def create_detector(
       head: one of `HEADS`.
       num_classes: K; there is none for the background.
       strides: of the maps, each twice the one before; those of which the backbone has none are
-        made of the last one. (): those of the published networks, 8 to 128.
+        made of the last one. (): those of the published networks, 8 to
+        128, or 4 to 64 of Faster R-CNN, the last of which is every other place of the one before.
       features: channels of the pyramid and of the head, a multiple of 32.
       method: options of the way to detect: anchor_scale of all but "fcos"; roi_samples, proposals
         and roi_width of Faster R-CNN, see there.

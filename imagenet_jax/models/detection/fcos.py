@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
@@ -19,7 +19,8 @@ from imagenet_jax.models.detection.boxes import (
 )
 from imagenet_jax.models.detection.detections import Candidates, Choice, best_of_map
 from imagenet_jax.models.detection.matching import BACKGROUND, of_matched
-from imagenet_jax.models.detection.method import Method, Outputs
+from imagenet_jax.models.detection.method import Outputs
+from imagenet_jax.models.detection.one_stage import OneStage
 from imagenet_jax.models.detection.tower import PRIOR, said, tower
 from imagenet_jax.models.layers.layers import Layers
 
@@ -74,26 +75,14 @@ class FCOSHead(nn.Module):
 
 
 @dataclasses.dataclass(frozen=True)
-class FCOS(Method):
+class FCOS(OneStage):
     """A box at each place: no anchors but the places themselves, squares as large as the stride."""
 
     terms = dict.fromkeys(("classification", "bbox_regression", "bbox_ctrness"), "positives")
     choice = Choice(score=0.2, iou=0.6, candidates=1000, most=100)
 
     def head(self, layers: Layers) -> FCOSHead:
-        """What makes the outputs of the maps."""
         return FCOSHead(self.num_classes, layers, name="head")
-
-    def outputs(
-        self,
-        maps: Sequence[jax.Array],
-        layers: Layers,
-        train: bool,
-        size: int,
-        targets: Mapping[str, jax.Array] | None,
-    ) -> Outputs:
-        del size, targets
-        return self.head(layers)(maps, train)
 
     def anchors(self, size: int) -> list[np.ndarray]:
         cells = [cell_anchors([stride], [1.0]) for stride in self.strides]
@@ -129,9 +118,6 @@ class FCOS(Method):
     ) -> dict[str, jax.Array]:
         """Focal loss of the classes, generalized IoU of the boxes, and how near the centre."""
         logits, positive = outputs["cls_logits"], matched >= 0
-        which = jnp.where(positive, of_matched(classes, matched), self.num_classes)
-        targets = jax.nn.one_hot(which, self.num_classes, dtype=logits.dtype)
-        focal = optax.sigmoid_focal_loss(logits, targets, alpha=0.25, gamma=2.0)
         anchors = jnp.asarray(np.concatenate(self.anchors(size)), logits.dtype)[None]
         # Places without an object stand for themselves, so that nothing is infinite there.
         there = jnp.where(positive[..., None], of_matched(boxes, matched), anchors)
@@ -143,7 +129,7 @@ class FCOS(Method):
         said_centre = outputs["bbox_ctrness"][..., 0]
         off_centre = optax.sigmoid_binary_cross_entropy(said_centre, centre)
         return {
-            "classification": focal.sum((1, 2)),
+            "classification": self.focal_loss(logits, classes, matched),
             "bbox_regression": jnp.where(positive, apart, 0).sum(1),
             "bbox_ctrness": jnp.where(positive, off_centre, 0).sum(1),
         }

@@ -2,19 +2,19 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from imagenet_jax.models.detection.anchors import cell_anchors, grid_anchors
 from imagenet_jax.models.detection.boxes import decode, encode, generalized_iou
 from imagenet_jax.models.detection.detections import Candidates, Choice, best_of_map
-from imagenet_jax.models.detection.matching import IGNORED, match_by_iou, of_matched
-from imagenet_jax.models.detection.method import Method, Outputs
+from imagenet_jax.models.detection.matching import match_by_iou, of_matched
+from imagenet_jax.models.detection.method import Outputs
+from imagenet_jax.models.detection.one_stage import OneStage
 from imagenet_jax.models.detection.tower import PRIOR, said, tower
 from imagenet_jax.models.layers.layers import Layers
 
@@ -67,7 +67,7 @@ class RetinaNetHead(nn.Module):
 
 
 @dataclasses.dataclass(frozen=True)
-class RetinaNet(Method):
+class RetinaNet(OneStage):
     """Nine anchors a place, focal loss of the classes, L1 loss of the offsets of boxes."""
 
     terms = dict.fromkeys(("classification", "bbox_regression"), "images")
@@ -75,19 +75,7 @@ class RetinaNet(Method):
     choice = Choice(score=0.05, iou=0.5, candidates=1000, most=300)
 
     def head(self, layers: Layers) -> RetinaNetHead:
-        """What makes the outputs of the maps."""
         return RetinaNetHead(self.num_classes, layers=layers, name="head")
-
-    def outputs(
-        self,
-        maps: Sequence[jax.Array],
-        layers: Layers,
-        train: bool,
-        size: int,
-        targets: Mapping[str, jax.Array] | None,
-    ) -> Outputs:
-        del size, targets
-        return self.head(layers)(maps, train)
 
     def anchors(self, size: int) -> list[np.ndarray]:
         smallest = [self.scale * stride for stride in self.strides]
@@ -109,10 +97,7 @@ class RetinaNet(Method):
     ) -> dict[str, jax.Array]:
         """Of each image over the number of its positive anchors, as the paper has it."""
         logits, positive = outputs["cls_logits"], matched >= 0
-        which = jnp.where(positive, of_matched(classes, matched), self.num_classes)
-        targets = jax.nn.one_hot(which, self.num_classes, dtype=logits.dtype)
-        focal = optax.sigmoid_focal_loss(logits, targets, alpha=0.25, gamma=2.0)
-        focal = jnp.where((matched != IGNORED)[..., None], focal, 0).sum((1, 2))
+        focal = self.focal_loss(logits, classes, matched)
         anchors = jnp.asarray(np.concatenate(self.anchors(size)), logits.dtype)[None]
         # Anchors without an object stand for themselves, so that nothing is infinite there.
         there = jnp.where(positive[..., None], of_matched(boxes, matched), anchors)

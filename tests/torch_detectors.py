@@ -48,7 +48,7 @@ def torch_detector(kind, backbone="resnet18", classes=7, size=128, width=32):
     parts, pyramid = tv.models.detection, tv.ops.feature_pyramid_network
     body = tv.models.get_model(backbone, weights=None)
     last = body.fc.in_features
-    if kind.startswith("faster"):
+    if kind.startswith(("faster", "mask")):
         return _filled(_faster_rcnn(kind, body, last, width, classes, size))
     extra = pyramid.LastLevelP6P7(last if kind.endswith("v2") else width, width)
     names = {f"layer{k}": str(k) for k in (2, 3, 4)}
@@ -69,12 +69,17 @@ def _faster_rcnn(kind, body, last, width, classes, size):
     names = {f"layer{k}": str(k - 1) for k in (1, 2, 3, 4)}
     widths = [last // 8, last // 4, last // 2, last]
     maps = parts.backbone_utils.BackboneWithFPN(body, names, widths, width, norm_layer=norm)
-    made = parts.faster_rcnn
+    made, masks = parts.faster_rcnn, {}
+    make = made.FasterRCNN
+    if kind.startswith("mask"):
+        make = parts.mask_rcnn.MaskRCNN
+        masks["mask_head"] = parts.mask_rcnn.MaskRCNNHeads(width, [width] * 4, 1, norm)
+        masks["mask_predictor"] = parts.mask_rcnn.MaskRCNNPredictor(width, width, classes + 1)
     head = made.TwoMLPHead(width * 49, 64)
     if second:
         shape = (width, 7, 7)
         head = made.FastRCNNConvFCHead(shape, [width] * 4, [64], norm_layer=norm)
-    model = made.FasterRCNN(
+    return make(
         maps,
         min_size=size,
         max_size=size,
@@ -83,8 +88,8 @@ def _faster_rcnn(kind, body, last, width, classes, size):
         box_predictor=made.FastRCNNPredictor(64, classes + 1),
         rpn_batch_size_per_image=10**6,
         box_batch_size_per_image=10**6,
+        **masks,
     )
-    return model
 
 
 def _filled(model):

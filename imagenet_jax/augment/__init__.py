@@ -36,6 +36,7 @@ __all__ = [
     "train_image",
     "train_inputs",
     "train_map",
+    "train_masks",
 ]
 
 
@@ -103,6 +104,16 @@ def train_map(
     """Maps [B, H, W] of the images of a batch, mirrored as `train_image` mirrors these; there must
     be no augment.pad."""
     return _flipped(levels[..., None], batch, key, augment)[..., 0]
+
+
+def train_masks(
+    masks: jax.Array,
+    batch: dict[str, jax.Array],
+    key: jax.Array,
+    augment: ml_collections.ConfigDict,
+) -> jax.Array:
+    """Masks [B, M, h, w] within boxes of the images of a batch, as above."""
+    return jnp.moveaxis(_flipped(jnp.moveaxis(masks, 1, -1), batch, key, augment), -1, 1)
 
 
 def train_boxes(

@@ -21,6 +21,8 @@ from imagenet_jax.config.model_fields import OF_DETECTORS
 from imagenet_jax.config.schema import SCHEMA
 from imagenet_jax.errors import ConfigError
 
+_OF_BOXES = ("detection", "instances")  # tasks
+
 
 def base_config() -> ml_collections.ConfigDict:
     """A locked config that holds the default of every field."""
@@ -173,10 +175,10 @@ def _check_detection(values: Mapping[str, Any]) -> None:
     fields = [*(f"model.{name}" for name in OF_DETECTORS), "data.max_objects"]
     fields += [f"eval.{name}" for name in ("score_threshold", "nms_threshold", "candidates")]
     for name in (*fields, "eval.max_detections"):
-        if values["task"] != "detection" and values[name] != SCHEMA[name].default:
+        if values["task"] not in _OF_BOXES and values[name] != SCHEMA[name].default:
             raise ConfigError(
-                f"config.{name} = {values[name]!r} is for config.task = 'detection', not "
-                f"{values['task']!r}"
+                f"config.{name} = {values[name]!r} is for config.task = {_OF_BOXES[0]!r} and the "
+                f"like, not {values['task']!r}"
             )
 
 

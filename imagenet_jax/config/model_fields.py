@@ -28,11 +28,11 @@ MODEL: dict[str, Field] = {
         "",
         (
             *("", "fcn", "deeplabv3", "lraspp", "unet", "retinanet", "retinanet_v2", "fcos"),
-            *("faster_rcnn", "faster_rcnn_v2"),
+            *("faster_rcnn", "faster_rcnn_v2", "mask_rcnn", "mask_rcnn_v2"),
         ),
         "what is made of the network's maps: the first four make classes of pixels (segmentation), "
-        "see models/heads; the others boxes (detection), see models/detection; '': none, for "
-        "classes of images",
+        "see models/heads; the others boxes (detection), mask_rcnn masks too (instances), see "
+        "models/detection; '': none, for classes of images",
     ),
     "model.fpn_strides": Field(
         (),

@@ -32,6 +32,7 @@ from imagenet_jax.data.sources.held_out import HeldOut
 from imagenet_jax.data.sources.layout import left_out_text
 from imagenet_jax.data.sources.masks import mask_splits, open_masks
 from imagenet_jax.data.sources.objects import BOXES
+from imagenet_jax.data.sources.outlines import OBJECT_MASKS
 from imagenet_jax.data.sources.parts import fold_of, slice_of, split_slice
 from imagenet_jax.data.sources.source import ArraySource, EncodedSource
 from imagenet_jax.errors import DataError
@@ -184,7 +185,7 @@ def _open(config: ml_collections.ConfigDict, train: bool, reads: Sequence[str]) 
     kind, path = place_of(data.name) or ("", "")
     if data.name == "fake":
         count = data.fake_train_examples if train else data.fake_eval_examples
-        others = [name for name in reads if name in (SEGMENTATION, BOXES)]
+        others = [name for name in (OBJECT_MASKS, SEGMENTATION, BOXES) if name in reads]
         name = class_field(() if others else reads, data.fake_classes, "data.name = fake").name
         name = others[0] if others else name
         size = train_size(data) if train else data.image_size

@@ -19,6 +19,7 @@ from imagenet_jax.data.images.jpeg import Header, read_header
 from imagenet_jax.data.images.preprocess import Preprocess
 from imagenet_jax.data.order import Rows
 from imagenet_jax.data.sources.objects import BOXES, as_they_are, object_fields, placed
+from imagenet_jax.data.sources.outlines import OBJECT_MASKS
 from imagenet_jax.data.sources.source import EncodedSource, Field, ImpossibleValue
 
 READ = {
@@ -170,7 +171,7 @@ class ChunkMaker:
             place = self.preprocess.place(box[row, 2:], *example)
             size = self.preprocess.size
             found.append(placed(objects, whole, box[row], place, size, most))
-        names = object_fields(most)
+        names = object_fields(most, OBJECT_MASKS in self.source.fields)
         return {**values, **{name: [one[name] for one in found] for name in names}}
 
     def _maps(

@@ -83,7 +83,7 @@ def evaluate_run(
     if config.eval.weights == "both":
         plain = state.eval_variables("raw")
         raw = {"eval_raw": evaluate_split(program, eval_step, plain, split)}
-    meter, report_to = task.meter(), _unless_in_use(workdir)
+    meter, report_to = task.meter(split), _unless_in_use(workdir)
     return {
         "task": config.task,
         "model": network_name(config),
@@ -129,7 +129,7 @@ def evaluate_pretrained(
     variables = {"batch_stats": {}, **trained.variables}
     variables = jax.device_put(variables, replicated(mesh))
     eval_step = program.compile_eval_step(split.num_examples)
-    meter = trained.task.meter()
+    meter = trained.task.meter(split)
     workdir = workdir and _unless_in_use(workdir)
     result = evaluate_split(program, eval_step, variables, split, meter=meter)
     summary = {"task": config.task, "model": trained.name, "dataset": config.data.name}

@@ -67,5 +67,5 @@ class SuiteTask(Classification):
         """Nothing: there is no meter."""
         return {}
 
-    def meter(self) -> None:
+    def meter(self, split: Any) -> None:
         return None

@@ -3,19 +3,20 @@
 import contextlib
 import functools
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from imagenet_jax.tasks.mask_pasting import pasted
 from imagenet_jax.tasks.voc_precision import voc_average_precision
 
 # COCO's twelve numbers in the order of pycocotools.
-_COCO = (
+COCO = (
     *("map", "map50", "map75", "map_small", "map_medium", "map_large"),
     *("mar1", "mar10", "mar100", "mar_small", "mar_medium", "mar_large"),
 )
-METRICS = (*_COCO, "voc_map50", "voc07_map50")
+METRICS = (*COCO, "voc_map50", "voc07_map50")
 
 
 class Image(NamedTuple):
@@ -30,6 +31,7 @@ class Image(NamedTuple):
     found: np.ndarray
     scores: np.ndarray
     labels: np.ndarray
+    masks: Sequence[Mapping[str, Any]] = ()  # COCO's run lengths of what was told
 
 
 class BoxMeter:
@@ -50,12 +52,16 @@ class BoxMeter:
         self._images: dict[int, Image] = {}
 
     def add(self, observed: Mapping[str, np.ndarray]) -> None:
-        """Takes the fields of `objects.object_fields`, and predicted_boxes, _scores, _classes."""
+        """Takes the fields of `objects.object_fields`, and predicted_boxes, _scores, _classes, and
+        _masks if there are any."""
         for row, index in enumerate(observed["index"].tolist()):
             there = observed["classes"][row] >= 0
             told = observed["predicted_scores"][row] > 0
             size = tuple(observed["size"][row].tolist())
             found = np.float64(observed["predicted_boxes"][row][told])
+            found, masks = self.preprocess.restore_boxes(found, size), ()
+            if "predicted_masks" in observed:
+                masks = pasted(observed["predicted_masks"][row][told], found, size)
             self._images[index] = Image(
                 index,
                 np.float64(observed["boxes"][row][there]),
@@ -63,9 +69,10 @@ class BoxMeter:
                 observed["ignored"][row][there],
                 np.float64(observed["area"][row][there]),
                 size,
-                self.preprocess.restore_boxes(found, size),
+                found,
                 np.float64(observed["predicted_scores"][row][told]),
                 observed["predicted_classes"][row][told],
+                masks,
             )
 
     def images(self) -> list[Image]:
@@ -74,42 +81,74 @@ class BoxMeter:
 
     def metrics(self) -> dict[str, float | int]:
         """All of METRICS, as fractions of 1."""
-        found = np.array(self.coco.stats, np.float64)
-        values = dict(zip(_COCO, np.where(found < 0, np.nan, found).tolist(), strict=True))
+        values = coco_numbers(self.coco)
         images, count = self.images(), len(self.class_names)
         since, before = voc_average_precision(images, count)
         return values | {"voc_map50": _mean(since), "voc07_map50": _mean(before)}
 
     @functools.cached_property
     def coco(self) -> Any:
-        """pycocotools' COCOeval after all was added."""
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
-
-        images = self.images()
-        truth, told = COCO(), COCO()
-        facts = {
-            "images": [
-                {"id": one.index + 1, "height": one.size[0], "width": one.size[1]} for one in images
-            ],
-            "categories": [{"id": k, "name": name} for k, name in enumerate(self.class_names)],
-        }
-        truth.dataset = {**facts, "annotations": _truth(images)}
-        told.dataset = {**facts, "annotations": _told(images)}
-        with contextlib.redirect_stdout(io.StringIO()):
-            truth.createIndex()
-            told.createIndex()
-            evaluation = COCOeval(truth, told, "bbox")
-            evaluation.evaluate()
-            evaluation.accumulate()
-            evaluation.summarize()
-        return evaluation
+        """pycocotools' COCOeval of boxes after all was added."""
+        return coco_evaluation(self.images(), self.class_names, "bbox")
 
     def class_precisions(self) -> np.ndarray:
         """AP and AP50 of each class [K, 2]; NaN of one without objects."""
-        precision = self.coco.eval["precision"][:, :, :, 0, -1]  # [IoU, recall, K]
+        return self.precisions_of(self.coco)
+
+    @staticmethod
+    def precisions_of(evaluation: Any) -> np.ndarray:
+        """As `class_precisions`, of a COCOeval."""
+        precision = evaluation.eval["precision"][:, :, :, 0, -1]  # [IoU, recall, K]
         means = np.stack([precision.mean((0, 1)), precision[0].mean(0)], 1)
         return np.where(precision[0, 0][:, None] < 0, np.nan, means)
+
+
+def coco_numbers(evaluation: Any) -> dict[str, float]:
+    """COCO's twelve of a COCOeval, by their names."""
+    found = np.array(evaluation.stats, np.float64)
+    return dict(zip(COCO, np.where(found < 0, np.nan, found).tolist(), strict=True))
+
+
+def coco_evaluation(
+    images: Sequence[Image],
+    class_names: Sequence[str],
+    kind: str,
+    masks_of: Callable[[int], Sequence[Mapping[str, Any]]] | None = None,
+) -> Any:
+    """pycocotools' COCOeval of boxes or masks.
+
+    Args:
+      images: what is there and what was told.
+      class_names: by the numbers of the classes.
+      kind: "bbox" or "segm".
+      masks_of: the run lengths of the objects of an image, by its number.
+    """
+    from pycocotools.coco import COCO as Annotations
+    from pycocotools.cocoeval import COCOeval
+
+    truth, told = Annotations(), Annotations()
+    facts = {
+        "images": [
+            {"id": one.index + 1, "height": one.size[0], "width": one.size[1]} for one in images
+        ],
+        "categories": [{"id": k, "name": name} for k, name in enumerate(class_names)],
+    }
+    there, found = _truth(images), _told(images)
+    if masks_of:
+        outlines = [mask for one in images for mask in masks_of(one.index)]
+        for rows, masks in ((there, outlines), (found, [m for one in images for m in one.masks])):
+            for row, mask in zip(rows, masks, strict=True):
+                row["segmentation"] = mask
+    truth.dataset = {**facts, "annotations": there}
+    told.dataset = {**facts, "annotations": found}
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth.createIndex()
+        told.createIndex()
+        evaluation = COCOeval(truth, told, kind)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return evaluation
 
 
 def _truth(images: Sequence[Image]) -> list[dict[str, Any]]:

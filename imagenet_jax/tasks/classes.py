@@ -255,8 +255,8 @@ def make_model(
     """The model that config.model describes; what has its default there is the model's own."""
     if config.model.head:
         raise ConfigError(
-            f"config.model.head = {config.model.head!r} is for config.task = 'segmentation' or "
-            f"'detection', not {config.task!r}"
+            f"config.model.head = {config.model.head!r} is for config.task = 'segmentation', "
+            f"'detection' or 'instances', not {config.task!r}"
         )
     options = network_options(config, devices)
     return create_model(config.model.name, num_classes=num_classes, **options)

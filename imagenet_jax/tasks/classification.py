@@ -74,7 +74,7 @@ class Classification(ClassTask):
     def observe(self, predictions: jax.Array, targets: Targets) -> dict[str, jax.Array]:
         return answers(predictions, targets.label, self._probabilities(predictions))
 
-    def meter(self) -> Answers:
+    def meter(self, split: Any) -> Answers:
         return Answers()
 
     def report(self, meter: Answers, split: Split, folder: Path) -> dict[str, Any]:

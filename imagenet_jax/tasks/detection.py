@@ -19,8 +19,9 @@ from imagenet_jax.config.schema import SCHEMA
 from imagenet_jax.data import Split
 from imagenet_jax.data.names import known_size
 from imagenet_jax.data.sources.objects import BOXES, object_fields
+from imagenet_jax.data.sources.outlines import OBJECT_MASKS
 from imagenet_jax.errors import ConfigError
-from imagenet_jax.models.detection import HEADS, Detections, create_detector, detection_method
+from imagenet_jax.models.detection import METHODS, Detections, create_detector, detection_method
 from imagenet_jax.models.detection.detections import Choice, chosen
 from imagenet_jax.models.detection.method import Method
 from imagenet_jax.reports.box_mistakes import box_mistake_lines, write_box_mistakes
@@ -51,6 +52,7 @@ class Detection(Task):
 
     reads = (BOXES,)
     averages_views = True
+    has_masks: ClassVar[bool] = False
     top = 100
     best = "map"
     eval_metrics: ClassVar[Mapping[str, bool]] = dict.fromkeys(METRICS, True)
@@ -78,33 +80,41 @@ class Detection(Task):
         return class_facts(self.class_names)
 
     def fields(self) -> dict[str, Field]:
-        return object_fields(self.config.data.max_objects)
+        return object_fields(self.config.data.max_objects, self.has_masks)
 
     @functools.cached_property
     def method(self) -> Method:
         """What is made of the network's outputs."""
         model = self.config.model
-        if model.head not in HEADS:
-            raise ConfigError(
-                f"config.task = 'detection' with config.model.head = {model.head!r}; expected "
-                + ", ".join(HEADS)
-            )
         strides = tuple(map(int, model.fpn_strides))  # text, of the command line
+        self._kind  # noqa: B018 - which raises for a head of another task
         return detection_method(model.head, len(self.class_names), strides, **self._options)
+
+    @property
+    def _kind(self) -> type[Method]:
+        """What config.model.head names."""
+        heads = [name for name, kind in METHODS.items() if kind.has_masks == self.has_masks]
+        if (head := self.config.model.head) not in heads:
+            raise ConfigError(
+                f"config.task = {self.config.task!r} with config.model.head = {head!r}; expected "
+                + ", ".join(heads)
+            )
+        return METHODS[head]
 
     @property
     def _options(self) -> dict[str, Any]:
         """The options of the way to detect that are set."""
-        return {
+        options = {
             name: self.config.model[name]
             for name in ("anchor_scale", "roi_samples", "proposals", "roi_width")
             if self.config.model[name] != SCHEMA[f"model.{name}"].default
         }
+        return {**options, "told": self.choice} if self.has_masks else options
 
     @property
     def choice(self) -> Choice:
         """Which boxes are told: the detector's own, but for what config.eval says."""
-        own, fields = self.method.choice, self.config.eval
+        own, fields = self._kind.choice, self.config.eval
         return Choice(
             own.score if fields.score_threshold == -1 else fields.score_threshold,
             own.iou if fields.nms_threshold == -1 else fields.nms_threshold,
@@ -144,7 +154,7 @@ class Detection(Task):
         if not self.method.needs_targets:
             return image, targets
         keys = fold_in(example_keys(key, batch["epoch"], batch["index"]), _CHOICES)
-        more = {name: targets[name] for name in (BOXES, "classes", "matched")}
+        more = {name: targets[name] for name in (*self.reads, "classes", "matched")}
         return {"image": image, "key": jax.random.key_data(keys), **more}, targets
 
     def _matched(self, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
@@ -152,7 +162,11 @@ class Detection(Task):
         size = batch["image"].shape[2]
         boxes = augment.train_boxes(batch[BOXES], size, batch, key, self.config.augment)
         matched = self.method.matched(boxes, batch["classes"], size)
-        return {BOXES: boxes, "matched": matched}
+        found = {BOXES: boxes, "matched": matched}
+        if self.has_masks:
+            masks = augment.train_masks(batch[OBJECT_MASKS], batch, key, self.config.augment)
+            found[OBJECT_MASKS] = masks
+        return found
 
     def seen(self, inputs: Any, targets: Mapping[str, Any]) -> tuple[np.ndarray, list[str]]:
         """The images with their boxes, and their classes."""
@@ -209,6 +223,8 @@ class Detection(Task):
         """The boxes that are told; with config.eval.tta = "mirror" of an image and of its mirror
         image, mirrored back."""
         size, choice = inputs.shape[2], self.choice
+        if self.has_masks:
+            return self.method.detections(apply(inputs), size, choice)
         found = self.method.candidates(apply(inputs), size, choice)
         if self.config.eval.tta:
             mirrored = self.method.candidates(apply(inputs[:, :, ::-1]), size, choice)
@@ -250,10 +266,12 @@ class Detection(Task):
     def observe(
         self, predictions: Detections, targets: Mapping[str, jax.Array]
     ) -> dict[str, jax.Array]:
-        said = {f"predicted_{name}": part for name, part in predictions._asdict().items()}
-        return said | {name: targets[name] for name in self.fields() if name != "left_out"}
+        told = {name: part for name, part in predictions._asdict().items() if part is not None}
+        said = {f"predicted_{name}": part for name, part in told.items()}
+        apart = ("left_out", OBJECT_MASKS)
+        return said | {name: targets[name] for name in self.fields() if name not in apart}
 
-    def meter(self) -> BoxMeter:
+    def meter(self, split: Split) -> BoxMeter:
         return BoxMeter(self.class_names, self._preprocess())
 
     def _preprocess(self) -> Any:

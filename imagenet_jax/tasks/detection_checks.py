@@ -20,7 +20,7 @@ def check(config: ml_collections.ConfigDict) -> None:
     both |= {name: _is_asked_for(config, name) for name in unused}
     if found := [name for name, is_on in both.items() if is_on]:
         raise ConfigError(
-            f"config.task = 'detection' does not go with config.{' and config.'.join(found)}"
+            f"config.task = {config.task!r} does not go with config.{' and config.'.join(found)}"
         )
     if config.data.eval_crop not in _WHOLE:
         raise ConfigError(

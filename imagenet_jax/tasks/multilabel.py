@@ -86,7 +86,7 @@ class Multilabel(ClassTask):
     def observe(self, predictions: jax.Array, targets: Targets) -> dict[str, jax.Array]:
         return {"scores": predictions, "labels": targets.label}
 
-    def meter(self) -> MeanAveragePrecision:
+    def meter(self, split: Any) -> MeanAveragePrecision:
         return MeanAveragePrecision()
 
     def report(self, meter: MeanAveragePrecision, split: Split, folder: Path) -> dict[str, Any]:

@@ -220,8 +220,8 @@ class Task(abc.ABC):
         """What `meter` is given, [B, ...] each; nothing where there is none."""
         return {}
 
-    def meter(self) -> Meter | None:
-        """A new one for a split, or None."""
+    def meter(self, split: Any) -> Meter | None:
+        """A new one for a `data.Split`, or None."""
         return None
 
     def report(self, meter: Meter, split: Any, folder: Path) -> dict[str, Any]:

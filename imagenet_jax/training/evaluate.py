@@ -44,7 +44,7 @@ def evaluate_split(
     stop = stop or StopRequests()
     batch_size = batch_size or program.eval_batch_size(split.num_examples)
     host_batches = split.eval_batches(local_rows(program.mesh, batch_size), batch_size)
-    meter = meter or program.task.meter()
+    meter = meter or program.task.meter(split)
     results: list[Any] = []
     running: collections.deque[Any] = collections.deque()
 

@@ -68,7 +68,7 @@ class Evaluations:
           StopRequested: if a signal came between.
         """
         self._step = self._step or program.compile_eval_step(self._split.num_examples)
-        weights, meter = program.config.eval.weights, program.task.meter()
+        weights, meter = program.config.eval.weights, program.task.meter(self._split)
         if program.config.eval.norm_batches:
             self._statistics = self._statistics or BatchStatistics(program, self._train_split)
             state = state.replace(ema=self._statistics.estimated(state.ema, step, self._stop))

@@ -13,6 +13,7 @@ from imagenet_jax.errors import WeightsError
 
 _LAST = {
     "kernel": "weight",
+    "transposed_kernel": "weight",
     "scale": "weight",
     "mean": "running_mean",
     "var": "running_var",
@@ -51,14 +52,14 @@ def to_torch(name: str, array: np.ndarray) -> np.ndarray:
     """The array of a leaf whose own name is `name`, in torch's order of axes."""
     if name == "kernel":
         return array.transpose((3, 2, 0, 1) if array.ndim == 4 else (1, 0))
-    return array
+    return array.transpose(2, 3, 0, 1) if name == "transposed_kernel" else array
 
 
 def from_torch(name: str, array: np.ndarray) -> np.ndarray:
     """The opposite of `to_torch`."""
     if name == "kernel":
         return array.transpose((2, 3, 1, 0) if array.ndim == 4 else (1, 0))
-    return array
+    return array.transpose(2, 3, 0, 1) if name == "transposed_kernel" else array
 
 
 def import_arrays(shapes: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -83,7 +84,7 @@ def import_arrays(shapes: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -
     for name, leaf in wanted.items():
         if name not in given:
             continue
-        kernel = leaf.path[-1] == "kernel"
+        kernel = leaf.path[-1].endswith("kernel")
         if kernel and given[name].ndim != len(leaf.shape):
             problems.append(f"{name} has the shape {given[name].shape} of another kind of layer")
             continue

@@ -13,17 +13,19 @@ from imagenet_jax.data.sources.files import Files, folder_files, zip_files
 from imagenet_jax.data.sources.held_out import HeldOut
 from imagenet_jax.data.sources.layout import DEFAULT_SPLIT, LeftOut, left_out_text
 from imagenet_jax.data.sources.objects import BOXES, Objects, object_fields
+from imagenet_jax.data.sources.outlines import OBJECT_MASKS
 from imagenet_jax.errors import DataError
 
 READERS = {"coco": "coco_json", "voc": "voc_xml", "yolo": "yolo_text"}  # files beside this one
 
 
 class Photo(NamedTuple):
-    """An image and its objects."""
+    """An image and its objects; and the map of these, if there is one."""
 
     split: str
     image: str
     objects: Objects
+    instances: str = ""
 
 
 class Found(NamedTuple):
@@ -46,13 +48,15 @@ class BoxSource:
     The value of the field boxes of each is `objects.Objects`, of which all fields are made.
     """
 
-    def __init__(self, root: str, files: Files, found: Found, split: str, most: int):
-        """Takes the photos of a split; most: see `objects.object_fields`."""
+    def __init__(
+        self, root: str, files: Files, found: Found, split: str, most: int, masks: bool = False
+    ):
+        """Takes the photos of a split; most, masks: see `objects.object_fields`."""
         photos = (photo for photo in found.photos if photo.split == split)
         self._photos = sorted(photos, key=lambda photo: photo.image)
         self._root, self._files, self.split = root, files, split
         self.class_names, self.left_out = found.class_names, found.left_out
-        self.fields = object_fields(most)
+        self.fields = object_fields(most, masks)
 
     def __len__(self) -> int:
         return len(self._photos)
@@ -60,7 +64,16 @@ class BoxSource:
     def read(self, index: np.ndarray) -> tuple[list[bytes], dict[str, list[Objects]]]:
         photos = [self._photos[i] for i in index]
         images = [self._files.read(photo.image) for photo in photos]
-        return images, {BOXES: [photo.objects for photo in photos]}
+        return images, {BOXES: list(map(self._with_map, photos))}
+
+    def objects(self, index: int) -> Objects:
+        """What is in an image."""
+        return self._with_map(self._photos[index])
+
+    def _with_map(self, photo: Photo) -> Objects:
+        if not photo.instances:
+            return photo.objects
+        return photo.objects._replace(instances=self._files.read(photo.instances))
 
     def name(self, index: int) -> str:
         return self._photos[index].image
@@ -111,16 +124,17 @@ def open_boxes(
     Raises:
       DataError: for annotations that are missing or cannot be read, or no such split.
     """
-    if tuple(reads) != (BOXES,):
+    if tuple(reads) not in ((BOXES,), (BOXES, OBJECT_MASKS)):
         raise DataError(
             f"{kind}:{path} has boxes, and config.task needs {', '.join(reads)}; set "
             "config.task=detection"
         )
-    root, files, found = _found(kind, path)
+    masks = OBJECT_MASKS in reads
+    root, files, found = _found(kind, path, masks)
     splits = sorted({photo.split for photo in found.photos})
     whole = default and len(splits) == 1 and splits[0].lower() not in (*VALIDATION, *TEST)
     wanted = splits[0] if whole else split_there(split, splits, default)
-    source = BoxSource(root, files, found, wanted, most)
+    source = BoxSource(root, files, found, wanted, most, masks)
     if not len(source):
         others = left_out_text(found.left_out)
         raise DataError(
@@ -136,7 +150,7 @@ def box_splits(kind: str, path: str) -> list[str]:
     return sorted({photo.split for photo in _found(kind, path)[2].photos})
 
 
-def _found(kind: str, path: str) -> tuple[str, Files, Found]:
+def _found(kind: str, path: str, masks: bool = False) -> tuple[str, Files, Found]:
     file, only = existing(kind, path), ""
     if file.suffix.lower() == ".json":  # COCO's annotations, in a folder of their own or not
         only = file.name
@@ -146,4 +160,4 @@ def _found(kind: str, path: str) -> tuple[str, Files, Found]:
     files = folder_files(file) if file.is_dir() else zip_files(file)
     reader = importlib.import_module(f"imagenet_jax.data.sources.{READERS[kind]}")
     arguments = (only,) if only else ()
-    return str(file), files, reader.find_photos(str(file), files, *arguments)
+    return str(file), files, reader.find_photos(str(file), files, *arguments, masks=masks)

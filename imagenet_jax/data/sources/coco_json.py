@@ -15,6 +15,7 @@ from imagenet_jax.data.sources.box_files import Found, Photo
 from imagenet_jax.data.sources.files import Files
 from imagenet_jax.data.sources.layout import DEFAULT_SPLIT, SPLITS, find_images
 from imagenet_jax.data.sources.objects import BoxChecks, make_objects
+from imagenet_jax.data.sources.outlines import Outline, polygons, run_lengths
 from imagenet_jax.errors import DataError
 
 _MOST_BYTES = 2**30  # COCO's largest file has 450 MB
@@ -22,13 +23,14 @@ _MOST_SIDE = 2**16  # pixels
 _INSTANCES = "instances_"
 
 
-def find_photos(root: str, files: Files, only: str = "") -> Found:
+def find_photos(root: str, files: Files, only: str = "", masks: bool = False) -> Found:
     """All photos of a folder or an archive.
 
     Args:
       root: for messages.
       files: what is in it.
       only: the path of the one file of annotations that counts; "": all do.
+      masks: whether outlines are asked for; objects without one are left out then.
 
     Raises:
       DataError: without annotations, or if they cannot be read.
@@ -39,15 +41,20 @@ def find_photos(root: str, files: Files, only: str = "") -> Found:
     for image in images:
         by_end.setdefault(PurePosixPath(image).name, []).append(image)
     for split, name, content in _contents(root, files, only):
+        things = content["annotations"]
+        if masks and things and not any(_has_outline(one) for one in things):
+            checks.count("files of annotations without outlines", name)
+            continue
         names, numbers = _classes(f"{root}/{name}", content)
         if class_names not in (None, names):
             raise DataError(f"{root}/{name} has other categories than the files before it")
         class_names = names
-        photos += _photos(split, name, content, numbers, by_end, checks)
+        photos += _photos(split, name, content, numbers, by_end, checks, masks)
     if class_names is None:
         raise DataError(
             f"{root}: no JSON file has images, annotations and categories as COCO's "
             "annotations/instances_*.json"
+            + (", and outlines of objects" if masks else "")
         )
     return Found(photos, class_names, checks.counts)
 
@@ -119,6 +126,7 @@ def _photos(
     numbers: Mapping[Any, int],
     by_end: Mapping[str, Sequence[str]],
     checks: BoxChecks,
+    masks: bool,
 ) -> list[Photo]:
     """The photos of a file; what is wrong is counted."""
     images: dict[Any, tuple[str, int, int]] = {}
@@ -138,16 +146,17 @@ def _photos(
             checks.count("images that are not there", f"{name}: {path}")
     things: dict[Any, list[tuple[Any, ...]]] = {number: [] for number in images}
     for one in content["annotations"]:
-        thing = _thing(one, name, images, numbers, checks)
+        thing = _thing(one, name, images, numbers, checks, masks)
         if thing:
             things[thing[0]].append(thing[1:])
     photos = []
     for number, (path, *sides) in images.items():
-        columns = zip(*things[number], strict=True) if things[number] else [()] * 4
-        boxes, labels, crowd, area = columns
+        columns = zip(*things[number], strict=True) if things[number] else [()] * 5
+        boxes, labels, crowd, area, outlines = columns
         if not boxes:
             checks.count("images without objects (kept)", path)
-        objects = make_objects(boxes, labels, tuple(sides), crowd, None, area)
+        outlines = outlines if masks else None
+        objects = make_objects(boxes, labels, tuple(sides), crowd, None, area, outlines)
         photos.append(Photo(split, path, objects))
     return photos
 
@@ -158,8 +167,10 @@ def _thing(
     images: Mapping[Any, tuple[str, int, int]],
     numbers: Mapping[Any, int],
     checks: BoxChecks,
+    masks: bool,
 ) -> tuple[Any, ...] | None:
-    """The number of the image of an annotation, its box, label, whether it is a crowd, its area."""
+    """The number of the image of an annotation, its box, label, whether it is a crowd, its area,
+    its outline if it is asked for."""
     try:
         number, category, box = one["image_id"], one["category_id"], one["bbox"]
         where = f"{name}: annotation {str(one.get('id'))[:40]}"
@@ -174,9 +185,21 @@ def _thing(
     cut = checks.inside((left, top, left + wide, top + high), height, width, where)
     if cut is None:
         return None
+    outline = _outline(one.get("segmentation"), (height, width)) if masks else None
+    if masks and outline is None:
+        return checks.count("objects without an outline", where)
     area = one.get("area")
     known = isinstance(area, int | float) and 0 < area < float("inf")
-    return number, cut, numbers[category], bool(one.get("iscrowd")), area if known else float("nan")
+    area = area if known else float("nan")
+    return number, cut, numbers[category], bool(one.get("iscrowd")), area, outline
+
+
+def _has_outline(one: Any) -> bool:
+    return isinstance(one, dict) and bool(one.get("segmentation"))
+
+
+def _outline(written: Any, sides: tuple[int, int]) -> Outline | None:
+    return run_lengths(written, sides) if isinstance(written, dict) else polygons(written)
 
 
 def _image(path: str, split: str, by_end: Mapping[str, Sequence[str]]) -> str:

@@ -6,7 +6,8 @@ import numpy as np
 
 from imagenet_jax.data.sources.classes import ONE, SEGMENTATION, SEVERAL, ClassField
 from imagenet_jax.data.sources.masks import FIELD, NO_CLASS
-from imagenet_jax.data.sources.objects import BOXES, object_fields
+from imagenet_jax.data.sources.objects import BOXES, Objects, make_objects, object_fields
+from imagenet_jax.data.sources.outlines import OBJECT_MASKS
 
 _POOL_BYTES = 1 << 24
 
@@ -30,7 +31,11 @@ class FakeSource:
 
     def __post_init__(self) -> None:
         self.class_names = tuple(f"class {i}" for i in range(self.num_classes))
-        others = {SEGMENTATION: {SEGMENTATION: FIELD}, BOXES: object_fields(self.most)}
+        others = {
+            SEGMENTATION: {SEGMENTATION: FIELD},
+            BOXES: object_fields(self.most),
+            OBJECT_MASKS: object_fields(self.most, masks=True),
+        }
         self._classes = ClassField("" if self.reads in others else self.reads, self.num_classes)
         self.fields = others.get(self.reads) or self._classes.fields
         self._image_bytes = self.views * self.image_size**2 * 3
@@ -49,7 +54,7 @@ class FakeSource:
         if self.reads == SEGMENTATION:
             maps = images[..., 0] % min(self.num_classes, NO_CLASS)
             return images, {SEGMENTATION: maps}, np.ones(len(index), bool)
-        if self.reads == BOXES:
+        if self.reads in (BOXES, OBJECT_MASKS):
             return images, self._boxes(index), np.ones(len(index), bool)
         second, first = np.divmod(index, self.num_classes)
         labels = [first, second % self.num_classes] if self.reads == SEVERAL else [first]
@@ -67,6 +72,17 @@ class FakeSource:
             high = low + 0.1 + random.uniform(0, 0.9 - low)
             values[BOXES][row, :count] = self.image_size * np.concatenate([low, high], 1)
             values["classes"][row, :count] = random.integers(0, self.num_classes, count)
+            if OBJECT_MASKS in values:
+                values[OBJECT_MASKS][row, :count] = 255  # each fills its box
         sides = values[BOXES][..., 2:] - values[BOXES][..., :2]
         values["area"][:] = sides.prod(-1)
         return values
+
+    def objects(self, index: int) -> Objects:
+        """What is in an image; each object fills its box."""
+        values = {name: array[0] for name, array in self._boxes(np.array([index])).items()}
+        there = values["classes"] >= 0
+        boxes = values[BOXES][there]
+        corners = [(box[[0, 1, 2, 1, 2, 3, 0, 3]].reshape(4, 2),) for box in np.float64(boxes)]
+        sides = (self.image_size, self.image_size)
+        return make_objects(boxes, values["classes"][there], sides, outlines=corners)

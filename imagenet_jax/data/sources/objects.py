@@ -1,10 +1,11 @@
 """Objects in images: a box and a class of each, as fields of a batch."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from imagenet_jax.data.sources.outlines import OBJECT_MASKS, Outline, box_mask, mask_field, packed
 from imagenet_jax.data.sources.source import Field
 
 BOXES = "boxes"  # what a task reads that wants objects
@@ -21,6 +22,8 @@ class Objects(NamedTuple):
       area: in pixels, which COCO's small, medium and large go by, float64 [n]; NaN: of the box.
       sides: height and width in pixels of the image that they are of; None: boxes are shares of
         its sides.
+      outlines: which pixels are of each, polygons in units of `sides`; None: nobody asked.
+      instances: the file of the map in which objects have the numbers that are their outlines.
     """
 
     boxes: np.ndarray
@@ -29,6 +32,8 @@ class Objects(NamedTuple):
     ignored: np.ndarray
     area: np.ndarray
     sides: tuple[int, int] | None = None
+    outlines: tuple[Outline, ...] | None = None
+    instances: bytes | memoryview = b""
 
 
 def make_objects(
@@ -38,6 +43,7 @@ def make_objects(
     crowd: Sequence[bool] | None = None,
     ignored: Sequence[bool] | None = None,
     area: Sequence[float] | None = None,
+    outlines: Sequence[Outline] | None = None,
 ) -> Objects:
     """`Objects` of sequences; of what is left out there is none."""
     count = len(labels)
@@ -50,21 +56,24 @@ def make_objects(
         ignored,
         np.full(count, np.nan) if area is None else np.array(area, np.float64),
         sides,
+        None if outlines is None else tuple(outlines),
     )
 
 
-def object_fields(most: int) -> dict[str, Field]:
+def object_fields(most: int, masks: bool = False) -> dict[str, Field]:
     """What a batch has of the objects of each image.
 
     boxes: float32 [M, 4], in training in pixels of the network's input, in evaluation in those of
     the photo; classes: int32 [M], -1 behind the last object; ignored: bool [M]; area: float32 [M]
     in pixels of the photo; size: height and width of the photo; left_out: how many objects are not
-    there, as they are cut off, and as there are more than M.
+    there, as they are cut off, and as there are more than M; see also `outlines.mask_field`.
 
     Args:
       most: M.
+      masks: whether there are masks.
     """
     return {
+        **({OBJECT_MASKS: mask_field(most)} if masks else {}),
         BOXES: Field((most, 4), np.float32),
         "classes": Field((most,), np.int32, -1),
         "ignored": Field((most,), np.bool_, False),
@@ -96,8 +105,10 @@ def placed(
     """
     boxes = in_pixels(objects, shape)[~objects.crowd]
     labels = objects.labels[~objects.crowd]
+    numbers = np.flatnonzero(~objects.crowd)
     scale = np.array([place[3] / box[3], place[2] / box[2]] * 2)
-    boxes = (boxes - np.array([box[1], box[0]] * 2)) * scale + np.array([place[1], place[0]] * 2)
+    shift = np.array([place[1], place[0]] * 2) - scale * np.array([box[1], box[0]] * 2)
+    boxes = boxes * scale + shift
     # What is beside the box is not seen, where that does not fill the input.
     low = np.maximum([place[1], place[0]], 0)
     high = np.minimum([place[1] + place[3], place[0] + place[2]], size)
@@ -108,7 +119,14 @@ def placed(
     largest = np.argsort(-sides[kept].prod(1), kind="stable")[:most]
     kept = np.sort(kept[largest])
     left_out = [int((~seen).sum()), int(seen.sum()) - len(kept)]
+    in_image = (boxes[kept] - shift) / scale
+    masks = _masks(objects, shape, numbers[kept], in_image)
+    if masks is not None:  # a part of a box may have nothing of its object
+        has = masks.any((1, 2))
+        kept, masks = kept[has], masks[has]
+        left_out[0] += int((~has).sum())
     return {
+        **({} if masks is None else {OBJECT_MASKS: masks}),
         BOXES: boxes[kept],
         "classes": labels[kept],
         "ignored": np.zeros(len(kept), bool),
@@ -116,6 +134,24 @@ def placed(
         "size": np.array(shape),
         "left_out": np.array(left_out),
     }
+
+
+def _masks(
+    objects: Objects, shape: tuple[int, int], numbers: np.ndarray, boxes: np.ndarray
+) -> np.ndarray | None:
+    """The values of `mask_field`, of the objects of these numbers, within boxes [n, 4] in pixels
+    of the image; None where nobody asked for outlines."""
+    if objects.outlines is None:
+        return None
+    wanted = objects._replace(outlines=tuple(objects.outlines[k] for k in numbers))
+    masks = [box_mask(*pair) for pair in zip(run_lengths_of(wanted, shape), boxes, strict=True)]
+    return np.array(masks, np.uint8).reshape(-1, *mask_field(1).shape[1:])
+
+
+def run_lengths_of(objects: Objects, shape: tuple[int, int]) -> list[dict[str, Any]]:
+    """The pixels of each object as COCO's run lengths; see `outlines.packed`."""
+    scale = (1.0, 1.0) if objects.sides else shape[::-1]
+    return packed(objects.outlines, shape, scale, objects.instances)
 
 
 def as_they_are(objects: Objects, shape: tuple[int, int], most: int) -> Mapping[str, np.ndarray]:
@@ -130,7 +166,11 @@ def as_they_are(objects: Objects, shape: tuple[int, int], most: int) -> Mapping[
         )
     boxes = in_pixels(objects, shape)
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    masks = (
+        {} if objects.outlines is None else {OBJECT_MASKS: np.zeros((0, *mask_field(1).shape[1:]))}
+    )
     return {
+        **masks,
         BOXES: boxes,
         "classes": objects.labels,
         "ignored": objects.ignored,

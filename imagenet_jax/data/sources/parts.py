@@ -79,6 +79,10 @@ class _Part:
     def __len__(self) -> int:
         return len(self.index)
 
+    def objects(self, index: int) -> Any:
+        """What is in an image, of sources that have objects."""
+        return self.source.objects(int(self.index[index]))
+
 
 class EncodedPart(_Part):
     """See `source.EncodedSource`."""

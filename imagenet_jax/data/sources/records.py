@@ -22,6 +22,7 @@ from imagenet_jax.data.sources.classes import ONE, SEGMENTATION, SEVERAL, class_
 from imagenet_jax.data.sources.example_proto import parse_example
 from imagenet_jax.data.sources.layout import LeftOut
 from imagenet_jax.data.sources.objects import BOXES
+from imagenet_jax.data.sources.outlines import OBJECT_MASKS
 from imagenet_jax.data.sources.source import ImpossibleValue
 from imagenet_jax.data.sources.tfrecord import TFRecords, most_open_files
 from imagenet_jax.errors import DataError
@@ -261,7 +262,7 @@ def split_source(
     elif BOXES in reads:
         from imagenet_jax.data.sources.box_records import box_records
 
-        source = box_records(records, features, name, where, most)
+        source = box_records(records, features, name, where, most, OBJECT_MASKS in reads)
     else:
         source = RecordSource(records, names, name, TFDS_FEATURES._replace(label=label), reads)
     source.split = split

@@ -22,6 +22,7 @@ from imagenet_jax.terminal import working
 
 _MOST_BYTES = 2**22  # of an XML file
 _IMAGES = {"jpegimages", "images"}
+_MAPS = {"segmentationobject"}
 _BOTH = "trainval"  # a list that others are parts of
 
 
@@ -29,18 +30,24 @@ class _Thing(NamedTuple):
     name: str
     box: tuple[float, float, float, float]
     difficult: bool
+    number: int  # in its file, which a map of objects has
 
 
-def find_photos(root: str, files: Files) -> Found:
+def find_photos(root: str, files: Files, masks: bool = False) -> Found:
     """All photos of a folder or an archive.
+
+    Args:
+      root: for messages.
+      files: what is in it.
+      masks: whether outlines are asked for, which maps below SegmentationObject have; images
+        without one are left out then.
 
     Raises:
       DataError: without annotations, or if one of them cannot be read.
     """
-    images, _ = find_images(files.names, files.beginning)
+    images_and_maps, _ = find_images(files.names, files.beginning)
     # Others, as maps of classes beside them, are no photos.
-    inside = [name for name in images if _IMAGES & {*map(str.lower, PurePosixPath(name).parts)}]
-    images = inside or images
+    images = [name for name in images_and_maps if _folders(name) & _IMAGES] or images_and_maps
     by_stem: dict[str, str] = {}
     checks = BoxChecks()
     for image in images:
@@ -64,10 +71,15 @@ def find_photos(root: str, files: Files) -> Found:
         )
     names = {thing.name for things, _ in described.values() for thing in things}
     class_names = VOC[1:] if names and names <= set(VOC[1:]) else tuple(sorted(names))
-    photos = []
-    for split, key in _splits(root, files, described, checks):
+    photos, maps = [], {}
+    if masks:
+        maps = {_key(name): name for name in images_and_maps if _folders(name) & _MAPS}
+        for key in described.keys() - maps.keys():
+            checks.count("images without a map of objects", by_stem[key])
+        described = {key: one for key, one in described.items() if key in maps}
+    for split, key in _splits(root, files, described, checks, "segmentation" if masks else "main"):
         things, sides = described[key]
-        photos.append(_photo(split, by_stem[key], things, sides, class_names))
+        photos.append(_photo(split, by_stem[key], things, sides, class_names, maps.get(key, "")))
         if not things:
             checks.count("images without objects (kept)", by_stem[key])
     return Found(photos, class_names, checks.counts)
@@ -76,8 +88,13 @@ def find_photos(root: str, files: Files) -> Found:
 def _key(name: str) -> str:
     """What an image and its annotations have in common."""
     path = PurePosixPath(name)
-    kept = [part for part in path.parts[:-1] if part.lower() not in _IMAGES | {"annotations"}]
+    apart = _IMAGES | _MAPS | {"annotations"}
+    kept = [part for part in path.parts[:-1] if part.lower() not in apart]
     return "/".join([*kept, path.stem])
+
+
+def _folders(name: str) -> set[str]:
+    return {part.lower() for part in PurePosixPath(name).parts[:-1]}
 
 
 def _read(
@@ -111,20 +128,24 @@ def _read(
             continue
         box = checks.inside((left - 1, top - 1, right, bottom), height, width, place)
         if box:
-            things.append(_Thing(label, box, (one.findtext("difficult") or "0").strip() == "1"))
+            difficult = (one.findtext("difficult") or "0").strip() == "1"
+            things.append(_Thing(label, box, difficult, number))
     return things, known
 
 
 def _splits(
-    root: str, files: Files, described: Mapping[str, object], checks: BoxChecks
+    root: str, files: Files, described: Mapping[str, object], checks: BoxChecks, folder: str
 ) -> list[tuple[str, str]]:
-    """The split of each image, by lists or by folders."""
+    """The split of each image, by lists, best those of a folder of this name, or by folders."""
     lists = {}
     for name in files.names:
         path = PurePosixPath(name)
         plain = path.stem.lower() in (*SPLITS, _BOTH) and path.suffix == ".txt"
-        if plain and (path.parent.name.lower() == "main" or path.stem not in lists):
+        if plain:
             lists.setdefault(path.stem, []).append(name)
+    for split, names in lists.items():
+        mine = [name for name in names if PurePosixPath(name).parent.name.lower() == folder]
+        lists[split] = mine or names
     if len(lists) > 1:
         lists.pop(_BOTH, None)
     if not lists:
@@ -163,6 +184,7 @@ def _photo(
     things: Sequence[_Thing],
     sides: tuple[int, int] | None,
     class_names: Sequence[str],
+    instances: str,
 ) -> Photo:
     number = {name: label for label, name in enumerate(class_names)}
     objects = make_objects(
@@ -170,5 +192,6 @@ def _photo(
         [number[thing.name] for thing in things],
         sides,
         ignored=[thing.difficult for thing in things],
+        outlines=[thing.number for thing in things] if instances else None,
     )
-    return Photo(split, image, objects)
+    return Photo(split, image, objects, instances)

@@ -19,11 +19,17 @@ from imagenet_jax.data.sources.label_files import (
 )
 from imagenet_jax.data.sources.layout import find_images
 from imagenet_jax.data.sources.objects import BoxChecks, Objects, make_objects
+from imagenet_jax.data.sources.outlines import polygons
 from imagenet_jax.errors import DataError
 
 
-def find_photos(root: str, files: Files) -> Found:
+def find_photos(root: str, files: Files, masks: bool = False) -> Found:
     """All photos of a folder or an archive.
+
+    Args:
+      root: for messages.
+      files: what is in it.
+      masks: whether outlines are asked for; objects without one are left out then.
 
     Raises:
       DataError: without names of classes or files of labels, or if one of them cannot be read.
@@ -43,7 +49,9 @@ def find_photos(root: str, files: Files) -> Found:
         if file is None:
             lacking += 1
             checks.count("images without a file of labels (kept)", image)
-        objects = _objects(root, file, files, len(class_names), checks) if file else _NONE
+        objects = _NONE._replace(outlines=() if masks else None)
+        if file:
+            objects = _objects(root, file, files, len(class_names), checks, masks)
         if file and not len(objects.labels):
             checks.count("images without objects (kept)", image)
         photos.append(Photo(split, image, objects))
@@ -56,9 +64,11 @@ def find_photos(root: str, files: Files) -> Found:
 _NONE = make_objects([], [])
 
 
-def _objects(root: str, file: str, files: Files, classes: int, checks: BoxChecks) -> Objects:
+def _objects(
+    root: str, file: str, files: Files, classes: int, checks: BoxChecks, masks: bool
+) -> Objects:
     """The objects of a file."""
-    boxes, labels = [], []
+    boxes, labels, outlines = [], [], []
     for number, line in enumerate(read_lines(root, file, files.read), 1):
         where = f"{file}, line {number}"
         label, *values = line.split()
@@ -79,7 +89,11 @@ def _objects(root: str, file: str, files: Files, classes: int, checks: BoxChecks
         else:
             across, down = numbers[::2], numbers[1::2]
             box = min(across), min(down), max(across), max(down)
-        if cut := checks.inside(box, 1.0, 1.0, where):
+        outline = polygons([numbers]) if masks and len(numbers) > 4 else None
+        if masks and outline is None:
+            checks.count("objects without an outline", where)
+        elif cut := checks.inside(box, 1.0, 1.0, where):
             boxes.append(cut)
             labels.append(int(label))
-    return make_objects(boxes, labels)
+            outlines.append(outline)
+    return make_objects(boxes, labels, outlines=outlines if masks else None)

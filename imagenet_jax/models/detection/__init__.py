@@ -10,6 +10,7 @@ _NAMES = {
     "Detections": "detections",
     "Detector": "detector",
     "HEADS": "detector",
+    "METHODS": "detector",
     "create_detector": "detector",
     "detection_method": "detector",
 }

@@ -20,11 +20,14 @@ class Detections(NamedTuple):
       boxes: float32 [B, D, 4] in pixels of the input, within it.
       scores: float32 [B, D] of 0 to 1; NOTHING behind the last box.
       classes: int32 [B, D].
+      masks: what the share of each part of a box is that the thing fills, float32 [B, D, 28, 28];
+        None of detectors without them.
     """
 
     boxes: jax.Array
     scores: jax.Array
     classes: jax.Array
+    masks: jax.Array | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,9 +88,10 @@ def _of_image(
     )
     rest = choice.most - count
     fill = Detections(0.0, NOTHING, 0)
-    return Detections(
-        *(
-            jnp.pad(part, [(0, rest), *[(0, 0)] * (part.ndim - 1)], constant_values=value)
-            for part, value in zip(found, fill, strict=True)
-        )
+    return jax.tree.map(
+        lambda part, value: jnp.pad(
+            part, [(0, rest), *[(0, 0)] * (part.ndim - 1)], constant_values=value
+        ),
+        found,
+        fill,
     )

@@ -15,19 +15,22 @@ from imagenet_jax.models.detection.anchors import map_sides
 from imagenet_jax.models.detection.faster_rcnn import FasterRCNN, FasterRCNNV2
 from imagenet_jax.models.detection.fcos import FCOS
 from imagenet_jax.models.detection.fpn import FPN, BackboneWithFPN
+from imagenet_jax.models.detection.mask_rcnn import MaskRCNN, MaskRCNNV2
 from imagenet_jax.models.detection.method import Method, Outputs
 from imagenet_jax.models.detection.retinanet import RetinaNet, RetinaNetV2
 from imagenet_jax.models.layers.layers import Layers
 from imagenet_jax.models.table import create_model
 
-_METHODS: dict[str, type[Method]] = {
+METHODS: dict[str, type[Method]] = {
     "retinanet": RetinaNet,
     "retinanet_v2": RetinaNetV2,
     "fcos": FCOS,
     "faster_rcnn": FasterRCNN,
     "faster_rcnn_v2": FasterRCNNV2,
+    "mask_rcnn": MaskRCNN,
+    "mask_rcnn_v2": MaskRCNNV2,
 }
-HEADS = tuple(_METHODS)
+HEADS = tuple(METHODS)
 _GROUPS = 32  # of the group norms of heads
 
 
@@ -82,10 +85,10 @@ def detection_method(
     Raises:
       ConfigError: for a name that does not exist, or an option that it does not have.
     """
-    if head not in _METHODS:
+    if head not in METHODS:
         near = did_you_mean(head, HEADS)
         raise ConfigError(f"there is no detector {head!r}; expected {', '.join(HEADS)}{near}")
-    kind = _METHODS[head]
+    kind = METHODS[head]
     known = {field.name for field in dataclasses.fields(kind)}
     if not kind.own_anchor_scale:
         known -= {"anchor_scale"}

@@ -15,17 +15,16 @@ from imagenet_jax.models.detection.detections import Candidates, Choice, best_of
 from imagenet_jax.models.detection.matching import IGNORED, match_by_iou, of_matched
 from imagenet_jax.models.detection.method import Method, Outputs
 from imagenet_jax.models.detection.proposals import RPN, Proposals, proposed
-from imagenet_jax.models.detection.roi_align import roi_align
 from imagenet_jax.models.detection.roi_heads import RoIHeads
 from imagenet_jax.models.detection.sampling import counted, sampled
 from imagenet_jax.models.layers.layers import Layers
 
 _RATIOS = (0.5, 1.0, 2.0)
-_PLACES = 7  # along an axis of a box's features
 _WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # of the offsets of the second stage
 _LEAST = 1e-2  # pixels of a side
 _BETA = 1 / 9  # where the loss of offsets becomes linear
-_ANCHORS, _WITH_OBJECT = 256, (0.5, 0.25)  # trained on; shares of anchors, of proposals
+_ANCHORS, _ANCHORS_WITH_OBJECT = 256, 0.5  # trained on; at most this share of them
+WITH_OBJECT = 0.25  # the same of proposals
 _MOST = 2000, 1000  # proposals in training and afterwards
 
 
@@ -85,14 +84,31 @@ class FasterRCNN(Method):
         if targets is not None:
             found, more = self._sampled(found, targets)
             outputs |= more
-        features = roi_align(maps[:-1], found.boxes, self.strides[:-1], _PLACES)
+        outputs |= {"proposals": found.boxes, "valid": found.valid}
         second = RoIHeads(
-            *(self.num_classes + 1, self.roi_width, self.box_convolutions, layers),
+            self.strides[:-1],
+            self.num_classes + 1,
+            self.roi_width,
+            self.box_convolutions,
+            layers=layers,
             name="roi_heads",
         )
-        logits, moves = second(features, train)
-        outputs |= {"class_logits": logits, "box_regression": moves}
-        return outputs | {"proposals": found.boxes, "valid": found.valid}
+        return outputs | self.second_stage(second, maps[:-1], outputs, train, size, targets)
+
+    def second_stage(
+        self,
+        heads: RoIHeads,
+        maps: Sequence[jax.Array],
+        first: Outputs,
+        train: bool,
+        size: int,
+        targets: Mapping[str, jax.Array] | None,
+    ) -> Outputs:
+        """class_logits and box_regression; arguments as of `outputs`, and what the first stage
+        gives."""
+        del size, targets
+        logits, moves, _ = heads(maps, first["proposals"], train)
+        return {"class_logits": logits, "box_regression": moves}
 
     def _sampled(
         self, found: Proposals, targets: Mapping[str, jax.Array]
@@ -104,17 +120,18 @@ class FasterRCNN(Method):
         anchor_keys, box_keys = (
             jax.vmap(jax.random.fold_in, (0, None))(keys, number) for number in (0, 1)
         )
-        share_of_anchors, share_of_boxes = _WITH_OBJECT
-        anchors = sampled(targets["matched"], anchor_keys, self.anchors_sampled, share_of_anchors)
+        share = _ANCHORS_WITH_OBJECT
+        anchors = sampled(targets["matched"], anchor_keys, self.anchors_sampled, share)
         there = classes >= 0
         all_boxes = jnp.concatenate([found.boxes, boxes], 1)
         valid = jnp.concatenate([found.valid, there], 1)
         rule = {"positive": 0.5, "negative": 0.5, "low_quality": False}
         matched = match_by_iou(boxes, there, all_boxes, **rule)
         matched = jnp.where(valid, matched, IGNORED)
-        chosen = sampled(matched, box_keys, self.roi_samples, share_of_boxes)
+        chosen = sampled(matched, box_keys, self.roi_samples, WITH_OBJECT)
         matched = of_matched(matched, chosen.place)
         more = {
+            "numbers": matched,
             "anchors_place": anchors.place,
             "anchors_valid": anchors.valid,
             "labels": jnp.where(matched >= 0, of_matched(classes, matched) + 1, 0),
@@ -133,7 +150,7 @@ class FasterRCNN(Method):
 
     def denominators(self, matched: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
         """anchors: that are trained on; and images."""
-        count = counted(matched, self.anchors_sampled, _WITH_OBJECT[0])
+        count = counted(matched, self.anchors_sampled, _ANCHORS_WITH_OBJECT)
         anchors = jnp.where(mask, count, 0).sum(dtype=jnp.float32)
         return {"anchors": anchors, "images": mask.sum(dtype=jnp.float32)}
 

@@ -42,6 +42,8 @@ class Method(abc.ABC):
     pools: ClassVar[bool] = False
     # Whether `outputs` needs the objects in training.
     needs_targets: ClassVar[bool] = False
+    # Whether it tells the pixels of things; then it has an attribute `told`, a `Choice`.
+    has_masks: ClassVar[bool] = False
 
     @property
     def scale(self) -> float:
@@ -65,7 +67,8 @@ class Method(abc.ABC):
           train: whether BatchNorm is in training mode.
           size: height and width of the input in pixels.
           targets: in training, if `needs_targets`: boxes, classes and matched as of `losses`, and
-            key uint32 [B, 2], by which choices are made.
+            key uint32 [B, 2], by which choices are made; if `has_masks` also masks, see
+            `data.sources.outlines.mask_field`.
         """
 
     @abc.abstractmethod

@@ -1,10 +1,14 @@
 """The second stage of R-CNNs: the class of a box's features, and how the box has to be moved."""
 
 import dataclasses
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
 
+from imagenet_jax.models.detection.masks import PLACES as MASK_PLACES
+from imagenet_jax.models.detection.masks import mask_logits
+from imagenet_jax.models.detection.roi_align import roi_align
 from imagenet_jax.models.layers.dtypes import wide
 from imagenet_jax.models.layers.initial import torch_default
 from imagenet_jax.models.layers.layers import Layers
@@ -64,27 +68,52 @@ class _Predictor(nn.Module):
         return logits, moves.reshape(*moves.shape[:-1], self.classes, 4)
 
 
+_PLACES = 7  # along an axis of a box's features
+
+
 class RoIHeads(nn.Module):
-    """What is told of boxes from their features.
+    """What is told of boxes from their features, and of masks in them.
 
     Attributes:
+      strides: of the maps that boxes are cut out of.
       classes: K + 1, the first being the background.
       width: of the linear layers.
-      convolutions: before them; 0: none, and two linear layers.
+      convolutions: before them, with norms; 0: none, and two linear layers.
+      mask_depth: convolutions before the masks.
       layers: see `layers.Layers`.
     """
 
+    strides: tuple[int, ...]
     classes: int
     width: int = 1024
     convolutions: int = 0
+    mask_depth: int = 4
     layers: Layers = Layers()
 
     @nn.compact
-    def __call__(self, features: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Logits float32 [B, R, classes] and offsets float32 [B, R, classes, 4] of features
-        [B, R, h, w, C]."""
+    def __call__(
+        self,
+        maps: Sequence[jax.Array],
+        boxes: jax.Array,
+        train: bool,
+        to_mask: Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]] | None = None,
+    ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+        """Logits float32 [B, R, classes] and offsets float32 [B, R, classes, 4] of boxes [B, R, 4].
+
+        And the logits of masks [B, D, 28, 28] of the boxes [B, D, 4] that `to_mask` gives of these,
+        with their labels int [B, D], 0 being the background; None without it.
+        """
+        features = roi_align(maps, boxes, self.strides, _PLACES)
         if self.convolutions:
             head = _Convolutions(self.width, self.convolutions, self.layers, name="box_head")
         else:
             head = _TwoLayers(self.width, self.layers, name="box_head")
-        return _Predictor(self.classes, self.layers, name="box_predictor")(head(features, train))
+        predict = _Predictor(self.classes, self.layers, name="box_predictor")
+        logits, moves = predict(head(features, train))
+        if to_mask is None:
+            return logits, moves, None
+        inside, labels = to_mask(logits, moves)
+        features = roi_align(maps, inside, self.strides, MASK_PLACES)
+        norms = bool(self.convolutions)
+        masks = (self.classes, self.mask_depth, norms, self.layers, train)
+        return logits, moves, mask_logits(features, labels, *masks)

@@ -28,7 +28,8 @@ MODEL: dict[str, Field] = {
         "",
         (
             *("", "fcn", "deeplabv3", "lraspp", "unet", "retinanet", "retinanet_v2", "fcos"),
-            *("faster_rcnn", "faster_rcnn_v2", "mask_rcnn", "mask_rcnn_v2"),
+            *("faster_rcnn", "faster_rcnn_v2", "faster_rcnn_mobile", "ssd", "ssdlite"),
+            *("mask_rcnn", "mask_rcnn_v2"),
         ),
         "what is made of the network's maps: the first four make classes of pixels (segmentation), "
         "see models/heads; the others boxes (detection), mask_rcnn masks too (instances), see "
@@ -37,7 +38,8 @@ MODEL: dict[str, Field] = {
     "model.fpn_strides": Field(
         (),
         "detection: strides of the maps of the pyramid, as (4, 8, 16, 32) for small objects; (): "
-        "the detector's own, 8 to 128, or 4 to 64 of faster_rcnn",
+        "the detector's own, 8 to 128, or 4 to 64 of faster_rcnn; of ssd and ssdlite those of the "
+        "two maps of the backbone",
         "powers of two from 2 on, each twice the one before",
         _are_strides,
     ),
@@ -184,6 +186,9 @@ MODEL: dict[str, Field] = {
     ),
     "model.frozen_norm": Field(
         False, "BatchNorm by the running statistics in training too; it is not trained"
+    ),
+    "model.reduced_tail": Field(
+        False, "MobileNetV3: half the channels in the last stage, as torchvision's SSDLite"
     ),
     "model.output_stride": Field(
         0,

@@ -193,15 +193,17 @@ class InvertedResidualV3(nn.Module):
     block: V3Block
     drop_path: float
     layers: Layers
+    tells_inner: bool = False  # also the map before the depthwise convolution
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array | tuple[jax.Array, jax.Array]:
         block, layers = self.block, self.layers
         step = partial(conv_norm_act, layers, train=train)
         y, number = x, 0
         if block.inner != x.shape[-1]:
             y = step(y, channels=block.inner, name="block.0", act=block.act)
             number = 1
+        inner = y
         y = step(
             y,
             channels=block.inner,
@@ -218,9 +220,9 @@ class InvertedResidualV3(nn.Module):
                 divisible(block.inner // 4), layers, gate=nn.hard_sigmoid, name=f"block.{number}"
             )(y)
         y = step(y, channels=block.channels, name=f"block.{number + 1}")
-        if x.shape != y.shape:
-            return y
-        return add_shortcut(x, layers.drop_path(self.drop_path)(y, train))
+        if x.shape == y.shape:
+            y = add_shortcut(x, layers.drop_path(self.drop_path)(y, train))
+        return (inner, y) if self.tells_inner else y
 
 
 class MobileNetV3(Backbone):
@@ -234,6 +236,7 @@ class MobileNetV3(Backbone):
       drop_path: rate of stochastic depth that a block after the last would have; it rises from 0.
       output_stride: 16 or 32, of the last map; 16: where a block would exceed it, its depthwise
         convolution and those behind it are dilated (torchvision's dilated=True).
+      reduced_tail: half the channels from the last strided block on (torchvision's, of SSDLite).
       layers: see `layers.Layers`.
     """
 
@@ -243,15 +246,40 @@ class MobileNetV3(Backbone):
     dropout: float = 0.2
     drop_path: float = 0.0
     output_stride: int = 32
+    reduced_tail: bool = False
     layers: Layers = Layers()
 
     def __post_init__(self) -> None:
         check_output_stride(self.output_stride, (16, 32))
         super().__post_init__()
 
+    @property
+    def detector_maps(self) -> tuple[str, str]:
+        """The maps of SSDLite: within the last strided block, and the last one."""
+        return f"features.{self._last_strided}.block.0", f"features.{len(self.blocks) + 1}"
+
+    @property
+    def _last_strided(self) -> int:
+        return max(number for number, block in enumerate(self.blocks, 1) if block.stride > 1)
+
+    @nn.nowrap
+    def levels_among(self, maps: Sequence[Level]) -> Sequence[Level]:
+        """Whole blocks alone."""
+        return super().levels_among([level for level in maps if ".block." not in level.name])
+
+    @nn.nowrap
+    def _tail(self, number: int, block: V3Block) -> V3Block:
+        """A block, with half its channels where the tail is reduced."""
+        last = self._last_strided
+        if not self.reduced_tail or number < last:
+            return block
+        inner = block.inner // 2 if number > last else block.inner
+        return block._replace(inner=inner, channels=block.channels // 2)
+
     @nn.nowrap
     def maps(self, image: jax.Array, train: bool, names: Container[str]) -> Maps:
-        """Maps features.N: each block; see `Backbone.maps`."""
+        """Maps features.N: each block, and before the last strided one's depthwise convolution
+        features.N.block.0; see `Backbone.maps`."""
         layers = self.layers.own(bn_epsilon=1e-3, bn_momentum=0.99)
         x = image.astype(layers.dtype)
         step = partial(conv_norm_act, layers, train=train, act=nn.hard_swish)
@@ -260,16 +288,22 @@ class MobileNetV3(Backbone):
         stride = 2
         for number, block in enumerate(self.blocks, 1):
             stride *= block.stride
+            block = self._tail(number, block)
             if stride > self.output_stride:
                 block = block._replace(stride=1, dilation=2)
             make = layers.block(InvertedResidualV3)
             rate = self.drop_path * (number - 1) / len(self.blocks)
-            x = make(block, rate, layers, name=f"features.{number}")(x, train)
+            inner = number == self._last_strided and self.detector_maps[0] in names
+            x = make(block, rate, layers, inner, name=f"features.{number}")(x, train)
+            if inner:
+                before, x = x
+                yield self.detector_maps[0], before
             yield f"features.{number}", x
         number = len(self.blocks) + 1
-        x = step(x, channels=6 * self.blocks[-1].channels, name=f"features.{number}")
+        x = step(x, channels=6 * x.shape[-1], name=f"features.{number}")
         yield f"features.{number}", x
-        x = layers.dense(self.last, init=_init, name="classifier.0")(global_avg_pool(x))
+        last = self.last // 2 if self.reduced_tail else self.last
+        x = layers.dense(last, init=_init, name="classifier.0")(global_avg_pool(x))
         x = layers.dropout(self.dropout)(nn.hard_swish(x), train)
         return layers.head(self.num_classes, init=_init, name="classifier.3")(x)
 

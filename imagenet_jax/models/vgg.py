@@ -19,6 +19,7 @@ class VGG(Backbone):
       num_classes: number of logits.
       batch_norm: normalise after each convolution.
       dropout: rate after the first two linear layers.
+      ceil_pool: the third pooling keeps what is left of an odd side, as in SSD.
       layers: see `layers.Layers`.
     """
 
@@ -26,6 +27,7 @@ class VGG(Backbone):
     num_classes: int
     batch_norm: bool = False
     dropout: float = 0.5
+    ceil_pool: bool = False
     layers: Layers = Layers()
 
     @nn.nowrap
@@ -42,7 +44,7 @@ class VGG(Backbone):
                 x = nn.relu(x)
                 yield f"features.{number + 1}", x
                 number += 2
-            x = max_pool(x, 2, 2)
+            x = max_pool(x, 2, 2, ceil=self.ceil_pool and channels == 256)
             yield f"features.{number}", x
             number += 1
         x = flatten_as_torch(adaptive_avg_pool(x, 7))

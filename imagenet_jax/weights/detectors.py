@@ -3,6 +3,7 @@
 import csv
 import functools
 import re
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
@@ -13,13 +14,15 @@ from imagenet_jax.errors import WeightsError
 from imagenet_jax.models.cost import variable_shapes
 from imagenet_jax.models.detection.detector import Detector
 from imagenet_jax.models.detection.retinanet import RetinaNet
+from imagenet_jax.models.detection.ssd import SSD, SSDLite
 from imagenet_jax.models.mobilenet import MobileNetV2, MobileNetV3
 from imagenet_jax.weights.files import read_weights
 from imagenet_jax.weights.head import head_paths
 from imagenet_jax.weights.load import Loaded
 from imagenet_jax.weights.torch_layout import import_arrays
 
-_SIZE = 128  # pixels: parameters are for images of any size
+_POOL4, _C4 = 23, 13  # numbers of layers of VGG-16 and of MobileNetV3-Large
+_SIZE = 320  # pixels: parameters are for images of any size
 _TORCHVISION = 91  # outputs of its detectors: numbers of COCO's categories, not all of them used
 
 
@@ -47,12 +50,13 @@ def load_detector(path: Path, model: Detector) -> Loaded | None:
     arrays = {_our_name(name, model): array for name, array in state.arrays.items()}
     if not any(name.startswith(("head.", "roi_heads.")) for name in arrays):
         return None
-    names, ground = state.class_names, int(model.method.needs_targets)  # an output of its own
+    names, ground = state.class_names, int(model.method.has_background)
+    model = _as_wide(model, arrays)
     heads = [".".join(path) for path in head_paths(model, _SIZE)]
-    (bias,) = (f"{head}.bias" for head in heads if ".cls_" in head)
+    bias = next(f"{head}.bias" for head in heads if re.search("cls_|classification", head))
     if np.ndim(arrays.get(bias)) != 1:
         raise WeightsError(f"{path}: missing {bias}, which says the classes")
-    outputs = len(arrays[bias]) if ground else len(arrays[bias]) // _outputs_of_a_class(model)
+    outputs = len(arrays[bias]) // _outputs_of_a_class(model)
     if outputs == _TORCHVISION and not names:
         numbers, names = zip(*coco_classes().items(), strict=True)
         logging.info("%s: 80 of its 91 outputs stand for COCO's classes; those are kept", path)
@@ -71,7 +75,20 @@ def load_detector(path: Path, model: Detector) -> Loaded | None:
 def _outputs_of_a_class(model: Detector) -> int:
     """How many of the logits of a place are of one class: those of its anchors."""
     method = model.method
-    return len(method.anchors(_SIZE)[0]) // (_SIZE // method.strides[0]) ** 2
+    if method.needs_targets:  # of a proposal
+        return 1
+    return len(method.anchors(_SIZE)[0]) // method.map_sides(_SIZE)[0] ** 2
+
+
+def _as_wide(model: Detector, arrays: Mapping[str, np.ndarray]) -> Detector:
+    """With half the channels in the last stage, where the file of MobileNetV3's has so many."""
+    body = model.backbone.body
+    if not isinstance(body, MobileNetV3):
+        return model
+    _, last = body.detector_maps
+    kernel = arrays.get(f"backbone.body.{last}.0.weight")
+    reduced = kernel is not None and len(kernel) == 3 * body.blocks[-1].channels
+    return model.clone(backbone=model.backbone.clone(body=body.clone(reduced_tail=reduced)))
 
 
 def _of_classes(name: str, array: np.ndarray, numbers: list[int]) -> np.ndarray:
@@ -91,6 +108,32 @@ def _our_name(name: str, model: Detector) -> str:
         name = f"{found[1]}{int(found[2]) // 2}.0.{found[3]}" if found else name
     name = re.sub(r"^(rpn\.head\.conv)\.(weight|bias)$", r"\1.0.0.\2", name)
     name = re.sub(r"^(backbone\.fpn\.(inner|layer)_blocks\.\d+)\.(weight|bias)$", r"\1.0.\3", name)
-    if isinstance(model.backbone.body, MobileNetV2 | MobileNetV3):
+    if isinstance(model.method, SSD):
+        name = _name_in_ssd(name)
+    if isinstance(model.method, SSDLite):
+        name = _name_in_ssdlite(name)
+    elif isinstance(model.backbone.body, MobileNetV2 | MobileNetV3):
         name = re.sub(r"^backbone\.body\.(?=\d)", "backbone.body.features.", name)
     return name
+
+
+def _name_in_ssd(name: str) -> str:
+    """torchvision has the later part of VGG in the first of the extra layers."""
+    found = re.fullmatch(r"backbone\.extra\.0\.(\d+)\.(weight|bias)", name)
+    if found:
+        return f"backbone.body.features.{int(found[1]) + _POOL4}.{found[2]}"
+    return re.sub(r"^backbone\.features\.", "backbone.body.features.", name)
+
+
+def _name_in_ssdlite(name: str) -> str:
+    """torchvision has the backbone in two parts, of which the second begins within a block."""
+    found = re.fullmatch(r"backbone\.features\.([01])\.(\d+)\.(.+)", name)
+    if not found:
+        return name
+    part, number, rest = int(found[1]), int(found[2]), found[3]
+    if part == 0 and number == _C4:
+        return f"backbone.body.features.{_C4}.block.0.{rest}"
+    if part == 1 and number == 0:  # the rest of that block
+        inside, _, rest = rest.partition(".")
+        return f"backbone.body.features.{_C4}.block.{inside}.{rest}"
+    return f"backbone.body.features.{number + part * _C4}.{rest}"

@@ -53,8 +53,7 @@ def find_photos(root: str, files: Files, only: str = "", masks: bool = False) ->
     if class_names is None:
         raise DataError(
             f"{root}: no JSON file has images, annotations and categories as COCO's "
-            "annotations/instances_*.json"
-            + (", and outlines of objects" if masks else "")
+            "annotations/instances_*.json" + (", and outlines of objects" if masks else "")
         )
     return Found(photos, class_names, checks.counts)
 

@@ -1,8 +1,6 @@
 """A backbone of the table, a pyramid of its maps, and the head of a way to detect."""
 
 import dataclasses
-import itertools
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,14 +8,17 @@ import flax.linen as nn
 import jax
 
 from imagenet_jax.errors import ConfigError, did_you_mean
-from imagenet_jax.models.backbone import Backbone, find_levels
-from imagenet_jax.models.detection.anchors import map_sides
-from imagenet_jax.models.detection.faster_rcnn import FasterRCNN, FasterRCNNV2
+from imagenet_jax.models.backbone import Backbone
+from imagenet_jax.models.detection.faster_rcnn import (
+    FasterRCNN,
+    FasterRCNNMobile,
+    FasterRCNNV2,
+)
 from imagenet_jax.models.detection.fcos import FCOS
-from imagenet_jax.models.detection.fpn import FPN, BackboneWithFPN
 from imagenet_jax.models.detection.mask_rcnn import MaskRCNN, MaskRCNNV2
 from imagenet_jax.models.detection.method import Method, Outputs
 from imagenet_jax.models.detection.retinanet import RetinaNet, RetinaNetV2
+from imagenet_jax.models.detection.ssd import SSD, SSDLite
 from imagenet_jax.models.layers.layers import Layers
 from imagenet_jax.models.table import create_model
 
@@ -27,24 +28,28 @@ METHODS: dict[str, type[Method]] = {
     "fcos": FCOS,
     "faster_rcnn": FasterRCNN,
     "faster_rcnn_v2": FasterRCNNV2,
+    "faster_rcnn_mobile": FasterRCNNMobile,
+    "ssd": SSD,
+    "ssdlite": SSDLite,
     "mask_rcnn": MaskRCNN,
     "mask_rcnn_v2": MaskRCNNV2,
 }
 HEADS = tuple(METHODS)
-_GROUPS = 32  # of the group norms of heads
+_GROUPS = 32  # channels of which there are a multiple, for group norms
+_WIDTH = 256
 
 
 class Detector(nn.Module):
     """What `Method.losses` and `Method.detections` take, of images.
 
     Attributes:
-      backbone: makes the pyramid.
+      backbone: makes the maps, see `Method.pyramid`.
       num_classes: K.
       method: what is made of the pyramid, and of the outputs.
       layers: see `layers.Layers`.
     """
 
-    backbone: BackboneWithFPN
+    backbone: nn.Module
     num_classes: int
     method: Method
     layers: Layers = Layers()
@@ -67,7 +72,9 @@ class Detector(nn.Module):
         method = dataclasses.replace(self.method, num_classes=self.num_classes)
         maps, size = self.backbone(image, train), image.shape[1]
         sides = [x.shape[1:3] for x in maps]
-        if sides != [(side, side) for side in map_sides(size, method.strides)]:
+        if min(min(side) for side in sides) < 1:
+            raise ConfigError(f"images of {size} x {size} pixels are too small for this detector")
+        if sides != [(side, side) for side in method.map_sides(size)]:
             found = ", ".join(f"{height} x {width}" for height, width in sides)
             raise ConfigError(
                 f"images of {size} x {image.shape[2]} pixels give maps of {found}; they "
@@ -104,7 +111,7 @@ def create_detector(
     *,
     num_classes: int,
     strides: Sequence[int] = (),
-    features: int = 256,
+    features: int = _WIDTH,
     method: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Detector:
@@ -128,30 +135,7 @@ def create_detector(
     way = detection_method(head, num_classes, strides, **(method or {}))
     if features % _GROUPS or features < _GROUPS:
         raise ConfigError(f"config.model.fpn_width = {features} is no multiple of {_GROUPS}")
+    if not way.has_fpn and features != _WIDTH:
+        raise ConfigError(f"config.model.fpn_width = {features}: {head} has no such pyramid")
     backbone: Backbone = create_model(name, num_classes=1, **options)
-    levels = {level.stride: level.name for level in find_levels(backbone)}
-    names, extra = _maps_for(way, levels)
-    layers = backbone.layers
-    fpn = FPN(features, extra, way.extra_from_last, way.has_norms, layers)
-    return Detector(BackboneWithFPN(backbone, names, fpn), num_classes, way, layers)
-
-
-def _maps_for(way: Method, by_stride: Mapping[int, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The maps of a backbone, and the names of those that are made of the last one."""
-    strides = way.strides
-    if strides[0] < 2 or any(b != 2 * a for a, b in itertools.pairwise(strides)):
-        raise ConfigError(
-            f"config.model.fpn_strides = {strides}: the first has to be 2 or more, each of the "
-            "others twice the one before"
-        )
-    own = strides[:-1] if way.pools else strides
-    known = [stride for stride in own if stride in by_stride]
-    lacking = len(known) < len(own) if way.pools else not known
-    if lacking or known != list(own[: len(known)]):
-        has = ", ".join(map(str, sorted(by_stride)))
-        raise ConfigError(
-            f"config.model.fpn_strides = {strides}: the maps of the backbone have the strides {has}"
-        )
-    extra = tuple(f"p{round(math.log2(stride))}" for stride in strides[len(known) :])
-    extra = ("pool",) if way.pools else extra
-    return tuple(by_stride[stride] for stride in known), extra
+    return Detector(way.pyramid(backbone, features), num_classes, way, backbone.layers)

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from imagenet_jax.errors import ConfigError
+from imagenet_jax.models.backbone import Backbone
 from imagenet_jax.models.detection.anchors import cell_anchors, grid_anchors
 from imagenet_jax.models.detection.boxes import decode, encode
 from imagenet_jax.models.detection.detections import Candidates, Choice, best_of_map
@@ -18,6 +20,7 @@ from imagenet_jax.models.detection.proposals import RPN, Proposals, proposed
 from imagenet_jax.models.detection.roi_heads import RoIHeads
 from imagenet_jax.models.detection.sampling import counted, sampled
 from imagenet_jax.models.layers.layers import Layers
+from imagenet_jax.models.mobilenet import MobileNetV3
 
 _RATIOS = (0.5, 1.0, 2.0)
 _WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # of the offsets of the second stage
@@ -39,7 +42,8 @@ class FasterRCNN(Method):
     Attributes:
       roi_samples: proposals of an image that are trained on, at most a quarter of them with
         objects.
-      proposals: of an image, the best ones; 0: 2,000 in training, 1,000 afterwards.
+      proposals: of an image, and before those that overlap are left out of each map, the best
+        ones; 0: 2,000 in training, 1,000 afterwards.
       roi_width: width of the second stage.
       anchors_sampled: anchors of an image that are trained on, at most half of them with objects.
     """
@@ -57,8 +61,11 @@ class FasterRCNN(Method):
     choice = Choice(score=0.05, iou=0.5, candidates=1000, most=100)
     pools = True
     needs_targets = True
+    has_background = True
     # Convolutions of the first stage and of the second, and whether it and the pyramid have norms.
     rpn_depth: ClassVar[int] = 1
+    # The probability that an anchor has an object from which on it is a proposal.
+    least_objectness: ClassVar[float] = 0.0
     box_convolutions: ClassVar[int] = 0
 
     def outputs(
@@ -75,11 +82,13 @@ class FasterRCNN(Method):
         In training also which anchors and proposals are trained on, and what is to be found there.
         """
         anchors = self.anchors(size)
-        first = RPN(len(_RATIOS), self.rpn_depth, layers, name="rpn")
+        places = sum(side**2 for side in self.map_sides(size))
+        each = sum(map(len, anchors)) // places
+        first = RPN(each, self.rpn_depth, layers, name="rpn")
         objectness, offsets = first(maps)
-        before = _MOST[targets is None]
-        after = self.proposals or before
-        found = proposed(objectness, offsets, anchors, size, before, after)
+        most = self.proposals or _MOST[targets is None]
+        rule = (most, most, self.least_objectness)
+        found = proposed(objectness, offsets, anchors, size, *rule)
         outputs = {"objectness": objectness, "pred_bbox_deltas": offsets}
         if targets is not None:
             found, more = self._sampled(found, targets)
@@ -227,6 +236,30 @@ class FasterRCNNV2(FasterRCNN):
     has_norms = True
     rpn_depth: ClassVar[int] = 2
     box_convolutions: ClassVar[int] = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class FasterRCNNMobile(FasterRCNN):
+    """On MobileNetV3, of whose maps two with a stride of 32 are used (torchvision's), with anchors
+    of all sizes on each."""
+
+    own_strides: ClassVar[tuple[int, ...]] = (32, 32, 64)
+    own_anchor_scale: ClassVar[float] = 1
+    least_objectness: ClassVar[float] = 0.05
+
+    def maps_of(self, backbone: Backbone) -> tuple[str, ...]:
+        if not isinstance(backbone, MobileNetV3) or self.strides != self.own_strides:
+            raise ConfigError(
+                "config.model.head = 'faster_rcnn_mobile' is for config.model.name = "
+                "'mobilenet_v3_large' or 'mobilenet_v3_small', and has no config.model.fpn_strides"
+            )
+        inside, last = backbone.detector_maps
+        return inside.removesuffix(".block.0"), last
+
+    def anchors(self, size: int) -> list[np.ndarray]:
+        sizes = [self.scale * side for side in (32, 64, 128, 256, 512)]
+        cells = [cell_anchors(sizes, _RATIOS)] * len(self.strides)
+        return grid_anchors(size, self.strides, cells)
 
 
 def _smooth_l1(said: jax.Array, there: jax.Array) -> jax.Array:

@@ -50,7 +50,8 @@ class FPN(nn.Module):
         for number in reversed(range(len(maps))):
             inner = block(1, f"inner_blocks.{number}", maps[number])
             if above is not None:
-                inner += nearest_double(above, inner.shape[1:3])
+                same = above.shape == inner.shape
+                inner += above if same else nearest_double(above, inner.shape[1:3])
             found.insert(0, block(3, f"layer_blocks.{number}", inner))
             above = inner
         x = maps[-1] if self.extra_from_last else found[-1]

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from imagenet_jax.models.detection.boxes import pairwise_iou
 
@@ -43,6 +44,20 @@ def match_by_iou(
         needed = ((iou == most) & (most > 0)).any(1)
         matched = jnp.where(needed, which, matched)
     return matched.astype(jnp.int32)
+
+
+def match_best(
+    boxes: jax.Array, valid: jax.Array, anchors: np.ndarray, *, positive: float
+) -> jax.Array:
+    """As `match_by_iou`, torchvision's SSDMatcher: the anchor that overlaps most with an object has
+    it, whatever else it overlaps with; of two objects with one such anchor the later has it."""
+    rule = {"positive": positive, "negative": positive, "low_quality": False}
+    matched = match_by_iou(boxes, valid, anchors, **rule)
+    best = pairwise_iou(boxes, jnp.asarray(anchors)[None]).argmax(2)  # [B, M]
+    number = jnp.arange(boxes.shape[1], dtype=jnp.int32)
+    mine = best[..., None] == jnp.arange(len(anchors))[None, None]
+    forced = jnp.where(mine & valid[..., None], number[None, :, None], -1).max(1)
+    return jnp.where(forced >= 0, forced, matched)
 
 
 def of_matched(values: jax.Array, matched: jax.Array) -> jax.Array:

@@ -2,13 +2,20 @@
 
 import abc
 import dataclasses
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+import flax.linen as nn
 import jax
 import numpy as np
 
+from imagenet_jax.errors import ConfigError
+from imagenet_jax.models.backbone import Backbone, find_levels
+from imagenet_jax.models.detection.anchors import map_sides
 from imagenet_jax.models.detection.detections import Candidates, Choice, Detections, chosen
+from imagenet_jax.models.detection.fpn import FPN, BackboneWithFPN
 from imagenet_jax.models.layers.layers import Layers
 
 Outputs = Mapping[str, jax.Array]  # [B, A, ...] each, of the anchors of all maps in a row
@@ -35,7 +42,10 @@ class Method(abc.ABC):
     # See `candidates`.
     choice: ClassVar[Choice]
     own_anchor_scale: ClassVar[float] = 0  # that there is none
-    # See `fpn.FPN`.
+    # Whether the first output of classes is that of the background.
+    has_background: ClassVar[bool] = False
+    # Whether there is a feature pyramid, with a width that can be chosen; see `fpn.FPN`.
+    has_fpn: ClassVar[bool] = True
     extra_from_last: ClassVar[bool] = False
     has_norms: ClassVar[bool] = False
     # Whether the last map is every other row and column of the one before.
@@ -49,6 +59,47 @@ class Method(abc.ABC):
     def scale(self) -> float:
         """Side of the smallest anchors of a map over its stride."""
         return self.anchor_scale or self.own_anchor_scale
+
+    def pyramid(self, backbone: Backbone, features: int) -> nn.Module:
+        """What makes the maps of images: module(image, train) -> maps, from fine to coarse.
+
+        Args:
+          backbone: has no parent.
+          features: channels of the pyramid.
+
+        Raises:
+          ConfigError: if it has no maps of `strides`.
+        """
+        names = self.maps_of(backbone)
+        made = self.strides[len(names) :]
+        extra = ("pool",) if self.pools else tuple(f"p{round(math.log2(n))}" for n in made)
+        how = (features, extra, self.extra_from_last, self.has_norms, backbone.layers)
+        return BackboneWithFPN(backbone, names, FPN(*how))
+
+    def maps_of(self, backbone: Backbone) -> tuple[str, ...]:
+        """The maps of a backbone that have `strides`, from fine to coarse; others are made of the
+        last one. Raises ConfigError."""
+        strides = self.strides
+        if strides[0] < 2 or any(b != 2 * a for a, b in itertools.pairwise(strides)):
+            raise ConfigError(
+                f"config.model.fpn_strides = {strides}: the first has to be 2 or more, each of the "
+                "others twice the one before"
+            )
+        by_stride = {level.stride: level.name for level in find_levels(backbone)}
+        own = strides[:-1] if self.pools else strides
+        known = [stride for stride in own if stride in by_stride]
+        lacking = len(known) < len(own) if self.pools or not self.has_fpn else not known
+        if lacking or known != list(own[: len(known)]):
+            has = ", ".join(map(str, sorted(by_stride)))
+            raise ConfigError(
+                f"config.model.fpn_strides = {strides}: the maps of the backbone have the strides "
+                f"{has}"
+            )
+        return tuple(by_stride[stride] for stride in known)
+
+    def map_sides(self, size: int) -> list[int]:
+        """Height and width of the maps of an image of size x size pixels."""
+        return map_sides(size, self.strides)
 
     @abc.abstractmethod
     def outputs(

@@ -72,6 +72,7 @@ def proposed(
     size: int,
     before: int,
     after: int,
+    least: float = 0.0,
 ) -> Proposals:
     """The best boxes of what `RPN` says, without those that overlap; no gradient.
 
@@ -81,24 +82,31 @@ def proposed(
       size: height and width of the input in pixels.
       before: boxes of each map of which those that overlap are left out.
       after: boxes of an image.
+      least: probability that there is an object, below which there is no box.
     """
     logits, offsets = jax.lax.stop_gradient((logits, offsets))
     ends = np.cumsum([len(level) for level in anchors])[:-1].tolist()
     parts = zip(jnp.split(logits, ends, 1), jnp.split(offsets, ends, 1), anchors, strict=True)
-    found = [_of_map(*part, size, before) for part in parts]
+    found = [_of_map(*part, size, before, least) for part in parts]
     boxes, scores = (jnp.concatenate(part, 1) for part in zip(*found, strict=True))
     best, place = jax.lax.top_k(scores, min(after, scores.shape[1]))
     return Proposals(jax.vmap(lambda box, at: box[at])(boxes, place), best > -jnp.inf)
 
 
 def _of_map(
-    logits: jax.Array, offsets: jax.Array, anchors: np.ndarray, size: int, before: int
+    logits: jax.Array,
+    offsets: jax.Array,
+    anchors: np.ndarray,
+    size: int,
+    before: int,
+    least: float,
 ) -> tuple[jax.Array, jax.Array]:
     """Boxes [B, n, 4] and scores [B, n] of a map; minus infinity for those that are left out."""
     scores, place = jax.lax.top_k(logits, min(before, len(anchors)))
     offsets = jax.vmap(lambda values, at: values[at])(offsets, place)
     boxes = jnp.clip(decode(offsets, jnp.asarray(anchors, offsets.dtype)[place]), 0, size)
     valid = (boxes[..., 2:] - boxes[..., :2] >= _LEAST).all(-1)
+    valid &= jax.nn.sigmoid(scores) >= least
     one = jnp.zeros(len(anchors[:before]), jnp.int32)
     keep = jax.vmap(partial(suppress, classes=one, threshold=_IOU))
     kept = keep(boxes, valid=valid)

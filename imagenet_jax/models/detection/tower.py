@@ -10,6 +10,7 @@ from imagenet_jax.models.layers.dtypes import wide
 from imagenet_jax.models.layers.layers import Layers
 
 small = nn.initializers.normal(0.01)
+_OF_GROUP = 8  # channels that are normalised together
 PRIOR = 0.01  # initial probability of each class at each place
 
 
@@ -31,7 +32,10 @@ def tower(
     for conv_name, norm_name in names:
         how = {"bias": bias, "init": small, "name": conv_name}
         conv = layers.conv(maps[0].shape[-1], 3, **how)
-        norm = layers.group_norm(name=norm_name) if norm_name else lambda x: x
+        norm = lambda x: x  # noqa: E731
+        if norm_name:  # torchvision's 32 groups of 256 channels
+            groups = maps[0].shape[-1] // _OF_GROUP
+            norm = layers.group_norm(name=norm_name, groups=groups)
         maps = [nn.relu(norm(conv(x))) for x in maps]
     return list(maps)
 
@@ -53,6 +57,15 @@ def said(
     """
     inits = {"init": small, "bias_init": nn.initializers.constant(bias)}
     conv = layers.conv(anchors * values, kernel, bias=True, name=name, **inits)
-    parts = [conv(x) for x in maps]
+    return joined([conv(x) for x in maps], layers, values, act)
+
+
+def joined(
+    parts: Sequence[jax.Array],
+    layers: Layers,
+    values: int,
+    act: Callable[[jax.Array], jax.Array] = lambda x: x,
+) -> jax.Array:
+    """Outputs [B, A, values] of those of the maps [B, h, w, anchors * values]; see `said`."""
     dtype = wide(layers.dtype)
     return jnp.concatenate([act(x.astype(dtype)).reshape(len(x), -1, values) for x in parts], 1)

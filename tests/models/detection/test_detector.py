@@ -10,6 +10,7 @@ from oracles import torchvision
 from torch_detectors import (
     arrays_of,
     objects,
+    same_boxes,
     torch_anchors,
     torch_detections,
     torch_detector,
@@ -100,16 +101,7 @@ def test_outputs_losses_and_boxes_are_torchvisions(kind, backbone, size):
     for row, one in enumerate(told):
         count = int((mine.scores[row] > 0).sum())
         assert count == len(one["scores"]) > 20
-        assert np.abs(mine.scores[row, :count] - one["scores"].numpy()).max() < 1e-6
-        # In the same order but for ties.
-        pairs = ((mine.boxes, "boxes"), (mine.scores, "scores"), (mine.classes, "labels"))
-        apart = []
-        for array, key in pairs:
-            ours_told = np.asarray(array[row, :count]).reshape(count, 1, -1)
-            theirs_told = one[key].numpy().reshape(1, count, -1)
-            apart.append(np.abs(ours_told - theirs_told).max(-1))
-        same_one = (apart[0] < 1e-2) & (apart[1] < 1e-6) & (apart[2] == 0)
-        assert same_one.any(0).all() and same_one.any(1).all()
+        assert same_boxes(mine, row, one)
 
 
 @pytest.mark.parametrize("kind", ONE_STAGE)

@@ -7,7 +7,7 @@ from imagenet_jax.config.field import Field, choice, number
 
 # Those of detectors alone, which a backbone does not have.
 OF_DETECTORS = (
-    *("fpn_strides", "fpn_width", "anchor_scale"),
+    *("fpn_strides", "fpn_width", "fpn_bottom_up", "anchor_scale"),
     *("roi_samples", "proposals", "roi_width"),
 )
 
@@ -28,7 +28,7 @@ MODEL: dict[str, Field] = {
         "",
         (
             *("", "fcn", "deeplabv3", "lraspp", "unet", "retinanet", "retinanet_v2", "fcos"),
-            *("faster_rcnn", "faster_rcnn_v2", "faster_rcnn_mobile", "ssd", "ssdlite"),
+            *("faster_rcnn", "faster_rcnn_v2", "faster_rcnn_mobile", "yolox", "ssd", "ssdlite"),
             *("mask_rcnn", "mask_rcnn_v2"),
         ),
         "what is made of the network's maps: the first four make classes of pixels (segmentation), "
@@ -48,6 +48,9 @@ MODEL: dict[str, Field] = {
         "detection: channels of the pyramid and of the head",
         "a multiple of 32",
         lambda v: v > 0 and v % 32 == 0,
+    ),
+    "model.fpn_bottom_up": Field(
+        False, "detection: the pyramid goes back from fine maps to coarse ones (PANet)"
     ),
     "model.width": number(0, "channels of the first stage; 0: the model's own", 0),
     "model.stem": choice(

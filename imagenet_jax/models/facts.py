@@ -19,7 +19,7 @@ LAYER_OPTIONS = (
 # Families with batch normalisation in each of their models.
 _BATCH_NORM = (
     *("airbench", "googlenet", "inception", "resnet", "densenet", "mobilenet", "efficientnet"),
-    "regnet",
+    *("regnet", "darknet"),
 )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from imagenet_jax import augment
 from imagenet_jax.augment.keys import example_keys, fold_in
 from imagenet_jax.config import network_name
+from imagenet_jax.config.model_fields import OF_DETECTORS
 from imagenet_jax.config.schema import SCHEMA
 from imagenet_jax.data import Split
 from imagenet_jax.data.names import known_size
@@ -106,8 +107,9 @@ class Detection(Task):
         """The options of the way to detect that are set."""
         options = {
             name: self.config.model[name]
-            for name in ("anchor_scale", "roi_samples", "proposals", "roi_width")
-            if self.config.model[name] != SCHEMA[f"model.{name}"].default
+            for name in OF_DETECTORS
+            if name not in ("fpn_strides", "fpn_width")
+            and self.config.model[name] != SCHEMA[f"model.{name}"].default
         }
         return {**options, "told": self.choice} if self.has_masks else options
 
@@ -183,7 +185,8 @@ class Detection(Task):
         return {name: Term(1.0, over) for name, over in self.method.terms.items()}
 
     def denominators(self, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
-        return self.method.denominators(self._matched(batch, key)["matched"], batch["mask"])
+        matched = self._matched(batch, key)["matched"]
+        return self.method.denominators(matched, batch["classes"], batch["mask"])
 
     def losses(
         self,
@@ -208,7 +211,7 @@ class Detection(Task):
         """Numerators and denominators of the terms; loss is the sum of the former, which `guard`
         looks at."""
         found = {name: jnp.where(mask, part, 0).sum() for name, part in outcome.numerators.items()}
-        over = self.method.denominators(targets["matched"], mask)
+        over = self.method.denominators(targets["matched"], targets["classes"], mask)
         over = {name: over[name] for name in self.method.terms.values()}
         objects = (targets["classes"] >= 0).sum(1)
         cut_off, too_many = targets["left_out"].T

@@ -15,12 +15,14 @@ from imagenet_jax.models.cost import variable_shapes
 from imagenet_jax.models.detection.detector import Detector
 from imagenet_jax.models.detection.retinanet import RetinaNet
 from imagenet_jax.models.detection.ssd import SSD, SSDLite
+from imagenet_jax.models.detection.yolox import YOLOX
 from imagenet_jax.models.mobilenet import MobileNetV2, MobileNetV3
 from imagenet_jax.weights.files import read_weights
 from imagenet_jax.weights.head import head_paths
 from imagenet_jax.weights.load import Loaded
 from imagenet_jax.weights.torch_layout import import_arrays
 
+_STEM = "backbone.body.stem.conv.conv.weight"
 _POOL4, _C4 = 23, 13  # numbers of layers of VGG-16 and of MobileNetV3-Large
 _SIZE = 320  # pixels: parameters are for images of any size
 _TORCHVISION = 91  # outputs of its detectors: numbers of COCO's categories, not all of them used
@@ -64,12 +66,21 @@ def load_detector(path: Path, model: Detector) -> Loaded | None:
         for name in [f"{head}.{part}" for head in heads for part in ("weight", "bias")]:
             arrays[name] = _of_classes(name, arrays[name], numbers)
         outputs = len(numbers)
+    if isinstance(model.method, YOLOX):
+        arrays[_STEM] = _of_rgb(arrays[_STEM])
+        names = names or (tuple(coco_classes().values()) if outputs == 80 else ())
     model = model.clone(num_classes=outputs - ground)
     try:
         variables = import_arrays(variable_shapes(model, _SIZE), arrays)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
     return Loaded(model, variables, names)
+
+
+def _of_rgb(kernel: np.ndarray) -> np.ndarray:
+    """YOLOX's stem, whose channels are those of four pixels, blue first."""
+    parts = kernel.reshape(len(kernel), 4, 3, *kernel.shape[2:])
+    return parts[:, :, ::-1].reshape(kernel.shape)
 
 
 def _outputs_of_a_class(model: Detector) -> int:
@@ -108,6 +119,8 @@ def _our_name(name: str, model: Detector) -> str:
         name = f"{found[1]}{int(found[2]) // 2}.0.{found[3]}" if found else name
     name = re.sub(r"^(rpn\.head\.conv)\.(weight|bias)$", r"\1.0.0.\2", name)
     name = re.sub(r"^(backbone\.fpn\.(inner|layer)_blocks\.\d+)\.(weight|bias)$", r"\1.0.\3", name)
+    if isinstance(model.method, YOLOX):
+        return re.sub(r"^backbone\.backbone\.", "backbone.body.", name)
     if isinstance(model.method, SSD):
         name = _name_in_ssd(name)
     if isinstance(model.method, SSDLite):

@@ -16,9 +16,10 @@ from imagenet_jax.models.detection.faster_rcnn import (
 )
 from imagenet_jax.models.detection.fcos import FCOS
 from imagenet_jax.models.detection.mask_rcnn import MaskRCNN, MaskRCNNV2
-from imagenet_jax.models.detection.method import Method, Outputs
+from imagenet_jax.models.detection.method import WIDTH, Method, Outputs
 from imagenet_jax.models.detection.retinanet import RetinaNet, RetinaNetV2
 from imagenet_jax.models.detection.ssd import SSD, SSDLite
+from imagenet_jax.models.detection.yolox import YOLOX
 from imagenet_jax.models.layers.layers import Layers
 from imagenet_jax.models.table import create_model
 
@@ -29,6 +30,7 @@ METHODS: dict[str, type[Method]] = {
     "faster_rcnn": FasterRCNN,
     "faster_rcnn_v2": FasterRCNNV2,
     "faster_rcnn_mobile": FasterRCNNMobile,
+    "yolox": YOLOX,
     "ssd": SSD,
     "ssdlite": SSDLite,
     "mask_rcnn": MaskRCNN,
@@ -36,7 +38,6 @@ METHODS: dict[str, type[Method]] = {
 }
 HEADS = tuple(METHODS)
 _GROUPS = 32  # channels of which there are a multiple, for group norms
-_WIDTH = 256
 
 
 class Detector(nn.Module):
@@ -97,8 +98,9 @@ def detection_method(
         raise ConfigError(f"there is no detector {head!r}; expected {', '.join(HEADS)}{near}")
     kind = METHODS[head]
     known = {field.name for field in dataclasses.fields(kind)}
-    if not kind.own_anchor_scale:
-        known -= {"anchor_scale"}
+    known -= set() if kind.own_anchor_scale else {"anchor_scale"}
+    known -= set() if kind.has_fpn else {"fpn_bottom_up"}
+    known -= {"features", "depthwise"}  # which the backbone says
     for name, value in options.items():
         if name not in known:
             raise ConfigError(f"config.model.{name} = {value!r}: {head} has no such option")
@@ -111,7 +113,7 @@ def create_detector(
     *,
     num_classes: int,
     strides: Sequence[int] = (),
-    features: int = _WIDTH,
+    features: int = WIDTH,
     method: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Detector:
@@ -125,8 +127,8 @@ def create_detector(
         made of the last one. (): those of the published networks, 8 to
         128, or 4 to 64 of Faster R-CNN, the last of which is every other place of the one before.
       features: channels of the pyramid and of the head, a multiple of 32.
-      method: options of the way to detect: anchor_scale of all but "fcos"; roi_samples, proposals
-        and roi_width of Faster R-CNN, see there.
+      method: options of the way to detect: fpn_bottom_up of those with a feature pyramid;
+        anchor_scale of RetinaNet and R-CNNs; roi_samples, proposals and roi_width of R-CNNs.
       **options: of the backbone, see `create_model`.
 
     Raises:
@@ -135,7 +137,6 @@ def create_detector(
     way = detection_method(head, num_classes, strides, **(method or {}))
     if features % _GROUPS or features < _GROUPS:
         raise ConfigError(f"config.model.fpn_width = {features} is no multiple of {_GROUPS}")
-    if not way.has_fpn and features != _WIDTH:
-        raise ConfigError(f"config.model.fpn_width = {features}: {head} has no such pyramid")
     backbone: Backbone = create_model(name, num_classes=1, **options)
+    way = way.of_backbone(backbone, features)
     return Detector(way.pyramid(backbone, features), num_classes, way, backbone.layers)

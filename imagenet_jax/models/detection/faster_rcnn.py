@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -157,7 +158,9 @@ class FasterRCNN(Method):
         rule = {"positive": 0.7, "negative": 0.3, "low_quality": True}
         return match_by_iou(boxes, classes >= 0, anchors, **rule)
 
-    def denominators(self, matched: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
+    def denominators(
+        self, matched: jax.Array, classes: jax.Array, mask: jax.Array
+    ) -> dict[str, jax.Array]:
         """anchors: that are trained on; and images."""
         count = counted(matched, self.anchors_sampled, _ANCHORS_WITH_OBJECT)
         anchors = jnp.where(mask, count, 0).sum(dtype=jnp.float32)
@@ -246,6 +249,10 @@ class FasterRCNNMobile(FasterRCNN):
     own_strides: ClassVar[tuple[int, ...]] = (32, 32, 64)
     own_anchor_scale: ClassVar[float] = 1
     least_objectness: ClassVar[float] = 0.05
+
+    def pyramid(self, backbone: Backbone, features: int) -> nn.Module:
+        own = backbone.layers.own(bn_momentum=0.99)  # torch's epsilon, not MobileNet's
+        return super().pyramid(backbone.clone(layers=own), features)
 
     def maps_of(self, backbone: Backbone) -> tuple[str, ...]:
         if not isinstance(backbone, MobileNetV3) or self.strides != self.own_strides:

@@ -20,6 +20,8 @@ class FPN(nn.Module):
       extra: names of further, coarser maps, each half as large as the one before.
         "pool": every other row and column of the one before.
       norm: whether there are batch norms behind the convolutions.
+      bottom_up: add finer maps to coarser ones after that (PANet, Liu et al. 2018,
+        https://arxiv.org/abs/1803.01534).
       extra_from_last: make the first of these from the last map of the backbone, not of the
         pyramid.
       layers: see `layers.Layers`.
@@ -29,6 +31,7 @@ class FPN(nn.Module):
     extra: Sequence[str] = ()
     extra_from_last: bool = False
     norm: bool = False
+    bottom_up: bool = False
     layers: Layers = Layers()
 
     @nn.compact
@@ -54,6 +57,11 @@ class FPN(nn.Module):
                 inner += above if same else nearest_double(above, inner.shape[1:3])
             found.insert(0, block(3, f"layer_blocks.{number}", inner))
             above = inner
+        for number in range(1, len(found) if self.bottom_up else 0):
+            down = conv(3, f"down_blocks.{number}.0", stride=2)(found[number - 1])
+            both = nn.relu(down)[:, : found[number].shape[1], : found[number].shape[2]]
+            block_name = f"pan_blocks.{number}.0"
+            found[number] = nn.relu(conv(3, block_name)(both + found[number]))
         x = maps[-1] if self.extra_from_last else found[-1]
         for number, name in enumerate(self.extra):
             if name == "pool":

@@ -66,11 +66,13 @@ class MaskRCNN(FasterRCNN):
         found |= {"class_logits": logits, "box_regression": moves, "mask_logits": masks}
         return found
 
-    def denominators(self, matched: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
+    def denominators(
+        self, matched: jax.Array, classes: jax.Array, mask: jax.Array
+    ) -> dict[str, jax.Array]:
         """As of Faster R-CNN, and with_objects: images that have any."""
-        # Each object is that of an anchor at least: low quality is enough.
-        there = (matched >= 0).any(1) & mask
-        return super().denominators(matched, mask) | {"with_objects": there.sum(dtype=jnp.float32)}
+        there = (classes >= 0).any(1) & mask
+        found = super().denominators(matched, classes, mask)
+        return found | {"with_objects": there.sum(dtype=jnp.float32)}
 
     def losses(
         self,

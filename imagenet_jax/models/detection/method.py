@@ -18,6 +18,7 @@ from imagenet_jax.models.detection.detections import Candidates, Choice, Detecti
 from imagenet_jax.models.detection.fpn import FPN, BackboneWithFPN
 from imagenet_jax.models.layers.layers import Layers
 
+WIDTH = 256  # channels of a pyramid, unless it is chosen
 Outputs = Mapping[str, jax.Array]  # [B, A, ...] each, of the anchors of all maps in a row
 
 
@@ -29,11 +30,13 @@ class Method(abc.ABC):
       num_classes: K.
       strides: of the maps of the pyramid, from fine to coarse.
       anchor_scale: side of the smallest anchors of a map over its stride; 0: the method's own.
+      fpn_bottom_up: see `fpn.FPN`.
     """
 
     num_classes: int
     strides: tuple[int, ...]
     anchor_scale: float = 0
+    fpn_bottom_up: bool = False
 
     # Of the maps, where none are chosen.
     own_strides: ClassVar[tuple[int, ...]] = (8, 16, 32, 64, 128)
@@ -73,8 +76,8 @@ class Method(abc.ABC):
         names = self.maps_of(backbone)
         made = self.strides[len(names) :]
         extra = ("pool",) if self.pools else tuple(f"p{round(math.log2(n))}" for n in made)
-        how = (features, extra, self.extra_from_last, self.has_norms, backbone.layers)
-        return BackboneWithFPN(backbone, names, FPN(*how))
+        how = (features, extra, self.extra_from_last, self.has_norms, self.fpn_bottom_up)
+        return BackboneWithFPN(backbone, names, FPN(*how, backbone.layers))
 
     def maps_of(self, backbone: Backbone) -> tuple[str, ...]:
         """The maps of a backbone that have `strides`, from fine to coarse; others are made of the
@@ -122,6 +125,12 @@ class Method(abc.ABC):
             `data.sources.outlines.mask_field`.
         """
 
+    def of_backbone(self, backbone: Backbone, features: int) -> "Method":
+        """What it is on a backbone, with a pyramid of so many channels. Raises ConfigError."""
+        if not self.has_fpn and features != WIDTH:
+            raise ConfigError(f"config.model.fpn_width = {features}: it has no such pyramid")
+        return self
+
     @abc.abstractmethod
     def anchors(self, size: int) -> list[np.ndarray]:
         """The anchors float32 [n, 4] of each map of an image of size x size pixels."""
@@ -136,9 +145,11 @@ class Method(abc.ABC):
           size: height and width of the input.
         """
 
-    def denominators(self, matched: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
+    def denominators(
+        self, matched: jax.Array, classes: jax.Array, mask: jax.Array
+    ) -> dict[str, jax.Array]:
         """What `terms` name, sums over the images with mask True: images, and positives, the
-        anchors that have an object."""
+        anchors that have an object; arguments as of `losses`."""
         positives = (matched >= 0).sum(1)
         return {
             "images": mask.sum(dtype=np.float32),

@@ -89,7 +89,7 @@ def test_outputs_losses_and_boxes_are_torchvisions(kind, backbone, size):
     losses = torch_losses(theirs, expected, maps, anchors, torch_targets(boxes, classes))
     same = {name: jnp.asarray(array.numpy()) for name, array in expected.items()}
     matched = method.matched(boxes, classes, size)
-    over = method.denominators(matched, np.ones(3, bool))
+    over = method.denominators(matched, classes, np.ones(3, bool))
     found = jax.jit(method.losses, static_argnums=4)(same, boxes, classes, matched, size)
     assert found.keys() == losses.keys() == method.terms.keys()
     for name, value in losses.items():
@@ -137,7 +137,7 @@ def test_gradients_of_heads_are_torchvisions(kind):
         module = method.head(Layers(dtype=jnp.float64)).clone(name=None)
         outputs = module.apply({"params": params}, maps, True)
         matched = method.matched(boxes, classes, size)
-        over = method.denominators(matched, jnp.ones(2, bool))
+        over = method.denominators(matched, classes, jnp.ones(2, bool))
         parts = method.losses(outputs, boxes, classes, matched, size)
         return sum(part.sum() / over[method.terms[name]] for name, part in parts.items())
 

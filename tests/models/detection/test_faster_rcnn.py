@@ -122,7 +122,7 @@ def test_losses_and_gradients_are_torchvisions(kind):
         variables = {"params": params, "batch_stats": statistics}
         outputs = net.apply(variables, maps, given)
         parts = method.losses(outputs, boxes, classes, matched, SIZE)
-        over = method.denominators(matched, jnp.ones(1, bool))
+        over = method.denominators(matched, classes, jnp.ones(1, bool))
         parts = {name: part.sum() / over[method.terms[name]] for name, part in parts.items()}
         return sum(parts.values()), parts
 

@@ -56,12 +56,13 @@ def torch_model(kind):
                 array.uniform_(0.5, 1.5)
             elif array.ndim == 4 and key.startswith("backbone"):
                 torch.nn.init.kaiming_normal_(array)
+                array.mul_(1.0 if kind == "ssd" else 0.7)  # else rounding grows
             elif key.endswith("scale_weight"):
                 array.uniform_(5, 20)
             elif array.ndim == 1 and array.is_floating_point():
                 array.add_(torch.randn_like(array) * 0.1)
             elif array.ndim > 1:  # scores are not to be all the same, nor boxes
-                share = {"rpn": 0.01, "roi_heads": 0.2, "head": _SPREAD[kind]}.get(
+                share = {"rpn": 0.01, "roi_heads": 0.1, "head": _SPREAD[kind]}.get(
                     key.partition(".")[0], 1.0
                 )
                 array.normal_(0, share / array[0].numel() ** 0.5)
@@ -112,7 +113,7 @@ def test_outputs_losses_and_boxes_are_torchvisions(kind, tmp_path):
     losses = theirs.compute_loss(targets, expected, anchors, matches)
     same = {name: jnp.asarray(array.numpy()) for name, array in expected.items()}
     given = np.stack([m.numpy() for m in matches]).astype(np.int32)
-    over = method.denominators(given, np.ones(2, bool))
+    over = method.denominators(given, classes, np.ones(2, bool))
     parts = jax.jit(method.losses, static_argnums=4)(same, boxes, classes, given, size)
     assert parts.keys() == losses.keys() == method.terms.keys()
     for name, value in losses.items():
@@ -163,7 +164,7 @@ def test_other_backbones_have_the_maps_too(kind):
 
 
 def test_what_these_detectors_do_not_have_is_refused():
-    with pytest.raises(ConfigError, match=r"fpn_width = 64: ssd has no such pyramid"):
+    with pytest.raises(ConfigError, match=r"fpn_width = 64: it has no such pyramid"):
         create_detector("vgg16", "ssd", num_classes=3, features=64)
     with pytest.raises(ConfigError, match=r"'faster_rcnn_mobile' is for .*'mobilenet_v3_large'"):
         create_detector("resnet18", "faster_rcnn_mobile", num_classes=3)

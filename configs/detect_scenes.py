@@ -1,7 +1,7 @@
 """Finds digits in scenes, with a small ResNet: a first run of detection.
 
 Command:   JAX_NUM_CPU_DEVICES=2 python launch.py --config=detect_scenes
-           or detect_scenes:faster_rcnn
+           or detect_scenes:faster_rcnn, detect_scenes:yolox
 Hardware:  2 CPU cores of an AMD EPYC (Zen 4), 19 and 17 minutes beside other work, jax 0.10.2.
 Accuracy:  AP 72.3 %, AP50 90.5 % with FCOS (12 epochs), 61.3 % and 85.5 % with Faster R-CNN (6),
            one run each. A longer run would get further: of an earlier one, of 10 epochs, FCOS had
@@ -11,7 +11,7 @@ Accuracy:  AP 72.3 %, AP50 90.5 % with FCOS (12 epochs), 61.3 % and 85.5 % with 
 from imagenet_jax.config import base_config
 from imagenet_jax.errors import ConfigError
 
-HEADS = ("fcos", "faster_rcnn")
+HEADS = ("fcos", "faster_rcnn", "yolox")
 
 
 def get_config(head="fcos"):
@@ -30,6 +30,13 @@ def get_config(head="fcos"):
         config.duration = "12 epochs"
         config.model.fpn_strides = (4, 8, 16)
         config.model.fpn_width = 32
+        config.optim.learning_rate = 2e-3
+    elif head == "yolox":
+        config.duration = "12 epochs"
+        config.model.name = "cspdarknet_nano"
+        config.model.fpn_strides = (4, 8, 16)
+        config.model.width = 0
+        config.model.zero_init_residual = True
         config.optim.learning_rate = 2e-3
     else:
         config.duration = "6 epochs"
@@ -52,7 +59,7 @@ def get_config(head="fcos"):
     config.augment.hue = 0.5
     config.optim.name = "adamw"
     config.optim.weight_decay = 1e-4
-    config.schedule.warmup = "500 steps" if head == "fcos" else "200 steps"
+    config.schedule.warmup = "200 steps" if head == "faster_rcnn" else "500 steps"
     config.eval.batch_size = 50
     config.eval.candidates = 200
     config.eval.every = "3 epochs"

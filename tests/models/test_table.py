@@ -22,7 +22,7 @@ FAMILIES = {
     **{"mobilenet_v2": 64, "mobilenet_v3_small": 64, "efficientnet_b0": 64},
     **{"efficientnet_lite0": 64, "efficientnet_v2_s": 64, "regnet_y_400mf": 64},
     **{"convnext_tiny": 64, "convnextv2_tiny": 64, "nfnet_f0": 64, "vit_ti16": 32},
-    **{"mixer_s32": 64, "swin_t": 64, "airbench94": 32},
+    **{"mixer_s32": 64, "swin_t": 64, "airbench94": 32, "cspdarknet_nano": 64},
 }
 
 

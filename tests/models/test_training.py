@@ -13,6 +13,7 @@ from imagenet_jax.models import (
     alexnet,
     bit,
     convnext,
+    darknet,
     densenet,
     efficientnet,
     googlenet,
@@ -48,6 +49,7 @@ SMALL = {
     "squeezenet": partial(squeezenet.squeezenet1_1, dropout=0.0),
     "mobilenet_v2": partial(mobilenet.MobileNetV2, width_multiplier=0.25, dropout=0.0),
     "mobilenet_v3": partial(mobilenet.MobileNetV3, mobilenet.SMALL, 128, dropout=0.0),
+    "darknet": partial(darknet.CSPDarknet, width=8),
     "efficientnet": partial(
         efficientnet.EfficientNet, efficientnet.B0[:3], width=0.5, dropout=0.0, drop_path=0.0
     ),

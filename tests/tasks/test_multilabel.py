@@ -96,7 +96,7 @@ def test_metrics_are_scikit_learns_whatever_the_batches(
     program = make_program(make_task(config, split), mesh, num_examples=40)
     variables = program.init_state().eval_variables()
     eval_step = program.compile_eval_step(split.num_examples)
-    meter = program.task.meter()
+    meter = program.task.meter(split)
     found = evaluate_split(program, eval_step, variables, split, meter=meter)
 
     (batch,) = split.eval_batches(np.arange(37), 37)

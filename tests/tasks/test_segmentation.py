@@ -93,7 +93,7 @@ def test_metrics_are_scikit_learns():
     recall = (matrix.diagonal() / np.maximum(matrix.sum(1), 1))[matrix.sum(1) > 0]
     assert found["mean_accuracy"] == pytest.approx(recall.mean())
     assert found["classes_without_pixels"] == 1 and found["num_examples"] == 4
-    meter = task.meter()
+    meter = task.meter(None)
     for part in parts:
         seen = task.observe(jnp.array(padded[part]), jnp.array(levels[part], jnp.int32))
         rows = {name: np.asarray(array)[mask[part]] for name, array in seen.items()}
@@ -156,7 +156,7 @@ def test_an_evaluation_counts_the_same_pixels_in_any_batches(config):
         split = task_split(config, train=False)
         program = make_program(make_task(config, split), mesh, num_examples=40)
         step = program.compile_eval_step(split.num_examples)
-        variables, meter = program.init_state().eval_variables(), program.task.meter()
+        variables, meter = program.init_state().eval_variables(), program.task.meter(split)
         result = evaluate_split(program, step, variables, split, meter=meter)
         results.append((result["miou"], result["pixel_accuracy"], meter.total.tolist()))
         assert sorted(meter.index) == list(range(37)) and result["num_examples"] == 37

@@ -11,6 +11,7 @@ from imagenet_jax.printable import printable
 from imagenet_jax.reports.box_pictures import boxed
 from imagenet_jax.reports.mistake_pictures import draw_images, short
 from imagenet_jax.reports.mistakes import LONGEST, TABLE, WORST, table_lines, write_files
+from imagenet_jax.reports.precision_recall import draw_precision_recall
 from imagenet_jax.reports.writers import replace_csv
 
 _DRAWN = 6  # images
@@ -20,13 +21,15 @@ _IOU = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class _Class:
-    """A class: how many objects it has, in how many images, and its average precision."""
+    """A class: how many objects it has, in how many images, and its average precision; also that of
+    small, medium and large ones, NaN where there are none."""
 
     name: str
     objects: int
     images: int
     ap: float
     ap50: float
+    of_sizes: tuple[float, float, float]
 
 
 def write_box_mistakes(
@@ -36,7 +39,7 @@ def write_box_mistakes(
     name_of: Callable[[int], str],
     examples: Callable[[np.ndarray], Mapping[str, np.ndarray]],
 ) -> dict[str, Any]:
-    """Writes per_class.csv and most_wrong.png.
+    """Writes per_class.csv, precision_recall.png and most_wrong.png.
 
     Args:
       meter: a `BoxMeter` that was given all examples.
@@ -53,10 +56,13 @@ def write_box_mistakes(
     worst = worst_images(meter)
     makers = {
         "per_class.csv": lambda path: replace_csv(path, _rows(classes)),
+        "precision_recall.png": lambda path: draw_precision_recall(meter.main, about, path),
         "most_wrong.png": lambda path: _draw_worst(meter, worst, about, name_of, examples, path),
     }
     if not worst:
         del makers["most_wrong.png"]
+    if not classes:
+        del makers["precision_recall.png"]
     shown = sorted(classes, key=lambda one: one.ap)[:WORST] if len(classes) > TABLE else classes
     return {
         "folder": str(folder),
@@ -90,8 +96,8 @@ def _classes(meter: Any) -> list[_Class]:
         counts += np.bincount(labels, minlength=len(counts))
         images[np.unique(labels)] += 1
     return [
-        _Class(name, int(count), int(of), float(ap), float(ap50))
-        for name, count, of, (ap, ap50) in zip(
+        _Class(name, int(count), int(of), float(ap), float(ap50), tuple(map(float, of_sizes)))
+        for name, count, of, (ap, ap50, *of_sizes) in zip(
             meter.class_names, counts, images, meter.class_precisions(), strict=True
         )
         if count
@@ -139,9 +145,10 @@ def ious(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 
 def _rows(classes: Sequence[_Class]) -> Iterator[Sequence[Any]]:
-    yield ("class", "objects", "images", "ap", "ap50")
+    yield ("class", "objects", "images", "ap", "ap50", "ap_small", "ap_medium", "ap_large")
     for one in classes:
-        yield (one.name, one.objects, one.images, f"{one.ap:.6f}", f"{one.ap50:.6f}")
+        of_sizes = ("" if np.isnan(ap) else f"{ap:.6f}" for ap in one.of_sizes)
+        yield (one.name, one.objects, one.images, f"{one.ap:.6f}", f"{one.ap50:.6f}", *of_sizes)
 
 
 def _draw_worst(

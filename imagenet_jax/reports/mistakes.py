@@ -17,7 +17,13 @@ _MOST_CELLS = 2000  # classes of confusion.csv, 8 MB
 TABLE, WORST = 20, 5  # classes on the terminal: all of them, or the worst
 LONGEST = 30  # letters of a class there
 _DRAWN_CLASSES, DRAWN_IMAGES = 30, 24
-_FILES = ("per_class.csv", "confusion.csv", "confusion.png", "most_wrong.png")
+_FILES = (
+    "per_class.csv",
+    "confusion.csv",
+    "confusion.png",
+    "most_wrong.png",
+    "precision_recall.png",
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -91,16 +91,19 @@ class BoxMeter:
         """pycocotools' COCOeval of boxes after all was added."""
         return coco_evaluation(self.images(), self.class_names, "bbox")
 
-    def class_precisions(self) -> np.ndarray:
-        """AP and AP50 of each class [K, 2]; NaN of one without objects."""
-        return self.precisions_of(self.coco)
+    @property
+    def main(self) -> Any:
+        """The COCOeval whose average precision decides."""
+        return self.coco
 
-    @staticmethod
-    def precisions_of(evaluation: Any) -> np.ndarray:
-        """As `class_precisions`, of a COCOeval."""
-        precision = evaluation.eval["precision"][:, :, :, 0, -1]  # [IoU, recall, K]
-        means = np.stack([precision.mean((0, 1)), precision[0].mean(0)], 1)
-        return np.where(precision[0, 0][:, None] < 0, np.nan, means)
+    def class_precisions(self) -> np.ndarray:
+        """AP, AP50 and the APs of small, medium and large objects of each class [K, 5]; NaN of one
+        without such objects."""
+        precision = self.main.eval["precision"][..., -1]  # [IoU, recall, K, size]
+        precision = np.where(precision < 0, np.nan, precision)
+        whole = precision[:, :, :, 0]
+        columns = [whole.mean((0, 1)), whole[0].mean(0), *precision.mean((0, 1)).T[1:]]
+        return np.stack(columns, 1)
 
 
 def coco_numbers(evaluation: Any) -> dict[str, float]:

@@ -53,6 +53,7 @@ class Detection(Task):
 
     reads = (BOXES,)
     averages_views = True
+    has_boxes = True
     has_masks: ClassVar[bool] = False
     top = 100
     best = "map"

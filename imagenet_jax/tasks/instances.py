@@ -46,9 +46,10 @@ class InstanceMeter(BoxMeter):
 
         return coco_evaluation(images, self.class_names, "segm", masks_of)
 
-    def class_precisions(self) -> np.ndarray:
-        """Of the masks."""
-        return self.precisions_of(self.mask_coco)
+    @property
+    def main(self) -> Any:
+        """That of the masks."""
+        return self.mask_coco
 
 
 class Instances(Detection):

@@ -93,6 +93,8 @@ class Task(abc.ABC):
     head_has_norms: ClassVar[bool] = False
     # Whether it tells a class for each pixel, see `write_map`.
     has_maps: ClassVar[bool] = False
+    # Whether it tells boxes around things, see `inference.coco_predictions`.
+    has_boxes: ClassVar[bool] = False
     # How many things `predict` tells of a photo unless it is said.
     top: ClassVar[int] = 5
     # Whether `predict` averages over the views of config.eval.tta.

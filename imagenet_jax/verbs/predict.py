@@ -31,7 +31,13 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--maps",
         metavar="DIR",
-        help="segmentation: also the classes of the pixels of each photo, as DIR/NAME.png",
+        help="segmentation: also the classes of the pixels of each photo, as DIR/NAME.png; "
+        "instances: the numbers of the things",
+    )
+    parser.add_argument(
+        "--coco",
+        metavar="FILE",
+        help="detection, instances: also the boxes and masks as COCO's JSON",
     )
     parser.add_argument("--picture", help="PNG; default: WORKDIR/predictions.png")
 
@@ -43,6 +49,8 @@ def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bo
         find_photos(args.photos)
         if args.csv:
             check_output(Path(os.path.expanduser(args.csv)), "--csv")
+        if args.coco:
+            check_output(Path(os.path.expanduser(args.coco)), "--coco")
 
 
 def _picture(args: argparse.Namespace) -> Path:
@@ -50,6 +58,7 @@ def _picture(args: argparse.Namespace) -> Path:
 
 
 def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[str, Any]:
+    from imagenet_jax.inference.coco_predictions import write_coco
     from imagenet_jax.inference.predict import (
         draw_predictions,
         predict_photos,
@@ -62,10 +71,17 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
         raise ConfigError(
             f"--maps={args.maps}: config.task = {trained.config.task!r} tells no classes of pixels"
         )
+    if args.coco and not trained.task.has_boxes:
+        raise ConfigError(
+            f"--coco={args.coco}: config.task = {trained.config.task!r} tells no boxes"
+        )
     photos = find_photos(args.photos)
     result = predict_photos(trained, photos)
     if args.maps:
         result = write_maps(result, Path(os.path.expanduser(args.maps)))
+    if args.coco:
+        path = Path(os.path.expanduser(args.coco))
+        result = write_coco(result, trained.task.class_names, path)
     if args.csv:
         result = write_predictions(result, photos, Path(os.path.expanduser(args.csv)))
     return draw_predictions(result, _picture(args), trained.config)

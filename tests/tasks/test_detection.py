@@ -100,6 +100,15 @@ def test_metrics_are_those_of_another_implementation():
     assert 0.05 < found["map"] < 0.6
 
 
+def test_classes_have_precisions_of_their_own():
+    """Of all classes and sizes together they are COCO's numbers, where each class has some."""
+    meter = metered(observed(200))
+    found, whole = meter.class_precisions(), meter.metrics()
+    assert found.shape == (3, 5)
+    names = ("map", "map50", "map_small", "map_medium", "map_large")
+    np.testing.assert_allclose(found.mean(0), [whole[name] for name in names], rtol=1e-9)
+
+
 def test_metrics_do_not_depend_on_the_order_in_which_examples_come():
     rows = observed()
     assert metered(rows).metrics() == metered(rows, 7).metrics()
@@ -207,7 +216,7 @@ def test_a_run_resumes_by_bits_tells_what_it_found_and_becomes_another_detector(
     assert again["step"] == 4 and whole["state_sha256"] == again["state_sha256"]
     assert repr(whole["eval"]) == repr(again["eval"]) and "map" in whole["eval"]
     files = {path.name for path in (tmp_path / "run/evaluation").iterdir()}
-    assert files == {"per_class.csv", "most_wrong.png"}
+    assert files == {"per_class.csv", "most_wrong.png", "precision_recall.png"}
     predictor = Predictor.from_run(tmp_path / "run")
     photo = np.random.default_rng(0).integers(0, 256, (50, 90, 3)).astype(np.uint8)
     found = predictor(photo)

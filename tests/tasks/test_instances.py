@@ -12,9 +12,11 @@ from pycocotools import mask as coco_masks
 from test_detection import AsItIs, losses_of, observed, perfect
 
 from imagenet_jax import Predictor
+from imagenet_jax.data.sources.box_files import open_boxes
 from imagenet_jax.data.sources.objects import make_objects
 from imagenet_jax.devices import make_mesh
 from imagenet_jax.errors import ConfigError
+from imagenet_jax.inference.coco_predictions import write_coco
 from imagenet_jax.inference.predict import predict_photos, write_maps
 from imagenet_jax.tasks import make_task, task_split
 from imagenet_jax.tasks.instances import MASK_METRICS, InstanceMeter
@@ -136,6 +138,9 @@ def test_a_run_resumes_by_bits_and_tells_masks(config, tmp_path):
     Image.fromarray(photo).save(tmp_path / "photo.png")
     result = predict_photos(predictor.trained, [str(tmp_path / "photo.png")])
     (found,) = write_maps(result, tmp_path / "maps")["predictions"]
+    write_coco(result, tuple("abc"), tmp_path / "found.json")
+    again = open_boxes("coco", str(tmp_path / "found.json"), "found", ("boxes", "masks"))
+    assert again.class_names == tuple("abc") and len(again.objects(0).labels) == 10
     json.dumps(result)
     masks = [coco_masks.decode(one["mask"]) for one in found["objects"]]
     assert len(masks) == 10 and all(mask.shape == (50, 90) for mask in masks)

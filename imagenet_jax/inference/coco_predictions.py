@@ -1,0 +1,61 @@
+"""What was found in photos as a file of annotations in COCO's form, which `coco:FILE` reads."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from imagenet_jax.atomic import replacing
+from imagenet_jax.printable import printable
+
+
+def write_coco(result: dict[str, Any], class_names: Sequence[str], path: Path) -> dict[str, Any]:
+    """Writes images, annotations with a score each, and categories, whose numbers begin at 1.
+
+    Args:
+      result: of `predict_photos`, by a task that tells objects.
+      class_names: by the numbers of the classes.
+      path: of the JSON file.
+
+    Returns:
+      The result; where that failed, with one more of its errors.
+    """
+    images, annotations = [], []
+    for number, photo in enumerate(result["predictions"], 1):
+        height, width = photo["size"]
+        name = _name(photo["path"], path)
+        images.append({"id": number, "file_name": name, "height": height, "width": width})
+        for one in photo["objects"]:
+            annotations.append(_annotation(one, len(annotations) + 1, number))
+    categories = [{"id": k, "name": name} for k, name in enumerate(class_names, 1)]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as partial:
+            partial.write_text(json.dumps(content) + "\n", encoding="utf-8")
+    except OSError as error:
+        failed = {"path": str(path), "error": f"{printable(str(path))} cannot be written: {error}"}
+        return {**result, "errors": [*result["errors"], failed]}
+    return result
+
+
+def _name(photo: str, path: Path) -> str:
+    """The path of a photo, from the folder of the file on if it is below that."""
+    whole, folder = Path(photo).absolute(), path.absolute().parent
+    return str(whole.relative_to(folder)) if whole.is_relative_to(folder) else photo
+
+
+def _annotation(one: Mapping[str, Any], number: int, image: int) -> dict[str, Any]:
+    left, top, right, bottom = one["box"]
+    box = [round(side, 2) for side in (left, top, right - left, bottom - top)]
+    mask = {"segmentation": one["mask"]} if "mask" in one else {}
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": one["label"] + 1,
+        "bbox": box,
+        "area": round(box[2] * box[3], 2),
+        "iscrowd": 0,
+        "score": one["score"],
+        **mask,
+    }

@@ -3,7 +3,8 @@
 They lie anywhere, as annotations/instances_train2017.json or train/_annotations.coco.json. Where
 there are files called instances_*, they alone count. A split is called as its file, without
 instances_, or as its folder where all files have one name. An image is looked for by the end of
-its path, and where several end so, in the folder that is called as the split.
+its path, and where several end so, the one with no more before it, or in the folder that is called
+as the split.
 """
 
 import json
@@ -206,6 +207,8 @@ def _image(path: str, split: str, by_end: Mapping[str, Sequence[str]]) -> str:
     parts = PurePosixPath(path.replace("\\", "/")).parts
     ending = by_end.get(parts[-1] if parts else "", ())
     found = [image for image in ending if PurePosixPath(image).parts[-len(parts) :] == parts]
+    if "/".join(parts) in found:
+        return "/".join(parts)
     if len(found) > 1:
         folders = [[part.rstrip("0123456789") for part in PurePosixPath(f).parts] for f in found]
         mine = [f for f, names in zip(found, folders, strict=True) if split in names]

@@ -140,7 +140,9 @@ def test_a_run_resumes_by_bits_and_tells_masks(config, tmp_path):
     (found,) = write_maps(result, tmp_path / "maps")["predictions"]
     write_coco(result, tuple("abc"), tmp_path / "found.json")
     again = open_boxes("coco", str(tmp_path / "found.json"), "found", ("boxes", "masks"))
-    assert again.class_names == tuple("abc") and len(again.objects(0).labels) == 10
+    boxes = np.array([one["box"] for one in found["objects"]])
+    count = int((boxes[:, 2:] > boxes[:, :2]).all(1).sum())  # a box of no area is no object
+    assert again.class_names == tuple("abc") and len(again.objects(0).labels) == count > 3
     json.dumps(result)
     masks = [coco_masks.decode(one["mask"]) for one in found["objects"]]
     assert len(masks) == 10 and all(mask.shape == (50, 90) for mask in masks)

@@ -21,7 +21,7 @@ from imagenet_jax.config.model_fields import OF_DETECTORS
 from imagenet_jax.config.schema import SCHEMA
 from imagenet_jax.errors import ConfigError
 
-_OF_BOXES = ("detection", "instances")  # tasks
+_OF_BOXES = ("detection", "instances", "multi_task")  # tasks
 
 
 def base_config() -> ml_collections.ConfigDict:
@@ -217,6 +217,8 @@ def _check_mixing(values: Mapping[str, Any]) -> None:
 def network_name(config: ml_collections.ConfigDict) -> str:
     """What people call the network, as resnet50 or deeplabv3_resnet50."""
     head, backbone = config.model.head, config.model.name
+    if config.task == "multi_task":
+        head = "+".join(task.replace(":", " ") for task in config.multi_task.tasks)
     return f"{head}_{backbone}" if head else backbone
 
 

@@ -85,3 +85,34 @@ DISTILL: dict[str, Field] = {
         0, "to what the teacher's images are resized on the device; 0: as they are", 0
     ),
 }
+
+
+def _are_numbers(value: Any) -> bool:
+    """Whether it is one of the values of multi_task.weights."""
+    try:
+        return all(0 < float(v) < math.inf for v in value)
+    except (TypeError, ValueError):
+        return False
+
+
+MULTI_TASK: dict[str, Field] = {
+    "multi_task.tasks": Field(
+        (),
+        "what config.task = 'multi_task' learns over one backbone: classification, multilabel, "
+        "segmentation, detection or instances, each once at most and with its head, as "
+        "('detection:fcos', 'segmentation:unet')",
+        "names of tasks, a head behind a colon",
+        lambda v: all(isinstance(task, str) for task in v),
+    ),
+    "multi_task.weights": Field(
+        (),
+        "what the loss of each of them counts; (): 1",
+        "a number above 0 for each task",
+        _are_numbers,
+    ),
+    "multi_task.learned": Field(
+        False,
+        "that each loss counts as much as the network finds it certain, too: exp(-s) L + s / 2 "
+        "with a parameter s (Kendall et al. 2018)",
+    ),
+}

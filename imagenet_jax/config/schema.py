@@ -5,7 +5,7 @@ import re
 from imagenet_jax.config.data_fields import DATA
 from imagenet_jax.config.durations import is_duration
 from imagenet_jax.config.field import Field, choice, duration, number, share
-from imagenet_jax.config.loss_fields import DISTILL, LOSS
+from imagenet_jax.config.loss_fields import DISTILL, LOSS, MULTI_TASK
 from imagenet_jax.config.model_fields import MODEL
 from imagenet_jax.config.optim_fields import OPTIM, SCHEDULE
 
@@ -20,6 +20,7 @@ SECTIONS: dict[str, str] = {
     "finetune": "Starting from trained weights",
     "loss": "The loss",
     "distill": "Learning from a teacher",
+    "multi_task": "Several tasks at once",
     "optim": "The optimizer",
     "schedule": "The learning rate over time",
     "eval": "Evaluation",
@@ -118,6 +119,7 @@ SCHEMA: dict[str, Field] = {
     "finetune.lora_alpha": number(16.0, "lora: scale of the changes times their rank", 0),
     **LOSS,
     **DISTILL,
+    **MULTI_TASK,
     **OPTIM,
     **SCHEDULE,
     "eval.batch_size": number(256, "most images per evaluation step, over all devices", 1),

@@ -29,6 +29,7 @@ from imagenet_jax.data.sources.classes import ONE, SEGMENTATION, class_field, ex
 from imagenet_jax.data.sources.fake import FakeSource
 from imagenet_jax.data.sources.files import file_splits, open_files
 from imagenet_jax.data.sources.held_out import HeldOut
+from imagenet_jax.data.sources.joined import joined
 from imagenet_jax.data.sources.layout import left_out_text
 from imagenet_jax.data.sources.masks import mask_splits, open_masks
 from imagenet_jax.data.sources.objects import BOXES
@@ -88,7 +89,9 @@ class Split:
         if config is self.config:
             return self
         if config.data.name == "fake":
-            return open_split(config, self.train, tuple(self.source.fields))
+            parts = getattr(self.source, "parts", None)
+            reads = tuple(parts) if parts else tuple(self.source.fields)
+            return open_split(config, self.train, reads)
         return dataclasses.replace(self, config=config, source=self.encoded)
 
     def train_batches(
@@ -157,7 +160,8 @@ def open_split(
     Args:
       config: see `schema.SCHEMA`.
       train: which of the two.
-      reads: the fields of a batch that the task needs, see `tasks.Task.reads`.
+      reads: the fields of a batch that the task needs, see `tasks.Task.reads`; of several tasks a
+        tuple of these.
 
     Raises:
       ConfigError: for a data.name of no known form.
@@ -179,6 +183,11 @@ def _say_once(text: str) -> None:
 
 def _open(config: ml_collections.ConfigDict, train: bool, reads: Sequence[str]) -> Split:
     """The whole split. A line of the log says what is left out, and if it is called otherwise."""
+    if reads and not isinstance(reads[0], str):  # of several tasks
+        parts = {part: _open(config, train, part) for part in reads}
+        first = parts[reads[0]]
+        sources = {part: split.source for part, split in parts.items()}
+        return Split(config, joined(sources), train, found=first.found)
     data = config.data
     split = data.train_split if train else data.eval_split
     default = names_default_splits(data)

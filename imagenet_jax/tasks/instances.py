@@ -39,7 +39,7 @@ class InstanceMeter(BoxMeter):
         """pycocotools' COCOeval of masks after all was added."""
         images = self.images()
         shapes = {one.index: one.size for one in images}
-        source = self._split.source
+        source = self._split.encoded  # not what data.cache makes of it
 
         def masks_of(index: int) -> list[dict[str, Any]]:
             return run_lengths_of(source.objects(index), shapes[index])

@@ -43,7 +43,7 @@ def task_split(config: ml_collections.ConfigDict, train: bool) -> "Split":
     """The training or the evaluation split, with what config.task reads; see `data.open_split`."""
     from imagenet_jax.data import open_split
 
-    return open_split(config, train, find_task(config.task).reads)
+    return open_split(config, train, find_task(config.task).reads_of(config))
 
 
 def make_task(config: ml_collections.ConfigDict, split: Any = None) -> "Task":

@@ -101,6 +101,12 @@ class Task(abc.ABC):
     averages_views: ClassVar[bool] = False
 
     @classmethod
+    def reads_of(cls, config: ml_collections.ConfigDict) -> tuple[Any, ...]:
+        """`reads`; of several tasks at once those of each."""
+        del config
+        return cls.reads
+
+    @classmethod
     @abc.abstractmethod
     def of_split(cls, config: ml_collections.ConfigDict, split: Any) -> "Task":
         """The task on the data of a `data.Split`."""
@@ -217,6 +223,10 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def summarize(self, sums: Iterable[Mapping[str, np.ndarray]]) -> dict[str, float | int]:
         """Adds sums up on the host: num_examples and the metrics, loss among them."""
+
+    def completed(self, result: Mapping[str, Any]) -> dict[str, Any]:
+        """What `summarize` and `meter` found together, and what follows from both."""
+        return dict(result)
 
     def observe(self, predictions: Any, targets: Any) -> dict[str, jax.Array]:
         """What `meter` is given, [B, ...] each; nothing where there is none."""

@@ -72,6 +72,7 @@ def evaluate_split(
     while running:
         take(*running.popleft())
     summary = program.task.summarize(results) | (meter.metrics() if meter else {})
+    summary = program.task.completed(summary)
     unreadable = split.num_examples - summary["num_examples"] - summary.get("left_out", 0)
     return {"split": split.name, **summary, "unreadable": unreadable}
 

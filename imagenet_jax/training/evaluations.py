@@ -31,9 +31,10 @@ class Evaluation(NamedTuple):
 
     def metrics(self, task: Task) -> dict[str, float]:
         """All of it as writers take it, {"eval/NAME": number}."""
-        found = {f"eval/{name}": self.result[name] for name in task.eval_metrics}
+        names = [name for name in task.eval_metrics if name in self.result]
+        found = {f"eval/{name}": self.result[name] for name in names}
         if self.raw:
-            found |= {f"eval_raw/{name}": self.raw[name] for name in task.eval_metrics}
+            found |= {f"eval_raw/{name}": self.raw[name] for name in names}
         return found | self.suites
 
     def rows(self, task: Task, suites: Suites | None) -> dict[str, str]:

@@ -42,7 +42,7 @@ class Ellipses:
     """Stands for a split whose objects fill ellipses in their boxes."""
 
     def __init__(self, rows):
-        self.rows, self.source = rows, self
+        self.rows, self.encoded = rows, self
 
     def objects(self, index):
         there = self.rows["classes"][index] >= 0

@@ -1,0 +1,70 @@
+"""A split that is read for several tasks at once: one image, the fields of each of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from imagenet_jax.errors import DataError
+
+
+class JoinedSource:
+    """Sources of the same images that have different fields, as one; see `source`.
+
+    Attributes:
+      parts: {what a task reads: its source}.
+    """
+
+    def __init__(self, parts: Mapping[tuple[str, ...], Any]):
+        """Raises DataError unless all have the same examples."""
+        self.parts = dict(parts)
+        self._first, *others = self.parts.values()
+        for other in others:
+            if len(other) != len(self._first):
+                raise DataError(
+                    f"of {self._first.describe(0)} some tasks have {len(self._first)} examples, "
+                    f"others {len(other)}"
+                )
+        self.class_names = self._first.class_names
+        self.fields = {k: field for one in self.parts.values() for k, field in one.fields.items()}
+
+    def __len__(self) -> int:
+        return len(self._first)
+
+    def objects(self, index: int) -> Any:
+        """What is in an image, of the part that has objects."""
+        return next(one for one in self.parts.values() if hasattr(one, "objects")).objects(index)
+
+
+class JoinedEncoded(JoinedSource):
+    """See `source.EncodedSource`."""
+
+    def read(self, index: np.ndarray) -> tuple[list[Any], dict[str, Sequence[Any]]]:
+        images, values = self._first.read(index)
+        values = dict(values)
+        for other in list(self.parts.values())[1:]:
+            values |= other.read(index)[1]
+        return images, values
+
+    def name(self, index: int) -> str:
+        return self._first.name(index)
+
+    def describe(self, index: int) -> str:
+        return self._first.describe(index)
+
+
+class JoinedArrays(JoinedSource):
+    """See `source.ArraySource`."""
+
+    def arrays(self, index: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
+        images, values, mask = self._first.arrays(index)
+        for other in list(self.parts.values())[1:]:
+            _, more, there = other.arrays(index)
+            values, mask = {**values, **more}, mask & there
+        return images, values, mask
+
+
+def joined(parts: Mapping[tuple[str, ...], Any]) -> JoinedSource:
+    """Sources of either kind as one."""
+    arrays = all(hasattr(one, "arrays") for one in parts.values())
+    return (JoinedArrays if arrays else JoinedEncoded)(parts)

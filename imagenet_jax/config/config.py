@@ -172,6 +172,11 @@ def _check_policy(values: Mapping[str, Any]) -> None:
 
 def _check_detection(values: Mapping[str, Any]) -> None:
     """Raises ConfigError for fields of detection that are set for something else."""
+    if values["data.train_crop"] == "ssd_crop" and values["task"] not in _OF_BOXES:
+        raise ConfigError(
+            "config.data.train_crop = 'ssd_crop' goes by objects, which config.task = "
+            f"{values['task']!r} does not read"
+        )
     fields = [*(f"model.{name}" for name in OF_DETECTORS), "data.max_objects"]
     fields += [f"eval.{name}" for name in ("score_threshold", "nms_threshold", "candidates")]
     for name in (*fields, "eval.max_detections"):

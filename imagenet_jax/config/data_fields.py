@@ -36,7 +36,7 @@ DATA: dict[str, Field] = {
     ),
     "data.train_crop": choice(
         "random_resized_crop",
-        ("random_resized_crop", "resize_random_crop", "scale_jitter", *CROPS),
+        ("random_resized_crop", "resize_random_crop", "scale_jitter", "ssd_crop", *CROPS),
         "how training images get to their size, on the host; see data/images/preprocess.py",
     ),
     "data.train_resize": number(
@@ -58,7 +58,7 @@ DATA: dict[str, Field] = {
     ),
     "data.pad_fill": Field(
         (124, 116, 104),
-        "letterbox, scale_jitter: what is beside an image, ImageNet's mean colour",
+        "letterbox, scale_jitter, ssd_crop: what is beside an image, ImageNet's mean colour",
         "three levels of 0 to 255",
         lambda v: len(v) == 3 and all(0 <= level <= 255 for level in v),
     ),

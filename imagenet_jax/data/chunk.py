@@ -16,9 +16,16 @@ from imagenet_jax.data.host_tensorflow import tf
 from imagenet_jax.data.images.class_map import decode_map
 from imagenet_jax.data.images.decode import check_size, decode_image
 from imagenet_jax.data.images.jpeg import Header, read_header
+from imagenet_jax.data.images.object_crop import ssd_crop
 from imagenet_jax.data.images.preprocess import Preprocess
 from imagenet_jax.data.order import Rows
-from imagenet_jax.data.sources.objects import BOXES, as_they_are, object_fields, placed
+from imagenet_jax.data.sources.objects import (
+    BOXES,
+    as_they_are,
+    in_pixels,
+    object_fields,
+    placed,
+)
 from imagenet_jax.data.sources.outlines import OBJECT_MASKS
 from imagenet_jax.data.sources.source import EncodedSource, Field, ImpossibleValue
 
@@ -26,13 +33,14 @@ READ = {
     "encoded": tf.TensorSpec((None,), tf.string),  # plain JPEGs; empty: nothing to decode
     "box": tf.TensorSpec((None, 4), tf.int32),  # in pixels of the halved image
     "halvings": tf.TensorSpec((None,), tf.int32),  # 0 to 3; -1: nothing to decode
+    "place": tf.TensorSpec((None, None), tf.int32),  # where a box comes, if objects decide on it
     "ready": tf.TensorSpec((None, None, None, 3), tf.uint8),  # images of other files, in order
     "mask": tf.TensorSpec((None,), tf.bool),
     "index": tf.TensorSpec((None,), tf.int32),
     "epoch": tf.TensorSpec((None,), tf.int32),
 }
 
-FINISH = ("mask", "halvings", "ready", "index", "epoch")  # what `ChunkMaker.finish` takes
+FINISH = ("mask", "halvings", "place", "ready", "index", "epoch")  # what `finish` takes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,17 +84,20 @@ class ChunkMaker:
                 pixels[row] = self._decode_other(file)
                 shape[row] = pixels[row].shape[:2]
         box = self.preprocess.boxes(shape, rows.index, rows.epoch)
+        place, seen = self._around_objects(values, rows, shape, box)
         ready = _empty(len(pixels), *self.preprocess.shape)
         for image, (row, whole) in zip(ready, pixels.items(), strict=True):
             top, left, height, width = box[row]
             crop = whole[top : top + height, left : left + width]
-            self.preprocess.finish(crop, image, int(rows.index[row]), int(rows.epoch[row]))
+            example = int(rows.index[row]), int(rows.epoch[row])
+            self.preprocess.finish(crop, image, *example, place[row].tolist())
         whole_box = box.copy()
         halvings = np.where(encoded == b"", -1, self.preprocess.halvings(box)).astype(np.int32)
         box >>= np.maximum(halvings, 0)[:, None]
-        columns = encoded, box, halvings, ready, mask, rows.index, rows.epoch
-        values = self._objects(values, rows, shape, whole_box)
-        fields = self._fields(values, mask) | self._maps(values, rows, shape, whole_box)
+        columns = encoded, box, halvings, place, ready, mask, rows.index, rows.epoch
+        where = shape, whole_box, place
+        values = self._objects(values, rows, *where, seen)
+        fields = self._fields(values, mask) | self._maps(values, rows, *where)
         return dict(zip(READ, columns, strict=True)) | fields
 
     def decode(self, chunk: dict[str, tf.Tensor]) -> list[tf.Tensor]:
@@ -99,6 +110,7 @@ class ChunkMaker:
         self,
         mask: np.ndarray,
         halvings: np.ndarray,
+        place: np.ndarray,
         ready: np.ndarray,
         index: np.ndarray,
         epoch: np.ndarray,
@@ -110,7 +122,8 @@ class ChunkMaker:
         image, others = _empty(len(mask), *self.preprocess.shape), iter(ready)
         for row, crop in enumerate(crops):
             if halvings[row] >= 0:
-                self.preprocess.finish(crop, image[row], int(index[row]), int(epoch[row]))
+                example = int(index[row]), int(epoch[row])
+                self.preprocess.finish(crop, image[row], *example, place[row].tolist())
             else:
                 image[row] = next(others) if mask[row] else 0
         return image
@@ -151,12 +164,30 @@ class ChunkMaker:
                 array[row, : len(value)] = value
         return fields
 
+    def _around_objects(
+        self, values: Mapping[str, Sequence[Any]], rows: Rows, shape: np.ndarray, box: np.ndarray
+    ) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+        """Where boxes come, int32 [k, 4], and which objects count, where these decide on it; then
+        also changes `box`. Else int32 [k, 0] and {}."""
+        if self.preprocess.rule != "ssd_crop":
+            return np.zeros((len(rows.mask), 0), np.int32), {}
+        place, seen = np.zeros((len(rows.mask), 4), np.int32), {}
+        for row, objects in zip(np.flatnonzero(rows.mask).tolist(), values[BOXES], strict=True):
+            whole = tuple(shape[row].tolist())
+            there = in_pixels(objects, whole)[~objects.crowd]
+            example = int(rows.epoch[row]), int(rows.index[row])
+            how = self.preprocess.size, self.preprocess.seed, *example
+            box[row], place[row], seen[row] = ssd_crop(whole, there, *how)
+        return place, seen
+
     def _objects(
         self,
         values: Mapping[str, Sequence[Any]],
         rows: Rows,
         shape: np.ndarray,
         box: np.ndarray,
+        places: np.ndarray,
+        seen: Mapping[int, np.ndarray],
     ) -> Mapping[str, Sequence[Any]]:
         """The values with those of all fields of objects, where there are any."""
         if BOXES not in values:
@@ -168,9 +199,9 @@ class ChunkMaker:
                 found.append(as_they_are(objects, whole, most))
                 continue
             example = int(rows.index[row]), int(rows.epoch[row])
-            place = self.preprocess.place(box[row, 2:], *example)
+            place = places[row].tolist() or self.preprocess.place(box[row, 2:], *example)
             size = self.preprocess.size
-            found.append(placed(objects, whole, box[row], place, size, most))
+            found.append(placed(objects, whole, box[row], place, size, most, seen.get(row)))
         names = object_fields(most, OBJECT_MASKS in self.source.fields)
         return {**values, **{name: [one[name] for one in found] for name in names}}
 
@@ -180,6 +211,7 @@ class ChunkMaker:
         rows: Rows,
         shape: np.ndarray,
         box: np.ndarray,
+        places: np.ndarray,
     ) -> dict[str, np.ndarray]:
         """The maps of the rows with mask True, cut out and resized as the images are."""
         fields = {}
@@ -198,8 +230,8 @@ class ChunkMaker:
                     )
                 top, left, height, width = box[row]
                 crop = whole[top : top + height, left : left + width]
-                place = int(rows.index[row]), int(rows.epoch[row])
-                self.preprocess.finish_map(crop, array[row], *place)
+                example = int(rows.index[row]), int(rows.epoch[row])
+                self.preprocess.finish_map(crop, array[row], *example, places[row].tolist())
         return fields
 
 

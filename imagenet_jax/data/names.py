@@ -87,7 +87,8 @@ def train_size(data: ml_collections.ConfigDict) -> int:
 
 def check_data(data: ml_collections.ConfigDict) -> None:
     """Raises ConfigError for a data.name of no known form, or fields that contradict each other."""
-    random = data.train_crop in ("random_resized_crop", "resize_random_crop", "scale_jitter")
+    random = ("random_resized_crop", "resize_random_crop", "scale_jitter", "ssd_crop")
+    random = data.train_crop in random
     if data.cache and random and data.name != "fake":
         raise ConfigError(
             "config.data.cache = True keeps decoded images, but data.train_crop = "

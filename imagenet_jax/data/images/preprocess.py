@@ -50,6 +50,7 @@ class Preprocess:
       scale_jitter: in training, as letterbox or so that the short side is S, see
         data.jitter_side, times a random factor of data.jitter; of what is larger S x S are cut
         out at random, what is smaller is padded at the lower right, as torchvision's references do.
+      ssd_crop: in training, SSD's crop, which depends on the objects, see `object_crop`.
       none: the image has S x S pixels already.
     """
 
@@ -94,8 +95,17 @@ class Preprocess:
                 count[box[:, 2:].min(1) >= 2**times * self.size] = times
         return count
 
-    def finish(self, pixels: np.ndarray, out: np.ndarray, index: int, epoch: int) -> None:
+    def finish(
+        self,
+        pixels: np.ndarray,
+        out: np.ndarray,
+        index: int,
+        epoch: int,
+        place: Sequence[int] = (),
+    ) -> None:
         """Resizes the box uint8 [h, w, 3] into `out`, uint8 [S, S, 3], and augments it there.
+
+        `place`: where it comes, of the rule ssd_crop; (): where `self.place` says.
 
         With data.views = V in training `out` is [V * S, S, 3]: the box as it is, and below it
         V - 1 times augmented.
@@ -105,15 +115,24 @@ class Preprocess:
         """
         method = self._method(index, epoch)
         first, *others = out.reshape(-1, out.shape[1], *out.shape[1:])
-        self._put(pixels, first, method, index, epoch)
+        place = tuple(place) or self.place(pixels.shape[:2], index, epoch)
+        self._put(pixels, first, method, place)
         if self.train and (others or policies.is_on(self.data)):
             for number, view in enumerate(others or [first]):
                 view[:] = policies.augment(first, self.data, self.seed, epoch, index, number)
 
-    def finish_map(self, levels: np.ndarray, out: np.ndarray, index: int, epoch: int) -> None:
+    def finish_map(
+        self,
+        levels: np.ndarray,
+        out: np.ndarray,
+        index: int,
+        epoch: int,
+        place: Sequence[int] = (),
+    ) -> None:
         """As `finish`, of the box uint8 [h, w] of a map of classes; `out` is uint8 [S, S] and
         holds what stands where no pixel is."""
-        starts_and_sides = np.reshape(self.place(levels.shape, index, epoch), (2, 2)).T
+        place = tuple(place) or self.place(levels.shape, index, epoch)
+        starts_and_sides = np.reshape(place, (2, 2)).T
         known, nearest = [], []
         for (start, side), whole in zip(starts_and_sides, levels.shape, strict=True):
             place = np.arange(self.size) - start
@@ -198,9 +217,7 @@ class Preprocess:
         number = boxes.uniforms(self.seed, np.array([epoch]), np.array([index]), _DRAWN + 1)[0, -1]
         return "bilinear" if number < 0.5 else "bicubic"
 
-    def _put(
-        self, pixels: np.ndarray, out: np.ndarray, method: str, index: int, epoch: int
-    ) -> None:
+    def _put(self, pixels: np.ndarray, out: np.ndarray, method: str, place: Sequence[int]) -> None:
         """The box resized to where `place` says."""
         size, shape = self.size, pixels.shape[:2]
         if self.rule == "none" and shape != (size, size):
@@ -208,14 +225,14 @@ class Preprocess:
             raise ValueError(
                 f"it has {shape[0]} x {shape[1]} pixels, not data.{field} = {size}; set a crop"
             )
-        top, left, height, width = self.place(shape, index, epoch)
+        top, left, height, width = place
         if (top, left, height, width) == (0, 0, size, size):
             return self._resize(pixels, out, method)
         if self.rule == "resize_center_crop" and max(height, width) > _LONG * min(height, width):
             return self._put_long(pixels, out, min(height, width), method)
         resized = np.empty((height, width, 3), np.uint8)
         self._resize(pixels, resized, method)
-        if top + height < size or left + width < size:
+        if top > 0 or left > 0 or top + height < size or left + width < size:
             out[:] = self.data.pad_fill
         _paste(resized, out, top, left)
 
@@ -238,6 +255,8 @@ class Preprocess:
 
 
 def _paste(part: np.ndarray, out: np.ndarray, top: int, left: int) -> None:
-    """Puts [h, w, 3] into [H, W, 3] at (top, left), at most 0; what does not fit is left out."""
-    here = out[: top + part.shape[0], : left + part.shape[1]]
-    here[:] = part[-top : -top + len(here), -left : -left + here.shape[1]]
+    """Puts [h, w, 3] into [H, W, 3] at (top, left); what does not fit is left out."""
+    above, before = max(-top, 0), max(-left, 0)
+    part, top, left = part[above:, before:], max(top, 0), max(left, 0)
+    here = out[top : top + part.shape[0], left : left + part.shape[1]]
+    here[:] = part[: here.shape[0], : here.shape[1]]

@@ -90,6 +90,7 @@ def placed(
     place: Sequence[int],
     size: int,
     most: int,
+    counts: np.ndarray | None = None,
 ) -> Mapping[str, np.ndarray]:
     """The values of `object_fields` in training: objects where they are in the network's input.
 
@@ -102,6 +103,7 @@ def placed(
       place: where it comes in the input, see `Preprocess.place`.
       size: height and width of the input.
       most: M.
+      counts: which objects that are no crowds may be there, bool [n]; others are cut off.
     """
     boxes = in_pixels(objects, shape)[~objects.crowd]
     labels = objects.labels[~objects.crowd]
@@ -114,7 +116,7 @@ def placed(
     high = np.minimum([place[1] + place[3], place[0] + place[2]], size)
     boxes = np.clip(boxes, [*low, *low], [*high, *high])
     sides = boxes[:, 2:] - boxes[:, :2]
-    seen = (sides >= 1).all(1)
+    seen = (sides >= 1).all(1) if counts is None else (sides >= 1).all(1) & counts
     kept = np.flatnonzero(seen)
     largest = np.argsort(-sides[kept].prod(1), kind="stable")[:most]
     kept = np.sort(kept[largest])

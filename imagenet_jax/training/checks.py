@@ -23,6 +23,7 @@ from imagenet_jax.suites.table import check_names, find_suites
 from imagenet_jax.tasks.table import check_task, find_task
 from imagenet_jax.training.average_checks import check_averaged_statistics, check_averages
 from imagenet_jax.training.optimizer_checks import check_optimizer
+from imagenet_jax.weights.networks import NETWORKS, check_network
 from imagenet_jax.weights.pretrained import (
     FILE_SUFFIXES,
     check_file,
@@ -200,9 +201,16 @@ def check_training(config: ml_collections.ConfigDict, *, here: bool) -> None:
     if here:
         find_suites(config.eval.suites, config.data.dir)
         make_tracking(config)
-        model = config.model.name
-        _check_weights("finetune", config, lambda weights: pretrained_start(weights, model))
+        _check_weights("finetune", config, lambda weights: _find_start(weights, config))
         _check_weights("distill", config, find_pretrained)
+
+
+def _find_start(weights: str, config: ml_collections.ConfigDict) -> None:
+    """Finds published weights of the network or of its backbone. Raises ConfigError."""
+    if weights in NETWORKS:
+        check_network(weights, config)
+    else:
+        pretrained_start(weights, config.model.name)
 
 
 def _check_weights(

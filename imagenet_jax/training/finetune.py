@@ -19,6 +19,7 @@ from imagenet_jax.training.trained import trained_model
 from imagenet_jax.weights.adapt import BACKBONE, adapt, as_backbone
 from imagenet_jax.weights.detectors import load_detector
 from imagenet_jax.weights.load import Loaded, load_file, load_pretrained
+from imagenet_jax.weights.networks import NETWORKS, check_network, network_file
 from imagenet_jax.weights.pretrained import FILE_SUFFIXES, find_pretrained, pretrained_start
 from imagenet_jax.weights.segmenters import load_segmenter
 
@@ -37,7 +38,10 @@ def starting_variables(program: Program) -> dict[str, Any] | None:
     name, model_name = config.finetune.weights, config.model.name
     if not name:
         return None
-    if _is_named(name):
+    if name in NETWORKS:
+        check_network(name, config)
+        name = str(network_file(name))
+    elif _is_named(name):
         weights = pretrained_start(name, model_name)
         if not np.allclose((weights.mean, weights.std), (config.augment.mean, config.augment.std)):
             logging.warning(

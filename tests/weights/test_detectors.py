@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from torch_detectors import arrays_of, torch_detector
 
-from imagenet_jax.errors import WeightsError
-from imagenet_jax.models import create_detector, create_model
-from imagenet_jax.models.cost import variable_shapes
+from imagenet_jax.config import base_config
+from imagenet_jax.errors import ConfigError, WeightsError
+from imagenet_jax.models import create_detector, create_model, create_segmenter
+from imagenet_jax.models.cost import count_params, variable_shapes
 from imagenet_jax.weights.adapt import as_backbone
 from imagenet_jax.weights.detectors import coco_classes, load_detector
+from imagenet_jax.weights.networks import NETWORKS, check_network
 
 
 def saved(tmp_path, state):
@@ -76,3 +78,33 @@ def test_files_of_torchvisions_first_versions_are_read(tmp_path):
     other = create_detector("resnet18", "fcos", num_classes=7, features=32)
     with pytest.raises(WeightsError, match=r"weights.pth: .*do not fit"):
         load_detector(tmp_path / "weights.pth", other)
+
+
+@pytest.mark.slow
+@pytest.mark.exhaustive  # tests/models/detection has most of them
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_known_by_name_have_torchvisions_parameters(name):
+    one = NETWORKS[name]
+    make = create_segmenter if one.task == "segmentation" else create_detector
+    options = {"auxiliary": "resnet" in one.model or "deeplab" in one.head}
+    options = options if one.task == "segmentation" else {}
+    if one.head == "ssdlite":
+        options = {"reduced_tail": True}
+    # The classes of the ground are counted with others in torchvision's pages.
+    grounded = one.head.startswith(("faster", "mask", "ssd"))
+    classes = 21 if one.task == "segmentation" else 91 - grounded
+    model = make(one.model, one.head, num_classes=classes, **options)
+    params = count_params(variable_shapes(model, 320))
+    frozen = {"resnet50": 53_120, "mobilenet_v3_large": 24_400}.get(one.model, 0)
+    if one.task == "segmentation" or one.head in ("ssd", "ssdlite") or one.head.endswith("_v2"):
+        frozen = 0
+    assert params - frozen == one.params
+
+
+def test_weights_of_another_network_are_refused():
+    config = base_config()
+    config.task, config.model.head = "detection", "fcos"
+    with pytest.raises(ConfigError, match=r"are of retinanet on resnet50; .* is 'fcos'"):
+        check_network("retinanet_resnet50_fpn", config)
+    config.model.head = "retinanet"
+    check_network("retinanet_resnet50_fpn", config)

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("large")]
 
 def study(folder, topology, *arguments, config="resnet50"):
     """Facts of one variant, all operations, and its HLO. In a process: XLA reads its flags once."""
-    command = [sys.executable, "launch.py", "study", f"--config=configs/{config}.py"]
+    command = [sys.executable, "launch.py", "study", f"--config={config}"]
     command += [f"--topology={topology}", f"--workdir={folder}", "--partitioner=shard_map"]
     done = subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from imagenet_jax.models.detection.nms import suppress
 
 NOTHING = -1.0  # the score in a row without a box
+_FEW = 512  # boxes of an image above the threshold, up to which suppression looks at these alone
 
 
 class Detections(NamedTuple):
@@ -70,15 +71,23 @@ def best_of_map(scores: jax.Array, choice: Choice) -> tuple[jax.Array, jax.Array
 def chosen(levels: Sequence[Candidates], choice: Choice) -> Detections:
     """The boxes that are told, of the candidates of all maps."""
     boxes, scores, classes = (jnp.concatenate(part, 1) for part in zip(*levels, strict=True))
-    return jax.vmap(partial(_of_image, choice=choice))(boxes, scores, classes)
+    order = jnp.argsort(-scores, axis=1, stable=True)
+    sorted_ones = tuple(
+        jax.vmap(lambda array, at: array[at])(array, order) for array in (boxes, scores, classes)
+    )
+    of_images = jax.vmap(partial(_of_image, choice=choice))
+    if scores.shape[1] <= _FEW:
+        return of_images(*sorted_ones)
+    # The work grows with the square of their number, and photos have few.
+    most = (scores > choice.score).sum(1).max()
+    first = tuple(array[:, :_FEW] for array in sorted_ones)
+    return jax.lax.cond(most <= _FEW, lambda: of_images(*first), lambda: of_images(*sorted_ones))
 
 
 def _of_image(
     boxes: jax.Array, scores: jax.Array, classes: jax.Array, choice: Choice
 ) -> Detections:
-    """Of boxes [n, 4] of an image."""
-    order = jnp.argsort(-scores, stable=True)
-    boxes, scores, classes = boxes[order], scores[order], classes[order]
+    """Of boxes [n, 4] of an image, the best ones first."""
     kept = suppress(boxes, classes, scores > choice.score, choice.iou)
     count = min(choice.most, len(boxes))
     best, place = jax.lax.top_k(jnp.where(kept, scores, NOTHING), count)

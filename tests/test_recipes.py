@@ -137,8 +137,15 @@ OTHER = {
 }
 
 
+# One of three in CI; what the others are made of is in these, too.
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.exhaustive] if number % 3 else [])
+        for number, name in enumerate(FILES)
+    ],
+)
 def test_a_recipe_takes_three_steps_resumes_and_evaluates(name, tmp_path, monkeypatch):
     """With another network where its own takes minutes to compile."""
     monkeypatch.setitem(MODELS, "vit_ti16", functools.partial(MODELS["vit_ti16"], depth=2))

@@ -33,20 +33,10 @@ def torch_head(kind, width, classes):
     torch = pytest.importorskip("torch")
     parts = torchvision().models.detection
     if kind == "fcos":
-        return _regrouped(parts.fcos.FCOSHead(width, 1, classes))
+        return parts.fcos.FCOSHead(width, 1, classes)
     norm = functools.partial(torch.nn.GroupNorm, 32) if kind.endswith("v2") else None
     head = parts.retinanet.RetinaNetHead(width, 9, classes, norm_layer=norm)
     head.regression_head._loss_type = "giou" if norm else "l1"
-    return _regrouped(head)
-
-
-def _regrouped(head):
-    """With as many channels in a group as where there are 256 of them."""
-    import torch
-
-    for module in head.modules():
-        if isinstance(module, torch.nn.GroupNorm):
-            module.num_groups = module.num_channels // 8
     return head
 
 

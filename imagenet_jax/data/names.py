@@ -141,12 +141,10 @@ def check_preparation(
         raise ConfigError("--encoding=raw needs --resize=SHORT_SIDE, e.g. --resize=256")
     if short_side < 0:
         raise ConfigError(f"--resize={short_side} is no number of pixels")
-    kept_as_they_are = {MASKS: ("maps of classes", "segmentation")}
-    kept_as_they_are |= dict.fromkeys(BOX_FILES, ("boxes", "detection"))
-    if found := kept_as_they_are.get((place_of(dataset) or ("",))[0]):
+    if (place_of(dataset) or ("",))[0] == MASKS:
         raise ConfigError(
-            f"--dataset={dataset}: {found[0]} are not stored; train on the files as they are, "
-            f"with --config.task={found[1]} --config.data.name={dataset}"
+            f"--dataset={dataset}: maps of classes are not stored; train on the files as they are, "
+            f"with --config.task=segmentation --config.data.name={dataset}"
         )
     if not 1 <= quality <= 95:
         raise ConfigError(f"--quality={quality} is not 1 to 95")

@@ -21,7 +21,8 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--dataset",
-        help="a TFDS name, folder:PATH, zip:FILE, csv:FILE (path,label[,split]), tfrecord:DIR",
+        help="a TFDS name, folder:PATH, zip:FILE, csv:FILE (path,label[,split]), tfrecord:DIR; "
+        "for --task=detection coco:PATH, voc:PATH, yolo:PATH",
     )
     add("--dir", default="", help="default: $TFDS_DATA_DIR or ~/tensorflow_datasets")
     add("--name", default="", help="name of the new data set; default: after the source")
@@ -51,7 +52,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         default=0.0,
         help="share held out as validation, of files without splits",
     )
-    add("--task", default="classification", help="multilabel: images have several labels")
+    add("--task", default="classification", help="multilabel: several labels; detection: boxes")
     add("--rebuild", action="store_true", help="make a data set of files anew, e.g. after a change")
     add(
         "--workers",
@@ -86,11 +87,13 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
         from imagenet_jax.reports.preview import preview
 
         say_without_stages(config)
-        return preview(config, Path(os.path.expanduser(args.preview)), find_task(config.task).reads)
-    if find_task(args.task).has_maps:
+        reads = find_task(config.task).reads_of(config)
+        return preview(config, Path(os.path.expanduser(args.preview)), reads)
+    task = find_task(args.task)
+    if task.has_maps or not task.reads:
         raise ConfigError(
-            f"--task={args.task}: images are stored with their classes, not with maps of them; "
-            "train on masks:PATH as it is"
+            f"--task={args.task}: images are stored with their classes, or with boxes, not with "
+            "maps or masks; train on the files as they are"
         )
     with working("loading TensorFlow"):
         from imagenet_jax.data.preparation.prepare import prepare
@@ -105,7 +108,7 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
         eval_fraction=args.eval_fraction,
         workers=args.workers,
         manual_dir=os.path.expanduser(args.manual_dir),
-        reads=find_task(args.task).reads,
+        reads=task.reads,
         rebuild=args.rebuild,
     )
 
@@ -130,10 +133,11 @@ def _next(args: argparse.Namespace, result: dict[str, Any]) -> list[str]:
     found = [name for name in (*VALIDATION, *TEST) if name in splits]
     fields["data.train_split"] = train if found else f"{train}[:90%]"
     fields["data.eval_split"] = found[0] if found else f"{train}[90%:]"
-    usual = {"data.dir": "", "task": "classification"}
+    config = "detect_photos" if args.task == "detection" else "finetune"
+    usual = {"data.dir": "", "task": args.task if config != "finetune" else "classification"}
     usual |= {"data.train_split": "train", "data.eval_split": "validation"}  # of the config
     given = [f"--config.{name}={text}" for name, text in fields.items() if usual.get(name) != text]
-    return [f"{args.program} {shlex.join(['--config=finetune', *given])}"]
+    return [f"{args.program} {shlex.join([f'--config={config}', *given])}"]
 
 
 PREPARE = Verb(

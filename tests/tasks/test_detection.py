@@ -1,7 +1,9 @@
 """Boxes and their classes: metrics of other implementations, the same numbers everywhere."""
 
 import json
+import runpy
 import shutil
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 
 from imagenet_jax import Predictor
-from imagenet_jax.config import base_config, validate
+from imagenet_jax.config import base_config, load_config, validate
 from imagenet_jax.devices import make_mesh, parallel
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.models.detection.detections import Detections
@@ -22,6 +24,8 @@ from imagenet_jax.training.loop import train
 from imagenet_jax.training.program_checks import check_config
 
 CLASSES = tuple("abc")
+ROOT = Path(__file__).resolve().parents[2]
+VARIANTS = runpy.run_path(str(ROOT / "configs/detect_coco.py"))["VARIANTS"]
 
 
 @pytest.fixture
@@ -328,3 +332,12 @@ def test_fields_of_detection_are_refused_for_other_tasks(field, value):
     config.update_from_flattened_dict({field: value})
     with pytest.raises(ConfigError, match=rf"{field} = 9 is for config.task = 'detection' and"):
         validate(config)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_recipes_of_coco_are_valid(variant):
+    config = load_config(f"detect_coco:{variant}")
+    validate(config)
+    config.data.update(name="fake", fake_classes=80)
+    task = make_task(config)
+    assert task.method.num_classes == 80 and task.method.map_sides(config.data.image_size)[-1] > 0

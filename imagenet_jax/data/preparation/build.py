@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from imagenet_jax.data.names import FILES, place_of
+from imagenet_jax.data.names import BOX_FILES, FILES, place_of
 from imagenet_jax.data.preparation.shards import (
     Encoding,
     Fact,
@@ -32,6 +32,7 @@ from imagenet_jax.data.preparation.shards import (
     open_source,
 )
 from imagenet_jax.data.shuffle import permutation
+from imagenet_jax.data.sources.box_files import box_splits
 from imagenet_jax.data.sources.classes import ONE
 from imagenet_jax.data.sources.files import file_splits
 from imagenet_jax.data.sources.held_out import name_shares
@@ -179,6 +180,8 @@ def source_splits(build: Build) -> tuple[str, ...]:
     if build.splits or not place:
         return build.splits
     kind, path = place
+    if kind in BOX_FILES:
+        return tuple(box_splits(kind, path))
     return tuple(
         tfrecord_splits(path) if kind == "tfrecord" else file_splits(kind, path, build.reads)
     )
@@ -222,7 +225,10 @@ def run_shards(shards: Sequence[Shard], workers: int, what: str) -> list[list[Fa
 def _plan(build: Build, shards: Sequence[Shard]) -> bytes:
     """What a shard depends on; parts that were made from another plan do not fit."""
     names = hashlib.sha1()
-    if (place_of(build.spec) or [""])[0] in FILES:  # they may have changed since, as records do not
+    if (place_of(build.spec) or [""])[0] in (
+        *FILES,
+        *BOX_FILES,
+    ):  # they may have changed since, as records do not
         for shard in shards:
             source = open_source(shard.spec, shard.data_dir, shard.split, shard.reads)
             for index in shard.index:
@@ -290,6 +296,6 @@ def _facts(shards: Sequence[Shard]) -> list[Fact]:
 def _read_facts(path: Path) -> list[Fact]:
     try:
         facts = [Fact(*values) for values in json.loads(path.read_text())]
-        return [fact._replace(labels=tuple(fact.labels)) for fact in facts]
+        return [f._replace(labels=tuple(f.labels), areas=tuple(f.areas)) for f in facts]
     except (ValueError, TypeError) as error:
         raise DataError(f"{path} is damaged: {error}. Remove it and start again") from error

@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from imagenet_jax.atomic import replace_text
-from imagenet_jax.data.names import FILES, check_name, check_preparation, place_of
+from imagenet_jax.data.names import BOX_FILES, FILES, check_name, check_preparation, place_of
 from imagenet_jax.data.preparation.build import (
     Build,
     Facts,
@@ -37,6 +37,7 @@ from imagenet_jax.data.preparation.verification import plot_sizes, report_of
 from imagenet_jax.data.sources import records
 from imagenet_jax.data.sources.classes import ONE
 from imagenet_jax.data.sources.layout import LeftOut
+from imagenet_jax.data.sources.objects import BOXES
 from imagenet_jax.data.split_checks import Counted, check_classes
 from imagenet_jax.errors import ConfigError, DataError
 from imagenet_jax.terminal import working
@@ -62,8 +63,8 @@ def prepare(
     """Prepares and verifies a data set; what is there already is not made again unless asked.
 
     Args:
-      dataset: the name of a TFDS data set, folder:PATH, zip:PATH or csv:PATH (see `files`), or
-        tfrecord:DIR (see `tfrecord_folder`).
+      dataset: the name of a TFDS data set, folder:PATH, zip:PATH or csv:PATH (see `files`),
+        tfrecord:DIR (see `tfrecord_folder`), or coco:PATH, voc:PATH, yolo:PATH (`box_files`).
       data_dir: where TFDS data sets are kept; "": $TFDS_DATA_DIR or ~/tensorflow_datasets.
       name: of the new data set; "": made from `dataset` and `encoding`.
       file_format: "array_record" or "tfrecord"; "": array_record, but tfrecord for raw images,
@@ -71,7 +72,8 @@ def prepare(
       encoding: how images are stored.
       eval_fraction: share of the images of files without splits that become "validation".
       workers: processes; 0: one per core.
-      reads: ("label",), or ("labels",) where images have several, see `files.open_files`.
+      reads: ("label",), or ("labels",) where images have several, see `files.open_files`;
+        ("boxes",) where they have objects.
       manual_dir: where archives are that TFDS cannot download; "": DATA_DIR/downloads/manual.
       rebuild: make a data set of files anew, in the place of the one that is there.
 
@@ -116,7 +118,7 @@ def _published(build: Build, facts: Facts) -> dict[str, Any]:
 
 def _check_classes(build: Build) -> None:
     """Raises DataError for files whose splits do not have the same classes, see `split_checks`."""
-    if (place_of(build.spec) or [""])[0] not in FILES:
+    if (place_of(build.spec) or [""])[0] not in (*FILES, *BOX_FILES):
         return
     sources = {split: source_of(build, split) for split in source_splits(build)}
     counted = [Counted(split, source.class_counts()) for split, source in sources.items()]
@@ -191,6 +193,7 @@ def _checked(
         "name": builder.name,
         "path": str(path),
         "file_format": builder.info.file_format.value,
+        "reads": list(reads),
     }
     return _written(path, about, facts, next(iter(sources.values())).class_names)
 
@@ -255,7 +258,7 @@ def _written(
     path: Path, about: dict[str, Any], facts: Facts, class_names: tuple[str, ...]
 ) -> dict[str, Any]:
     """The report, after it and its picture were written into the data set's folder."""
-    report = {**about, **report_of(facts, class_names)}
+    report = {**about, **report_of(facts, class_names, about.get("reads") == [BOXES])}
     plot_sizes(facts, about["name"], path / "image_sizes.png")
     replace_text(path / REPORT, json.dumps(report, indent=1) + "\n")
     return report
@@ -263,7 +266,7 @@ def _written(
 
 def _stamps(build: Build) -> dict[str, list[Any]]:
     """{split: [images, a hash of their names, sizes and classes]} of files."""
-    if (place_of(build.spec) or [""])[0] not in FILES:
+    if (place_of(build.spec) or [""])[0] not in (*FILES, *BOX_FILES):
         return {}
     sources = {split: source_of(build, split) for split in source_splits(build)}
     return {split: [len(source), source.stamp()] for split, source in sources.items()}

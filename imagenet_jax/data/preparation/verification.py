@@ -13,13 +13,21 @@ from imagenet_jax.data.preparation.shards import Fact
 _SHOWN = 5  # names of a kind that the text shows; the report has all
 
 
-def report_of(facts: Mapping[str, Sequence[Fact]], class_names: Sequence[str]) -> dict[str, Any]:
+def report_of(
+    facts: Mapping[str, Sequence[Fact]], class_names: Sequence[str], has_objects: bool = False
+) -> dict[str, Any]:
     """The facts of the splits of a data set, summed up.
+
+    Args:
+      facts: by the names of the splits.
+      class_names: by their numbers.
+      has_objects: whether labels are those of objects.
 
     Returns:
       num_classes;
       splits: {name: {num_examples, num_bytes, unreadable: ["NAME: reason"], without_label,
-        images_per_class: {class: count}, without unreadable ones}};
+        images_per_class: {class: count}, without unreadable ones; where images have objects also
+        objects_per_class and objects_of_sizes, small below 32 x 32, large from 96 x 96 pixels}};
       duplicates: lists of "SPLIT/NAME" of files with the same bytes, and
         duplicates_across_splits, how many of the lists have more than one split;
       image_sizes: {width, height, short_side: {min, median, max}} in pixels.
@@ -27,7 +35,7 @@ def report_of(facts: Mapping[str, Sequence[Fact]], class_names: Sequence[str]) -
     splits, same, sizes = {}, defaultdict(list), []
     for split, of_split in facts.items():
         good = [fact for fact in of_split if not fact.error]
-        labels = [label for fact in good for label in fact.labels]
+        labels = [label for fact in good for label in sorted({*fact.labels})]
         counts = np.bincount(labels, minlength=len(class_names))
         splits[split] = {
             "num_examples": len(good),
@@ -35,6 +43,7 @@ def report_of(facts: Mapping[str, Sequence[Fact]], class_names: Sequence[str]) -
             "unreadable": sorted(f"{f.name}: {f.error}" for f in of_split if f.error),
             "without_label": sum(not fact.labels for fact in good),
             "images_per_class": dict(zip(class_names, counts.tolist(), strict=True)),
+            **(_of_objects(good, class_names) if has_objects else {}),
         }
         for fact in good:
             same[fact.sha1].append((split, fact.name))
@@ -60,6 +69,17 @@ def report_of(facts: Mapping[str, Sequence[Fact]], class_names: Sequence[str]) -
     }
 
 
+def _of_objects(facts: Sequence[Fact], class_names: Sequence[str]) -> dict[str, Any]:
+    """How many objects there are of each class, and of COCO's sizes."""
+    labels = [label for fact in facts for label in fact.labels]
+    counts = np.bincount(labels, minlength=len(class_names))
+    sides = np.sqrt([area for fact in facts for area in fact.areas])
+    small, large = int((sides < 32).sum()), int((sides >= 96).sum())
+    sizes = {"small": small, "medium": len(sides) - small - large, "large": large}
+    per_class = dict(zip(class_names, counts.tolist(), strict=True))
+    return {"objects_per_class": per_class, "objects_of_sizes": sizes}
+
+
 def report_text(report: Mapping[str, Any]) -> str:
     """The report for people."""
     lines = [f"{report['name']} ({report['file_format']}) is in {report['path']}"]
@@ -71,6 +91,7 @@ def report_text(report: Mapping[str, Any]) -> str:
             f"    {report['num_classes']:,} classes of {counts[least]:,} ({least}) to "
             f"{counts[most]:,} ({most}) images, median {np.median(list(counts.values())):,.0f}",
             *([f"    without label: {none:,}"] if (none := facts.get("without_label")) else []),
+            *_objects_lines(facts),
             *_some("unreadable, left out", facts["unreadable"]),
         ]
     for reason, names in report.get("left_out", {}).items():
@@ -89,6 +110,16 @@ def report_text(report: Mapping[str, Any]) -> str:
             )
         )
     return "\n".join(lines)
+
+
+def _objects_lines(facts: Mapping[str, Any]) -> list[str]:
+    counts = facts.get("objects_per_class")
+    if not counts:
+        return []
+    most = sorted(counts, key=counts.get, reverse=True)[:_SHOWN]
+    named = ", ".join(f"{name} {counts[name]:,}" for name in most)
+    sizes = ", ".join(f"{count:,} {size}" for size, count in facts["objects_of_sizes"].items())
+    return [f"    {sum(counts.values()):,} objects: {named}", f"    of these {sizes}"]
 
 
 def _some(title: str, names: Sequence[str]) -> list[str]:

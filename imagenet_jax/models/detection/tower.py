@@ -10,7 +10,6 @@ from imagenet_jax.models.layers.dtypes import wide
 from imagenet_jax.models.layers.layers import Layers
 
 small = nn.initializers.normal(0.01)
-_OF_GROUP = 8  # channels that are normalised together
 PRIOR = 0.01  # initial probability of each class at each place
 
 
@@ -32,10 +31,7 @@ def tower(
     for conv_name, norm_name in names:
         how = {"bias": bias, "init": small, "name": conv_name}
         conv = layers.conv(maps[0].shape[-1], 3, **how)
-        norm = lambda x: x  # noqa: E731
-        if norm_name:  # torchvision's 32 groups of 256 channels
-            groups = maps[0].shape[-1] // _OF_GROUP
-            norm = layers.group_norm(name=norm_name, groups=groups)
+        norm = layers.group_norm(name=norm_name) if norm_name else lambda x: x
         maps = [nn.relu(norm(conv(x))) for x in maps]
     return list(maps)
 

@@ -1,9 +1,10 @@
 """The breaks that `mutations.py` tries: name, file, the line, the line broken, what has to fail.
 
-Here those of training and of devices; others are in `mutation_optim`, `mutation_tasks` and
-`mutation_files`.
+Here those of training and of devices; others are in `mutation_optim`, `mutation_tasks`,
+`mutation_detection` and their like.
 """
 
+from mutation_detection import BREAKS_OF_DETECTION
 from mutation_files import BREAKS_OF_FILES
 from mutation_images import BREAKS_OF_IMAGES
 from mutation_optim import BREAKS_OF_OPTIMIZERS
@@ -279,5 +280,6 @@ BREAKS = (
     *BREAKS_OF_OPTIMIZERS,
     *BREAKS_OF_IMAGES,
     *BREAKS_OF_TASKS,
+    *BREAKS_OF_DETECTION,
     *BREAKS_OF_FILES,
 )

@@ -74,7 +74,7 @@ BREAKS_OF_TASKS = (
         "tasks/box_meter.py",
         '"iscrowd": int(ignored)',
         '"iscrowd": 0',
-        ("tasks/test_detection.py::test_the_objects_themselves_have_an_average_precision_of_one",),
+        ("tasks/test_box_meter.py::test_the_objects_themselves_have_an_average_precision_of_one",),
     ),
     (
         "a map is not mirrored with its image",

@@ -5,11 +5,13 @@ import shutil
 
 import cv2
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as coco_masks
-from test_detection import AsItIs, losses_of, observed, perfect
+from test_box_meter import AsItIs, observed, perfect
+from test_detection import losses_of
 
 from imagenet_jax import Predictor
 from imagenet_jax.data.sources.box_files import open_boxes
@@ -158,3 +160,26 @@ def test_heads_of_other_tasks_are_refused(config):
     config.task, config.model.head = "detection", "mask_rcnn"
     with pytest.raises(ConfigError, match=r"'detection' with .*'mask_rcnn'; expected retinanet"):
         make_task(config).model()
+
+
+def test_a_mask_is_mirrored_with_its_box(config):
+    config.augment.flip = True
+    config.data.train_crop = "none"
+    task = make_task(config)
+    count = 16
+    batch = {name: field.filled(count) for name, field in task.fields().items()}
+    batch["boxes"][:, 0], batch["classes"][:, 0] = (2, 3, 8, 9), 1
+    batch["masks"][:, 0, :, :28] = 255  # the left half
+    batch |= {
+        "image": np.zeros((count, 16, 16, 3), np.uint8),
+        "index": np.arange(count),
+        "epoch": np.zeros(count, np.int32),
+    }
+    batch = jax.tree.map(jnp.asarray, batch)
+    inputs, targets = task.inputs(batch, jax.random.key(0), jnp.zeros((), int), train=True)
+    mirrored = np.asarray(targets["boxes"][:, 0, 0] != 2)
+    assert 2 < mirrored.sum() < 14
+    masks = np.asarray(targets["masks"][:, 0])
+    assert (masks[mirrored, :, 28:] == 255).all() and not masks[mirrored, :, :28].any()
+    assert np.array_equal(masks[~mirrored], np.asarray(batch["masks"][:, 0])[~mirrored])
+    assert np.array_equal(inputs["masks"], targets["masks"])

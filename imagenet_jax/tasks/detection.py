@@ -87,21 +87,19 @@ class Detection(Task):
     @functools.cached_property
     def method(self) -> Method:
         """What is made of the network's outputs."""
-        model = self.config.model
-        strides = tuple(map(int, model.fpn_strides))  # text, of the command line
-        self._kind  # noqa: B018 - which raises for a head of another task
-        return detection_method(model.head, len(self.class_names), strides, **self._options)
+        strides = tuple(map(int, self.config.model.fpn_strides))  # text, of the command line
+        return detection_method(self._head, len(self.class_names), strides, **self._options)
 
     @property
-    def _kind(self) -> type[Method]:
-        """What config.model.head names."""
+    def _head(self) -> str:
+        """config.model.head. Raises ConfigError for one of another task."""
         heads = [name for name, kind in METHODS.items() if kind.has_masks == self.has_masks]
         if (head := self.config.model.head) not in heads:
             raise ConfigError(
                 f"config.task = {self.config.task!r} with config.model.head = {head!r}; expected "
                 + ", ".join(heads)
             )
-        return METHODS[head]
+        return head
 
     @property
     def _options(self) -> dict[str, Any]:
@@ -117,7 +115,7 @@ class Detection(Task):
     @property
     def choice(self) -> Choice:
         """Which boxes are told: the detector's own, but for what config.eval says."""
-        own, fields = self._kind.choice, self.config.eval
+        own, fields = METHODS[self._head].choice, self.config.eval
         return Choice(
             own.score if fields.score_threshold == -1 else fields.score_threshold,
             own.iou if fields.nms_threshold == -1 else fields.nms_threshold,

@@ -13,6 +13,7 @@ from imagenet_jax import Predictor
 from imagenet_jax.config import base_config, load_config, validate
 from imagenet_jax.devices import make_mesh, parallel
 from imagenet_jax.errors import ConfigError
+from imagenet_jax.models.detection import METHODS
 from imagenet_jax.models.detection.detections import Detections
 from imagenet_jax.tasks import make_task, task_split
 from imagenet_jax.tasks.box_meter import METRICS
@@ -215,3 +216,19 @@ def test_recipes_of_coco_are_valid(variant):
     config.data.update(name="fake", fake_classes=80)
     task = make_task(config)
     assert task.method.num_classes == 80 and task.method.map_sides(config.data.image_size)[-1] > 0
+
+
+@pytest.mark.parametrize("head", METHODS)
+def test_sums_of_all_detectors_become_metrics(config, head):
+    """Each term and each count by its own name."""
+    config.model.head, masks = head, METHODS[head].has_masks
+    config.task = "instances" if masks else "detection"
+    if head in ("yolox", "ssd", "ssdlite") or head.endswith("mobile"):
+        config.model.update(fpn_strides=(), fpn_width=256)
+    task = make_task(config)
+    sums = {name: np.ones_like(value) for name, value in jax.device_get(task.zero_sums()).items()}
+    found = task.summarize([sums, sums])
+    counts = {"num_examples", "objects", "cut_off", "too_many"}
+    assert counts | {"loss", *task.method.terms} == found.keys()
+    assert all(found[name] == 2 for name in counts)
+    assert all(found[name] == 1 for name in task.method.terms)

@@ -94,7 +94,7 @@ class YOLOX(OneStage):
 
     has_fpn = False
     own_strides: ClassVar[tuple[int, ...]] = (8, 16, 32)
-    terms = dict.fromkeys(("loss_iou", "loss_obj", "loss_cls"), "objects")
+    terms = dict.fromkeys(("loss_iou", "loss_obj", "loss_cls"), "all_objects")
     choice = Choice(score=0.01, iou=0.65, candidates=1000, most=100)
 
     def of_backbone(self, backbone: Backbone, features: int) -> "YOLOX":
@@ -140,10 +140,10 @@ class YOLOX(OneStage):
     def denominators(
         self, matched: jax.Array, classes: jax.Array, mask: jax.Array
     ) -> dict[str, jax.Array]:
-        """objects: of all images."""
+        """all_objects: those of all images."""
         del matched
         count = jnp.where(mask, (classes >= 0).sum(1), 0)
-        return {"objects": count.sum(dtype=jnp.float32)}
+        return {"all_objects": count.sum(dtype=jnp.float32)}
 
     def losses(
         self,

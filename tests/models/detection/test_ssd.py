@@ -107,7 +107,8 @@ def test_outputs_losses_and_boxes_are_torchvisions(kind, tmp_path):
         theirs.proposal_matcher(iou(t["boxes"], a)) for t, a in zip(targets, anchors, strict=True)
     ]
     matched = method.matched(boxes, classes, size)
-    assert (np.asarray(matched) == np.stack([m.numpy() for m in matches])).mean() > 0.999
+    # Of two anchors that overlap as much with an object, either may be its best one.
+    assert (np.asarray(matched) != np.stack([m.numpy() for m in matches])).sum() <= 2
     for target in targets:
         target["labels"] += 1
     losses = theirs.compute_loss(targets, expected, anchors, matches)

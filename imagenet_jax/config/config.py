@@ -223,7 +223,7 @@ def network_name(config: ml_collections.ConfigDict) -> str:
     """What people call the network, as resnet50 or deeplabv3_resnet50."""
     head, backbone = config.model.head, config.model.name
     if config.task == "multi_task":
-        head = "+".join(task.replace(":", " ") for task in config.multi_task.tasks)
+        return f"{' + '.join(config.multi_task.tasks)} on {backbone}"
     return f"{head}_{backbone}" if head else backbone
 
 

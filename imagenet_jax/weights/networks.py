@@ -1,4 +1,7 @@
-"""torchvision's detectors and segmenters whose weights are known by name."""
+"""torchvision's detectors and segmenters whose weights are known by name.
+
+Where torchvision sets the epsilon of the frozen norms of its first ResNets to 0, it is 1e-5 here.
+"""
 
 import csv
 import dataclasses
@@ -62,6 +65,8 @@ def check_network(name: str, config: ml_collections.ConfigDict) -> None:
             f"config.finetune.weights = {name!r} are of {one.head} on {one.model}; "
             f"config.model.head is {model.head!r} and config.model.name {model.name!r}"
         )
+    if one.head == "ssdlite" and not model.reduced_tail:
+        raise ConfigError(f"config.finetune.weights = {name!r} need config.model.reduced_tail=true")
 
 
 def network_file(name: str) -> Path:

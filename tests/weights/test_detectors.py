@@ -108,3 +108,6 @@ def test_weights_of_another_network_are_refused():
         check_network("retinanet_resnet50_fpn", config)
     config.model.head = "retinanet"
     check_network("retinanet_resnet50_fpn", config)
+    config.model.update(head="ssdlite", name="mobilenet_v3_large")
+    with pytest.raises(ConfigError, match=r"need config.model.reduced_tail=true"):
+        check_network("ssdlite320_mobilenet_v3_large", config)

@@ -10,8 +10,10 @@ Source:    pytorch/vision references/detection and its pages of weights, Megvii-
 Hardware:  eight V100s in torchvision. Not run by this project.
 Deviation: images are fitted into a square, of 1,024 pixels where theirs have a short side of 800
            and a long one of at most 1,333; images without objects are trained on, too. SSD: colours
-           are changed always, theirs each with a probability of 0.5. YOLOX: no mosaic, no mixup,
-           one size of images, no L1 loss at the end; SSD's crop in their place.
+           are changed always, theirs each with a probability of 0.5. SSDLite: half of the images
+           lie on a larger ground first, theirs never. MobileNetV3: all stages are trained, theirs
+           the last three of six; at 320 pixels there are 150 proposals in training, too. YOLOX: no
+           mosaic, no mixup, one size of images, no L1 loss at the end; SSD's crop in their place.
 """
 
 from imagenet_jax.config import base_config

@@ -172,7 +172,9 @@ def _check_policy(values: Mapping[str, Any]) -> None:
 
 def _check_detection(values: Mapping[str, Any]) -> None:
     """Raises ConfigError for fields of detection that are set for something else."""
-    if values["data.train_crop"] == "ssd_crop" and values["task"] not in _OF_BOXES:
+    tasks = [text.partition(":")[0] for text in values["multi_task.tasks"]]
+    tasks = tasks if values["task"] == "multi_task" else [values["task"]]
+    if values["data.train_crop"] == "ssd_crop" and not {*tasks} & {*_OF_BOXES}:
         raise ConfigError(
             "config.data.train_crop = 'ssd_crop' goes by objects, which config.task = "
             f"{values['task']!r} does not read"

@@ -29,7 +29,7 @@ from imagenet_jax.data.sources.classes import ONE, SEGMENTATION, class_field, ex
 from imagenet_jax.data.sources.fake import FakeSource
 from imagenet_jax.data.sources.files import file_splits, open_files
 from imagenet_jax.data.sources.held_out import HeldOut
-from imagenet_jax.data.sources.joined import joined
+from imagenet_jax.data.sources.joined import JoinedSource, joined
 from imagenet_jax.data.sources.layout import left_out_text
 from imagenet_jax.data.sources.masks import mask_splits, open_masks
 from imagenet_jax.data.sources.objects import BOXES
@@ -171,7 +171,12 @@ def open_split(
     check_data(data)
     if data.folds:
         whole = _open(config, True, reads)
-        part = fold_of(whole.source, data.fold, data.folds, train=train)
+        which = {"fold": data.fold, "folds": data.folds, "train": train}
+        if isinstance(whole.source, JoinedSource):
+            parts = whole.source.parts.items()
+            part = joined({fields: fold_of(source, **which) for fields, source in parts})
+        else:
+            part = fold_of(whole.source, **which)
         return dataclasses.replace(whole, source=part, train=train)
     return _open(config, train, reads)
 

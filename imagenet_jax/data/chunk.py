@@ -172,7 +172,9 @@ class ChunkMaker:
         if self.preprocess.rule != "ssd_crop":
             return np.zeros((len(rows.mask), 0), np.int32), {}
         place, seen = np.zeros((len(rows.mask), 4), np.int32), {}
-        for row, objects in zip(np.flatnonzero(rows.mask).tolist(), values[BOXES], strict=True):
+        for row, objects in zip(
+            np.flatnonzero(rows.mask).tolist(), values.get(BOXES, ()), strict=True
+        ):
             whole = tuple(shape[row].tolist())
             there = in_pixels(objects, whole)[~objects.crowd]
             example = int(rows.epoch[row]), int(rows.index[row])

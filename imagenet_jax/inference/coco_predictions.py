@@ -1,4 +1,7 @@
-"""What was found in photos as a file of annotations in COCO's form, which `coco:FILE` reads."""
+"""What was found in photos as a file of annotations in COCO's form.
+
+`coco:FILE` reads it, if it lies beside the photos or above them.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,6 +10,7 @@ from typing import Any
 
 from imagenet_jax.atomic import replacing
 from imagenet_jax.printable import printable
+from imagenet_jax.tasks.mask_pasting import mask_area
 
 
 def write_coco(result: dict[str, Any], class_names: Sequence[str], path: Path) -> dict[str, Any]:
@@ -40,21 +44,24 @@ def write_coco(result: dict[str, Any], class_names: Sequence[str], path: Path) -
 
 
 def _name(photo: str, path: Path) -> str:
-    """The path of a photo, from the folder of the file on if it is below that."""
+    """The path of a photo, from the folder on in which `coco:FILE` looks, if it is below that."""
     whole, folder = Path(photo).absolute(), path.absolute().parent
+    folder = folder.parent if folder.name.lower() == "annotations" else folder
     return str(whole.relative_to(folder)) if whole.is_relative_to(folder) else photo
 
 
 def _annotation(one: Mapping[str, Any], number: int, image: int) -> dict[str, Any]:
     left, top, right, bottom = one["box"]
     box = [round(side, 2) for side in (left, top, right - left, bottom - top)]
-    mask = {"segmentation": one["mask"]} if "mask" in one else {}
+    area, mask = round(box[2] * box[3], 2), {}
+    if "mask" in one:
+        area, mask = mask_area(one["mask"]), {"segmentation": one["mask"]}
     return {
         "id": number,
         "image_id": image,
         "category_id": one["label"] + 1,
         "bbox": box,
-        "area": round(box[2] * box[3], 2),
+        "area": area,
         "iscrowd": 0,
         "score": one["score"],
         **mask,

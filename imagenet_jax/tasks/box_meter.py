@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from imagenet_jax.tasks.mask_pasting import pasted
+from imagenet_jax.tasks.mask_pasting import mask_area, pasted
 from imagenet_jax.tasks.voc_precision import voc_average_precision
 
 # COCO's twelve numbers in the order of pycocotools.
@@ -116,7 +116,7 @@ def coco_evaluation(
     images: Sequence[Image],
     class_names: Sequence[str],
     kind: str,
-    masks_of: Callable[[int], Sequence[Mapping[str, Any]]] | None = None,
+    masks_of: Callable[[int], Sequence[tuple[Mapping[str, Any], float]]] | None = None,
 ) -> Any:
     """pycocotools' COCOeval of boxes or masks.
 
@@ -124,7 +124,7 @@ def coco_evaluation(
       images: what is there and what was told.
       class_names: by the numbers of the classes.
       kind: "bbox" or "segm".
-      masks_of: the run lengths of the objects of an image, by its number.
+      masks_of: the run lengths of the objects of an image and their areas, by its number.
     """
     from pycocotools.coco import COCO as Annotations
     from pycocotools.cocoeval import COCOeval
@@ -138,10 +138,11 @@ def coco_evaluation(
     }
     there, found = _truth(images), _told(images)
     if masks_of:
-        outlines = [mask for one in images for mask in masks_of(one.index)]
-        for rows, masks in ((there, outlines), (found, [m for one in images for m in one.masks])):
-            for row, mask in zip(rows, masks, strict=True):
-                row["segmentation"] = mask
+        known = [pair for one in images for pair in masks_of(one.index)]
+        told_masks = [(mask, mask_area(mask)) for one in images for mask in one.masks]
+        for rows, pairs in ((there, known), (found, told_masks)):
+            for row, (mask, area) in zip(rows, pairs, strict=True):
+                row["segmentation"], row["area"] = mask, area
     truth.dataset = {**facts, "annotations": there}
     told.dataset = {**facts, "annotations": found}
     with contextlib.redirect_stdout(io.StringIO()):

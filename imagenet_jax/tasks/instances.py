@@ -17,7 +17,7 @@ from imagenet_jax.reports.palette import map_image
 from imagenet_jax.tasks.box_answers import draw
 from imagenet_jax.tasks.box_meter import COCO, METRICS, BoxMeter, coco_evaluation, coco_numbers
 from imagenet_jax.tasks.detection import Detection
-from imagenet_jax.tasks.mask_pasting import pasted
+from imagenet_jax.tasks.mask_pasting import mask_area, pasted
 
 MASK_METRICS = tuple(f"mask_{name}" for name in COCO)
 
@@ -41,8 +41,13 @@ class InstanceMeter(BoxMeter):
         shapes = {one.index: one.size for one in images}
         source = self._split.encoded  # not what data.cache makes of it
 
-        def masks_of(index: int) -> list[dict[str, Any]]:
-            return run_lengths_of(source.objects(index), shapes[index])
+        def masks_of(index: int) -> list[tuple[dict[str, Any], float]]:
+            objects = source.objects(index)
+            masks = run_lengths_of(objects, shapes[index])
+            return [
+                (mask, mask_area(mask) if np.isnan(area) else area)
+                for mask, area in zip(masks, objects.area.tolist(), strict=True)
+            ]
 
         return coco_evaluation(images, self.class_names, "segm", masks_of)
 

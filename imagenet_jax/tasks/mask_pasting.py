@@ -1,6 +1,6 @@
 """Masks of boxes as pixels of a photo."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -41,3 +41,8 @@ def _paste(mask: np.ndarray, box: np.ndarray, canvas: np.ndarray) -> None:
     seen = pixels[above : max(height - top, 0), before : max(width - left, 0)]
     top, left = max(top, 0), max(left, 0)
     canvas[top : top + seen.shape[0], left : left + seen.shape[1]] = seen
+
+
+def mask_area(mask: Mapping[str, Any]) -> float:
+    """Pixels of COCO's run lengths."""
+    return float(coco_masks.area(mask))

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+from imagenet_jax.augment import is_mixing
 from imagenet_jax.data import Split
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.models.backbone import find_levels
@@ -111,6 +112,8 @@ class MultiTask(Task):
             raise ConfigError(
                 f"config.model.head = {config.model.head!r}: config.multi_task.tasks has the heads"
             )
+        if is_mixing(config.augment):
+            raise ConfigError("config.task = 'multi_task' does not go with augment.mixup or cutmix")
         backbone = create_model(
             config.model.name, num_classes=1, **network_options(config, devices)
         )
@@ -174,7 +177,8 @@ class MultiTask(Task):
         (outputs, variances), updated = apply(inputs)
         numerators, outcomes = {}, {}
         for name, task in self.tasks.items():
-            own = (outputs[name], updated)
+            mine = updated.get("auxiliary", {}).get(name, {})
+            own = (outputs[name], {**updated, "auxiliary": mine})
             found = task.losses(lambda _, own=own: own, inputs["image"], targets[name])
             outcomes[name] = found
             share = jnp.exp(-variances[name])

@@ -40,14 +40,15 @@ def starting_variables(program: Program) -> dict[str, Any] | None:
         return None
     if name in NETWORKS:
         check_network(name, config)
-        name = str(network_file(name))
-    elif _is_named(name):
-        weights = pretrained_start(name, model_name)
-        if not np.allclose((weights.mean, weights.std), (config.augment.mean, config.augment.std)):
-            logging.warning(
-                "config.augment.mean and std are not those of %s, %s and %s: expect worse results",
-                *(weights.name, weights.mean, weights.std),
-            )
+        weights, name = NETWORKS[name], str(network_file(name))
+    else:
+        weights = pretrained_start(name, model_name) if _is_named(name) else None
+    norms = (config.augment.mean, config.augment.std)
+    if weights and not np.allclose((weights.mean, weights.std), norms):
+        logging.warning(
+            "config.augment.mean and std are not those of %s, %s and %s: expect worse results",
+            *(weights.name, weights.mean, weights.std),
+        )
     options = model_options(config)
     found = _network_in_file(name, program)
     if found:

@@ -73,7 +73,8 @@ def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bo
         return check_source(config, here=here)
     if not args.dataset:
         raise ConfigError(
-            "--dataset is missing: a TFDS name, folder:PATH, zip:FILE, csv:FILE or tfrecord:DIR"
+            "--dataset is missing: a TFDS name, folder:PATH, zip:FILE, csv:FILE, tfrecord:DIR, or "
+            "with --task=detection coco:PATH, voc:PATH, yolo:PATH"
         )
     asked = (args.resize, args.encoding, args.quality, args.eval_fraction)
     check_preparation(args.dataset, args.name, *asked)

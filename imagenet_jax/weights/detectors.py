@@ -22,7 +22,7 @@ from imagenet_jax.weights.head import head_paths
 from imagenet_jax.weights.load import Loaded
 from imagenet_jax.weights.torch_layout import import_arrays
 
-_STEM = "backbone.body.stem.conv.conv.weight"
+_STEM, _THEIR_STEM = (f"backbone.{body}.stem.conv.conv.weight" for body in ("body", "backbone"))
 _POOL4, _C4 = 23, 13  # numbers of layers of VGG-16 and of MobileNetV3-Large
 _SIZE = 320  # pixels: parameters are for images of any size
 _TORCHVISION = 91  # outputs of its detectors: numbers of COCO's categories, not all of them used
@@ -67,7 +67,8 @@ def load_detector(path: Path, model: Detector) -> Loaded | None:
             arrays[name] = _of_classes(name, arrays[name], numbers)
         outputs = len(numbers)
     if isinstance(model.method, YOLOX):
-        arrays[_STEM] = _of_rgb(arrays[_STEM])
+        if np.shape(state.arrays.get(_THEIR_STEM))[1:2] == (12,):
+            arrays[_STEM] = _of_rgb(arrays[_STEM])
         names = names or (tuple(coco_classes().values()) if outputs == 80 else ())
     model = model.clone(num_classes=outputs - ground)
     try:

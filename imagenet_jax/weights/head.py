@@ -1,10 +1,12 @@
 """The last layer of a model, which depends on the classes of the data set."""
 
+import dataclasses
 import functools
 
 import flax.linen as nn
 
 from imagenet_jax.models.cost import variable_shapes
+from imagenet_jax.models.shared import SharedBackbone
 from imagenet_jax.weights.torch_layout import leaves
 
 
@@ -17,7 +19,7 @@ def head_paths(model: nn.Module, image_size: int) -> tuple[tuple[str, ...], ...]
     """
     one, two = (
         {leaf.path: leaf.shape for leaf in leaves(variable_shapes(m, image_size))}
-        for m in (model.clone(num_classes=1), model.clone(num_classes=2))
+        for m in (_of_classes(model, 1), _of_classes(model, 2))
     )
     found = dict.fromkeys(path[:-1] for path in one if one[path] != two[path])
     return tuple(found)
@@ -26,3 +28,14 @@ def head_paths(model: nn.Module, image_size: int) -> tuple[tuple[str, ...], ...]
 def head_path(model: nn.Module, image_size: int) -> tuple[str, ...]:
     """The path of the module that gives the logits."""
     return head_paths(model, image_size)[-1]
+
+
+def _of_classes(model: nn.Module, count: int) -> nn.Module:
+    """The model, or each head of several, for so many classes."""
+    if not isinstance(model, SharedBackbone):
+        return model.clone(num_classes=count)
+    heads = (
+        dataclasses.replace(head, module=head.module.clone(num_classes=count))
+        for head in model.heads
+    )
+    return model.clone(heads=tuple(heads))

@@ -27,6 +27,7 @@ class Network:
         VOC's classes on them.
       mask_score: AP of masks, or None.
       url, sha256: of the file, and the first digits of its checksum.
+      mean, std: of the images, fields of config.augment.
     """
 
     name: str
@@ -39,6 +40,8 @@ class Network:
     mask_score: float | None
     url: str
     sha256: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
 
 
 def _read_table() -> dict[str, Network]:
@@ -47,6 +50,8 @@ def _read_table() -> dict[str, Network]:
         "gmacs": float,
         "score": float,
         "mask_score": lambda text: float(text) if text else None,
+        "mean": lambda text: tuple(map(float, text.split())),
+        "std": lambda text: tuple(map(float, text.split())),
     }
     file = resources.files("imagenet_jax.weights") / "networks.csv"
     with file.open(encoding="utf-8", newline="") as rows:

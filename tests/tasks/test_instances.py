@@ -104,6 +104,21 @@ def test_masks_have_a_precision_of_their_own():
     assert wrong["map"] == pytest.approx(1) and wrong["mask_map50"] < 0.05
 
 
+def test_sizes_go_by_the_pixels_of_masks():
+    """An object whose box is large and whose mask is small is a small one, found or not."""
+    rows = perfect(observed())
+    thin = np.zeros((*rows["predicted_scores"].shape, 28, 28), np.float32)
+    thin[..., :2, :2] = 1
+    meter = metered(rows, thin)
+    told = meter.mask_coco.cocoDt.dataset["annotations"]
+    assert all(row["area"] == coco_masks.area(row["segmentation"]) for row in told)
+    assert np.mean([row["area"] for row in told]) < 400
+    there = meter.mask_coco.cocoGt.dataset["annotations"]
+    boxes = np.array([row["bbox"][2] * row["bbox"][3] for row in there])
+    share = np.array([row["area"] for row in there]) / boxes
+    assert np.median(share) == pytest.approx(np.pi / 4, abs=0.05)
+
+
 @pytest.mark.slow
 @pytest.mark.xdist_group("eight_devices")
 def test_devices_and_micro_batches_give_the_same_losses(config):

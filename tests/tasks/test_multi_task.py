@@ -20,6 +20,7 @@ from imagenet_jax.tasks import make_task, task_split
 from imagenet_jax.training import make_program
 from imagenet_jax.training.finetune import starting_variables
 from imagenet_jax.training.loop import train
+from imagenet_jax.weights.head import head_paths
 
 TASKS = ("detection:fcos", "segmentation:unet", "classification")
 
@@ -97,6 +98,35 @@ def test_each_task_has_the_loss_that_it_has_alone(config):
             assert parts[f"{name}/{term}"] == pytest.approx(value, rel=1e-4)
         expected += weight * loss
     assert whole == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_second_head_of_one_task_is_no_other_tasks(config):
+    """FCN's auxiliary logits are of pixels."""
+    config.multi_task.tasks, config.loss.auxiliary = ("segmentation:fcn", "multilabel"), 0.5
+    batch, task = batch_and_task(config)
+    keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+    variables = task.model().init(keys, batch["image"] / 255, train=True)
+    variables = {name: variables[name] for name in ("params", "batch_stats")}
+
+    key, step = jax.random.key(3), jnp.zeros((), jnp.int32)
+    inputs, targets = task.inputs(batch, key, step, train=True)
+
+    def apply(x):
+        collections = ["batch_stats", "auxiliary"]
+        how = {"train": True, "mutable": collections, "rngs": {"dropout": jax.random.key(1)}}
+        return task.model().apply(variables, x, **how)
+
+    found = task.losses(apply, inputs, targets).numerators
+    assert found.keys() == {"segmentation/loss", "segmentation/auxiliary", "multilabel/loss"}
+
+
+def test_folds_and_heads_of_several_tasks(config):
+    config.data.update(folds=4, fold=1)
+    train_part, held_out = (task_split(config, train=train) for train in (True, False))
+    assert len(train_part.source) == 3 * len(held_out.source)
+    task = make_task(config, train_part)
+    paths = head_paths(task.model(), 16)
+    assert {path[0] for path in paths} == {"detection", "segmentation", "classification"}
 
 
 def test_learned_weights_are_those_of_the_paper(config):
@@ -188,7 +218,7 @@ def test_scenes_are_read_for_two_tasks_at_once(monkeypatch, tmp_path):
         ("multi_task.tasks", ("detection", "classification"), r"model.head = ''; expected retina"),
         ("multi_task.weights", (1.0,), r"has 1 numbers for 3 tasks"),
         ("model.head", "fcos", r"model.head = 'fcos': config.multi_task.tasks has the heads"),
-        ("augment.mixup", 0.2, r"augment.mixup"),
+        ("augment.mixup", 0.2, r"does not go with augment.mixup"),
     ],
 )
 def test_what_does_not_go_together_is_refused(config, field, value, message):

@@ -225,12 +225,13 @@ def run_shards(shards: Sequence[Shard], workers: int, what: str) -> list[list[Fa
 def _plan(build: Build, shards: Sequence[Shard]) -> bytes:
     """What a shard depends on; parts that were made from another plan do not fit."""
     names = hashlib.sha1()
-    if (place_of(build.spec) or [""])[0] in (
-        *FILES,
-        *BOX_FILES,
-    ):  # they may have changed since, as records do not
+    # They may have changed since, as records do not.
+    if (place_of(build.spec) or [""])[0] in (*FILES, *BOX_FILES):
+        stamps: dict[str, str] = {}
         for shard in shards:
             source = open_source(shard.spec, shard.data_dir, shard.split, shard.reads)
+            stamps[shard.split] = stamps.get(shard.split) or source.stamp()
+            names.update(stamps[shard.split].encode())
             for index in shard.index:
                 names.update(source.name(index).encode() + b"\0")
     files = [Path(shard.path).name for shard in shards]

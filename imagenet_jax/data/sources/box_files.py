@@ -127,7 +127,7 @@ def open_boxes(
     if tuple(reads) not in ((BOXES,), (BOXES, OBJECT_MASKS)):
         raise DataError(
             f"{kind}:{path} has boxes, and config.task needs {', '.join(reads)}; set "
-            "config.task=detection"
+            "config.task=detection, or --task=detection of prepare"
         )
     masks = OBJECT_MASKS in reads
     root, files, found = _found(kind, path, masks)

@@ -188,9 +188,11 @@ def _thing(
     outline = _outline(one.get("segmentation"), (height, width)) if masks else None
     if masks and outline is None:
         return checks.count("objects without an outline", where)
-    area = one.get("area")
-    known = isinstance(area, int | float) and 0 < area < float("inf")
-    area = area if known else float("nan")
+    try:
+        area = float(one.get("area"))
+    except (TypeError, ValueError, OverflowError):
+        area = float("nan")
+    area = area if 0 < area < float("inf") else float("nan")
     return number, cut, numbers[category], bool(one.get("iscrowd")), area, outline
 
 

@@ -7,6 +7,8 @@ import numpy as np
 
 from imagenet_jax.errors import DataError
 
+_COMPARED = 1000  # images of two sources, at most
+
 
 class JoinedSource:
     """Sources of the same images that have different fields, as one; see `source`.
@@ -16,15 +18,16 @@ class JoinedSource:
     """
 
     def __init__(self, parts: Mapping[tuple[str, ...], Any]):
-        """Raises DataError unless all have the same examples."""
+        """Raises DataError if they are seen to have other examples."""
         self.parts = dict(parts)
         self._first, *others = self.parts.values()
         for other in others:
             if len(other) != len(self._first):
                 raise DataError(
-                    f"of {self._first.describe(0)} some tasks have {len(self._first)} examples, "
-                    f"others {len(other)}"
+                    f"beside {self._first.describe(0)} some tasks have {len(self._first):,} "
+                    f"examples, others {len(other):,}: they need annotations of the same images"
                 )
+            _check_names(self._first, other)
         self.class_names = self._first.class_names
         self.fields = {k: field for one in self.parts.values() for k, field in one.fields.items()}
 
@@ -34,6 +37,18 @@ class JoinedSource:
     def objects(self, index: int) -> Any:
         """What is in an image, of the part that has objects."""
         return next(one for one in self.parts.values() if hasattr(one, "objects")).objects(index)
+
+
+def _check_names(one: Any, other: Any) -> None:
+    """Raises DataError if two sources are seen to have other images, or these in another order."""
+    if not hasattr(one, "name") or not hasattr(other, "name"):
+        return  # noise
+    for index in np.unique(np.linspace(0, len(one) - 1, _COMPARED).astype(int)).tolist():
+        if one.name(index) != other.name(index):
+            raise DataError(
+                f"image {index} is {one.describe(index)} for one task and {other.describe(index)} "
+                "for another: they need annotations of the same images"
+            )
 
 
 class JoinedEncoded(JoinedSource):

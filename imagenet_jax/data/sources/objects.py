@@ -5,7 +5,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from imagenet_jax.data.sources.outlines import OBJECT_MASKS, Outline, box_mask, mask_field, packed
+from imagenet_jax.data.sources.outlines import (
+    OBJECT_MASKS,
+    Outline,
+    box_mask,
+    check_instances,
+    mask_field,
+    packed,
+)
 from imagenet_jax.data.sources.source import Field
 
 BOXES = "boxes"  # what a task reads that wants objects
@@ -160,7 +167,8 @@ def as_they_are(objects: Objects, shape: tuple[int, int], most: int) -> Mapping[
     """The values of `object_fields` in evaluation.
 
     Raises:
-      ValueError: for more than `most` objects: an evaluation leaves none out.
+      ValueError: for more than `most` objects: an evaluation leaves none out; or a map without
+        one of them.
     """
     if len(objects.labels) > most:
         raise ValueError(
@@ -168,6 +176,8 @@ def as_they_are(objects: Objects, shape: tuple[int, int], most: int) -> Mapping[
         )
     boxes = in_pixels(objects, shape)
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    if objects.instances:
+        check_instances(objects.outlines, shape, objects.instances)
     masks = (
         {} if objects.outlines is None else {OBJECT_MASKS: np.zeros((0, *mask_field(1).shape[1:]))}
     )

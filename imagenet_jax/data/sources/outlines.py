@@ -37,7 +37,7 @@ def polygons(parts: Any) -> Outline | None:
     """
     try:
         found = tuple(np.array(part, np.float64).reshape(-1, 2) for part in parts)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     count = sum(map(len, found))
     there = found and all(len(part) > 2 and np.isfinite(part).all() for part in found)
@@ -95,6 +95,17 @@ def packed(
     """
     levels = decode_map(instances, shape, "its map of objects") if instances else None
     return [_packed(one, shape, np.array(scale), levels) for one in outlines]
+
+
+def check_instances(
+    outlines: Sequence[Outline], shape: tuple[int, int], instances: bytes | memoryview
+) -> None:
+    """Raises ValueError or OSError for a map of objects that cannot be read, is of another size, or
+    has none of the number of one of them."""
+    there = np.unique(decode_map(instances, shape, "its map of objects"))
+    lacking = sorted({*outlines}.difference(there.tolist()))
+    if lacking:
+        raise ValueError(f"its map of objects has no pixel of the number {lacking[0]}")
 
 
 def _packed(

@@ -47,7 +47,8 @@ def find_photos(root: str, files: Files, masks: bool = False) -> Found:
     """
     images_and_maps, _ = find_images(files.names, files.beginning)
     # Others, as maps of classes beside them, are no photos.
-    images = [name for name in images_and_maps if _folders(name) & _IMAGES] or images_and_maps
+    others = [name for name in images_and_maps if not _folders(name) & _MAPS]
+    images = [name for name in others if _folders(name) & _IMAGES] or others
     by_stem: dict[str, str] = {}
     checks = BoxChecks()
     for image in images:

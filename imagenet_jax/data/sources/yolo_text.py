@@ -58,6 +58,9 @@ def find_photos(root: str, files: Files, masks: bool = False) -> Found:
     if lacking == len(images):
         places = " or ".join(label_places(images[0])) if images else "labels/NAME.txt"
         raise DataError(f"{root}: no image has a file of labels, as {places}")
+    lost = "objects without an outline" in checks.counts
+    if lost and not any(len(photo.objects.labels) for photo in photos):
+        raise DataError(f"{root}: the files have boxes alone, and no polygons, which masks need")
     return Found(photos, class_names, checks.counts)
 
 

@@ -58,7 +58,8 @@ class FPN(nn.Module):
             found.insert(0, block(3, f"layer_blocks.{number}", inner))
             above = inner
         for number in range(1, len(found) if self.bottom_up else 0):
-            down = conv(3, f"down_blocks.{number}.0", stride=2)(found[number - 1])
+            stride = 1 if found[number].shape == found[number - 1].shape else 2
+            down = conv(3, f"down_blocks.{number}.0", stride=stride)(found[number - 1])
             both = nn.relu(down)[:, : found[number].shape[1], : found[number].shape[2]]
             block_name = f"pan_blocks.{number}.0"
             found[number] = nn.relu(conv(3, block_name)(both + found[number]))

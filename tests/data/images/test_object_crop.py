@@ -120,8 +120,21 @@ def test_a_box_goes_where_its_pixels_go():
     assert compared > 50
 
 
+def test_an_image_that_cannot_be_read_leaves_its_row_empty():
+    data = base_config().data
+    data.update(image_size=SIZE, train_crop="ssd_crop")
+    maker = ChunkMaker(Squares(np.random.default_rng(0), 2), Preprocess(data, 3, train=True))
+    chunk = maker.one(Rows(np.array([-1]), np.zeros(1, int), np.zeros(1, bool)))
+    assert chunk["classes"][0].tolist() == [-1] * 4 and not chunk["image"].any()
+
+
 def test_it_is_for_objects_alone():
     config = base_config()
     config.data.train_crop = "ssd_crop"
     with pytest.raises(ConfigError, match=r"'ssd_crop' goes by objects, which .* 'classification'"):
         validate(config)
+    config.task, config.multi_task.tasks = "multi_task", ("segmentation:fcn", "classification")
+    with pytest.raises(ConfigError, match=r"'ssd_crop' goes by objects, which .* 'multi_task'"):
+        validate(config)
+    config.multi_task.tasks = ("segmentation:fcn", "detection:fcos")
+    validate(config)

@@ -14,7 +14,7 @@ from imagenet_jax.data import open_split
 from imagenet_jax.data.images.preprocess import Preprocess
 from imagenet_jax.data.sources import scenes
 from imagenet_jax.data.sources.box_files import open_boxes
-from imagenet_jax.data.sources.objects import make_objects, placed, run_lengths_of
+from imagenet_jax.data.sources.objects import as_they_are, make_objects, placed, run_lengths_of
 from imagenet_jax.data.sources.outlines import SIDE, box_mask, packed, polygons, run_lengths
 from imagenet_jax.errors import DataError
 
@@ -65,6 +65,7 @@ def test_polygons_far_outside_cost_no_memory():
         polygons([[0, 0, 1]]) is polygons([[0, 0, 1, 1]]) is polygons("x") is polygons([]) is None
     )
     assert polygons([[0, 0, 1, 1, 2, float("nan")]]) is polygons(5) is polygons([["x"] * 6]) is None
+    assert polygons([[10**400, 0, 1, 1, 2, 2]]) is None
     far = polygons([[-1e12, 10, 1e12, 10, 1e12, 20, -1e12, 20]])
     (found,) = packed([far], (30, 40))
     assert coco_masks.decode(found)[10:20].all() and coco_masks.area(found) == 400
@@ -200,3 +201,17 @@ def test_polygons_in_yolos_layout(tmp_path):
     expected = np.zeros((20, 40), np.uint8)
     expected[10:, 10:20] = 1
     assert np.array_equal(coco_masks.decode(lengths), expected)
+    (tmp_path / "labels/train/a.txt").write_text(rows[1])
+    with pytest.raises(DataError, match=r"boxes alone, and no polygons, which masks need"):
+        open_boxes("yolo", str(tmp_path), "train", READS)
+
+
+def test_an_evaluation_needs_each_object_in_its_map():
+    levels = np.zeros((10, 20), np.uint8)
+    levels[2:5, 2:5] = 1
+    file = cv2.imencode(".png", levels)[1].tobytes()
+    objects = make_objects([(2, 2, 5, 5), (0, 0, 1, 1)], [0, 0], (10, 20), outlines=[1, 2])
+    with pytest.raises(ValueError, match=r"its map of objects has no pixel of the number 2"):
+        as_they_are(objects._replace(instances=file), (10, 20), 5)
+    with pytest.raises(ValueError, match=r"its map of objects"):
+        as_they_are(objects._replace(instances=b"no image"), (10, 20), 5)

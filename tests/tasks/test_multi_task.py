@@ -100,6 +100,7 @@ def test_each_task_has_the_loss_that_it_has_alone(config):
     assert whole == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_second_head_of_one_task_is_no_other_tasks(config):
     """FCN's auxiliary logits are of pixels."""
     config.multi_task.tasks, config.loss.auxiliary = ("segmentation:fcn", "multilabel"), 0.5

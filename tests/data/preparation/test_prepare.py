@@ -284,6 +284,7 @@ def test_a_killed_run_goes_on_with_the_missing_shards(tmp_path):
     assert set(stored(done, "train")) == set(files)
 
 
+@pytest.mark.slow
 def test_boxes_are_stored_and_read_again(tmp_path, test_data):
     """Pascal VOC's photos; once as they are, once smaller."""
     archive = f"voc:{test_data}/blood_cells.zip"

@@ -58,7 +58,7 @@ def test_parameters_and_multiply_adds_are_torchvisions(name):
 @pytest.mark.parametrize(
     ("kind", "backbone", "size"),
     [
-        ("retinanet", "resnet18", 128),
+        pytest.param("retinanet", "resnet18", 128, marks=pytest.mark.slow),
         ("fcos", "resnet18", 128),
         *(pytest.param(kind, "resnet50", 200, marks=pytest.mark.slow) for kind in ONE_STAGE),
     ],
@@ -104,7 +104,9 @@ def test_outputs_losses_and_boxes_are_torchvisions(kind, backbone, size):
         assert same_boxes(mine, row, one)
 
 
-@pytest.mark.parametrize("kind", ONE_STAGE)
+@pytest.mark.parametrize(
+    "kind", [pytest.param("retinanet", marks=pytest.mark.slow), *ONE_STAGE[1:]]
+)
 def test_gradients_of_heads_are_torchvisions(kind):
     """Of the sum of all terms, in float64, with respect to the pyramid and to all parameters."""
     torch = pytest.importorskip("torch")

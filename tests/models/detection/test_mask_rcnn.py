@@ -141,15 +141,15 @@ def test_targets_of_masks_are_torchvisions():
     torch = torch_eager()
     project = torchvision().models.detection.roi_heads.project_masks_on_boxes
     random = np.random.default_rng(0)
-    low = random.integers(10, 60, (3, 2))
+    low = random.integers(4, 24, (3, 2))
     boxes = np.concatenate([low, low + 56], 1).astype(np.float32)
     masks = (random.random((3, 56, 56)) < 0.5).astype(np.float32)
-    whole = np.zeros((3, SIZE, SIZE), np.float32)
+    whole = np.zeros((3, 84, 84), np.float32)
     for canvas, (left, top), mask in zip(whole, low, masks, strict=True):
         canvas[top : top + 56, left : left + 56] = mask
-    matched = np.arange(30) % 3
-    centre, half = boxes[matched, :2] + 28, random.uniform(15, 27, (30, 2))
-    centre += random.uniform(-12, 12, (30, 2))
+    matched = np.arange(8) % 3
+    centre, half = boxes[matched, :2] + 28, random.uniform(15, 27, (8, 2))
+    centre += random.uniform(-9, 9, (8, 2))
     rois = np.concatenate([centre - half, centre + half], 1).astype(np.float32)
     expected = project(torch.tensor(whole), torch.tensor(rois), torch.tensor(matched), 28)
     found = jax.jit(mask_targets, static_argnums=4)(

@@ -24,9 +24,14 @@ SIZE, CLASSES = 96, 5
     # Of its code, where it was counted; and of its README.
     [
         ("nano", 912_159, 0.91, 416, 1.08),
-        ("tiny", 5_055_855, 5.06, 416, 6.45),
-        ("s", 8_968_255, 9.0, 640, 26.8),
-        ("m", 25_326_495, 25.3, 640, 73.8),
+        *(
+            pytest.param(*row, marks=pytest.mark.slow)
+            for row in (
+                ("tiny", 5_055_855, 5.06, 416, 6.45),
+                ("s", 8_968_255, 9.0, 640, 26.8),
+                ("m", 25_326_495, 25.3, 640, 73.8),
+            )
+        ),
     ],
 )
 def test_counts_are_the_published_ones(name, params, million, size, gflops):
@@ -128,6 +133,7 @@ def test_each_place_tells_its_best_class():
     assert (np.asarray(found.boxes) >= 0).all() and (np.asarray(found.boxes) <= SIZE).all()
 
 
+@pytest.mark.slow
 def test_its_own_files_are_read_for_rgb(tmp_path):
     torch = pytest.importorskip("torch")
     model = create_detector("cspdarknet_nano", "yolox", num_classes=80)
@@ -168,6 +174,7 @@ def test_other_backbones_and_what_is_refused():
             create_detector("cspdarknet_nano", "yolox", num_classes=3, **options)
 
 
+@pytest.mark.slow
 def test_a_pyramid_that_goes_back_to_coarse_maps():
     """PANet: one more convolution down and one for each map but the finest, which is the same."""
     how = {"num_classes": 3, "features": 32}

@@ -28,7 +28,13 @@ FAMILIES = {
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[] if name in FAMILIES else [pytest.mark.slow]) for name in FACTS],
+    [
+        # Of the others in a family it is the same code with other numbers.
+        pytest.param(
+            name, marks=[] if name in FAMILIES else [pytest.mark.slow, pytest.mark.exhaustive]
+        )
+        for name in FACTS
+    ],
 )
 def test_every_row_tells_parameters_and_multiply_adds(name):
     facts = FACTS[name]

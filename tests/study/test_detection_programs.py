@@ -6,7 +6,8 @@ import re
 import pytest
 from test_programs import own_flags, study  # noqa: F401 - a fixture
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("large")]
+# They take minutes each; tests/tasks/test_instances.py looks at what is compiled before XLA does.
+pytestmark = [pytest.mark.slow, pytest.mark.exhaustive, pytest.mark.xdist_group("large")]
 SMALL = (
     "--batch_per_device=2",
     "--config.data.image_size=256",
@@ -33,10 +34,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["small", *(pytest.param(n, marks=pytest.mark.exhaustive) for n in list(CASES)[1:])],
-)
+@pytest.mark.parametrize("name", CASES)
 def test_tpu_programs_of_detectors_and_segmenters(name, tmp_path):
     if importlib.util.find_spec("libtpu") is None:
         pytest.skip("libtpu is not installed")

@@ -198,3 +198,28 @@ def test_a_mask_is_mirrored_with_its_box(config):
     assert (masks[mirrored, :, 28:] == 255).all() and not masks[mirrored, :, :28].any()
     assert np.array_equal(masks[~mirrored], np.asarray(batch["masks"][:, 0])[~mirrored])
     assert np.array_equal(inputs["masks"], targets["masks"])
+
+
+@pytest.mark.slow
+def test_the_step_asks_nothing_of_the_host_and_has_no_dynamic_shape(config):
+    """Of training and of evaluation, before XLA compiles them."""
+    split = task_split(config, train=True)
+    task = make_task(config, split)
+    program = make_program(task, make_mesh("data_parallel", jax.devices()[:1]), num_examples=40)
+    variables = program.init_state().eval_variables()
+    batch = jax.tree.map(jnp.asarray, next(iter(split.train_batches(np.arange(8), 0, 1))))
+
+    def learn(variables, batch):
+        inputs, targets = task.inputs(batch, jax.random.key(0), jnp.zeros((), int), train=True)
+        how = {"train": True, "mutable": ["batch_stats"]}
+        found = task.losses(lambda x: program.model.apply(variables, x, **how), inputs, targets)
+        return sum(part.sum() for part in found.numerators.values())
+
+    def look(variables, batch):
+        inputs, _ = task.inputs(batch, None, None, train=False)
+        return task.predict(lambda x: program.model.apply(variables, x, train=False), inputs)
+
+    for run in (jax.value_and_grad(learn), look):
+        text = jax.jit(run).lower(variables, batch).as_text()
+        assert "callback" not in text and "tensor<?" not in text and "x?x" not in text
+        assert "while" in text  # the suppression of boxes

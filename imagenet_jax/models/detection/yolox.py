@@ -254,7 +254,8 @@ def _assigned_of_image(
     wanted = jax.nn.one_hot(classes, classes_of, dtype=chance.dtype)
     entropy = no.sum(1)[None] + wanted @ (yes - no).T
     cost = entropy - _IOU_COST * jnp.log(iou + 1e-8) + _ELSEWHERE * ~near
-    cost = jnp.where(may[None], cost, _NEVER)
+    # As arrays: computed twice they might round to two values, and the last of the best be lost.
+    cost, iou = jax.lax.optimization_barrier((jnp.where(may[None], cost, _NEVER), iou))
     count = min(_BEST, iou.shape[1])
     places = jnp.maximum(jax.lax.top_k(iou, count)[0].sum(1).astype(jnp.int32), 1)
     least = -jax.lax.top_k(-cost, count)[0]

@@ -69,8 +69,12 @@ def _torchvision(config):
     config.optim.decayed = ("@all",)
     if config.model.name == "resnet50":  # three stages of five are trained
         config.optim.rules = ("^backbone/body/(conv1|layer1) frozen",)
+    _steps(config, "16 epochs", "22 epochs")
+
+
+def _steps(config, *boundaries):
     config.schedule.name = "step"
-    config.schedule.boundaries = ("16 epochs", "22 epochs")
+    config.schedule.boundaries = boundaries
     config.schedule.interval = "epoch"
     config.schedule.warmup = "1000 steps"
     config.schedule.warmup_start = 0.001
@@ -90,11 +94,7 @@ def _ssd(config):
     config.optim.learning_rate = 0.002
     config.optim.weight_decay = 5e-4
     config.optim.decayed = ("@all",)
-    config.schedule.name = "step"
-    config.schedule.boundaries = ("80 epochs", "110 epochs")
-    config.schedule.interval = "epoch"
-    config.schedule.warmup = "1000 steps"
-    config.schedule.warmup_start = 0.001
+    _steps(config, "80 epochs", "110 epochs")
 
 
 def _ssdlite(config):

@@ -43,8 +43,7 @@ class FasterRCNN(Method):
     Attributes:
       roi_samples: proposals of an image that are trained on, at most a quarter of them with
         objects.
-      proposals: of an image, and before those that overlap are left out of each map, the best
-        ones; 0: 2,000 in training, 1,000 afterwards.
+      proposals: of an image, the best ones; 0: 2,000 in training, 1,000 afterwards.
       roi_width: width of the second stage.
       anchors_sampled: anchors of an image that are trained on, at most half of them with objects.
     """
@@ -67,6 +66,8 @@ class FasterRCNN(Method):
     rpn_depth: ClassVar[int] = 1
     # The probability that an anchor has an object from which on it is a proposal.
     least_objectness: ClassVar[float] = 0.0
+    # Whether each map has no more candidates than an image has proposals.
+    limits_candidates: ClassVar[bool] = False
     box_convolutions: ClassVar[int] = 0
 
     def outputs(
@@ -87,8 +88,9 @@ class FasterRCNN(Method):
         each = sum(map(len, anchors)) // places
         first = RPN(each, self.rpn_depth, layers, name="rpn")
         objectness, offsets = first(maps)
-        most = self.proposals or _MOST[targets is None]
-        rule = (most, most, self.least_objectness)
+        most = _MOST[targets is None]
+        after = self.proposals or most
+        rule = (after if self.limits_candidates else most, after, self.least_objectness)
         found = proposed(objectness, offsets, anchors, size, *rule)
         outputs = {"objectness": objectness, "pred_bbox_deltas": offsets}
         if targets is not None:
@@ -249,6 +251,7 @@ class FasterRCNNMobile(FasterRCNN):
     own_strides: ClassVar[tuple[int, ...]] = (32, 32, 64)
     own_anchor_scale: ClassVar[float] = 1
     least_objectness: ClassVar[float] = 0.05
+    limits_candidates: ClassVar[bool] = True
 
     def pyramid(self, backbone: Backbone, features: int) -> nn.Module:
         own = backbone.layers.own(bn_momentum=0.99)  # torch's epsilon, not MobileNet's

@@ -260,7 +260,8 @@ class MobileNetV3(Backbone):
 
     @property
     def _last_strided(self) -> int:
-        return max(number for number, block in enumerate(self.blocks, 1) if block.stride > 1)
+        strided = (number for number, block in enumerate(self.blocks, 1) if block.stride > 1)
+        return max(strided, default=0)
 
     @nn.nowrap
     def levels_among(self, maps: Sequence[Level]) -> Sequence[Level]:

@@ -19,9 +19,8 @@ from imagenet_jax.config.hints import likely_fields
 from imagenet_jax.config.lists import parse_tuple
 from imagenet_jax.config.model_fields import OF_DETECTORS
 from imagenet_jax.config.schema import SCHEMA
+from imagenet_jax.config.task_fields import check_task_fields
 from imagenet_jax.errors import ConfigError
-
-_OF_BOXES = ("detection", "instances", "multi_task")  # tasks
 
 
 def base_config() -> ml_collections.ConfigDict:
@@ -128,7 +127,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
     _check_random_crop(values)
     _check_policy(values)
     _check_mixing(values)
-    _check_detection(values)
+    check_task_fields(values)
     missing = [name for name in SCHEMA if name not in values]
     if missing:
         raise ConfigError(f"config lacks the fields {', '.join(missing)}; start from base_config()")
@@ -168,25 +167,6 @@ def _check_policy(values: Mapping[str, Any]) -> None:
             "config.data.resize_method = 'random' is of training images; set "
             "config.data.eval_resize_method too, e.g. to 'bicubic'"
         )
-
-
-def _check_detection(values: Mapping[str, Any]) -> None:
-    """Raises ConfigError for fields of detection that are set for something else."""
-    tasks = [text.partition(":")[0] for text in values["multi_task.tasks"]]
-    tasks = tasks if values["task"] == "multi_task" else [values["task"]]
-    if values["data.train_crop"] == "ssd_crop" and not {*tasks} & {*_OF_BOXES}:
-        raise ConfigError(
-            "config.data.train_crop = 'ssd_crop' goes by objects, which config.task = "
-            f"{values['task']!r} does not read"
-        )
-    fields = [*(f"model.{name}" for name in OF_DETECTORS), "data.max_objects"]
-    fields += [f"eval.{name}" for name in ("score_threshold", "nms_threshold", "candidates")]
-    for name in (*fields, "eval.max_detections"):
-        if values["task"] not in _OF_BOXES and values[name] != SCHEMA[name].default:
-            raise ConfigError(
-                f"config.{name} = {values[name]!r} is for config.task = {_OF_BOXES[0]!r} and the "
-                f"like, not {values['task']!r}"
-            )
 
 
 def _check_mixing(values: Mapping[str, Any]) -> None:

@@ -62,6 +62,19 @@ DATA: dict[str, Field] = {
         "three levels of 0 to 255",
         lambda v: len(v) == 3 and all(0 <= level <= 255 for level in v),
     ),
+    "data.mosaic": number(
+        0.0,
+        "detection, instances, segmentation: share of the training images that are made of parts "
+        "of four",
+        0,
+        1,
+    ),
+    "data.copy_paste": number(
+        0.0,
+        "instances: share of the training images that get half of the objects of another one",
+        0,
+        1,
+    ),
     "data.max_objects": number(
         100,
         "detection: objects that an image has room for; of more the largest are trained on, and an "

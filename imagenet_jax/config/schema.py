@@ -151,6 +151,13 @@ SCHEMA: dict[str, Field] = {
         "mirror image (FFCV); mirror_shift: half of that, and a quarter each of the same for the "
         "image shifted by a pixel to the lower right and to the upper left (airbench)",
     ),
+    "eval.scales": Field(
+        (1.0,),
+        "detection, segmentation: test-time augmentation, factors of image_size; the images are "
+        "shown resized to each, to multiples of 32 pixels, and what is found is put together",
+        "one or more numbers of 0.25 to 4, none of them twice",
+        lambda v: v and len({*v}) == len(v) and all(0.25 <= float(factor) <= 4 for factor in v),
+    ),
     "eval.score_threshold": Field(
         -1.0,
         "detection: boxes of no higher score are not told; -1: the detector's own, 0.05 or 0.2",

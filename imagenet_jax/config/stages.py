@@ -14,6 +14,7 @@ CHANGEABLE = (
     *("data.train_size", "data.train_crop", "data.train_resize", "data.crop_area"),
     "data.crop_ratio",
     *("data.policy", "data.rotate", "data.translate", "augment."),
+    *("data.jitter", "data.mosaic", "data.copy_paste"),
 )
 # Evaluation has the first two, too; the last are counted once.
 _NOT = ("augment.mean", "augment.std", "loss.class_weights")

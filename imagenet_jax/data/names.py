@@ -94,10 +94,12 @@ def check_data(data: ml_collections.ConfigDict) -> None:
             "config.data.cache = True keeps decoded images, but data.train_crop = "
             f"{data.train_crop!r} decodes another crop each epoch; set one of the two"
         )
-    if data.cache and (data.policy or data.rotate or data.translate or data.views > 1):
+    others = data.mosaic or data.copy_paste
+    if data.cache and (data.policy or data.rotate or data.translate or data.views > 1 or others):
         raise ConfigError(
             "config.data.cache = True keeps images as the host made them, but data.policy, "
-            "data.rotate, data.translate and data.views make others each epoch; set one of the two"
+            "data.rotate, data.translate, data.views, data.mosaic and data.copy_paste make others "
+            "each epoch; set one of the two"
         )
     if not place_of(data.name) and not _TFDS_NAME.fullmatch(data.name):
         raise ConfigError(
@@ -141,11 +143,6 @@ def check_preparation(
         raise ConfigError("--encoding=raw needs --resize=SHORT_SIDE, e.g. --resize=256")
     if short_side < 0:
         raise ConfigError(f"--resize={short_side} is no number of pixels")
-    if (place_of(dataset) or ("",))[0] == MASKS:
-        raise ConfigError(
-            f"--dataset={dataset}: maps of classes are not stored; train on the files as they are, "
-            f"with --config.task=segmentation --config.data.name={dataset}"
-        )
     if not 1 <= quality <= 95:
         raise ConfigError(f"--quality={quality} is not 1 to 95")
     if not 0 <= eval_fraction < 1:

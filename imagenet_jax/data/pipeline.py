@@ -22,6 +22,7 @@ from imagenet_jax.data.chunk import FINISH, ChunkMaker
 from imagenet_jax.data.host_tensorflow import tf
 from imagenet_jax.data.images.preprocess import Preprocess
 from imagenet_jax.data.order import Order, Rows
+from imagenet_jax.data.several_images import SeveralImages
 from imagenet_jax.data.sources.source import EncodedSource, ImpossibleValue
 from imagenet_jax.errors import DataError
 
@@ -62,6 +63,9 @@ class Pipeline:
 
     def __post_init__(self) -> None:
         self._maker = ChunkMaker(self.source, self.preprocess)
+        maps = tuple(name for name, field in self.source.fields.items() if field.is_map)
+        how = self.preprocess.data, self.preprocess.seed, len(self.source), maps
+        self.several = SeveralImages(*how, self.preprocess.train)
         self._keys = ("image", *self.source.fields, "mask", "index", "epoch")
 
     def batches(self, order: Order, start: int, stop: int) -> Iterator[Arrays]:
@@ -80,17 +84,18 @@ class Pipeline:
 
     def _batches(self, order: Order, start: int, stop: int) -> Iterator[Arrays]:
         rows = len(order.rows)
-        count = -(-rows // CHUNK)
+        count = -(-rows * (1 + self.several.others) // CHUNK)
         size = -(-rows // count)
 
         rows_at = functools.lru_cache(maxsize=8)(order)  # all chunks of a step ask for them
 
         def rows_of(number: int) -> Rows:
             step, part = divmod(int(number), count)
-            return rows_at(step).part(part * size, size)
+            return self.several.with_others(rows_at(step).part(part * size, size))
 
         ahead = count * self.preprocess.data.prefetch
-        dataset = self._dataset(rows_of, start * count, stop * count, size).prefetch(ahead)
+        read = size * (1 + self.several.others)
+        dataset = self._dataset(rows_of, start * count, stop * count, read).prefetch(ahead)
         chunks = self._in_order(dataset, rows_of, start * count, stop * count)
         for _ in range(start, stop):
             yield self._joined([next(chunks) for _ in range(count)], rows)
@@ -127,8 +132,7 @@ class Pipeline:
             all_ready = tf.equal(tf.shape(chunk["ready"])[0], size)
             image = tf.cond(all_ready, lambda: chunk["ready"], lambda: finish(chunk))
             chunk["image"] = tf.ensure_shape(image, (None, *shape))
-            rows = {name: chunk[name] for name in self._keys}
-            return {"number": chunk["number"], **rows}
+            return {"number": chunk["number"], **self._made(chunk)}
 
         def with_end_mark(chunk: dict[str, tf.Tensor]) -> tf.data.Dataset:
             made = tf.data.Dataset.from_tensors(chunk).map(decode)
@@ -152,6 +156,20 @@ class Pipeline:
         options.autotune.enabled = False
         return dataset.with_options(options)
 
+    def _made(self, rows: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """The rows of a batch of those of a chunk, see `SeveralImages.examples`."""
+        rows = {name: rows[name] for name in self._keys}
+        if not self.several.others:
+            return rows
+
+        def made(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+            found = self.several.examples(dict(zip(self._keys, arrays, strict=True)))
+            return tuple(found.values())
+
+        types = [tensor.dtype for tensor in rows.values()]
+        found = zip(rows, tf.numpy_function(made, list(rows.values()), types, False), strict=True)
+        return {name: tf.ensure_shape(new, (None, *rows[name].shape[1:])) for name, new in found}
+
     def _read(self, number: np.int64, rows: Rows) -> tuple[Any, ...]:
         """A chunk's number and what `ChunkMaker.read` makes of it; if it fails, -1 and nothing."""
         try:
@@ -169,7 +187,9 @@ class Pipeline:
             chunk = next(made)
             if len(chunk["index"]):
                 next(made)  # its end mark
-            yield chunk if chunk["number"] == number else self._row_by_row(rows_of(number))
+            if chunk["number"] != number:
+                chunk = self.several.examples(self._row_by_row(rows_of(number)))
+            yield chunk
 
     def _row_by_row(self, rows: Rows) -> Arrays:
         parts, failures = [], {}

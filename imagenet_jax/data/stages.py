@@ -31,7 +31,8 @@ def stage_seconds(pipeline: Pipeline, chunks: Sequence[Rows]) -> dict[str, float
     source = _Timed(pipeline.source, clock, method="read", stage="read")
     preprocess = _Timed(pipeline.preprocess, clock, method="finish", stage="crop+resize+policy")
     maker = ChunkMaker(source, preprocess)
-    size = len(chunks[0].index)
+    several = pipeline.several
+    size = len(chunks[0].index) * (1 + several.others)
     specs = maker.specs
     signature = {name: tf.TensorSpec((size, *s.shape[1:]), s.dtype) for name, s in specs.items()}
     signature["ready"] = specs["ready"]
@@ -40,15 +41,16 @@ def stage_seconds(pipeline: Pipeline, chunks: Sequence[Rows]) -> dict[str, float
         if number == 1:
             clock.seconds.clear()
         with clock("decode"):
-            chunk = maker.read(rows)
+            chunk = maker.read(several.with_others(rows))
             image = chunk["ready"]
             if len(image) < size:
                 tensors = {name: tf.constant(chunk[name], s.dtype) for name, s in specs.items()}
                 crops = [crop.numpy() for crop in decode(tensors)]
                 image = maker.finish(*(chunk[name] for name in FINISH), *crops)
         with clock("batch"):
-            np.concatenate([image])
-    images = size * (len(chunks) - 1)
+            made = several.examples({**chunk, "image": image} if several.others else {})
+            np.concatenate([made.get("image", image)])
+    images = len(chunks[0].index) * (len(chunks) - 1)
     return {name: clock.seconds[name] / images for name in STAGES}
 
 

@@ -88,7 +88,10 @@ def _plain(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
         if field not in ("mean", "std"):
             plain.augment[field] = default.augment[field]
     plain.augment.flip = False
-    for field in ("rotate", "translate", "policy", "policy_ops", "policy_magnitude", "repeats"):
+    several = ("mosaic", "copy_paste")
+    for field in (
+        *("rotate", "translate", "policy", "policy_ops", "policy_magnitude", "repeats", *several),
+    ):
         plain.data[field] = default.data[field]
     if plain.data.train_crop == "random_resized_crop":
         plain.data.train_crop = "center_crop"

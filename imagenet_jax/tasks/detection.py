@@ -32,6 +32,7 @@ from imagenet_jax.tasks.box_meter import METRICS, BoxMeter
 from imagenet_jax.tasks.classes import class_facts, network_options
 from imagenet_jax.tasks.detection_checks import check
 from imagenet_jax.tasks.task import Batch, Field, Outcome, Sums, Task, Term
+from imagenet_jax.tasks.views import views_of
 
 _CHOICES = 4  # of the keys of an example: augmentation has those before
 
@@ -53,6 +54,7 @@ class Detection(Task):
 
     reads = (BOXES,)
     averages_views = True
+    takes_scales = True
     has_boxes = True
     has_masks: ClassVar[bool] = False
     top = 100
@@ -222,17 +224,14 @@ class Detection(Task):
         return {"loss": sum(found.values()), **found, **over, **whole}
 
     def predict(self, apply: Callable[..., Any], inputs: jax.Array) -> Detections:
-        """The boxes that are told; with config.eval.tta = "mirror" of an image and of its mirror
-        image, mirrored back."""
-        size, choice = inputs.shape[2], self.choice
+        """The boxes that are told; of several views of an image all of theirs compete."""
+        choice, found = self.choice, []
         if self.has_masks:
-            return self.method.detections(apply(inputs), size, choice)
-        found = self.method.candidates(apply(inputs), size, choice)
-        if self.config.eval.tta:
-            mirrored = self.method.candidates(apply(inputs[:, :, ::-1]), size, choice)
-            found += [
-                one._replace(boxes=augment.mirrored_boxes(one.boxes, size)) for one in mirrored
-            ]
+            return self.method.detections(apply(inputs), inputs.shape[2], choice)
+        for view in views_of(inputs, self.config):
+            outputs = apply(view.images)
+            for one in self.method.candidates(outputs, view.images.shape[2], choice):
+                found.append(one._replace(boxes=view.boxes_back(one.boxes)))
         return chosen(found, choice)
 
     def evaluation_sums(

@@ -64,6 +64,7 @@ class Instances(Detection):
     has_masks = True
     has_maps = True
     averages_views = False
+    takes_scales = False
     best = "mask_map"
     eval_metrics: ClassVar[Mapping[str, bool]] = dict.fromkeys((*MASK_METRICS, *METRICS), True)
 

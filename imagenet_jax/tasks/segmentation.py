@@ -40,6 +40,7 @@ from imagenet_jax.tasks.losses import cross_entropy
 from imagenet_jax.tasks.pixel_metrics import class_pixels, pixel_sums, summarize, zero_sums
 from imagenet_jax.tasks.segmentation_checks import refused
 from imagenet_jax.tasks.task import Batch, Field, Outcome, Sums, Task, Term
+from imagenet_jax.tasks.views import views_of
 
 _LEGEND = 8  # classes below a picture
 
@@ -58,6 +59,7 @@ class Segmentation(Task):
     head_has_norms = True
     has_maps = True
     averages_views = True
+    takes_scales = True
     best = "miou"
     train_metrics = ("loss", "pixel_accuracy")
     eval_metrics: ClassVar[Mapping[str, bool]] = {
@@ -203,12 +205,9 @@ class Segmentation(Task):
         return pixel_sums(logits.argmax(-1) == targets, known, loss, mask)
 
     def predict(self, apply: Callable[..., jax.Array], inputs: jax.Array) -> jax.Array:
-        """Logits [B, S, S, K]; with config.eval.tta = "mirror" the mean of those of an image and of
-        its mirror image, mirrored back."""
-        if not self.config.eval.tta:
-            return apply(inputs)
-        logits = jax.lax.map(apply, jnp.stack([inputs, inputs[:, :, ::-1]]))
-        return (logits[0] + logits[1, :, :, ::-1]) / 2
+        """Logits [B, S, S, K]; of several views of an image their mean."""
+        views, size = list(views_of(inputs, self.config)), inputs.shape[1]
+        return sum(view.map_back(apply(view.images), size) for view in views) / len(views)
 
     def shown(self, predictions: jax.Array) -> jax.Array:
         """The most probable class of each pixel, uint8 [B, S, S]."""

@@ -99,6 +99,8 @@ class Task(abc.ABC):
     top: ClassVar[int] = 5
     # Whether `predict` averages over the views of config.eval.tta.
     averages_views: ClassVar[bool] = False
+    # Whether it looks at images in the sizes of config.eval.scales.
+    takes_scales: ClassVar[bool] = False
 
     @classmethod
     def reads_of(cls, config: ml_collections.ConfigDict) -> tuple[Any, ...]:

@@ -97,6 +97,11 @@ def _check_tta(config: ml_collections.ConfigDict) -> None:
             f"config.eval.tta = {config.eval.tta!r} averages the logits of classes, which "
             f"config.task = {config.task!r} does not have"
         )
+    if tuple(config.eval.scales) != (1.0,) and not find_task(config.task).takes_scales:
+        raise ConfigError(
+            f"config.eval.scales = {tuple(config.eval.scales)} is for detection and segmentation, "
+            f"not config.task = {config.task!r}"
+        )
 
 
 def _group_size(config: ml_collections.ConfigDict) -> int:

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import ml_collections
+import numpy as np
 
+from imagenet_jax.atomic import replacing
+from imagenet_jax.config import base_config, load_config
 from imagenet_jax.data.names import TEST, VALIDATION, check_files, check_preparation
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.reports.workdir import check_output
@@ -16,13 +19,22 @@ from imagenet_jax.terminal import working
 from imagenet_jax.training.checks import check_source
 from imagenet_jax.verbs.verb import Verb, number, say_without_stages
 
+# What to train on a data set with, of tasks that need another than finetune.
+_CONFIGS = {
+    "detection": "detect_photos",
+    "instances": "detect_coco:mask_rcnn_resnet50",
+    "segmentation": "segment_voc",
+}
+_EXAMPLES = 16  # that are drawn
+
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--dataset",
         help="a TFDS name, folder:PATH, zip:FILE, csv:FILE (path,label[,split]), tfrecord:DIR; "
-        "for --task=detection coco:PATH, voc:PATH, yolo:PATH",
+        "for --task=detection or instances coco:PATH, voc:PATH, yolo:PATH; for --task=segmentation "
+        "masks:PATH",
     )
     add("--dir", default="", help="default: $TFDS_DATA_DIR or ~/tensorflow_datasets")
     add("--name", default="", help="name of the new data set; default: after the source")
@@ -52,7 +64,12 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         default=0.0,
         help="share held out as validation, of files without splits",
     )
-    add("--task", default="classification", help="multilabel: several labels; detection: boxes")
+    add(
+        "--task",
+        default="classification",
+        help="multilabel: several labels; detection: boxes; "
+        "instances: boxes and outlines; segmentation: maps of classes",
+    )
     add("--rebuild", action="store_true", help="make a data set of files anew, e.g. after a change")
     add(
         "--workers",
@@ -74,7 +91,7 @@ def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bo
     if not args.dataset:
         raise ConfigError(
             "--dataset is missing: a TFDS name, folder:PATH, zip:FILE, csv:FILE, tfrecord:DIR, or "
-            "with --task=detection coco:PATH, voc:PATH, yolo:PATH"
+            "with another --task coco:PATH, voc:PATH, yolo:PATH, masks:PATH"
         )
     asked = (args.resize, args.encoding, args.quality, args.eval_fraction)
     check_preparation(args.dataset, args.name, *asked)
@@ -91,16 +108,16 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
         reads = find_task(config.task).reads_of(config)
         return preview(config, Path(os.path.expanduser(args.preview)), reads)
     task = find_task(args.task)
-    if task.has_maps or not task.reads:
+    if not task.reads:
         raise ConfigError(
-            f"--task={args.task}: images are stored with their classes, or with boxes, not with "
-            "maps or masks; train on the files as they are"
+            f"--task={args.task}: a data set is prepared for one task; that of detection, "
+            "instances or segmentation has what they need"
         )
     with working("loading TensorFlow"):
         from imagenet_jax.data.preparation.prepare import prepare
         from imagenet_jax.data.preparation.shards import Encoding
 
-    return prepare(
+    report = prepare(
         args.dataset,
         data_dir=args.dir,
         name=args.name,
@@ -112,6 +129,30 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
         reads=task.reads,
         rebuild=args.rebuild,
     )
+    if task.has_boxes or task.has_maps:
+        with working("drawing some examples"):
+            report["examples"] = _drawn(report, args)
+    return report
+
+
+def _drawn(report: dict[str, Any], args: argparse.Namespace) -> str:
+    """Draws the first examples of a prepared data set with what is known of them; the file."""
+    from imagenet_jax.reports.sheet import sheet_of_images
+    from imagenet_jax.tasks import make_task, task_split
+
+    config = base_config()
+    config.task = args.task
+    splits = list(report["splits"])
+    config.data.update(name=report["name"], dir=args.dir, train_crop="letterbox")
+    config.data.train_split = "train" if "train" in splits else splits[0]
+    split = task_split(config, train=True)
+    task = make_task(config, split)
+    batch = split.examples(np.arange(min(_EXAMPLES, split.num_examples)))
+    sheet = sheet_of_images(*task.seen(*task.inputs(batch, None, None, train=False)))
+    path = Path(report["path"]) / "examples.png"
+    with replacing(path) as partial:
+        sheet.save(partial, "PNG")
+    return str(path)
 
 
 def _text(report: dict[str, Any]) -> str:
@@ -121,7 +162,8 @@ def _text(report: dict[str, Any]) -> str:
         return preview_text(report)
     from imagenet_jax.data.preparation.verification import report_text
 
-    return report_text(report)
+    text = report_text(report)
+    return f"{text}\n  drawn: {report['examples']}" if "examples" in report else text
 
 
 def _next(args: argparse.Namespace, result: dict[str, Any]) -> list[str]:
@@ -134,10 +176,10 @@ def _next(args: argparse.Namespace, result: dict[str, Any]) -> list[str]:
     found = [name for name in (*VALIDATION, *TEST) if name in splits]
     fields["data.train_split"] = train if found else f"{train}[:90%]"
     fields["data.eval_split"] = found[0] if found else f"{train}[90%:]"
-    config = "detect_photos" if args.task == "detection" else "finetune"
-    usual = {"data.dir": "", "task": args.task if config != "finetune" else "classification"}
-    usual |= {"data.train_split": "train", "data.eval_split": "validation"}  # of the config
-    given = [f"--config.{name}={text}" for name, text in fields.items() if usual.get(name) != text]
+    config = _CONFIGS.get(args.task, "finetune")
+    usual = load_config(config)
+    there = {"task": usual.task, **{f"data.{name}": value for name, value in usual.data.items()}}
+    given = [f"--config.{name}={text}" for name, text in fields.items() if there[name] != text]
     return [f"{args.program} {shlex.join([f'--config={config}', *given])}"]
 
 

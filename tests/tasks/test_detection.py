@@ -145,9 +145,11 @@ def test_an_image_and_its_boxes_are_mirrored_together():
     assert 2 < mirrored.sum() < 14
 
 
-def test_what_is_found_in_mirror_images_is_mirrored_back(config):
-    """A network that sees one bright square tells the same box of either image."""
-    config.eval.update(tta="mirror", score_threshold=0.5)
+@pytest.mark.parametrize("scales", [(1.0,), (1.0, 2.0)])
+def test_what_is_found_in_other_views_is_moved_back(config, scales):
+    """A network that sees one bright square tells the same box of either image; of one twice as
+    large one of half the size."""
+    config.eval.update(tta="mirror", score_threshold=0.5, scales=scales)
     check_config(config, make_mesh())
     config.model.fpn_strides = (4, 8)
     task = make_task(config)
@@ -157,9 +159,10 @@ def test_what_is_found_in_mirror_images_is_mirrored_back(config):
     def apply(x):
         there = x[:, ::4, ::4, :1] + x[:, ::4, 3::4, :1]
         fine = {"cls_logits": 20 * there - 10, "bbox_ctrness": 20 * there[..., :1] - 10}
-        fine["bbox_regression"] = jnp.ones((1, 8, 8, 4))
-        coarse = {name: jnp.full((1, 4, 4, part.shape[-1]), -10.0) for name, part in fine.items()}
-        coarse["bbox_regression"] = jnp.ones((1, 4, 4, 4))
+        side = x.shape[1] // 4
+        fine["bbox_regression"] = jnp.ones((1, side, side, 4))
+        coarse = {name: jnp.full_like(part[:, ::2, ::2], -10.0) for name, part in fine.items()}
+        coarse["bbox_regression"] = fine["bbox_regression"][:, ::2, ::2]
         fine["cls_logits"], coarse["cls_logits"] = (
             jnp.repeat(x["cls_logits"], 3, -1) for x in (fine, coarse)
         )
@@ -175,7 +178,10 @@ def test_what_is_found_in_mirror_images_is_mirrored_back(config):
     there = np.asarray(found.scores[0]) > 0
     # At (4, 8) and, mirrored back, at 32 - 24 = (8, 8): squares of 8 pixels around these.
     boxes = {tuple(box) for box in np.asarray(found.boxes[0])[there].tolist()}
-    assert boxes == {(0.0, 4.0, 8.0, 12.0), (4.0, 4.0, 12.0, 12.0)}
+    expected = {(0.0, 4.0, 8.0, 12.0), (4.0, 4.0, 12.0, 12.0)}
+    if len(scales) > 1:
+        expected |= {(2.0, 6.0, 6.0, 10.0), (4.0, 6.0, 8.0, 10.0)}
+    assert boxes == expected
 
 
 @pytest.mark.parametrize(

@@ -236,19 +236,10 @@ def test_a_classifier_becomes_the_backbone(config, finished_run):
     assert state_sha256(state) != state_sha256(program.init_state())
 
 
-def test_mirror_images_are_mirrored_back(config):
-    config.eval.tta = "mirror"
-    task = make_task(config)
-    images = jnp.array(np.random.default_rng(0).normal(size=(2, 6, 8, 3)).astype(np.float32))
-
-    def apply(x):  # what depends on the place
-        return x * jnp.arange(8.0)[None, None, :, None]
-
-    expected = images * (jnp.arange(8.0) + jnp.arange(7.0, -1, -1))[None, None, :, None] / 2
-    np.testing.assert_allclose(task.predict(apply, images), expected, rtol=1e-6)
+def test_shifted_views_are_refused(config):
     config.eval.tta = "mirror_shift"
     with pytest.raises(ConfigError, match=r"eval.tta = 'mirror_shift'"):
-        task.model()
+        make_task(config).model()
 
 
 @pytest.mark.parametrize("classes", [21, pytest.param(5, marks=pytest.mark.slow)])
@@ -273,3 +264,27 @@ def test_weights_of_torchvision_are_read_from_a_file(tmp_path, classes):
     other = make_program(Segmentation(config, VOC), make_mesh(), num_examples=32)
     with pytest.raises(WeightsError, match=r"lraspp.pth: missing classifier.4.bias"):
         starting_variables(other)
+
+
+def test_logits_are_the_mean_over_sizes_and_mirror_images():
+    """Against torch's interpolate, of a network that gives each pixel its own levels."""
+    torch = pytest.importorskip("torch")
+    task = task_of(3)
+    task.config.eval.update(tta="mirror", scales=(0.75, 1.0, 1.4))
+    image = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype(np.float32)
+    weights, sides = np.linspace(0, 1, 128), []
+
+    def apply(x):
+        sides.append(x.shape[1])
+        return x * weights[None, None, : x.shape[2], None]  # another one for each column
+
+    found = task.predict(apply, jnp.array(image))
+    assert sides == [64, 64, 64, 64, 96, 96]  # 48 and 89.6, rounded to multiples of 32
+    expected = 0
+    for side in (64, 64, 96):
+        resize = torch.nn.functional.interpolate
+        x = resize(torch.tensor(image).permute(0, 3, 1, 2), (side, side), mode="bilinear")
+        columns = torch.tensor(weights[:side], dtype=torch.float32)
+        both = x * columns + (x.flip(-1) * columns).flip(-1)
+        expected += resize(both, (64, 64), mode="bilinear") / 6
+    np.testing.assert_allclose(found, expected.permute(0, 2, 3, 1), atol=1e-5)

@@ -122,6 +122,7 @@ def test_views_that_nothing_compares_are_refused(fields, message):
     [
         ({"distill.model": "resnet50"}, "distill.model = 'resnet50' is of a teacher"),
         ({"distill.image_size": 64}, "distill.image_size = 64 is of a teacher"),
+        ({"eval.scales": (0.5, 1.0)}, r"eval.scales = \(0.5, 1.0\) is for detection and segm"),
         ({"augment.flip_alternates": True, "augment.flip": False}, "needs config.augment.flip"),
         (
             {"augment.mixup": 0.2, "augment.mix_per": "image", "loss.class_weights": (1.0, 2.0)},

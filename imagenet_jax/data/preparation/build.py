@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from imagenet_jax.data.names import BOX_FILES, FILES, place_of
+from imagenet_jax.data.names import BOX_FILES, FILES, MASKS, place_of
 from imagenet_jax.data.preparation.shards import (
     Encoding,
     Fact,
@@ -37,6 +37,8 @@ from imagenet_jax.data.sources.classes import ONE
 from imagenet_jax.data.sources.files import file_splits
 from imagenet_jax.data.sources.held_out import name_shares
 from imagenet_jax.data.sources.layout import DEFAULT_SPLIT
+from imagenet_jax.data.sources.masks import mask_splits
+from imagenet_jax.data.sources.outlines import OBJECT_MASKS
 from imagenet_jax.data.sources.tfrecord_folder import tfrecord_splits
 from imagenet_jax.errors import DataError
 from imagenet_jax.terminal import counting, say, working
@@ -181,7 +183,9 @@ def source_splits(build: Build) -> tuple[str, ...]:
         return build.splits
     kind, path = place
     if kind in BOX_FILES:
-        return tuple(box_splits(kind, path))
+        return tuple(box_splits(kind, path, OBJECT_MASKS in build.reads))
+    if kind == MASKS:
+        return tuple(mask_splits(path))
     return tuple(
         tfrecord_splits(path) if kind == "tfrecord" else file_splits(kind, path, build.reads)
     )
@@ -226,7 +230,7 @@ def _plan(build: Build, shards: Sequence[Shard]) -> bytes:
     """What a shard depends on; parts that were made from another plan do not fit."""
     names = hashlib.sha1()
     # They may have changed since, as records do not.
-    if (place_of(build.spec) or [""])[0] in (*FILES, *BOX_FILES):
+    if (place_of(build.spec) or [""])[0] in (*FILES, *BOX_FILES, MASKS):
         stamps: dict[str, str] = {}
         for shard in shards:
             source = open_source(shard.spec, shard.data_dir, shard.split, shard.reads)
@@ -285,7 +289,9 @@ def _bytes_needed(build: Build, split: str, index: np.ndarray) -> float:
     """An upper estimate from a sample: its mean and two standard errors."""
     source = source_of(build, split)
     sample = index[:_SAMPLE]
-    sizes = np.array([len(check_example(source, int(i), build.encoding)[1]) for i in sample])
+    sizes = np.array(
+        [len(check_example(source, int(i), build.encoding, build.reads)[1]) for i in sample]
+    )
     error = sizes.std() / len(sizes) ** 0.5 if len(sample) < len(index) else 0.0
     return len(index) * (sizes.mean() + 2 * error + _RECORD_BYTES)
 

@@ -21,7 +21,14 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from imagenet_jax.atomic import replace_text
-from imagenet_jax.data.names import BOX_FILES, FILES, check_name, check_preparation, place_of
+from imagenet_jax.data.names import (
+    BOX_FILES,
+    FILES,
+    MASKS,
+    check_name,
+    check_preparation,
+    place_of,
+)
 from imagenet_jax.data.preparation.build import (
     Build,
     Facts,
@@ -64,7 +71,8 @@ def prepare(
 
     Args:
       dataset: the name of a TFDS data set, folder:PATH, zip:PATH or csv:PATH (see `files`),
-        tfrecord:DIR (see `tfrecord_folder`), or coco:PATH, voc:PATH, yolo:PATH (`box_files`).
+        tfrecord:DIR (see `tfrecord_folder`), coco:PATH, voc:PATH or yolo:PATH (`box_files`), or
+        masks:PATH (`masks`).
       data_dir: where TFDS data sets are kept; "": $TFDS_DATA_DIR or ~/tensorflow_datasets.
       name: of the new data set; "": made from `dataset` and `encoding`.
       file_format: "array_record" or "tfrecord"; "": array_record, but tfrecord for raw images,
@@ -73,7 +81,8 @@ def prepare(
       eval_fraction: share of the images of files without splits that become "validation".
       workers: processes; 0: one per core.
       reads: ("label",), or ("labels",) where images have several, see `files.open_files`;
-        ("boxes",) where they have objects.
+        ("boxes",) where they have objects, ("boxes", "masks") where these have outlines,
+        ("segmentation",) where they have maps of classes.
       manual_dir: where archives are that TFDS cannot download; "": DATA_DIR/downloads/manual.
       rebuild: make a data set of files anew, in the place of the one that is there.
 
@@ -258,7 +267,7 @@ def _written(
     path: Path, about: dict[str, Any], facts: Facts, class_names: tuple[str, ...]
 ) -> dict[str, Any]:
     """The report, after it and its picture were written into the data set's folder."""
-    report = {**about, **report_of(facts, class_names, about.get("reads") == [BOXES])}
+    report = {**about, **report_of(facts, class_names, BOXES in about.get("reads", ()))}
     plot_sizes(facts, about["name"], path / "image_sizes.png")
     replace_text(path / REPORT, json.dumps(report, indent=1) + "\n")
     return report
@@ -266,7 +275,7 @@ def _written(
 
 def _stamps(build: Build) -> dict[str, list[Any]]:
     """{split: [images, a hash of their names, sizes and classes]} of files."""
-    if (place_of(build.spec) or [""])[0] not in (*FILES, *BOX_FILES):
+    if (place_of(build.spec) or [""])[0] not in (*FILES, *BOX_FILES, MASKS):
         return {}
     sources = {split: source_of(build, split) for split in source_splits(build)}
     return {split: [len(source), source.stamp()] for split, source in sources.items()}

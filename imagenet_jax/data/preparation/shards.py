@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,13 +18,13 @@ from PIL import Image
 from imagenet_jax.atomic import replace_text
 from imagenet_jax.data.host_tensorflow import tf
 from imagenet_jax.data.images.decode import decode_image
-from imagenet_jax.data.names import BOX_FILES, place_of
-from imagenet_jax.data.preparation.stored_objects import OBJECTS, object_features, stored_objects
+from imagenet_jax.data.names import BOX_FILES, MASKS, place_of
+from imagenet_jax.data.preparation.stored_fields import field_features, known_fields
 from imagenet_jax.data.sources import records
 from imagenet_jax.data.sources.box_files import open_boxes
-from imagenet_jax.data.sources.classes import ONE, SEVERAL, numbers_of
+from imagenet_jax.data.sources.classes import ONE
 from imagenet_jax.data.sources.files import open_files
-from imagenet_jax.data.sources.objects import BOXES
+from imagenet_jax.data.sources.masks import open_masks
 from imagenet_jax.data.sources.tfrecord_folder import open_tfrecord_folder
 
 MAX_PIXELS = 2**27
@@ -49,35 +49,31 @@ class Encoding:
     def features(
         self, class_names: tuple[str, ...], reads: Sequence[str] = (ONE,)
     ) -> tfds.features.FeaturesDict:
-        """TFDS's features of the data set; `reads` says whether images have several labels, or
-        objects."""
-        label = tfds.features.ClassLabel(names=list(class_names))
+        """TFDS's features of the data set; `reads` says what examples have beside an image."""
         as_stored = self.short_side and self.kind == "raw"
-        if BOXES in reads:
-            known = {OBJECTS: object_features(class_names)}
-        else:
-            known = {reads[0]: tfds.features.Sequence(label) if SEVERAL in reads else label}
         return tfds.features.FeaturesDict(
             {
                 # TensorFlow does not know PPM: TFDS hands on the file's bytes.
                 "image": tfds.features.Text() if as_stored else tfds.features.Image(),
-                **known,
+                **field_features(class_names, reads),
                 "file_name": tfds.features.Text(),
             }
         )
 
-    def scale(self, sides: Sequence[int]) -> float:
-        """By what the sides of an image are multiplied, 1 at most."""
-        return min(1.0, self.short_side / min(sides)) if self.short_side else 1.0
+    def size(self, sides: Sequence[int]) -> tuple[int, ...]:
+        """The sides of what is stored of an image with these, none larger."""
+        if not self.short_side or self.short_side >= min(sides):
+            return tuple(sides)
+        scale = self.short_side / min(sides)
+        return tuple(max(self.short_side, round(side * scale)) for side in sides)
 
     def stored(self, encoded: bytes, pixels: np.ndarray) -> bytes:
         """What is stored of a file with these (upright) pixels uint8 [H, W, 3]."""
         if not self.short_side:
             return encoded
         image = Image.fromarray(pixels)
-        scale = self.scale(image.size)
-        if scale < 1:
-            size = [max(self.short_side, round(side * scale)) for side in image.size]
+        size = self.size(image.size)
+        if size != image.size:
             image = image.resize(size, Image.Resampling.BICUBIC)
         if self.kind == "raw":
             return b"P6\n%d %d\n255\n" % image.size + image.tobytes()
@@ -131,14 +127,11 @@ def do_shard(shard: Shard) -> list[Fact]:
     facts = []
     for start in range(0, len(shard.index), _READ):
         for index in shard.index[start : start + _READ]:
-            fact, stored, things = check_example(source, int(index), shard.encoding)
+            how = shard.encoding, shard.reads
+            fact, stored, fields = check_example(source, int(index), *how)
             facts.append(fact)
             if writer and not fact.error:
-                known = {OBJECTS: things}
-                if BOXES not in shard.reads:
-                    labels = list(fact.labels) if SEVERAL in shard.reads else fact.labels[0]
-                    known = {shard.reads[0]: labels}
-                example = {"image": stored, **known, "file_name": fact.name}
+                example = {"image": stored, **fields, "file_name": fact.name}
                 if isinstance(features["image"], tfds.features.Image):
                     example["image"] = io.BytesIO(stored)
                 writer.write(features.serialize_example(features.encode_example(example)))
@@ -150,27 +143,25 @@ def do_shard(shard: Shard) -> list[Fact]:
 
 
 def check_example(
-    source: Any, index: int, encoding: Encoding
-) -> tuple[Fact, bytes, list[dict[str, Any]]]:
-    """Reads an example and gives what is known of it and what is to be stored: a file, and its
-    objects, if it has such."""
-    name, labels, encoded, things = "", (), b"", []
+    source: Any, index: int, encoding: Encoding, reads: Sequence[str] = (ONE,)
+) -> tuple[Fact, bytes, Mapping[str, Any]]:
+    """Reads an example and gives what is known of it and what is to be stored: a file, and what
+    there is beside it."""
+    name, encoded = "", b""
     try:
         name = source.describe(index)
         name = source.name(index)
         (encoded,), values = source.read(np.array([index]))
-        objects = values[BOXES][0] if BOXES in values else None
-        labels = numbers_of(values, 0) if objects is None else tuple(objects.labels.tolist())
         pixels = decode_image(encoded, exif_orientation=True, max_pixels=MAX_PIXELS)
-        if objects is not None:
-            things = stored_objects(objects, pixels.shape[:2], encoding.scale(pixels.shape[:2]))
+        height, width = shape = pixels.shape[:2]
+        known = known_fields(values, source.fields, reads, shape, encoding.size(shape))
     except Exception as error:  # of Pillow, TensorFlow, protobuf, array_record, ...
-        return Fact(name, labels, 0, 0, "", 0, str(error) or type(error).__name__), b"", []
-    height, width = pixels.shape[:2]
+        return Fact(name, (), 0, 0, "", 0, str(error) or type(error).__name__), b"", {}
     stored = encoding.stored(encoded, pixels)
     sha1 = hashlib.sha1(encoded).hexdigest()
-    areas = tuple(thing["area"] for thing in things)
-    return Fact(name, labels, width, height, sha1, len(stored), "", areas), stored, things
+    bytes_stored = len(stored) + known.size
+    fact = Fact(name, known.labels, width, height, sha1, bytes_stored, "", known.areas)
+    return fact, stored, known.fields
 
 
 @functools.lru_cache(maxsize=8)
@@ -181,6 +172,8 @@ def open_source(spec: str, data_dir: str, split: str, reads: tuple[str, ...]) ->
         return open_tfrecord_folder(path, split, reads)
     if kind in BOX_FILES:
         return open_boxes(kind, path, split, reads)
+    if kind == MASKS:
+        return open_masks(path, split, reads)
     if path:
         return open_files(kind, path, split, reads)
     return records.split_source(records.find_builder(spec, data_dir), split, reads)

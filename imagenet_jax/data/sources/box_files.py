@@ -145,9 +145,9 @@ def open_boxes(
     return HeldOut(source, split == DEFAULT_SPLIT) if whole else source
 
 
-def box_splits(kind: str, path: str) -> list[str]:
-    """The names of the splits of `coco:PATH`, `voc:PATH` or `yolo:PATH`."""
-    return sorted({photo.split for photo in _found(kind, path)[2].photos})
+def box_splits(kind: str, path: str, masks: bool = False) -> list[str]:
+    """The names of the splits of `coco:PATH`, `voc:PATH` or `yolo:PATH`; those with masks."""
+    return sorted({photo.split for photo in _found(kind, path, masks)[2].photos})
 
 
 def _found(kind: str, path: str, masks: bool = False) -> tuple[str, Files, Found]:

@@ -8,13 +8,15 @@ import tensorflow_datasets as tfds
 
 from imagenet_jax.data.sources.example_proto import parse_example
 from imagenet_jax.data.sources.objects import BOXES, Objects, make_objects, object_fields
-from imagenet_jax.data.sources.outlines import OBJECT_MASKS
+from imagenet_jax.data.sources.outlines import OBJECT_MASKS, Outline, run_lengths
 from imagenet_jax.data.sources.records import Records, RecordSource
 from imagenet_jax.data.sources.source import ImpossibleValue
 from imagenet_jax.errors import DataError
 
-_OBJECTS = "objects"
-_INSTANCES = "instances"  # an image with the number of the object of each pixel, from 1 on
+OBJECTS = "objects"
+# Which pixels are of an object: its number, from 1 on, in an image; or COCO's run lengths with it,
+# and beside the image its height and width.
+_INSTANCES, OUTLINE, SIDES = "instances", "outline", ("height", "width")
 _LABELS = ("label", "class", "category")
 
 
@@ -29,10 +31,11 @@ class _BoxRecordSource(RecordSource):
         label: str,
         most: int,
         masks: bool,
+        has_outlines: bool,
     ):
         super().__init__(records, class_names, name, reads=())
         self.fields = object_fields(most, masks)
-        self._label = f"{_OBJECTS}/{label}"
+        self._label, self._has_outlines = f"{OBJECTS}/{label}", has_outlines
 
     def read(self, index: np.ndarray) -> tuple[list[memoryview], dict[str, list[Objects]]]:
         features = [parse_example(record) for record in self._records.get(index)]
@@ -49,7 +52,7 @@ class _BoxRecordSource(RecordSource):
 
     def _objects(self, feature: Mapping[str, Sequence[Any]]) -> Objects:
         labels = list(feature.get(self._label, ()))
-        corners = np.array(feature.get(f"{_OBJECTS}/bbox", ()), np.float64)
+        corners = np.array(feature.get(f"{OBJECTS}/bbox", ()), np.float64)
         if corners.size != 4 * len(labels):
             raise ValueError(f"it has {corners.size} numbers of boxes for {len(labels)} labels")
         for label in labels:
@@ -58,19 +61,29 @@ class _BoxRecordSource(RecordSource):
         # TFDS has top, left, bottom, right.
         boxes = np.clip(corners.reshape(-1, 4)[:, [1, 0, 3, 2]], 0, 1)
         flags = {
-            name: feature.get(f"{_OBJECTS}/{name}") or [0] * len(labels)
+            name: feature.get(f"{OBJECTS}/{name}") or [0] * len(labels)
             for name in ("is_crowd", "is_difficult")
         }
-        area = feature.get(f"{_OBJECTS}/area") or [np.nan] * len(labels)
+        area = feature.get(f"{OBJECTS}/area") or [np.nan] * len(labels)
         # What has no area is kept: in training it counts as cut off.
         found = make_objects(boxes, labels, None, flags["is_crowd"], flags["is_difficult"], area)
         if OBJECT_MASKS not in self.fields:
             return found
+        if self._has_outlines:
+            return found._replace(outlines=self._outlines(feature, len(labels)))
         (instances,) = feature.get(_INSTANCES) or [b""]
         if not instances:
             raise ValueError("the record has no map of objects")
         numbers = tuple(range(1, len(labels) + 1))
         return found._replace(outlines=numbers, instances=memoryview(instances))
+
+    def _outlines(self, feature: Mapping[str, Sequence[Any]], count: int) -> tuple[Outline, ...]:
+        sides = tuple(int(feature[name][0]) for name in SIDES)
+        texts = list(feature.get(f"{OBJECTS}/{OUTLINE}", ()))
+        found = tuple(run_lengths({"size": sides, "counts": bytes(t)}, sides) for t in texts)
+        if len(found) != count or None in found:
+            raise ValueError(f"it has {len(texts)} outlines of {count} objects, or a damaged one")
+        return found
 
 
 def box_records(
@@ -93,7 +106,7 @@ def box_records(
     Raises:
       DataError: if it has no objects with boxes and classes, or no masks that are asked for.
     """
-    things = getattr(features.get(_OBJECTS), "feature", None)
+    things = getattr(features.get(OBJECTS), "feature", None)
     parts = dict(things) if isinstance(things, tfds.features.FeaturesDict) else {}
     label = next((key for key in _LABELS if getattr(parts.get(key), "names", None)), "")
     if "image" not in features or not label or "bbox" not in parts:
@@ -101,9 +114,11 @@ def box_records(
             f"{where} has the features {', '.join(features)}; image and objects with bbox and "
             "label are needed"
         )
-    if masks and not isinstance(features.get(_INSTANCES), tfds.features.Image):
+    has_outlines = OUTLINE in parts and {*SIDES} <= {*features}
+    if masks and not (has_outlines or isinstance(features.get(_INSTANCES), tfds.features.Image)):
         raise DataError(
             f"{where} has the features {', '.join(features)}; masks need {_INSTANCES}, an image "
-            "with the number of the object of each pixel"
+            f"with the number of the object of each pixel, or {OBJECTS} with an {OUTLINE} each"
         )
-    return _BoxRecordSource(records, tuple(parts[label].names), name, label, most, masks)
+    how = label, most, masks, has_outlines
+    return _BoxRecordSource(records, tuple(parts[label].names), name, *how)

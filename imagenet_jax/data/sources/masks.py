@@ -127,7 +127,7 @@ def open_masks(
     if tuple(reads) != (SEGMENTATION,):
         raise DataError(
             f"masks:{path} has maps of classes, and config.task needs {', '.join(reads)}; set "
-            "config.task=segmentation"
+            "config.task=segmentation, or --task=segmentation of prepare"
         )
     root, files, pairs, left_out = _found(path)
     splits = sorted({pair.split for pair in pairs})

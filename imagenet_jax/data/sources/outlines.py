@@ -124,15 +124,17 @@ def _packed(
 
 def box_mask(lengths: Mapping[str, Any], box: np.ndarray) -> np.ndarray:
     """uint8 [SIDE, SIDE]: an object's share of each part of a box, in pixels of the image."""
-    mask = coco_masks.decode(lengths)
+    return shares(coco_masks.decode(lengths) * 255, box)
+
+
+def shares(mask: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """uint8 [SIDE, SIDE]: of each part of a box, in pixels of a mask uint8 [H, W] of 0 to 255."""
     left, top, right, bottom = box
     wide, high = (right - left) / SIDE, (bottom - top) / SIDE
     # Where in the image the centre of each part is.
     back = np.array([[wide, 0, left + wide / 2 - 0.5], [0, high, top + high / 2 - 0.5]])
     if max(wide, high) > 2:  # then neighbours alone would miss most pixels
         blur = [max(1, round(side)) for side in (wide, high)]
-        mask = cv2.blur(mask * 255, blur, borderType=cv2.BORDER_CONSTANT)
-    else:
-        mask = mask * 255
+        mask = cv2.blur(mask, blur, borderType=cv2.BORDER_CONSTANT)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(mask, back, (SIDE, SIDE), flags=flags)

@@ -113,7 +113,7 @@ def _retinanet_v2(config):
     config.optim.learning_rate = 1e-4
     config.optim.weight_decay = 0.05
     config.optim.decayed = ("@not_norms",)
-    config.optim.rules = ("^backbone/body/(conv1|layer1) frozen",)
+    config.optim.rules = ("^backbone/body/(conv1|bn1|layer1) frozen",)
     _steps(config, "16 epochs", "22 epochs")
 
 

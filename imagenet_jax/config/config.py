@@ -94,7 +94,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
             )
         try:
             possible = field.test(value)
-        except TypeError:
+        except (TypeError, ValueError):
             possible = False
         if not possible:
             raise ConfigError(

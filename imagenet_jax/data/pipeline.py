@@ -54,6 +54,7 @@ class Pipeline:
       preprocess: what is cut out of them and how it is resized.
       fill: uint8 [3], the colour of a skipped image.
       unreadable: {index: "NAME: reason"} of the images that were skipped so far.
+      keys: what a batch has, by name.
     """
 
     source: EncodedSource
@@ -66,7 +67,7 @@ class Pipeline:
         maps = tuple(name for name, field in self.source.fields.items() if field.is_map)
         how = self.preprocess.data, self.preprocess.seed, len(self.source), maps
         self.several = SeveralImages(*how, self.preprocess.train)
-        self._keys = ("image", *self.source.fields, "mask", "index", "epoch")
+        self.keys = ("image", *self.source.fields, "mask", "index", "epoch")
 
     def batches(self, order: Order, start: int, stop: int) -> Iterator[Arrays]:
         """The batches of the steps start <= step < stop; see `data.Split`.
@@ -136,7 +137,7 @@ class Pipeline:
 
         def with_end_mark(chunk: dict[str, tf.Tensor]) -> tf.data.Dataset:
             made = tf.data.Dataset.from_tensors(chunk).map(decode)
-            specs = {name: made.element_spec[name] for name in self._keys}
+            specs = {name: made.element_spec[name] for name in self.keys}
             end = tf.data.Dataset.from_tensors({"number": _FAILED, **_no_rows(specs)})
             return made.ignore_errors().concatenate(end)
 
@@ -158,12 +159,12 @@ class Pipeline:
 
     def _made(self, rows: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """The rows of a batch of those of a chunk, see `SeveralImages.examples`."""
-        rows = {name: rows[name] for name in self._keys}
+        rows = {name: rows[name] for name in self.keys}
         if not self.several.others:
             return rows
 
         def made(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
-            found = self.several.examples(dict(zip(self._keys, arrays, strict=True)))
+            found = self.several.examples(dict(zip(self.keys, arrays, strict=True)))
             return tuple(found.values())
 
         types = [tensor.dtype for tensor in rows.values()]
@@ -236,7 +237,7 @@ class Pipeline:
             )
 
     def _joined(self, parts: list[Arrays], rows: int) -> Arrays:
-        return {key: np.concatenate([part[key] for part in parts])[:rows] for key in self._keys}
+        return {key: np.concatenate([part[key] for part in parts])[:rows] for key in self.keys}
 
     def _describe(self, row: Rows) -> str:
         index = int(row.index[0])

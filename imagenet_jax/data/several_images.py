@@ -7,7 +7,7 @@ import numpy as np
 
 from imagenet_jax.data.images.boxes import uniforms
 from imagenet_jax.data.images.copy_paste import copy_paste
-from imagenet_jax.data.images.mosaic import PARTS, mosaic
+from imagenet_jax.data.images.mosaic import DRAWS, PARTS, mosaic
 from imagenet_jax.data.images.object_rows import Example, example_of, put_into
 from imagenet_jax.data.order import Rows
 
@@ -16,9 +16,9 @@ Arrays = dict[str, np.ndarray]
 _STREAM = 0x6D6F7361  # apart from the random numbers of crops
 _EPOCHS = 2**24  # by which the epochs of others are later, so that they have crops of their own
 _CHOSEN = 0.5  # share of the objects that are pasted
-# Of the random numbers of a row: whether there is a mosaic, where it meets, whether there is a
-# paste; from the last on one for each other image, then one for each object.
-_MOSAIC, _MEETS, _PASTE, _OTHERS = 0, slice(1, 3), 3, 4
+# Of the random numbers of a row: whether there is a mosaic and a paste, those of a mosaic; from the
+# last on one for each other image, then one for each object.
+_MOSAIC, _PASTE, _PARTS, _OTHERS = 0, 1, slice(2, 2 + DRAWS), 2 + DRAWS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +79,7 @@ class SeveralImages:
     def _example(self, parts: list[Example], draws: np.ndarray) -> Example:
         example = parts[0]
         if draws[_MOSAIC] < self.data.mosaic:
-            example = mosaic(parts[:PARTS], draws[_MEETS])
+            example = mosaic(parts[:PARTS], draws[_PARTS])
         if draws[_PASTE] < self.data.copy_paste:
             first = _OTHERS + self.others
             objects = len(parts[-1].objects["classes"])

@@ -48,8 +48,8 @@ def stage_seconds(pipeline: Pipeline, chunks: Sequence[Rows]) -> dict[str, float
                 crops = [crop.numpy() for crop in decode(tensors)]
                 image = maker.finish(*(chunk[name] for name in FINISH), *crops)
         with clock("batch"):
-            made = several.examples({**chunk, "image": image} if several.others else {})
-            np.concatenate([made.get("image", image)])
+            fields = {name: chunk[name] for name in pipeline.keys if name != "image"}
+            np.concatenate([several.examples({"image": image, **fields})["image"]])
     images = len(chunks[0].index) * (len(chunks) - 1)
     return {name: clock.seconds[name] / images for name in STAGES}
 

@@ -202,11 +202,10 @@ class Detection(Task):
         return Outcome(numerators, outputs, updated)
 
     def zero_sums(self) -> Sums:
-        whole = jnp.zeros((), jnp.int32)
         counts = ("count", "objects", "cut_off", "too_many")
         terms = self.method.terms
         floats = {name: jnp.zeros(()) for name in ("loss", *terms, *terms.values())}
-        return floats | dict.fromkeys(counts, whole)
+        return floats | dict.fromkeys(counts, jnp.zeros((), jnp.int32))
 
     def sums(self, outcome: Outcome, targets: Mapping[str, jax.Array], mask: jax.Array) -> Sums:
         """Numerators and denominators of the terms; loss is the sum of the former, which `guard`
@@ -230,9 +229,11 @@ class Detection(Task):
             return self.method.detections(apply(inputs), inputs.shape[2], choice)
         for view in views_of(inputs, self.config):
             outputs = apply(view.images)
-            for one in self.method.candidates(outputs, view.images.shape[2], choice):
-                found.append(one._replace(boxes=view.boxes_back(one.boxes)))
-        return chosen(found, choice)
+            levels = self.method.candidates(outputs, view.images.shape[2], choice)
+            found.append([one._replace(boxes=view.boxes_back(one.boxes)) for one in levels])
+        # No more than of one view: memory for suppression grows with the square of their number.
+        most = max(sum(one.scores.shape[1] for one in levels) for levels in found)
+        return chosen([one for levels in found for one in levels], choice, most)
 
     def evaluation_sums(
         self, predictions: Detections, targets: Mapping[str, jax.Array], mask: jax.Array

@@ -14,6 +14,11 @@ from imagenet_jax.models.layers.resize import bilinear_resize
 _MULTIPLE = 32  # pixels; of the sides of a view of another size: the strides of maps divide it
 
 
+def view_side(size: int, scale: float) -> int:
+    """Height and width in pixels of the view of an image of `size` in another scale."""
+    return size if scale == 1 else max(1, round(size * scale / _MULTIPLE)) * _MULTIPLE
+
+
 def mean_over_views(apply: Callable[[Any], jax.Array], images: jax.Array, views: str) -> jax.Array:
     """Logits float32 [B, K] of images, averaged over views of them.
 
@@ -68,8 +73,8 @@ def views_of(images: jax.Array, config: ml_collections.ConfigDict) -> Iterator[V
       config: of the run.
     """
     size = images.shape[1]
-    for scale in map(float, config.eval.scales):  # text, of the command line
-        side = size if scale == 1 else max(1, round(size * scale / _MULTIPLE)) * _MULTIPLE
+    for scale in config.eval.scales:
+        side = view_side(size, scale)
         shown = bilinear_resize(images, (side, side)).astype(images.dtype)
         for mirrored in (False, True) if config.eval.tta else (False,):
             yield View(shown[:, :, ::-1] if mirrored else shown, mirrored, side / size)

@@ -12,6 +12,7 @@ from imagenet_jax.data.names import train_size
 from imagenet_jax.devices import sharding
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.tasks.table import make_task
+from imagenet_jax.tasks.views import view_side
 from imagenet_jax.training.checks import check_fields, validate_batch
 from imagenet_jax.training.program import traced_variables
 
@@ -33,6 +34,7 @@ def check_config(config: ml_collections.ConfigDict, mesh: Mesh, *, training: boo
     for stage in config_stages(config) if training else ():
         validate_batch(stage.config, sharding.batch_shards(mesh))
         _check_train_size(stage.config, model)
+    _check_scales(config, model)
     _check_sharding(config, model, mesh)
     if config.partitioner == "pmap" and jax.process_count() > 1:
         raise ConfigError(
@@ -52,6 +54,29 @@ def _check_train_size(config: ml_collections.ConfigDict, model: nn.Module) -> No
             f"config.model.name = {config.model.name!r} has parameters for images of one size, as "
             f"learnt positions are: in training they have {sizes[1]} pixels a side "
             f"(data.train_size, augment.colout), in evaluation {sizes[0]} (data.image_size)"
+        )
+
+
+def _check_scales(config: ml_collections.ConfigDict, model: nn.Module) -> None:
+    """Raises ConfigError for config.eval.scales that are the same, or that a model cannot see."""
+    size, scales = config.data.image_size, tuple(config.eval.scales)
+    sides = [view_side(size, scale) for scale in scales]
+    shown = f"config.eval.scales = {scales} of images of {size} pixels are {sides} pixels a side"
+    if len({*sides}) < len(sides):
+        raise ConfigError(f"{shown} (multiples of 32); one of them is there twice")
+    if sides == [size]:
+        return
+    shapes = []
+    for side in (size, *sides):
+        try:
+            variables = traced_variables(model, side)[1]["params"]
+        except ConfigError as error:
+            raise ConfigError(f"{shown}: {error}") from error
+        shapes.append(jax.tree.map(jnp.shape, variables))
+    if any(one != shapes[0] for one in shapes):
+        raise ConfigError(
+            f"{shown}, and config.model.name = {config.model.name!r} has parameters for images of "
+            "one size, as learnt positions are"
         )
 
 

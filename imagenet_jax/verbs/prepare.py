@@ -12,10 +12,10 @@ import numpy as np
 from imagenet_jax.atomic import replacing
 from imagenet_jax.config import base_config, load_config
 from imagenet_jax.data.names import TEST, VALIDATION, check_files, check_preparation
-from imagenet_jax.errors import ConfigError
+from imagenet_jax.errors import ConfigError, DataError
 from imagenet_jax.reports.workdir import check_output
 from imagenet_jax.tasks.table import check_task, find_task
-from imagenet_jax.terminal import working
+from imagenet_jax.terminal import say, working
 from imagenet_jax.training.checks import check_source
 from imagenet_jax.verbs.verb import Verb, number, say_without_stages
 
@@ -110,8 +110,8 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
     task = find_task(args.task)
     if not task.reads:
         raise ConfigError(
-            f"--task={args.task}: a data set is prepared for one task; that of detection, "
-            "instances or segmentation has what they need"
+            f"--task={args.task}: a data set is prepared for one task; train on the files as they "
+            "are, or on a TFDS data set that has all fields"
         )
     with working("loading TensorFlow"):
         from imagenet_jax.data.preparation.prepare import prepare
@@ -131,7 +131,10 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
     )
     if task.has_boxes or task.has_maps:
         with working("drawing some examples"):
-            report["examples"] = _drawn(report, args)
+            try:
+                report["examples"] = _drawn(report, args)
+            except (OSError, DataError) as error:
+                say(f"warning: examples.png cannot be drawn: {error}")
     return report
 
 
@@ -144,6 +147,7 @@ def _drawn(report: dict[str, Any], args: argparse.Namespace) -> str:
     config.task = args.task
     splits = list(report["splits"])
     config.data.update(name=report["name"], dir=args.dir, train_crop="letterbox")
+    config.data.update(bad_images="skip", max_bad_fraction=1.0)
     config.data.train_split = "train" if "train" in splits else splits[0]
     split = task_split(config, train=True)
     task = make_task(config, split)

@@ -85,7 +85,9 @@ def check_objects(batch, row):
     claimed = {}
     for k, label in enumerate(labels.tolist()):
         box = batch["boxes"][row, k]
-        filled = pixels_of(batch["masks"][row, k], box, SIZE)
+        filled = np.zeros((SIZE, SIZE), bool)
+        where, part = pixels_of(batch["masks"][row, k], box, SIZE)
+        filled[where] = part
         assert filled.any() and (image[filled] == colour(label)).all()
         rows, columns = np.nonzero(filled)
         seen = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])

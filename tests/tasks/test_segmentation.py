@@ -20,6 +20,7 @@ from imagenet_jax.tasks.segmentation import Segmentation
 from imagenet_jax.training import evaluate_split, make_program
 from imagenet_jax.training.finetune import starting_variables
 from imagenet_jax.training.loop import train
+from imagenet_jax.training.program_checks import check_config
 from imagenet_jax.training.state import state_sha256
 
 
@@ -288,3 +289,29 @@ def test_logits_are_the_mean_over_sizes_and_mirror_images():
         both = x * columns + (x.flip(-1) * columns).flip(-1)
         expected += resize(both, (64, 64), mode="bilinear") / 6
     np.testing.assert_allclose(found, expected.permute(0, 2, 3, 1), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"eval.scales": (0.95, 1.0), "data.image_size": 224}, r"are \[224, 224\] pixels .* twice"),
+        (
+            {"eval.scales": (1.0, 2.0), "model.name": "vit_ti16", "model.head": "fcn"},
+            "'vit_ti16' has parameters for images of one size",
+        ),
+        (
+            {"task": "detection", "model.name": "vgg11_bn", "model.head": "ssd"}
+            | {"eval.scales": (0.5, 1.0), "data.image_size": 300, "data.eval_crop": "resize"},
+            r"are \[160, 300\] pixels a side.*160 x 160 pixels are too small for this detector",
+        ),
+        ({"eval.scales": ("a",)}, r"eval.scales = \('a',\) is not possible"),
+    ],
+)
+def test_scales_that_a_network_cannot_see_are_refused(fields, message):
+    config = base_config()
+    config.task, config.model.head = "segmentation", "unet"
+    config.data.update(train_crop="scale_jitter", eval_crop="letterbox")
+    config.loss.update(label_smoothing=0.0, auxiliary=0.0)
+    config.update_from_flattened_dict({"data.image_size": 64, **fields})
+    with pytest.raises(ConfigError, match=message):
+        check_config(config, make_mesh())

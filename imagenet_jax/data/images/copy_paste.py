@@ -22,9 +22,10 @@ def copy_paste(onto: Example, source: Example, chosen: np.ndarray) -> Example:
         return onto
     size = len(onto.pixels["image"])
     new = {name: values[chosen] for name, values in source.objects.items()}
-    over = np.any(
-        [pixels_of(*one, size) for one in zip(new[OBJECT_MASKS], new[BOXES], strict=True)], 0
-    )
+    over = np.zeros((size, size), bool)
+    for one in zip(new[OBJECT_MASKS], new[BOXES], strict=True):
+        where, filled = pixels_of(*one, size)
+        over[where] |= filled
     pixels = {
         name: np.where(over[..., None] if array.ndim == 3 else over, source.pixels[name], array)
         for name, array in onto.pixels.items()
@@ -40,12 +41,13 @@ def _uncovered(
     found = {name: values.copy() for name, values in objects.items()}
     seen = np.ones(len(found["classes"]), bool)
     for row, pair in enumerate(zip(objects[OBJECT_MASKS], objects[BOXES], strict=True)):
-        filled = pixels_of(*pair, len(over))
-        if not (filled & over).any():
+        where, filled = pixels_of(*pair, len(over))
+        if not (filled & over[where]).any():
             continue
-        left = filled & ~over
+        left = filled & ~over[where]
         seen[row] = left.any()
         if seen[row]:
-            found[BOXES][row], found[OBJECT_MASKS][row] = tight(left)
+            corner = where[0].start, where[1].start
+            found[BOXES][row], found[OBJECT_MASKS][row] = tight(left, corner)
             found["area"][row] = (found[BOXES][row, 2:] - found[BOXES][row, :2]).prod()
     return {name: values[seen] for name, values in found.items()}, int((~seen).sum())

@@ -58,13 +58,14 @@ def put_into(row: Mapping[str, np.ndarray], example: Example, too_many: int) -> 
 
 
 def in_window(
-    objects: Mapping[str, np.ndarray], window: Sequence[int]
+    objects: Mapping[str, np.ndarray], window: Sequence[int], shift: Sequence[int]
 ) -> tuple[dict[str, np.ndarray], int]:
-    """Objects whose image is moved to a window's upper left corner and cut at its edges.
+    """Objects whose image is moved and cut at the edges of a window.
 
     Args:
       objects: see `Example`.
       window: left, top, right and bottom in pixels of the new image.
+      shift: to the right and down, in pixels.
 
     Returns:
       What is left of them, a pixel at least each way, and how many are cut off.
@@ -72,7 +73,7 @@ def in_window(
     if not objects:
         return {}, 0
     low, high = np.tile(window[:2], 2), np.tile(window[2:], 2)
-    before = objects[BOXES] + low.astype(np.float32)
+    before = objects[BOXES] + np.tile(shift, 2).astype(np.float32)
     boxes = np.clip(before, low, high).astype(np.float32)
     seen = (boxes[:, 2:] - boxes[:, :2] >= 1).all(1)
     found = {name: values[seen] for name, values in objects.items()}
@@ -93,23 +94,40 @@ def with_masks(
     return {name: values[has] for name, values in {**objects, OBJECT_MASKS: masks}.items()}
 
 
-def pixels_of(mask: np.ndarray, box: np.ndarray, size: int) -> np.ndarray:
-    """Which pixels bool [size, size] an object fills, whose mask uint8 [SIDE, SIDE] is of a box."""
+def pixels_of(
+    mask: np.ndarray, box: np.ndarray, size: int
+) -> tuple[tuple[slice, slice], np.ndarray]:
+    """Which pixels an object fills, whose mask uint8 [SIDE, SIDE] is of a box.
+
+    Args:
+      mask, box: of the object.
+      size: height and width of the image.
+
+    Returns:
+      Rows and columns around the box, and bool [h, w] of these.
+    """
     left, top, right, bottom = box.astype(np.float64)
-    wide, high = SIDE / (right - left), SIDE / (bottom - top)
-    # Where in the mask the centre of each pixel is.
+    low = np.clip(np.floor([left, top]), 0, size).astype(int)
+    high = np.clip(np.ceil([right, bottom]), low, size).astype(int)
+    where = slice(low[1], high[1]), slice(low[0], high[0])
+    wide, tall = SIDE / (right - left), SIDE / (bottom - top)
+    # Where in the mask, which has a line of its edge's values around it, a pixel's centre is.
     to_mask = np.array(
         [
-            [wide, 0, (0.5 - left) * wide - 0.5],
-            [0, high, (0.5 - top) * high - 0.5],
+            [wide, 0, (low[0] + 0.5 - left) * wide + 0.5],
+            [0, tall, (low[1] + 0.5 - top) * tall + 0.5],
         ]
     )
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     padded = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
-    to_mask[:, 2] += 1
-    filled = cv2.warpAffine(padded, to_mask, (size, size), flags=flags) >= 128
-    columns, rows = np.arange(size) + 0.5, np.arange(size)[:, None] + 0.5
-    return filled & (columns > left) & (columns < right) & (rows > top) & (rows < bottom)
+    sides = high - low
+    if not sides.all():
+        return where, np.zeros(sides[::-1], bool)
+    filled = cv2.warpAffine(padded, to_mask, tuple(sides.tolist()), flags=flags) >= 128
+    columns = np.arange(low[0], high[0]) + 0.5
+    rows = np.arange(low[1], high[1])[:, None] + 0.5
+    inside = (columns > left) & (columns < right) & (rows > top) & (rows < bottom)
+    return where, filled & inside
 
 
 def _of_boxes(boxes: np.ndarray) -> dict[str, np.ndarray]:
@@ -124,8 +142,12 @@ def _part(mask: np.ndarray, whole: np.ndarray, box: np.ndarray) -> np.ndarray:
     return shares(mask, (box - np.tile(whole[:2], 2)) / sides)
 
 
-def tight(filled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The box float32 [4] of pixels bool [S, S], and their mask uint8 [SIDE, SIDE] in it."""
+def tight(filled: np.ndarray, corner: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """The box float32 [4] of pixels bool [h, w], and their mask uint8 [SIDE, SIDE] in it.
+
+    `corner`: where the first row and the first column are in the image.
+    """
     rows, columns = np.flatnonzero(filled.any(1)), np.flatnonzero(filled.any(0))
     box = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)
-    return box, shares(filled.astype(np.uint8) * 255, box)
+    mask = shares(filled.astype(np.uint8) * 255, box)
+    return box + np.tile(corner[::-1], 2).astype(np.float32), mask

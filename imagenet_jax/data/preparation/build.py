@@ -33,7 +33,7 @@ from imagenet_jax.data.preparation.shards import (
 )
 from imagenet_jax.data.shuffle import permutation
 from imagenet_jax.data.sources.box_files import box_splits
-from imagenet_jax.data.sources.classes import ONE
+from imagenet_jax.data.sources.classes import ONE, SEGMENTATION
 from imagenet_jax.data.sources.files import file_splits
 from imagenet_jax.data.sources.held_out import name_shares
 from imagenet_jax.data.sources.layout import DEFAULT_SPLIT
@@ -249,6 +249,9 @@ def _ignore_interrupts() -> None:
 def _shards(build: Build, split: str, index: np.ndarray, size: float) -> list[Shard]:
     """A split in shards of about 128 MB, or in some more if it is small."""
     count = max(-(-int(size) // _SHARD_BYTES), min(16, -(-len(index) // _SHARD_EXAMPLES)))
+    # Where no file has them, all maps are read for the names: once, not in each process.
+    of_maps = SEGMENTATION in build.reads
+    names = tuple(source_of(build, split).class_names) if of_maps else ()
     stem = f"{build.staging}/{build.name}-{split}.{build.file_format}"
     return [
         Shard(
@@ -259,6 +262,7 @@ def _shards(build: Build, split: str, index: np.ndarray, size: float) -> list[Sh
             build.encoding,
             f"{stem}-{number:05d}-of-{count:05d}",
             build.reads,
+            names,
         )
         for number, part in enumerate(np.array_split(index, count))
     ]
@@ -289,9 +293,8 @@ def _bytes_needed(build: Build, split: str, index: np.ndarray) -> float:
     """An upper estimate from a sample: its mean and two standard errors."""
     source = source_of(build, split)
     sample = index[:_SAMPLE]
-    sizes = np.array(
-        [len(check_example(source, int(i), build.encoding, build.reads)[1]) for i in sample]
-    )
+    how = build.encoding, build.reads
+    sizes = np.array([check_example(source, int(i), *how)[0].size for i in sample])
     error = sizes.std() / len(sizes) ** 0.5 if len(sample) < len(index) else 0.0
     return len(index) * (sizes.mean() + 2 * error + _RECORD_BYTES)
 

@@ -186,8 +186,10 @@ def _checked(
 ) -> dict[str, Any]:
     """The report of a data set that TFDS built, from a look at all its images."""
     path = Path(builder.data_dir)
-    if (path / REPORT).exists() and "splits" in (report := _read_report(path / REPORT)):
-        return report
+    report = _read_report(path / REPORT) if (path / REPORT).exists() else {}
+    # A report of another task's fields does not say what this one's are like.
+    if "splits" in report and report.get("reads", [ONE]) == list(reads):
+        return {**report, "name": dataset, "path": str(path)}
     sources = {split: records.split_source(builder, split, reads) for split in builder.info.splits}
     shards = [
         Shard(dataset, str(builder._data_dir_root), split, index, AS_THEY_ARE, None, reads)
@@ -199,7 +201,7 @@ def _checked(
         facts[shard.split] += found
     about = {
         "dataset": dataset,
-        "name": builder.name,
+        "name": dataset,
         "path": str(path),
         "file_format": builder.info.file_format.value,
         "reads": list(reads),
@@ -230,7 +232,7 @@ def _finished(build: Build) -> dict[str, Any]:
             f"{build.spec} has changed since {build.path} was prepared ({_sizes(report['source'])} "
             f"then, {_sizes(now)} now); --rebuild makes it anew, --name makes another"
         )
-    return report
+    return {**report, "path": str(build.path)}
 
 
 def _read_report(file: Path) -> dict[str, Any]:

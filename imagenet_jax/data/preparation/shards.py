@@ -95,6 +95,7 @@ class Shard(NamedTuple):
     encoding: Encoding
     path: str | None  # its suffix names the format; None: the examples are only checked
     reads: tuple[str, ...] = (ONE,)  # see `files.open_files`
+    class_names: tuple[str, ...] = ()  # of maps of classes; (): look for them
 
 
 class Fact(NamedTuple):
@@ -120,7 +121,8 @@ def do_shard(shard: Shard) -> list[Fact]:
 
     The file, and then its facts, get their names when they are complete.
     """
-    source = open_source(shard.spec, shard.data_dir, shard.split, shard.reads)
+    where = shard.spec, shard.data_dir, shard.split, shard.reads
+    source = open_source(*where, shard.class_names)
     features = shard.encoding.features(source.class_names, shard.reads)
     partial = f"{shard.path}.partial"
     writer = _writer(partial, shard.path) if shard.path else None
@@ -165,7 +167,13 @@ def check_example(
 
 
 @functools.lru_cache(maxsize=8)
-def open_source(spec: str, data_dir: str, split: str, reads: tuple[str, ...]) -> Any:
+def open_source(
+    spec: str,
+    data_dir: str,
+    split: str,
+    reads: tuple[str, ...],
+    class_names: tuple[str, ...] = (),
+) -> Any:
     """The source of a split of files, of other TFRecords or of a prepared TFDS data set."""
     kind, path = place_of(spec) or ("", "")
     if kind == "tfrecord":
@@ -173,7 +181,7 @@ def open_source(spec: str, data_dir: str, split: str, reads: tuple[str, ...]) ->
     if kind in BOX_FILES:
         return open_boxes(kind, path, split, reads)
     if kind == MASKS:
-        return open_masks(path, split, reads)
+        return open_masks(path, split, reads, class_names=class_names)
     if path:
         return open_files(kind, path, split, reads)
     return records.split_source(records.find_builder(spec, data_dir), split, reads)

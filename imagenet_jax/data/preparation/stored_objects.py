@@ -66,8 +66,9 @@ def stored_objects(
 
 
 def _resized(lengths: Mapping[str, Any], size: tuple[int, int]) -> Mapping[str, Any]:
-    """Run lengths of an image of this height and width."""
+    """Run lengths of an image of this height and width: the pixels that are filled by half, or
+    where there is none those that are filled most."""
     if tuple(lengths["size"]) == tuple(size):
         return lengths
     mask = cv2.resize(coco_masks.decode(lengths) * 255, size[::-1], interpolation=cv2.INTER_AREA)
-    return coco_masks.encode(np.asfortranarray(mask >= 128, np.uint8))
+    return coco_masks.encode(np.asfortranarray(mask >= min(128, max(mask.max(), 1)), np.uint8))

@@ -88,6 +88,10 @@ class BoxSource:
             facts.update(f"{photo.image}\0{self._files.size_of(photo.image)}\n".encode())
             for array in photo.objects[:5]:
                 facts.update(array.tobytes())
+            if photo.objects.outlines is not None:
+                facts.update(repr(photo.objects.outlines).encode())
+            if photo.instances:
+                facts.update(f"{self._files.size_of(photo.instances)}\n".encode())
         return facts.hexdigest()
 
     def groups(self) -> np.ndarray:

@@ -111,7 +111,11 @@ class MaskSource:
 
 
 def open_masks(
-    path: str, split: str, reads: Sequence[str] = (SEGMENTATION,), default: bool = False
+    path: str,
+    split: str,
+    reads: Sequence[str] = (SEGMENTATION,),
+    default: bool = False,
+    class_names: tuple[str, ...] = (),
 ) -> MaskSource | HeldOut:
     """A split of `masks:PATH`, a folder or a zip archive.
 
@@ -120,6 +124,7 @@ def open_masks(
       split: its name.
       reads: what the task needs.
       default: see `files.open_files`.
+      class_names: where they are known already; (): look for them, in all maps if need be.
 
     Raises:
       DataError: if there are no images with maps, no such split, or a file that cannot be read.
@@ -131,7 +136,7 @@ def open_masks(
         )
     root, files, pairs, left_out = _found(path)
     splits = sorted({pair.split for pair in pairs})
-    names = _class_names(root, files, pairs)
+    names = class_names or _class_names(root, files, pairs)
     whole = default and len(splits) == 1 and splits[0].lower() not in (*VALIDATION, *TEST)
     wanted = splits[0] if whole else split_there(split, splits, default)
     mine = [pair for pair in pairs if pair.split == wanted]

@@ -68,15 +68,16 @@ def best_of_map(scores: jax.Array, choice: Choice) -> tuple[jax.Array, jax.Array
     return found, place // classes, place % classes
 
 
-def chosen(levels: Sequence[Candidates], choice: Choice) -> Detections:
-    """The boxes that are told, of the candidates of all maps."""
+def chosen(levels: Sequence[Candidates], choice: Choice, most: int = 0) -> Detections:
+    """The boxes that are told, of the candidates of all maps; of more than `most` the best ones
+    compete, 0 being all."""
     boxes, scores, classes = (jnp.concatenate(part, 1) for part in zip(*levels, strict=True))
-    order = jnp.argsort(-scores, axis=1, stable=True)
+    order = jnp.argsort(-scores, axis=1, stable=True)[:, : most or None]
     sorted_ones = tuple(
         jax.vmap(lambda array, at: array[at])(array, order) for array in (boxes, scores, classes)
     )
     of_images = jax.vmap(partial(_of_image, choice=choice))
-    if scores.shape[1] <= _FEW:
+    if order.shape[1] <= _FEW:
         return of_images(*sorted_ones)
     # The work grows with the square of their number, and photos have few.
     most = (scores > choice.score).sum(1).max()

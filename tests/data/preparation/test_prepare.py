@@ -244,7 +244,8 @@ def test_parts_of_files_that_changed_since_are_not_used(source, images, tmp_path
 def test_a_moved_data_set_is_still_the_one_asked_for(source, tmp_path):
     report = prepare(source, data_dir=str(tmp_path / "a"), workers=1)
     (tmp_path / "a").rename(tmp_path / "b")
-    assert prepare(source, data_dir=str(tmp_path / "b"), workers=1) == report
+    there = {**report, "path": str(tmp_path / "b/source/1.0.0")}
+    assert prepare(source, data_dir=str(tmp_path / "b"), workers=1) == there
 
 
 def test_a_split_without_a_readable_image_is_refused(tmp_path):

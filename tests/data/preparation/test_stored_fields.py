@@ -7,10 +7,11 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_masks
 
+from imagenet_jax.cli import main
 from imagenet_jax.config import base_config
 from imagenet_jax.data.catalog import open_split
 from imagenet_jax.data.preparation.prepare import prepare
-from imagenet_jax.data.preparation.shards import Encoding
+from imagenet_jax.data.preparation.shards import Encoding, open_source
 from imagenet_jax.data.sources.objects import run_lengths_of
 from imagenet_jax.errors import DataError
 
@@ -89,6 +90,25 @@ def test_outlines_are_stored_with_their_objects(tmp_path):
         assert len(read(tmp_path, f"outlines_{resize}", ("boxes",))) == 2
 
 
+def test_thin_outlines_stay_and_changed_ones_are_noticed(tmp_path):
+    """A line of a pixel's width is less than half of any pixel at a third of the size."""
+    write_photos(tmp_path / "files/images/train", 1, np.random.default_rng(0))
+    (tmp_path / "files/labels/train").mkdir(parents=True)
+    labels = tmp_path / "files/labels/train/0.txt"
+    (tmp_path / "files/data.yaml").write_text("names: [a]\n")
+    line = "0 0.5 0.1 {0} 0.1 {0} 0.9 0.5 0.9"
+    labels.write_text(line.format(0.5 + 1 / SHAPE[1]))
+    how = {"encoding": Encoding(20), "reads": ("boxes", "masks"), "workers": 1}
+    prepare(f"yolo:{tmp_path}/files", data_dir=str(tmp_path), name="lines", **how)
+    (found,) = [read(tmp_path, "lines", ("boxes", "masks")).objects(0)]
+    (mask,) = run_lengths_of(found, (20, 30))
+    assert 14 <= coco_masks.decode(mask).sum() <= 20
+    labels.write_text(labels.read_text() + " 0.505 0.6")  # the box stays as it is
+    open_source.cache_clear()  # as in another process
+    with pytest.raises(DataError, match="has changed since"):
+        prepare(f"yolo:{tmp_path}/files", data_dir=str(tmp_path), name="lines", **how)
+
+
 def test_what_a_source_does_not_have_is_named(tmp_path):
     write_photos(tmp_path / "files/images/train", 1, np.random.default_rng(0))
     (tmp_path / "files/labels/train").mkdir(parents=True)
@@ -101,3 +121,24 @@ def test_what_a_source_does_not_have_is_named(tmp_path):
     prepare(name, name="boxes_alone", reads=("boxes",), **how)
     with pytest.raises(DataError, match=r"masks need instances, .* or objects with an outline"):
         read(tmp_path, "boxes_alone", ("boxes", "masks"))
+
+
+@pytest.mark.parametrize("task", ["instances", "segmentation"])
+def test_some_examples_are_drawn(tmp_path, task, capsys):
+    write_photos(tmp_path / "files/images/train", 3, np.random.default_rng(0))
+    (tmp_path / "files/data.yaml").write_text("names: [a, b]\n")
+    kind, folder = ("yolo", "labels") if task == "instances" else ("masks", "masks")
+    (tmp_path / "files" / folder / "train").mkdir(parents=True)
+    for number in range(3):
+        name = tmp_path / "files" / folder / f"train/{number}"
+        if kind == "yolo":
+            name.with_suffix(".txt").write_text("1 0.1 0.1 0.9 0.1 0.5 0.8")
+        else:
+            Image.fromarray(np.full(SHAPE, number % 2, np.uint8)).save(name.with_suffix(".png"))
+    how = [f"--dataset={kind}:{tmp_path}/files", f"--task={task}", f"--dir={tmp_path}"]
+    assert main(["prepare", *how, "--workers=1"]) == 0
+    told = capsys.readouterr().out
+    picture = tmp_path / "files/1.0.0/examples.png"
+    assert f"drawn: {picture}" in told and Image.open(picture).size[0] > 3 * 112
+    config = "detect_coco:mask_rcnn_resnet50" if task == "instances" else "segment_voc"
+    assert f"--config={config} --config.data.name=files --config.data.dir={tmp_path}" in told

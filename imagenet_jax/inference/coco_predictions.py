@@ -13,23 +13,27 @@ from imagenet_jax.printable import printable
 from imagenet_jax.tasks.mask_pasting import mask_area
 
 
-def write_coco(result: dict[str, Any], class_names: Sequence[str], path: Path) -> dict[str, Any]:
+def write_coco(
+    result: dict[str, Any], class_names: Sequence[str], path: Path, part: str = ""
+) -> dict[str, Any]:
     """Writes images, annotations with a score each, and categories, whose numbers begin at 1.
 
     Args:
       result: of `predict_photos`, by a task that tells objects.
       class_names: by the numbers of the classes.
       path: of the JSON file.
+      part: what the task that tells them is called where it is one of several.
 
     Returns:
       The result; where that failed, with one more of its errors.
     """
     images, annotations = [], []
     for number, photo in enumerate(result["predictions"], 1):
-        height, width = photo["size"]
+        told = photo[part] if part else photo
+        height, width = told["size"]
         name = _name(photo["path"], path)
         images.append({"id": number, "file_name": name, "height": height, "width": width})
-        for one in photo["objects"]:
+        for one in told["objects"]:
             annotations.append(_annotation(one, len(annotations) + 1, number))
     categories = [{"id": k, "name": name} for k, name in enumerate(class_names, 1)]
     content = {"images": images, "annotations": annotations, "categories": categories}

@@ -12,6 +12,7 @@ from imagenet_jax.inference.predictor import MOST, Predictor
 from imagenet_jax.printable import printable
 from imagenet_jax.reports.writers import replace_csv, replace_figure
 from imagenet_jax.tasks.table import find_task
+from imagenet_jax.tasks.task import Task
 from imagenet_jax.training.trained import TrainedModel
 
 _DRAWN = 24
@@ -108,18 +109,20 @@ def _rows(result: dict[str, Any], photos: Sequence[str]) -> Iterator[Sequence[st
         yield (path, *(found.get(name, "") for name in names), errors.get(path, ""))
 
 
-def write_maps(result: dict[str, Any], folder: Path) -> dict[str, Any]:
+def write_maps(result: dict[str, Any], folder: Path, task: Task, part: str = "") -> dict[str, Any]:
     """Writes what `Task.write_map` does of each photo into a folder, as NAME.png.
 
     Args:
-      result: of `predict_photos`, by a task that has maps.
+      result: of `predict_photos`.
       folder: is made if need be.
+      task: which has maps.
+      part: what it is called where it is one of several.
 
     Returns:
       The result, each prediction with map, the path of its file; what could not be written is one
       more of its errors.
     """
-    task, errors, taken = find_task(result["task"]), list(result["errors"]), set()
+    errors, taken = list(result["errors"]), set()
     predictions = []
     for photo in result["predictions"]:
         stem, number = Path(photo["path"]).stem, 1
@@ -131,7 +134,7 @@ def write_maps(result: dict[str, Any], folder: Path) -> dict[str, Any]:
         file = folder / f"{name}.png"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            task.write_map(photo, file)
+            task.write_map(photo[part] if part else photo, file)
             predictions.append({**photo, "map": str(file)})
         except OSError as error:
             message = f"{printable(str(file))} cannot be written: {error}"

@@ -98,6 +98,10 @@ class MultiTask(Task):
         ]
         return ("loss", *(f"weight_{name}" for name in self.tasks), *of_tasks)
 
+    def part_that(self, attribute: str) -> tuple[str, Task] | None:
+        found = (pair for pair in self.tasks.items() if getattr(pair[1], attribute))
+        return next(found, None)
+
     def fields(self) -> dict[str, Field]:
         return {k: field for task in self.tasks.values() for k, field in task.fields().items()}
 

@@ -293,6 +293,10 @@ class Task(abc.ABC):
         """
         raise ConfigError(f"config.task = {self.config.task!r} tells nothing of a single image")
 
+    def part_that(self, attribute: str) -> "tuple[str, Task] | None":
+        """This task, or one of several with its name, if such an attribute as has_boxes is true."""
+        return ("", self) if getattr(self, attribute) else None
+
     @staticmethod
     def answer_lines(answer: Mapping[str, Any]) -> list[str]:
         """What `answer` gave, as lines of text."""

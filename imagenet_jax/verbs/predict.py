@@ -67,21 +67,24 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
     )
 
     trained = find_trained(args, config)
-    if args.maps and not trained.task.has_maps:
+    of_maps, of_boxes = (trained.task.part_that(name) for name in ("has_maps", "has_boxes"))
+    if args.maps and not of_maps:
         raise ConfigError(
             f"--maps={args.maps}: config.task = {trained.config.task!r} tells no classes of pixels"
         )
-    if args.coco and not trained.task.has_boxes:
+    if args.coco and not of_boxes:
         raise ConfigError(
             f"--coco={args.coco}: config.task = {trained.config.task!r} tells no boxes"
         )
     photos = find_photos(args.photos)
     result = predict_photos(trained, photos)
     if args.maps:
-        result = write_maps(result, Path(os.path.expanduser(args.maps)))
+        part, task = of_maps
+        result = write_maps(result, Path(os.path.expanduser(args.maps)), task, part)
     if args.coco:
+        part, task = of_boxes
         path = Path(os.path.expanduser(args.coco))
-        result = write_coco(result, trained.task.class_names, path)
+        result = write_coco(result, task.class_names, path, part)
     if args.csv:
         result = write_predictions(result, photos, Path(os.path.expanduser(args.csv)))
     return draw_predictions(result, _picture(args), trained.config)

@@ -1,14 +1,17 @@
 """Several tasks over one backbone: the sum of their losses, each as if it were alone."""
 
+import json
 import shutil
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 from test_detection import losses_of
 
 from imagenet_jax import Predictor
+from imagenet_jax.cli import main
 from imagenet_jax.config import base_config
 from imagenet_jax.config.schema import SCHEMA
 from imagenet_jax.data import open_split
@@ -177,6 +180,13 @@ def test_a_run_resumes_by_bits_tells_all_and_starts_from_a_classifier(config, tm
     photo = np.random.default_rng(0).integers(0, 256, (50, 90, 3)).astype(np.uint8)
     answer = Predictor.from_run(tmp_path / "run")(photo)
     assert len(answer["detection"]["objects"]) == 20 and "segmentation" in answer["segmentation"]
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    files = [f"--coco={tmp_path}/found.json", f"--maps={tmp_path}/maps"]
+    assert main(["predict", f"--workdir={tmp_path}/run", f"{tmp_path}/photo.png", *files]) == 0
+    written = json.loads((tmp_path / "found.json").read_text())
+    boxes = [one["box"][:2] for one in answer["detection"]["objects"]]
+    assert [one["bbox"][:2] for one in written["annotations"]] == boxes
+    assert Image.open(tmp_path / "maps/photo.png").size == (90, 50)
     other = alone(config, "classification", "")
     for field in ("model.fpn_strides", "model.fpn_width", "data.max_objects"):
         other.update_from_flattened_dict({field: SCHEMA[field].default})

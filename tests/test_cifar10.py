@@ -13,6 +13,7 @@ from imagenet_jax.training.loop import train
 from imagenet_jax.training.program import make_program
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_counts_are_the_same_integers_for_batch_sizes_and_device_counts(test_data, tmp_path):
     config = load_config("configs/cifar10.py")

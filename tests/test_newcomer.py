@@ -171,6 +171,7 @@ def output(folder, line):
     return ended.stdout
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_every_command_of_the_readme(folder):
     """Each in a shell, and what the quick start says to type next."""

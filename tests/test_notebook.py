@@ -10,6 +10,7 @@ FOR_TESTS = ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES", "JAX_NUMPY_RANK_PROMOTION")
 NOTEBOOK = Path(__file__).parents[1] / "docs/photos_to_model.ipynb"
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_the_notebook_ends_with_a_model_of_its_own_photos(tmp_path, monkeypatch):
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")

@@ -73,7 +73,7 @@ def start_job(arguments, *, devices, last=(), last_environment=None):
     ("partitioner", "task"),
     [
         # It has sums and a meter.
-        pytest.param("jit", "multilabel", marks=pytest.mark.slow),
+        pytest.param("jit", "multilabel", marks=EXHAUSTIVE),
         pytest.param("jit", "detection", marks=pytest.mark.slow),
         pytest.param("shard_map", "multilabel", marks=EXHAUSTIVE),
         pytest.param("shard_map", "classification", marks=EXHAUSTIVE),
@@ -172,6 +172,7 @@ def test_an_unreadable_image_in_one_process_ends_both_with_its_name(tmp_path):
     assert not (tmp_path / "run/run.lock").exists()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_missing_data_ends_both_of_two_processes(tmp_path):
     arguments = [*LONG, "--config.data.name=imagenet2012", f"--config.data.dir={tmp_path}"]
@@ -225,6 +226,7 @@ def test_write_that_fails_in_the_background_is_named_and_loses_nothing(tmp_path,
     assert summary(tmp_path)["step"] == 20
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_one_of_two_processes_that_cannot_write_any_more_ends_both_and_loses_nothing(tmp_path):
     """Its limit on file sizes is lowered once there is a checkpoint; then all goes on."""
@@ -284,7 +286,9 @@ def wait_for(file, process, condition):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("during_a_write", [False, True])
+@pytest.mark.parametrize(
+    "during_a_write", [pytest.param(False, marks=pytest.mark.exhaustive), True]
+)
 def test_killed_at_five_moments_ends_with_the_bits_of_an_undisturbed_run(tmp_path, during_a_write):
     """SIGKILL at random moments of training, or as soon as a checkpoint is being written."""
     duration = ["--config.duration=300 steps", "--config.checkpoint.every=10 steps"]

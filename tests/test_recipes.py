@@ -142,7 +142,7 @@ OTHER = {
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.exhaustive] if number % 3 else [])
+        pytest.param(name, marks=[pytest.mark.exhaustive] if number % 6 else [])
         for number, name in enumerate(FILES)
     ],
 )

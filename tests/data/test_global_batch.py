@@ -39,7 +39,7 @@ def run(folder, count, out):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.exhaustive)])
 def test_processes_load_the_global_batches_of_one(noise_folder, tmp_path, count):
     """Of this one, which has the rows of eight devices."""
     main(str(noise_folder), f"{tmp_path}/one.npz", *map(str, STARTS))

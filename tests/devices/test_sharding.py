@@ -117,7 +117,7 @@ def test_spread_state_gives_the_losses_of_one_device(loop_config, text):
 @pytest.mark.parametrize(
     "text",
     [
-        "tensor_parallel=4",
+        pytest.param("tensor_parallel=4", marks=pytest.mark.slow),
         "data_parallel=2,fsdp=2,tensor_parallel=2",
         pytest.param("fsdp", marks=EXHAUSTIVE),
         pytest.param("fsdp,tensor_parallel=2", marks=EXHAUSTIVE),

@@ -48,6 +48,7 @@ def test_an_input_that_never_comes_is_named(tmp_path):
     assert any(path.name.isdigit() for path in (tmp_path / "run/checkpoints").iterdir())
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_photo_that_vanishes_is_named_and_no_checkpoint_is_lost(tmp_path):
     process, photos = photo_run(tmp_path)
@@ -74,6 +75,7 @@ def test_a_process_that_stands_still_is_named_by_the_other(tmp_path):
     assert "watchdog: process 1 last said: " in output
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_slow_process_is_no_hang(tmp_path):
     """Stopped for a part of the time, and for less than the limit."""

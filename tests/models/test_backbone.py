@@ -94,7 +94,7 @@ CUT = ("resnet18", "googlenet", "vit_ti16")
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[] if name in CUT else [pytest.mark.slow]) for name in FAMILIES],
+    [pytest.param(name, marks=[] if name in CUT else EXHAUSTIVE) for name in FAMILIES],
 )
 def test_what_lies_behind_the_last_map_has_no_parameters(name):
     model, size = create_model(name, num_classes=7), FAMILIES[name]

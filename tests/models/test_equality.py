@@ -155,6 +155,9 @@ def available_memory():
     return next(1024 * int(line.split()[1]) for line in lines if "MemAvailable" in line)
 
 
+LARGE = ("nfnet_f0", "bit_r50x1", "inception_v3", "efficientnet_v2_s", "vgg11_bn")
+
+
 def sides(name):
     """Odd and not square, but for models of one size."""
     size = FACTS[name].image_size
@@ -164,7 +167,14 @@ def sides(name):
     return least, least + 33
 
 
-@pytest.mark.parametrize("name", [name for name in FAMILIES if FACTS[name].reference])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE))
+        for name in FAMILIES
+        if FACTS[name].reference
+    ],
+)
 def test_logits_and_maps_are_the_references(name):
     check_logits_and_maps(name, *sides(name))
 
@@ -219,7 +229,8 @@ def test_logits_and_maps_of_all_variants_are_the_references(name):
 # Others of their layers stand for them in CI.
 KIN = (
     *("vgg11", "resnext50_32x4d", "convnext_tiny", "efficientnet_b0", "inception_v3"),
-    "mobilenet_v2",
+    *("mobilenet_v2", "nfnet_f0", "densenet121", "efficientnet_v2_s", "regnet_y_400mf"),
+    *("googlenet", "convnextv2_tiny", "bit_r50x1", "vgg11_bn", "efficientnet_lite0"),
 )
 
 
@@ -234,7 +245,7 @@ KIN = (
         ("resnet18", {"output_stride": 8}),
         pytest.param("mobilenet_v3_small", {"output_stride": 16}, marks=pytest.mark.exhaustive),
         ("resnet18d", {"blur_pool": "all"}),
-        ("resnetrs50", {"blur_pool": "conv"}),
+        pytest.param("resnetrs50", {"blur_pool": "conv"}, marks=pytest.mark.exhaustive),
     ],
     ids=str,
 )

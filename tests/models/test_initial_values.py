@@ -93,12 +93,21 @@ def head_of(name, **options):
 
 
 # Families whose heads are made in another way, and what makes them small.
+SLOW = ("nfnet_f0", "swin_t", "mobilenet_v3_small")
 HEADS = {"lenet": {}, "bit_r50x1": {"stage_sizes": ()}, "squeezenet1_1": {"squeezed": (1,)}}
 
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[] if name in HEADS else pytest.mark.slow) for name in FAMILIES],
+    [
+        pytest.param(
+            name,
+            marks=[pytest.mark.slow, *[pytest.mark.exhaustive] * (name not in SLOW)]
+            if name not in HEADS
+            else [],
+        )
+        for name in FAMILIES
+    ],
 )
 def test_the_head_starts_as_asked_in_every_family(name):
     for std in (0.1, 0.0):

@@ -68,6 +68,7 @@ def check_step(facts, hlo):
     assert len(large) >= 90 and inputs == {"bf16"}
 
 
+@pytest.mark.exhaustive
 def test_tpu_program(tpu):
     facts, hlo = tpu
     check_step(facts, hlo)
@@ -85,6 +86,7 @@ def test_tpu_program(tpu):
     assert all(op["name"].startswith("copy-start") for op in moved)
 
 
+@pytest.mark.exhaustive
 def test_tpu_program_of_a_transformer(tmp_path):
     if importlib.util.find_spec("libtpu") is None:
         pytest.skip("libtpu is not installed")
@@ -109,6 +111,7 @@ def test_gpu_program(gpu):
     assert facts["temporary_bytes"] <= 0.75 * 11.2e9
 
 
+@pytest.mark.exhaustive
 def test_a_step_that_does_not_fit_is_reported_beside_one_that_does(tmp_path):
     if importlib.util.find_spec("libtpu") is None:
         pytest.skip("libtpu is not installed")
@@ -128,6 +131,7 @@ def test_a_step_that_does_not_fit_is_reported_beside_one_that_does(tmp_path):
     assert 0.5 < small["largest_batch_per_device"] / large["largest_batch_per_device"] < 2
 
 
+@pytest.mark.exhaustive
 def test_the_largest_batch_that_fits(tmp_path):
     """Found by compiling: it fits, and an eighth more does not, nor does it fail the study."""
     if importlib.util.find_spec("libtpu") is None:
@@ -152,6 +156,7 @@ def test_the_largest_batch_that_fits(tmp_path):
     assert failing["peak_bytes"] > failing["capacity_bytes"] and failing["flops"] is None
 
 
+@pytest.mark.exhaustive
 def test_a_pod_of_256_chips(tmp_path):
     """The gradients are reduced over all; a chip's program is that of four chips."""
     if importlib.util.find_spec("libtpu") is None:

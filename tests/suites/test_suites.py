@@ -182,6 +182,7 @@ def test_mce_is_that_of_hendrycks_and_dietterich(sets, tmp_path):
     assert suite_result(parts, found)["mce"] == pytest.approx(1)  # AlexNet itself
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_all_corruptions_are_evaluated(classifier, tmp_path, capsys):
     by_synset = dict(enumerate(SYNSETS))

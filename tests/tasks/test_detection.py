@@ -56,9 +56,8 @@ def losses_of(config, devices, steps=10):
 
 
 @pytest.mark.slow
-@pytest.mark.exhaustive  # test_instances.py has it of Mask R-CNN
 @pytest.mark.xdist_group("eight_devices")
-@pytest.mark.parametrize("head", ["fcos", "retinanet"])
+@pytest.mark.parametrize("head", ["fcos", pytest.param("retinanet", marks=pytest.mark.exhaustive)])
 def test_devices_and_micro_batches_give_the_same_losses(config, head):
     config.model.update(head=head, bn_group_size=1)
     alone = losses_of(config, 1)

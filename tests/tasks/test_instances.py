@@ -119,6 +119,7 @@ def test_sizes_go_by_the_pixels_of_masks():
     assert np.median(share) == pytest.approx(np.pi / 4, abs=0.05)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.xdist_group("eight_devices")
 def test_devices_and_micro_batches_give_the_same_losses(config):

@@ -171,6 +171,7 @@ def taught(config, devices, steps=3, **fields):
     return program, state, fixed
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.xdist_group("distilled")
 def test_it_does_not_depend_on_devices_and_micro_batches(loop_config, finished_run, monkeypatch):

@@ -17,6 +17,7 @@ from imagenet_jax.training import initial
 from imagenet_jax.training.program import make_program
 from imagenet_jax.training.state import init_state, init_variables
 
+SLOW = ("densenet121", "swin_t", "mobilenet_v3_small")  # of others in CI
 QUICK = ("lenet", "resnet8", "squeezenet1_0")
 # The smallest model of each family.
 BY_SIZE = sorted(MODELS, key=lambda name: -FACTS[name].params)
@@ -96,7 +97,13 @@ def whole(key, program):
     "name",
     [
         *QUICK,
-        *(pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES if name not in QUICK),
+        *(
+            pytest.param(
+                name, marks=[pytest.mark.slow, *[pytest.mark.exhaustive] * (name not in SLOW)]
+            )
+            for name in FAMILIES
+            if name not in QUICK
+        ),
     ],
 )
 def test_no_array_needs_a_program_of_its_own(name, monkeypatch):

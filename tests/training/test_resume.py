@@ -40,6 +40,7 @@ def test_interrupted_run_ends_with_the_bits_of_an_undisturbed_one(
     assert not list(tmp_path.glob("*.lock"))
 
 
+@pytest.mark.slow
 def test_evaluations_that_signals_prevent_are_done_on_resume(loop_config, tmp_path, monkeypatch):
     """At the step of one, between the batches of another, and of the last; the best is the same."""
     loop_config.duration, loop_config.eval.every = "6 steps", "2 steps"

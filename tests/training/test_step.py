@@ -103,8 +103,8 @@ def test_accumulated_gradient_is_that_of_the_whole_batch(loop_config, partitione
     ("mix_per", "partitioner", "accumulate"),
     [
         pytest.param("pair", "jit", 2, marks=pytest.mark.slow),
-        pytest.param("batch", "shard_map", 2, marks=pytest.mark.slow),
-        pytest.param("half", "shard_map", 2, marks=pytest.mark.slow),
+        pytest.param("batch", "shard_map", 2, marks=EXHAUSTIVE),
+        pytest.param("half", "shard_map", 2, marks=EXHAUSTIVE),
         pytest.param("pair", "jit", 1, marks=EXHAUSTIVE),
         pytest.param("batch", "shard_map", 1, marks=EXHAUSTIVE),
         pytest.param("pair", "shard_map", 2, marks=EXHAUSTIVE),
@@ -255,6 +255,7 @@ def test_auxiliary_heads_add_to_the_loss_that_is_trained(loop_config):
     assert moved[0.0] == 0 < moved[0.3]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_resnet50_on_eight_devices_gives_the_numbers_of_one(loop_config):
     loop_config.model.update(name="resnet50", width=0, stem="imagenet", bn_group_size=4)

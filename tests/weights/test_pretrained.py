@@ -285,6 +285,7 @@ def as_the_recipe_says(encoded):
     return ((np.asarray(small, np.float32) - 127) / 128).astype(np.float32)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.xdist_group("lite0_on_photos")
 def test_other_preprocessing_than_the_weights_own_is_worse(lite0, lite0_on_photos, test_data):

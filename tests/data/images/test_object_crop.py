@@ -46,6 +46,7 @@ def test_crops_have_a_centre_and_depend_on_the_example_alone():
     assert len({ssd_crop((50, 60), boxes, SIZE, 3, epoch, 7)[:2] for epoch in range(20)}) > 5
 
 
+@pytest.mark.slow
 def test_crops_are_distributed_as_torchvisions():
     """The share of the image that is left, and of the objects, over 400 draws."""
     torch = pytest.importorskip("torch")

@@ -189,7 +189,7 @@ def test_views_of_an_image_are_its_crop_and_what_the_policy_makes_of_that(noise_
     np.testing.assert_array_equal(views[:, 1], one)
     assert (views[:, 2] != views[:, 1]).any() and (views[:, 2] != plain).any()
     noise_config.data.update(cache=True, views=3, train_crop="resize")
-    with pytest.raises(ConfigError, match=r"data\.views make others each epoch"):
+    with pytest.raises(ConfigError, match=r"data\.mosaic and data\.copy_paste make others"):
         open_split(noise_config, train=True)
 
 

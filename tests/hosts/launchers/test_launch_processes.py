@@ -115,6 +115,7 @@ def losses(workdir):
     return [line["train/loss"] for line in lines if "train/loss" in line]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_sharded_checkpoint_resumes_on_other_numbers_of_processes(tmp_path):
     """Written by 2 processes of 4 devices under fsdp; taken up by 1 of 1 and by 4 of 2."""

@@ -26,6 +26,7 @@ from imagenet_jax.models.detection import detection_method
 from imagenet_jax.models.layers.layers import Layers
 from imagenet_jax.weights.torch_layout import export_arrays, import_arrays
 
+EXHAUSTIVE = (pytest.mark.slow, pytest.mark.exhaustive)
 ONE_STAGE = ("retinanet", "retinanet_v2", "fcos")
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 # Detector, parameters of torchvision's pages, and those of its FrozenBatchNorm, which it does not
@@ -58,9 +59,9 @@ def test_parameters_and_multiply_adds_are_torchvisions(name):
 @pytest.mark.parametrize(
     ("kind", "backbone", "size"),
     [
-        pytest.param("retinanet", "resnet18", 128, marks=pytest.mark.slow),
+        pytest.param("retinanet", "resnet18", 128, marks=EXHAUSTIVE),
         ("fcos", "resnet18", 128),
-        *(pytest.param(kind, "resnet50", 200, marks=pytest.mark.slow) for kind in ONE_STAGE),
+        *(pytest.param(kind, "resnet50", 200, marks=EXHAUSTIVE) for kind in ONE_STAGE),
     ],
 )
 def test_outputs_losses_and_boxes_are_torchvisions(kind, backbone, size):
@@ -104,9 +105,7 @@ def test_outputs_losses_and_boxes_are_torchvisions(kind, backbone, size):
         assert same_boxes(mine, row, one)
 
 
-@pytest.mark.parametrize(
-    "kind", [pytest.param("retinanet", marks=pytest.mark.slow), *ONE_STAGE[1:]]
-)
+@pytest.mark.parametrize("kind", [pytest.param("retinanet", marks=EXHAUSTIVE), *ONE_STAGE[1:]])
 def test_gradients_of_heads_are_torchvisions(kind):
     """Of the sum of all terms, in float64, with respect to the pyramid and to all parameters."""
     torch = pytest.importorskip("torch")

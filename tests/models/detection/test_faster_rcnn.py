@@ -20,6 +20,7 @@ from imagenet_jax.models.detection.sampling import counted, sampled
 from imagenet_jax.models.layers.layers import Layers
 from imagenet_jax.weights.torch_layout import export_arrays, import_arrays
 
+EXHAUSTIVE = (pytest.mark.slow, pytest.mark.exhaustive)
 KINDS = ("faster_rcnn", "faster_rcnn_v2")
 OPTIONS = {"roi_width": 64, "roi_samples": 10**6}
 SIZE = 128
@@ -48,7 +49,7 @@ def both(kind):
     return theirs, ours, variables, image, images
 
 
-@pytest.mark.parametrize("kind", ["faster_rcnn", pytest.param(KINDS[1], marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["faster_rcnn", pytest.param(KINDS[1], marks=EXHAUSTIVE)])
 def test_proposals_and_boxes_are_torchvisions(kind):
     torch = torch_eager()
     theirs, ours, variables, image, images = both(kind)
@@ -83,7 +84,7 @@ class Heads(nn.Module):
         return self.method.outputs(maps, self.layers, False, SIZE, targets)
 
 
-@pytest.mark.parametrize("kind", ["faster_rcnn", pytest.param(KINDS[1], marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["faster_rcnn", pytest.param(KINDS[1], marks=EXHAUSTIVE)])
 def test_losses_and_gradients_are_torchvisions(kind):
     """With all anchors and proposals sampled, in float64, with respect to maps and parameters."""
     torch = torch_eager()

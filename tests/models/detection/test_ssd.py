@@ -132,6 +132,7 @@ def test_outputs_losses_and_boxes_are_torchvisions(kind, tmp_path):
         assert same_boxes(mine, row, one, first=1)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_boxes_of_faster_rcnn_on_mobilenet_are_torchvisions(tmp_path):
     torch = torch_eager()

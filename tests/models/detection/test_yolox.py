@@ -133,6 +133,7 @@ def test_each_place_tells_its_best_class():
     assert (np.asarray(found.boxes) >= 0).all() and (np.asarray(found.boxes) <= SIZE).all()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_its_own_files_are_read_for_rgb(tmp_path):
     torch = pytest.importorskip("torch")

@@ -40,6 +40,7 @@ CASES: dict[str, dict[str, Any]] = {
     "ssd": {"model.name": "vgg11_bn", "data.image_size": 300},
     "ssdlite": {"model.name": "mobilenet_v3_small"},
     "yolox": {"model.name": "cspdarknet_nano"},
+    "detr": {**RESNET, "model.fpn_width": 128},
 }
 
 
@@ -79,7 +80,7 @@ def overfit(head: str, photos: Path, steps: int, workdir: Path) -> dict[str, Any
         "duration": f"{steps} steps",
         "model.head": head,
         "model.dtype": "float32",
-        "model.bn_group_size": PHOTOS,
+        "model.bn_group_size": 4,
         "data.name": f"coco:{photos}",
         "data.train_split": "train",
         "data.eval_split": "train",
@@ -109,7 +110,7 @@ def overfit(head: str, photos: Path, steps: int, workdir: Path) -> dict[str, Any
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("heads", nargs="*", metavar="HEAD", help=", ".join(CASES))
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=200)
     args = parser.parse_args()
     data = os.environ.get("IMAGENET_JAX_TEST_DATA", "")
     archive = Path(data) / "coco_photos.zip"

@@ -1,14 +1,15 @@
-"""Detectors' recipes on COCO, from ImageNet's weights: torchvision's, and YOLOX's.
+"""Detectors' recipes on COCO, from ImageNet's weights: torchvision's, YOLOX's and DETR's.
 
 Command:   python launch.py --config=detect_coco:retinanet_resnet50 \\
                --config.data.name=coco:COCO2017 --config.finetune.weights=resnet50
            or another of VARIANTS
 Source:    pytorch/vision references/detection and its pages of weights, Megvii-BaseDetection/YOLOX
-           README; AP on COCO's validation images: RetinaNet 36.4, FCOS 39.2, Faster R-CNN 37.0, on
-           MobileNetV3 32.8 (at 320 pixels 22.8), Mask R-CNN 37.9 and 34.6 of masks, SSD 25.1,
-           SSDLite 21.3, YOLOX nano 25.8, tiny 32.8, s 40.5, m 46.9. The second versions, whose
-           commands are in pytorch/vision pull requests 5756, 5763 and 5773: RetinaNet 41.5, Faster
-           R-CNN 46.7, Mask R-CNN 47.4 and 41.8; the two R-CNNs from random weights.
+           and facebookresearch/detr README; AP on COCO's validation images: RetinaNet 36.4, FCOS
+           39.2, Faster R-CNN 37.0, on MobileNetV3 32.8 (at 320 pixels 22.8), Mask R-CNN 37.9 and
+           34.6 of masks, SSD 25.1, SSDLite 21.3, YOLOX nano 25.8, tiny 32.8, s 40.5, m 46.9, DETR
+           42.0. The second versions, whose commands are in pytorch/vision pull requests 5756, 5763
+           and 5773: RetinaNet 41.5, Faster R-CNN 46.7, Mask R-CNN 47.4 and 41.8; the two R-CNNs
+           from random weights.
 Hardware:  eight V100s in torchvision. Not run by this project.
 Deviation: images are fitted into a square, of 1,024 pixels where theirs have a short side of 800
            and a long one of at most 1,333; images without objects are trained on, too. SSD: colours
@@ -16,7 +17,8 @@ Deviation: images are fitted into a square, of 1,024 pixels where theirs have a 
            lie on a larger ground first, theirs never. MobileNetV3: all stages are trained, theirs
            the last three of six; at 320 pixels there are 150 proposals in training, too. YOLOX: the
            images of a mosaic have sizes of their own, theirs one together, and are not turned; no
-           mixup, one size of images, no L1 loss at the end.
+           mixup, one size of images, no L1 loss at the end. DETR: images are not cut, and there is
+           no mask of what is beside them.
 """
 
 from imagenet_jax.config import base_config
@@ -31,6 +33,7 @@ VARIANTS = {
     "retinanet_v2_resnet50": ("retinanet_v2", "resnet50", 1024),
     "faster_rcnn_v2_resnet50": ("faster_rcnn_v2", "resnet50", 1024),
     "mask_rcnn_v2_resnet50": ("mask_rcnn_v2", "resnet50", 1024),
+    "detr_resnet50": ("detr", "resnet50", 1024),
     "faster_rcnn_mobilenet_v3_large": ("faster_rcnn_mobile", "mobilenet_v3_large", 1024),
     "faster_rcnn_mobilenet_v3_large_320": ("faster_rcnn_mobile", "mobilenet_v3_large", 320),
     "ssd300_vgg16": ("ssd", "vgg16", 300),
@@ -57,7 +60,8 @@ def get_config(variant="retinanet_resnet50"):
     config.optim.name = "sgd"
     config.optim.momentum = 0.9
     config.optim.nesterov = head == "yolox"
-    recipes = {"ssd": _ssd, "ssdlite": _ssdlite, "yolox": _yolox, "retinanet_v2": _retinanet_v2}
+    recipes = {"ssd": _ssd, "ssdlite": _ssdlite, "yolox": _yolox, "detr": _detr}
+    recipes["retinanet_v2"] = _retinanet_v2
     recipes |= dict.fromkeys(("faster_rcnn_v2", "mask_rcnn_v2"), _rcnn_v2)
     recipes.get(head, _torchvision)(config)
     config.eval.batch_size = 16
@@ -115,6 +119,23 @@ def _retinanet_v2(config):
     config.optim.decayed = ("@not_norms",)
     config.optim.rules = ("^backbone/body/(conv1|bn1|layer1) frozen",)
     _steps(config, "16 epochs", "22 epochs")
+
+
+def _detr(config):
+    config.batch_size = 64
+    config.duration = "500 epochs"
+    config.model.frozen_norm = True
+    config.data.train_crop = "scale_jitter"
+    config.data.jitter = (480 / 800, 1.0)
+    config.data.eval_crop = "letterbox"
+    config.optim.name = "adamw"
+    config.optim.learning_rate = 1e-4
+    config.optim.weight_decay = 1e-4
+    config.optim.decayed = ("@all",)
+    config.optim.clip_norm = 0.1
+    config.optim.rules = ("^backbone/body/(conv1|layer1) frozen", "^backbone rate=0.1")
+    _steps(config, "400 epochs")
+    config.schedule.warmup = "0 steps"
 
 
 def _ssd(config):

@@ -14,7 +14,7 @@ def get_config():
     config = base_config()
     config.task = "segmentation"
     config.batch_size = 8
-    config.duration = "20 epochs"
+    config.duration = "12 epochs"
     config.model.name = "resnet18"
     config.model.width = 32
     config.model.head = "unet"
@@ -24,18 +24,20 @@ def get_config():
     config.data.name = "scenes"
     config.data.eval_split = "test"
     config.data.image_size = 128
-    config.data.train_crop = "none"
+    config.data.train_crop = "scale_jitter"
+    config.data.jitter = (0.8, 1.25)
     config.data.eval_crop = "none"
-    config.data.cache = True
     config.augment.flip = False
+    config.augment.brightness = 0.3
+    config.augment.contrast = 0.3
+    config.augment.hue = 0.5
     config.loss.label_smoothing = 0.0
     config.loss.auxiliary = 0.0
     config.optim.name = "adamw"
-    config.optim.learning_rate = 1e-3
+    config.optim.learning_rate = 2e-3
     config.optim.weight_decay = 1e-4
-    config.schedule.warmup = "1 epochs"
+    config.schedule.warmup = "500 steps"
     config.eval.batch_size = 50
-    config.eval.every = "5 epochs"
-    config.checkpoint.every = "5 epochs"
-    config.log.every = "50 steps"
+    config.eval.every = "3 epochs"
+    config.log.every = "100 steps"
     return config

@@ -28,7 +28,8 @@ MODEL: dict[str, Field] = {
         "",
         (
             *("", "fcn", "deeplabv3", "lraspp", "unet", "retinanet", "retinanet_v2", "fcos"),
-            *("faster_rcnn", "faster_rcnn_v2", "faster_rcnn_mobile", "yolox", "ssd", "ssdlite"),
+            *("faster_rcnn", "faster_rcnn_v2", "faster_rcnn_mobile", "yolox", "detr"),
+            *("ssd", "ssdlite"),
             *("mask_rcnn", "mask_rcnn_v2"),
         ),
         "what is made of the network's maps: the first four make classes of pixels (segmentation), "
@@ -39,7 +40,7 @@ MODEL: dict[str, Field] = {
         (),
         "detection: strides of the maps of the pyramid, as (4, 8, 16, 32) for small objects; (): "
         "the detector's own, 8 to 128, or 4 to 64 of faster_rcnn; of ssd and ssdlite those of the "
-        "two maps of the backbone",
+        "two maps of the backbone; of detr that of its one map, 32",
         "powers of two from 2 on, each twice the one before",
         _are_strides,
     ),

@@ -13,6 +13,7 @@ from absl import logging
 from imagenet_jax.errors import WeightsError
 from imagenet_jax.models.cost import variable_shapes
 from imagenet_jax.models.detection.detector import Detector
+from imagenet_jax.models.detection.detr import DETR
 from imagenet_jax.models.detection.retinanet import RetinaNet
 from imagenet_jax.models.detection.ssd import SSD, SSDLite
 from imagenet_jax.models.detection.yolox import YOLOX
@@ -50,22 +51,23 @@ def load_detector(path: Path, model: Detector) -> Loaded | None:
     """
     state = read_weights(path)
     arrays = {_our_name(name, model): array for name, array in state.arrays.items()}
-    if not any(name.startswith(("head.", "roi_heads.")) for name in arrays):
+    if not any(name.startswith(("head.", "roi_heads.", "class_embed.")) for name in arrays):
         return None
     names, ground = state.class_names, int(model.method.has_background)
+    nothing = int(isinstance(model.method, DETR))  # whose last output is that of no object
     model = _as_wide(model, arrays)
     heads = [".".join(path) for path in head_paths(model, _SIZE)]
-    bias = next(f"{head}.bias" for head in heads if re.search("cls_|classification", head))
+    bias = next(f"{head}.bias" for head in heads if re.search("cls_|class", head))
     if np.ndim(arrays.get(bias)) != 1:
         raise WeightsError(f"{path}: missing {bias}, which says the classes")
-    outputs = len(arrays[bias]) // _outputs_of_a_class(model)
+    outputs = len(arrays[bias]) // _outputs_of_a_class(model) - nothing
     if outputs == _TORCHVISION and not names:
         numbers, names = zip(*coco_classes().items(), strict=True)
         logging.info("%s: 80 of its 91 outputs stand for COCO's classes; those are kept", path)
-        numbers = [0, *numbers] if ground else list(numbers)
+        outputs = ground + len(numbers)
+        numbers = [0] * ground + [*numbers] + [_TORCHVISION] * nothing
         for name in [f"{head}.{part}" for head in heads for part in ("weight", "bias")]:
-            arrays[name] = _of_classes(name, arrays[name], numbers)
-        outputs = len(numbers)
+            arrays[name] = _of_classes(name, arrays[name], numbers, _TORCHVISION + nothing)
     if isinstance(model.method, YOLOX):
         if np.shape(state.arrays.get(_THEIR_STEM))[1:2] == (12,):
             arrays[_STEM] = _of_rgb(arrays[_STEM])
@@ -87,7 +89,7 @@ def _of_rgb(kernel: np.ndarray) -> np.ndarray:
 def _outputs_of_a_class(model: Detector) -> int:
     """How many of the logits of a place are of one class: those of its anchors."""
     method = model.method
-    if method.needs_targets:  # of a proposal
+    if method.needs_targets or isinstance(method, DETR):  # of a proposal, of a query
         return 1
     return len(method.anchors(_SIZE)[0]) // method.map_sides(_SIZE)[0] ** 2
 
@@ -103,13 +105,13 @@ def _as_wide(model: Detector, arrays: Mapping[str, np.ndarray]) -> Detector:
     return model.clone(backbone=model.backbone.clone(body=body.clone(reduced_tail=reduced)))
 
 
-def _of_classes(name: str, array: np.ndarray, numbers: list[int]) -> np.ndarray:
-    """The part of a kernel or bias, as torch has them, of some of torchvision's outputs.
+def _of_classes(name: str, array: np.ndarray, numbers: list[int], count: int) -> np.ndarray:
+    """The part of a kernel or bias, as torch has them, of some of its `count` outputs.
 
     The first axis of offsets is of classes and their four sides, of others of anchors and classes.
     """
     each = 4 if ".bbox_pred." in name else 1
-    by_class = array.reshape(-1, _TORCHVISION, each, *array.shape[1:])
+    by_class = array.reshape(-1, count, each, *array.shape[1:])
     return by_class[:, numbers].reshape(-1, *array.shape[1:])
 
 
@@ -120,6 +122,9 @@ def _our_name(name: str, model: Detector) -> str:
         name = f"{found[1]}{int(found[2]) // 2}.0.{found[3]}" if found else name
     name = re.sub(r"^(rpn\.head\.conv)\.(weight|bias)$", r"\1.0.0.\2", name)
     name = re.sub(r"^(backbone\.fpn\.(inner|layer)_blocks\.\d+)\.(weight|bias)$", r"\1.0.\3", name)
+    if isinstance(model.method, DETR):
+        name = re.sub(r"in_proj_(weight|bias)$", r"in_proj.\1", name)
+        return re.sub(r"^backbone\.0\.body\.", "backbone.body.", name)
     if isinstance(model.method, YOLOX):
         return re.sub(r"^backbone\.backbone\.", "backbone.body.", name)
     if isinstance(model.method, SSD):

@@ -57,16 +57,23 @@ def losses_of(config, devices, steps=10):
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("eight_devices")
-@pytest.mark.parametrize("head", ["fcos", pytest.param("retinanet", marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize(
+    "head",
+    ["fcos", *(pytest.param(n, marks=pytest.mark.exhaustive) for n in ("retinanet", "detr"))],
+)
 def test_devices_and_micro_batches_give_the_same_losses(config, head):
     config.model.update(head=head, bn_group_size=1)
-    alone = losses_of(config, 1)
+    steps = 10
+    if head == "detr":  # later a match may be another one by rounding
+        config.model.fpn_strides, steps = (2,), 5
+    alone = losses_of(config, 1, steps)
     assert alone[-1, 0] < alone[0, 0]
     for partitioner in ("jit", "shard_map"):
         config.partitioner = partitioner
-        np.testing.assert_allclose(losses_of(config, 8), alone, rtol=1e-4)
+        np.testing.assert_allclose(losses_of(config, 8, steps), alone, rtol=1e-4)
     config.accumulate = 2
-    np.testing.assert_allclose(losses_of(config, 8), alone, rtol=1e-4)
+    if head != "detr":  # whose dropout goes by the rows of a micro-batch
+        np.testing.assert_allclose(losses_of(config, 8), alone, rtol=1e-4)
 
 
 @pytest.mark.xdist_group("eight_devices")

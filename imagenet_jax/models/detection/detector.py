@@ -9,6 +9,7 @@ import jax
 
 from imagenet_jax.errors import ConfigError, did_you_mean
 from imagenet_jax.models.backbone import Backbone
+from imagenet_jax.models.detection.detr import DETR
 from imagenet_jax.models.detection.faster_rcnn import (
     FasterRCNN,
     FasterRCNNMobile,
@@ -31,6 +32,7 @@ METHODS: dict[str, type[Method]] = {
     "faster_rcnn_v2": FasterRCNNV2,
     "faster_rcnn_mobile": FasterRCNNMobile,
     "yolox": YOLOX,
+    "detr": DETR,
     "ssd": SSD,
     "ssdlite": SSDLite,
     "mask_rcnn": MaskRCNN,

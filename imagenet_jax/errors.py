@@ -42,3 +42,7 @@ class DivergenceError(UserError):
 
 class WeightsError(UserError):
     """Pretrained weights that are missing, damaged or of another model."""
+
+
+class ExportError(UserError):
+    """A model that a format cannot hold, or whose export does not say what it says."""

@@ -197,6 +197,7 @@ ELSEWHERE = (
         "summary.json",
         "sweep.json",
         "verification.json",
+        "export.json",
         "classes.json",
     ),
     *("confusion.csv", "per_class.csv"),

@@ -18,8 +18,8 @@ HEAVY = (
     *("matplotlib", "optuna", "sklearn", "torch", "cv2", "PIL"),
 )
 VERBS = (
-    *("train", "evaluate", "predict", "average", "models", "fields", "recipes", "prepare"),
-    *("benchmark", "study", "sweep"),
+    *("train", "evaluate", "predict", "average", "export", "models", "fields", "recipes"),
+    *("prepare", "benchmark", "study", "sweep"),
 )
 PROGRAM = f"""
 import contextlib, io, json, sys
@@ -201,6 +201,9 @@ WRONG = [
     ("study --batch_per_device=x", 2, "--batch_per_device: 'x' is no list of whole numbers"),
     ("study --compare no.json no.json", 1, "no.json: No such file"),
     ("study --compare broken.py broken.py", 1, "broken.py is no report of a study"),
+    ("export --workdir=empty", 1, "empty"),
+    ("export --model=resnet50 --format=onnx", 1, "--format=onnx; expected one or more of stabl"),
+    ("export --model=resnet50 --platforms=", 1, "--platforms=; expected one or more of cpu"),
     ("study --topology=v5e:2x2 --with_input", 1, "--with_input needs attached devices"),
     ("study --topology=v5e:2x2 --partitioner=pmap", 1, "shard_map compiles the same program"),
     ("sweep", 1, "one of --grid, --random and --bayes"),

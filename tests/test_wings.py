@@ -29,6 +29,7 @@ WINGS = (
         "hosts",
         "training",
         "inference",
+        "deploy",
         "study",
         "sweep",
         "api",

@@ -64,7 +64,7 @@ def best_of_map(scores: jax.Array, choice: Choice) -> tuple[jax.Array, jax.Array
       choice: of which.
     """
     count, classes = min(choice.candidates, scores[0].size), scores.shape[2]
-    found, place = jax.lax.top_k(scores.reshape(len(scores), -1), count)
+    found, place = jax.lax.top_k(scores.reshape(scores.shape[0], -1), count)
     return found, place // classes, place % classes
 
 

@@ -230,7 +230,7 @@ class FasterRCNN(Method):
         scores = jnp.where(outputs["valid"][..., None] & large, scores, -1.0)
         found, place, classes = best_of_map(scores, choice)
         pairs = place * self.num_classes + classes
-        flat = boxes.reshape(len(boxes), -1, 4)
+        flat = boxes.reshape(boxes.shape[0], -1, 4)
         return [Candidates(of_matched(flat, pairs), found, classes)]
 
 

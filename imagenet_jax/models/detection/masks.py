@@ -36,7 +36,7 @@ class TransposedConv(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
         found = jnp.einsum("nhwc,ijcd->nhiwjd", x, kernel)
-        found = found.reshape(len(x), 2 * x.shape[1], 2 * x.shape[2], -1)
+        found = found.reshape(x.shape[0], 2 * x.shape[1], 2 * x.shape[2], -1)
         return found + jax.lax.broadcast_to_rank(bias, 4)
 
 

@@ -85,7 +85,7 @@ def _by_gather(
 ) -> jax.Array:
     rows, columns = (np.array([x.shape[axis] for x in maps]) for axis in (1, 2))
     starts = np.cumsum([0, *(rows * columns)[:-1]])
-    table = jnp.concatenate([x.reshape(len(x), -1, x.shape[-1]) for x in maps], 1)
+    table = jnp.concatenate([x.reshape(x.shape[0], -1, x.shape[-1]) for x in maps], 1)
     of_level = [jnp.asarray(values)[level][..., None] for values in (rows, columns, starts)]
     height, width, start = of_level
     scaled = boxes / jnp.asarray(strides, boxes.dtype)[level][..., None]

@@ -64,4 +64,4 @@ def joined(
 ) -> jax.Array:
     """Outputs [B, A, values] of those of the maps [B, h, w, anchors * values]; see `said`."""
     dtype = wide(layers.dtype)
-    return jnp.concatenate([act(x.astype(dtype)).reshape(len(x), -1, values) for x in parts], 1)
+    return jnp.concatenate([act(x.astype(dtype)).reshape(x.shape[0], -1, values) for x in parts], 1)

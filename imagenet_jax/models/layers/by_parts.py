@@ -21,6 +21,8 @@ _MOST = 32  # parts: each is a convolution that has to be compiled
 def gains(shape: Sequence[int], kernel: Sequence[int], window: Window) -> bool:
     """Whether x [B, H, W, C] is better convolved in parts, or one of the gradients is."""
     images, *sides, channels = shape
+    if not isinstance(images, int):  # any number, of a program that is exported
+        return False
     result = _for_maps(images, window.sides(sides, kernel), kernel[3])
     return max(result, _for_maps(images, sides, channels)) > 1
 

@@ -99,7 +99,7 @@ def _by_pixel(x: jax.Array, kernel: jax.Array, *, window: Window) -> jax.Array:
     rows = [
         jnp.stack(
             [
-                x[:, of_x[0], of_x[1]].reshape(len(x), -1)
+                x[:, of_x[0], of_x[1]].reshape(x.shape[0], -1)
                 @ kernel[of_kernel[0], of_kernel[1]].reshape(-1, kernel.shape[3])
                 for of_x, of_kernel in (zip(row, column, strict=True) for column in seen(1))
             ],

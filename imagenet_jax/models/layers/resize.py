@@ -16,7 +16,7 @@ def bilinear_resize(x: jax.Array, sides: Sequence[int]) -> jax.Array:
     x = x.astype(wide(x.dtype))
     if tuple(sides) == x.shape[1:3]:
         return x
-    shape = (len(x), *sides, x.shape[3])
+    shape = (x.shape[0], *sides, x.shape[3])
     return jax.image.resize(x, shape, "bilinear", antialias=False)
 
 

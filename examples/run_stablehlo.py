@@ -1,0 +1,25 @@
+"""Runs a model that `launch.py export` wrote, with jax and numpy alone.
+
+    python run_stablehlo.py FOLDER IMAGES.npy
+
+IMAGES.npy holds images as FOLDER/export.json says under "input", [N, S, S, 3].
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax import export
+
+folder, images = Path(sys.argv[1]), np.load(sys.argv[2])
+facts = json.loads((folder / "export.json").read_text())
+program = export.deserialize((folder / facts["formats"]["stablehlo"]["file"]).read_bytes())
+outputs = jax.device_get(jax.jit(program.call)(images))
+for number in range(len(images)):
+    if "logits" in outputs:
+        best = int(outputs["logits"][number].argmax())
+        print(number, facts["class_names"][best])
+    else:
+        print(number, {name: array[number].tolist() for name, array in outputs.items()})

@@ -1,0 +1,1 @@
+"""From a trained model to an application: files that run without this package."""

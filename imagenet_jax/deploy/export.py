@@ -1,0 +1,251 @@
+"""`launch.py export`: files of a trained model, published if they say what it says."""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+import statistics
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import imagenet_jax
+from imagenet_jax.atomic import replace_text
+from imagenet_jax.deploy import stablehlo
+from imagenet_jax.deploy.comparison import Outputs, check_difference, compared, in_parts
+from imagenet_jax.deploy.program import program_of
+from imagenet_jax.errors import ConfigError, DataError, ExportError
+from imagenet_jax.inference.photos import read_photo
+from imagenet_jax.models.cost import variable_shapes
+from imagenet_jax.tasks import task_split
+from imagenet_jax.terminal import say, working
+from imagenet_jax.training.trained import TrainedModel
+from imagenet_jax.weights.files import read_weights, write_safetensors
+from imagenet_jax.weights.torch_layout import import_arrays
+
+FORMATS = ("stablehlo", "safetensors")
+FACTS = "export.json"
+_IMAGES, _AT_ONCE = 32, 8  # of the evaluation split that outputs are compared on; at once
+_TIMED, _REPEATS = (1, 32), 5  # batch sizes of which the latency is measured
+_OF_DATA = ("image_size", "eval_crop", "eval_crop_fraction", "eval_resize", "resize_method")
+
+
+def export(
+    trained: TrainedModel,
+    out: Path,
+    *,
+    formats: Sequence[str] = FORMATS,
+    inputs: str = "uint8",
+    platforms: Sequence[str] = ("cpu", "cuda", "tpu"),
+    photos: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Writes a folder with a model in some formats, and export.json about them.
+
+    Each file is read back and run on images before the folder gets its name; an export that was
+    there before is replaced.
+
+    Args:
+      trained: the model.
+      out: the folder; made.
+      formats: of `FORMATS`.
+      inputs: see `program.program_of`.
+      platforms: of a StableHLO file, see `stablehlo.PLATFORMS`.
+      photos: files on which outputs are compared; (): the first examples of the evaluation split,
+        or, where that is not here, the two photos that come with scikit-learn.
+
+    Returns:
+      What export.json has, and out: model, task, class_names, input, outputs, preprocessing,
+      compared_on, formats (file, bytes, sha256, largest_difference, changed_decisions,
+      latency_ms by batch size) and versions.
+
+    Raises:
+      ConfigError: if `out` is there and is no export.
+      ExportError: for a model that cannot be exported, or an export that says something else.
+      DataError: for a photo that cannot be read.
+    """
+    _check_out(out)
+    images, compared_on = _images(trained, photos)
+    variables = jax.tree.map(jnp.asarray, trained.variables)
+    run = jax.jit(program_of(trained))
+    with working("running the model"):
+        ours = in_parts(lambda x: jax.device_get(run(variables, x)), images, _AT_ONCE)
+    facts = {
+        **_facts(trained, inputs, ours),
+        "compared_on": f"{len(images)} images: {compared_on}",
+        "formats": {},
+    }
+    partial = out.with_name(f".{out.name[:40]}.{uuid.uuid4().hex[:12]}.partial")
+    partial.mkdir(parents=True)
+    try:
+        for name in formats:
+            with working(f"exporting {name}"):
+                facts["formats"][name] = _WRITERS[name](
+                    trained, partial, inputs, platforms, images, ours
+                )
+        replace_text(partial / FACTS, json.dumps(facts, indent=1) + "\n")
+        _publish(partial, out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return {**facts, "out": str(out)}
+
+
+def _check_out(out: Path) -> None:
+    """Raises ConfigError for a folder with something else in it."""
+    if out.exists() and not (out / FACTS).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"--out={out} is there and is no export; give another")
+
+
+def _publish(partial: Path, out: Path) -> None:
+    """Gives the folder its name, in the place of an older export."""
+    old = partial.with_name(f"{partial.name}.old")
+    if out.exists():
+        out.rename(old)
+    partial.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _images(trained: TrainedModel, photos: Sequence[str]) -> tuple[np.ndarray, str]:
+    """Images as the model sees them uint8 [N, S, S, 3], and what they are."""
+    config = trained.config
+    if photos:
+        found = [read_photo(path, config)[0] for path in photos]
+        return np.stack(found), f"{len(found)} photos that were given"
+    if trained.weights is None:
+        try:
+            split = task_split(config, train=False)
+            number = np.arange(min(_IMAGES, split.num_examples))
+            return split.images(number), f"{config.data.name}, {split.name}"
+        except DataError as error:
+            say(f"warning: the run's data are not here ({error})")
+    import sklearn.datasets
+
+    folder = Path(sklearn.datasets.__file__).parent / "images"
+    names = ("china.jpg", "flower.jpg")
+    found = [read_photo(str(folder / name), config)[0] for name in names]
+    return np.stack(found), "the photos that come with scikit-learn"
+
+
+def _facts(trained: TrainedModel, inputs: str, ours: Outputs) -> dict[str, Any]:
+    config, task = trained.config, trained.task
+    size = config.data.image_size
+    levels = "0 to 255, RGB" if inputs == "uint8" else "(level / 255 - mean) / std, RGB"
+    versions = ("jax", "jaxlib", "flax", "numpy")
+    return {
+        "model": trained.name,
+        "architecture": config.model.name,
+        "task": config.task,
+        "class_names": list(getattr(task, "class_names", ())),
+        "input": {"shape": [None, size, size, 3], "dtype": inputs, "levels": levels},
+        "outputs": {
+            name: {"shape": [None, *array.shape[1:]], "dtype": str(array.dtype)}
+            for name, array in ours.items()
+        },
+        "preprocessing": {
+            **{name: config.data[name] for name in _OF_DATA},
+            "mean": list(config.augment.mean),
+            "std": list(config.augment.std),
+        },
+        "versions": {
+            "imagenet_jax": imagenet_jax.__version__,
+            **{name: importlib.metadata.version(name) for name in versions},
+        },
+    }
+
+
+def _write_stablehlo(
+    trained: TrainedModel,
+    folder: Path,
+    inputs: str,
+    platforms: Sequence[str],
+    images: np.ndarray,
+    ours: Outputs,
+) -> dict[str, Any]:
+    data = stablehlo.to_stablehlo(trained, inputs, platforms)
+    file = folder / stablehlo.FILE
+    file.write_bytes(data)
+    here = jax.default_backend().replace("gpu", "cuda")
+    facts = {**_file_facts(file), "platforms": list(platforms)}
+    if here not in platforms:
+        raise ExportError(
+            f"--platforms={','.join(platforms)}: this machine has {here}, so that nobody could say "
+            f"whether the file is right; add {here}"
+        )
+    run = stablehlo.read_stablehlo(file.read_bytes())
+    given = images if inputs == "uint8" else np.asarray(trained.task.image_inputs(images))
+    found = compared(ours, in_parts(run, given, _AT_ONCE), _has_several_labels(trained))
+    check_difference(found, f"the StableHLO file of {trained.name}")
+    return facts | _difference_facts(found) | {"latency_ms": _latencies(run, given)}
+
+
+def _write_safetensors(
+    trained: TrainedModel,
+    folder: Path,
+    inputs: str,
+    platforms: Sequence[str],
+    images: np.ndarray,
+    ours: Outputs,
+) -> dict[str, Any]:
+    """The weights in torch's layout, with the names of the classes; compared by their bits."""
+    del inputs, platforms, images, ours
+    file = folder / "weights.safetensors"
+    names = {"class_names": json.dumps(list(getattr(trained.task, "class_names", ())))}
+    write_safetensors(file, trained.variables, {"model": json.dumps(trained.name), **names})
+    shapes = variable_shapes(trained.model, trained.config.data.image_size)
+    again = import_arrays(shapes, read_weights(file).arrays)
+    same = jax.tree.map(lambda a, b: np.array_equal(np.asarray(a), b), trained.variables, again)
+    if not all(jax.tree.leaves(same)):
+        raise ExportError(f"the weights of {trained.name} are others when they are read again")
+    return {**_file_facts(file), "largest_difference": 0.0}
+
+
+_WRITERS: dict[str, Callable[..., dict[str, Any]]] = {
+    "stablehlo": _write_stablehlo,
+    "safetensors": _write_safetensors,
+}
+
+
+def _has_several_labels(trained: TrainedModel) -> bool:
+    return trained.config.task == "multilabel"
+
+
+def _file_facts(file: Path) -> dict[str, Any]:
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    return {"file": file.name, "bytes": os.path.getsize(file), "sha256": digest}
+
+
+def _difference_facts(found: Any) -> dict[str, Any]:
+    return {"largest_difference": found.largest, "changed_decisions": found.changed}
+
+
+def _latencies(run: Callable[[np.ndarray], Any], images: np.ndarray) -> dict[str, float]:
+    """The median of some runs in milliseconds, of one image and of several."""
+    found = {}
+    for count in _TIMED:
+        batch = np.resize(images, (count, *images.shape[1:]))
+        run(batch)  # compiles
+        seconds = []
+        for _ in range(_REPEATS):
+            start = time.perf_counter()
+            run(batch)
+            seconds.append(time.perf_counter() - start)
+        found[str(count)] = round(1000 * statistics.median(seconds), 2)
+    return found
+
+
+def export_text(result: dict[str, Any]) -> str:
+    """What `export` returned, for people."""
+    lines = [f"{result['model']} is in {result['out']}, compared on {result['compared_on']}"]
+    for name, facts in result["formats"].items():
+        line = f"  {facts['file']:18} {facts['bytes'] / 1e6:8,.1f} MB"
+        if "latency_ms" in facts:
+            times = ", ".join(f"{ms:,.1f} ms for {n}" for n, ms in facts["latency_ms"].items())
+            line += f"  {times}; largest difference {facts['largest_difference']:.1e}"
+        lines.append(line if name != "safetensors" else f"{line}  the same bits")
+    return "\n".join(lines)

@@ -1,0 +1,104 @@
+"""`launch.py export`."""
+
+import argparse
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from imagenet_jax.errors import ConfigError
+from imagenet_jax.inference.photos import find_photos
+from imagenet_jax.training.checks import check_fields
+from imagenet_jax.verbs.model_flags import add_weights_flags, check_weights, find_trained, load
+from imagenet_jax.verbs.verb import Verb
+
+_FORMATS = ("stablehlo", "safetensors")
+_PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+
+
+def _add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "photos",
+        nargs="*",
+        help="on which outputs are compared; default: of the run's evaluation split",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        default="",
+        help="of the run in --workdir: latest, best or a step; default: what it reported",
+    )
+    add_weights_flags(parser)
+    parser.add_argument(
+        "--format", default=",".join(_FORMATS), help=f"one or more of {', '.join(_FORMATS)}"
+    )
+    parser.add_argument("--out", default="", metavar="DIR", help="default: WORKDIR/export")
+    parser.add_argument(
+        "--input",
+        choices=("uint8", "float32"),
+        default="uint8",
+        help="images of 0 to 255, or such as are normalised already",
+    )
+    parser.add_argument(
+        "--platforms",
+        default="cpu,cuda,tpu",
+        help=f"that a StableHLO file is for, of {', '.join(_PLATFORMS)}",
+    )
+
+
+def _several(flag: str, text: str, known: tuple[str, ...]) -> list[str]:
+    found = list(dict.fromkeys(filter(None, map(str.strip, text.split(",")))))
+    wrong = [name for name in found if name not in known]
+    if wrong or not found:
+        raise ConfigError(f"{flag}={text}; expected one or more of {', '.join(known)}")
+    return found
+
+
+def _out(args: argparse.Namespace) -> Path:
+    return Path(os.path.expanduser(args.out or args.workdir / "export"))
+
+
+def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bool) -> None:
+    check_fields(config)
+    check_weights(args, config, here)
+    _several("--format", args.format, _FORMATS)
+    _several("--platforms", args.platforms, _PLATFORMS)
+    if here and args.photos:
+        find_photos(args.photos)
+
+
+def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[str, Any]:
+    from imagenet_jax.deploy.export import export
+
+    return export(
+        find_trained(args, config),
+        _out(args),
+        formats=_several("--format", args.format, _FORMATS),
+        inputs=args.input,
+        platforms=_several("--platforms", args.platforms, _PLATFORMS),
+        photos=find_photos(args.photos) if args.photos else (),
+    )
+
+
+def _text(result: dict[str, Any]) -> str:
+    from imagenet_jax.deploy.export import export_text
+
+    return export_text(result)
+
+
+def _next(args: argparse.Namespace, result: dict[str, Any]) -> list[str]:
+    if "stablehlo" not in result["formats"]:
+        return []
+    return [shlex.join(["python", "examples/run_stablehlo.py", result["out"], "IMAGES.npy"])]
+
+
+EXPORT = Verb(
+    "files of a trained model that run without this program",
+    _add_flags,
+    _run,
+    _text,
+    load=load,
+    check=_check,
+    next=_next,
+)

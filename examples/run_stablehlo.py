@@ -20,6 +20,6 @@ outputs = jax.device_get(jax.jit(program.call)(images))
 for number in range(len(images)):
     if "logits" in outputs:
         best = int(outputs["logits"][number].argmax())
-        print(number, facts["class_names"][best])
+        print(number, facts.get("titles", facts["class_names"])[best])
     else:
         print(number, {name: array[number].tolist() for name, array in outputs.items()})

@@ -61,8 +61,8 @@ def export(
         or, where that is not here, the two photos that come with scikit-learn.
 
     Returns:
-      What export.json has, and out: model, task, class_names, input, outputs, preprocessing,
-      compared_on, formats (file, bytes, sha256, largest_difference, changed_decisions,
+      What export.json has, and out: model, task, class_names, titles (what people call classes of
+      images), input, outputs, preprocessing, compared_on, formats (file, bytes, sha256, largest_difference, changed_decisions,
       latency_ms by batch size) and versions.
 
     Raises:
@@ -142,6 +142,7 @@ def _facts(trained: TrainedModel, inputs: str, ours: Outputs) -> dict[str, Any]:
         "architecture": config.model.name,
         "task": config.task,
         "class_names": list(getattr(task, "class_names", ())),
+        **({"titles": task.titles} if hasattr(task, "titles") else {}),
         "input": {"shape": [None, size, size, 3], "dtype": inputs, "levels": levels},
         "outputs": {
             name: {"shape": [None, *array.shape[1:]], "dtype": str(array.dtype)}

@@ -24,8 +24,8 @@ sys.path.insert(0, str(ROOT))
 
 PHOTOS, SIDE, LEAST = 8, 256, 24
 # The backbone of each, and what else it needs.
-RESNET: dict[str, Any] = {"model.name": "resnet18", "model.width": 32, "model.fpn_width": 64}
-RESNET["model.zero_init_residual"] = False
+SMALL = {"model.name": "resnet18", "model.width": 32, "model.zero_init_residual": False}
+RESNET: dict[str, Any] = {**SMALL, "model.fpn_width": 64}
 PYRAMID = {**RESNET, "model.fpn_strides": (8, 16, 32, 64, 128)}
 RCNN = {**RESNET, "model.roi_samples": 128, "model.roi_width": 256, "model.proposals": 200}
 CASES: dict[str, dict[str, Any]] = {
@@ -37,7 +37,7 @@ CASES: dict[str, dict[str, Any]] = {
     "faster_rcnn_mobile": {"model.name": "mobilenet_v3_small", "model.fpn_width": 64},
     "mask_rcnn": RCNN,
     "mask_rcnn_v2": RCNN,
-    "ssd": {"model.name": "vgg11_bn", "data.image_size": 300},
+    "ssd": {**SMALL, "data.image_size": 300},
     "ssdlite": {"model.name": "mobilenet_v3_small"},
     "yolox": {"model.name": "cspdarknet_nano"},
     "detr": {**RESNET, "model.fpn_width": 128},

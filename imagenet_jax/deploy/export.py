@@ -62,8 +62,8 @@ def export(
 
     Returns:
       What export.json has, and out: model, task, class_names, titles (what people call classes of
-      images), input, outputs, preprocessing, compared_on, formats (file, bytes, sha256, largest_difference, changed_decisions,
-      latency_ms by batch size) and versions.
+      images), input, outputs, preprocessing, compared_on, formats (file, bytes, sha256,
+      largest_difference, changed_decisions, latency_ms by batch size) and versions.
 
     Raises:
       ConfigError: if `out` is there and is no export.

@@ -27,6 +27,8 @@ PHOTOS, SIDE, LEAST = 8, 256, 24
 SMALL = {"model.name": "resnet18", "model.width": 32, "model.zero_init_residual": False}
 RESNET: dict[str, Any] = {**SMALL, "model.fpn_width": 64}
 PYRAMID = {**RESNET, "model.fpn_strides": (8, 16, 32, 64, 128)}
+# Their own momentum, 0.99, needs more steps than these until an evaluation has statistics.
+MOBILE = {"model.name": "mobilenet_v3_small", "model.bn_momentum": 0.9}
 RCNN = {**RESNET, "model.roi_samples": 128, "model.roi_width": 256, "model.proposals": 200}
 CASES: dict[str, dict[str, Any]] = {
     "fcos": PYRAMID,
@@ -34,12 +36,12 @@ CASES: dict[str, dict[str, Any]] = {
     "retinanet_v2": PYRAMID,
     "faster_rcnn": RCNN,
     "faster_rcnn_v2": RCNN,
-    "faster_rcnn_mobile": {"model.name": "mobilenet_v3_small", "model.fpn_width": 64},
+    "faster_rcnn_mobile": {**MOBILE, "model.fpn_width": 64},
     "mask_rcnn": RCNN,
     "mask_rcnn_v2": RCNN,
     "ssd": {**SMALL, "data.image_size": 300},
-    "ssdlite": {"model.name": "mobilenet_v3_small"},
-    "yolox": {"model.name": "cspdarknet_nano"},
+    "ssdlite": MOBILE,
+    "yolox": {"model.name": "cspdarknet_nano", "model.bn_momentum": 0.9},
     "detr": {**RESNET, "model.fpn_width": 128},
 }
 

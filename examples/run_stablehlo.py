@@ -1,5 +1,6 @@
-"""Runs a model that `launch.py export` wrote, with jax and numpy alone.
+"""Runs a model that `launch.py export` wrote; needs jax, numpy and flatbuffers alone.
 
+    pip install jax flatbuffers
     python run_stablehlo.py FOLDER IMAGES.npy
 
 IMAGES.npy holds images as FOLDER/export.json says under "input", [N, S, S, 3].
@@ -19,7 +20,9 @@ program = export.deserialize((folder / facts["formats"]["stablehlo"]["file"]).re
 outputs = jax.device_get(jax.jit(program.call)(images))
 for number in range(len(images)):
     if "logits" in outputs:
-        best = int(outputs["logits"][number].argmax())
-        print(number, facts.get("titles", facts["class_names"])[best])
+        logits, names = outputs["logits"][number], facts.get("titles", facts["class_names"])
+        several = facts["task"] == "multilabel"
+        best = np.flatnonzero(logits > 0) if several else [logits.argmax()]
+        print(number, ", ".join(names[label] for label in best))
     else:
         print(number, {name: array[number].tolist() for name, array in outputs.items()})

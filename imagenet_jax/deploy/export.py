@@ -15,26 +15,31 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import export as jax_export
 
 import imagenet_jax
 from imagenet_jax.atomic import replace_text
 from imagenet_jax.deploy import stablehlo
 from imagenet_jax.deploy.comparison import Outputs, check_difference, compared, in_parts
+from imagenet_jax.deploy.folder import FACTS, STABLEHLO, WEIGHTS, check_out, publish
 from imagenet_jax.deploy.program import program_of
 from imagenet_jax.errors import ConfigError, DataError, ExportError
 from imagenet_jax.inference.photos import read_photo
 from imagenet_jax.models.cost import variable_shapes
 from imagenet_jax.tasks import task_split
+from imagenet_jax.tasks.task import Task
 from imagenet_jax.terminal import say, working
 from imagenet_jax.training.trained import TrainedModel
 from imagenet_jax.weights.files import read_weights, write_safetensors
 from imagenet_jax.weights.torch_layout import import_arrays
 
 FORMATS = ("stablehlo", "safetensors")
-FACTS = "export.json"
 _IMAGES, _AT_ONCE = 32, 8  # of the evaluation split that outputs are compared on; at once
-_TIMED, _REPEATS = (1, 32), 5  # batch sizes of which the latency is measured
-_OF_DATA = ("image_size", "eval_crop", "eval_crop_fraction", "eval_resize", "resize_method")
+_TIMED, _REPEATS = (1, 8), 5  # batch sizes of which the latency is measured
+_OF_DATA = (
+    *("image_size", "eval_crop", "eval_crop_fraction", "eval_resize", "resize_antialias"),
+    *("pad_fill", "exif_orientation"),
+)
 
 
 def export(
@@ -57,8 +62,8 @@ def export(
       formats: of `FORMATS`.
       inputs: see `program.program_of`.
       platforms: of a StableHLO file, see `stablehlo.PLATFORMS`.
-      photos: files on which outputs are compared; (): the first examples of the evaluation split,
-        or, where that is not here, the two photos that come with scikit-learn.
+      photos: files on which outputs are compared, the first 32; (): the first examples of the
+        evaluation split, or, where that is not here, the two photos that come with scikit-learn.
 
     Returns:
       What export.json has, and out: model, task, class_names, titles (what people call classes of
@@ -66,11 +71,14 @@ def export(
       largest_difference, changed_decisions, latency_ms by batch size) and versions.
 
     Raises:
-      ConfigError: if `out` is there and is no export.
+      ConfigError: if `out` is there and has other files, or there are several processes.
       ExportError: for a model that cannot be exported, or an export that says something else.
       DataError: for a photo that cannot be read.
     """
-    _check_out(out)
+    if jax.process_count() > 1:
+        raise ConfigError(f"export is for one process, and this job has {jax.process_count()}")
+    out = Path(os.path.realpath(out))
+    check_out(out)
     images, compared_on = _images(trained, photos)
     variables = jax.tree.map(jnp.asarray, trained.variables)
     run = jax.jit(program_of(trained))
@@ -82,54 +90,40 @@ def export(
         "formats": {},
     }
     partial = out.with_name(f".{out.name[:40]}.{uuid.uuid4().hex[:12]}.partial")
-    partial.mkdir(parents=True)
     try:
+        partial.mkdir(parents=True)
         for name in formats:
             with working(f"exporting {name}"):
                 facts["formats"][name] = _WRITERS[name](
                     trained, partial, inputs, platforms, images, ours
                 )
         replace_text(partial / FACTS, json.dumps(facts, indent=1) + "\n")
-        _publish(partial, out)
+        publish(partial, out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return {**facts, "out": str(out)}
-
-
-def _check_out(out: Path) -> None:
-    """Raises ConfigError for a folder with something else in it."""
-    if out.exists() and not (out / FACTS).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"--out={out} is there and is no export; give another")
-
-
-def _publish(partial: Path, out: Path) -> None:
-    """Gives the folder its name, in the place of an older export."""
-    old = partial.with_name(f"{partial.name}.old")
-    if out.exists():
-        out.rename(old)
-    partial.rename(out)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _images(trained: TrainedModel, photos: Sequence[str]) -> tuple[np.ndarray, str]:
     """Images as the model sees them uint8 [N, S, S, 3], and what they are."""
     config = trained.config
     if photos:
-        found = [read_photo(path, config)[0] for path in photos]
-        return np.stack(found), f"{len(found)} photos that were given"
+        found = [read_photo(path, config)[0] for path in photos[:_IMAGES]]
+        return np.stack(found), f"{len(found)} of {len(photos)} photos that were given"
     if trained.weights is None:
         try:
             split = task_split(config, train=False)
-            number = np.arange(min(_IMAGES, split.num_examples))
-            return split.images(number), f"{config.data.name}, {split.name}"
+            if count := min(_IMAGES, split.num_examples):
+                return split.images(np.arange(count)), f"{config.data.name}, {split.name}"
         except DataError as error:
             say(f"warning: the run's data are not here ({error})")
     import sklearn.datasets
+    from PIL import Image
 
     folder = Path(sklearn.datasets.__file__).parent / "images"
-    names = ("china.jpg", "flower.jpg")
-    found = [read_photo(str(folder / name), config)[0] for name in names]
-    return np.stack(found), "the photos that come with scikit-learn"
+    side = (config.data.image_size,) * 2  # whatever the run's crop is: these are photos of any kind
+    found = [Image.open(folder / name).resize(side) for name in ("china.jpg", "flower.jpg")]
+    return np.stack([np.asarray(one) for one in found]), "the photos that come with scikit-learn"
 
 
 def _facts(trained: TrainedModel, inputs: str, ours: Outputs) -> dict[str, Any]:
@@ -141,7 +135,7 @@ def _facts(trained: TrainedModel, inputs: str, ours: Outputs) -> dict[str, Any]:
         "model": trained.name,
         "architecture": config.model.name,
         "task": config.task,
-        "class_names": list(getattr(task, "class_names", ())),
+        "class_names": _class_names(task),
         **({"titles": task.titles} if hasattr(task, "titles") else {}),
         "input": {"shape": [None, size, size, 3], "dtype": inputs, "levels": levels},
         "outputs": {
@@ -150,6 +144,7 @@ def _facts(trained: TrainedModel, inputs: str, ours: Outputs) -> dict[str, Any]:
         },
         "preprocessing": {
             **{name: config.data[name] for name in _OF_DATA},
+            "resize_method": config.data.eval_resize_method or config.data.resize_method,
             "mean": list(config.augment.mean),
             "std": list(config.augment.std),
         },
@@ -158,6 +153,14 @@ def _facts(trained: TrainedModel, inputs: str, ours: Outputs) -> dict[str, Any]:
             **{name: importlib.metadata.version(name) for name in versions},
         },
     }
+
+
+def _class_names(task: Task) -> Any:
+    """Those of a task; of several {task: names}."""
+    parts = getattr(task, "tasks", None)
+    if parts:
+        return {name: _class_names(part) for name, part in parts.items()}
+    return list(getattr(task, "class_names", ()))
 
 
 def _write_stablehlo(
@@ -169,9 +172,9 @@ def _write_stablehlo(
     ours: Outputs,
 ) -> dict[str, Any]:
     data = stablehlo.to_stablehlo(trained, inputs, platforms)
-    file = folder / stablehlo.FILE
+    file = folder / STABLEHLO
     file.write_bytes(data)
-    here = jax.default_backend().replace("gpu", "cuda")
+    here = jax_export.default_export_platform()
     facts = {**_file_facts(file), "platforms": list(platforms)}
     if here not in platforms:
         raise ExportError(
@@ -180,9 +183,12 @@ def _write_stablehlo(
         )
     run = stablehlo.read_stablehlo(file.read_bytes())
     given = images if inputs == "uint8" else np.asarray(trained.task.image_inputs(images))
-    found = compared(ours, in_parts(run, given, _AT_ONCE), _has_several_labels(trained))
-    check_difference(found, f"the StableHLO file of {trained.name}")
-    return facts | _difference_facts(found) | {"latency_ms": _latencies(run, given)}
+    dtype = trained.config.model.dtype
+    several = trained.config.task == "multilabel"
+    found = compared(ours, in_parts(run, given, _AT_ONCE), several, dtype)
+    check_difference(found, f"the StableHLO file of {trained.name}", dtype)
+    differences = {"largest_difference": found.largest, "changed_decisions": found.changed}
+    return facts | differences | {"latency_ms": _latencies(run, given)}
 
 
 def _write_safetensors(
@@ -195,7 +201,7 @@ def _write_safetensors(
 ) -> dict[str, Any]:
     """The weights in torch's layout, with the names of the classes; compared by their bits."""
     del inputs, platforms, images, ours
-    file = folder / "weights.safetensors"
+    file = folder / WEIGHTS
     names = {"class_names": json.dumps(list(getattr(trained.task, "class_names", ())))}
     write_safetensors(file, trained.variables, {"model": json.dumps(trained.name), **names})
     shapes = variable_shapes(trained.model, trained.config.data.image_size)
@@ -212,17 +218,9 @@ _WRITERS: dict[str, Callable[..., dict[str, Any]]] = {
 }
 
 
-def _has_several_labels(trained: TrainedModel) -> bool:
-    return trained.config.task == "multilabel"
-
-
 def _file_facts(file: Path) -> dict[str, Any]:
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     return {"file": file.name, "bytes": os.path.getsize(file), "sha256": digest}
-
-
-def _difference_facts(found: Any) -> dict[str, Any]:
-    return {"largest_difference": found.largest, "changed_decisions": found.changed}
 
 
 def _latencies(run: Callable[[np.ndarray], Any], images: np.ndarray) -> dict[str, float]:

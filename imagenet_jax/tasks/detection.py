@@ -132,7 +132,7 @@ class Detection(Task):
           ConfigError: for what changes images and not their boxes, or has no meaning for boxes.
         """
         config = self.config
-        check(config)
+        check(config, self.choice)
         return create_detector(
             config.model.name,
             config.model.head,

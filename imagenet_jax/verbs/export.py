@@ -8,6 +8,7 @@ from typing import Any
 
 import ml_collections
 
+from imagenet_jax.deploy.folder import check_out
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.inference.photos import find_photos
 from imagenet_jax.training.checks import check_fields
@@ -22,7 +23,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "photos",
         nargs="*",
-        help="on which outputs are compared; default: of the run's evaluation split",
+        help="on which outputs are compared, 32 at most; default: of the run's evaluation split",
     )
     parser.add_argument(
         "--checkpoint",
@@ -64,8 +65,10 @@ def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bo
     check_weights(args, config, here)
     _several("--format", args.format, _FORMATS)
     _several("--platforms", args.platforms, _PLATFORMS)
-    if here and args.photos:
-        find_photos(args.photos)
+    if here:
+        check_out(Path(os.path.realpath(_out(args))))
+        if args.photos:
+            find_photos(args.photos)
 
 
 def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[str, Any]:

@@ -15,19 +15,28 @@ from PIL import Image
 
 from imagenet_jax import Predictor
 from imagenet_jax.cli import main
+from imagenet_jax.config import base_config
 from imagenet_jax.deploy import stablehlo
 from imagenet_jax.deploy.comparison import check_difference, compared
+from imagenet_jax.deploy.export import export
+from imagenet_jax.deploy.folder import STABLEHLO
+from imagenet_jax.deploy.program import program_of
 from imagenet_jax.errors import ExportError
-from imagenet_jax.models import create_detector, create_model, create_segmenter
+from imagenet_jax.models import create_model
 from imagenet_jax.models.cost import variable_shapes
+from imagenet_jax.models.detection import METHODS
 from imagenet_jax.models.facts import FACTS
+from imagenet_jax.tasks import make_task
+from imagenet_jax.training.trained import TrainedModel
 from imagenet_jax.weights.files import read_weights
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "run_stablehlo.py"
-# What an environment with jax and numpy alone does not have.
+# What an environment with these alone does not have.
 ALONE = """
-import runpy, sys
-for name in ("imagenet_jax", "flax", "tensorflow", "ml_collections", "PIL", "clu", "orbax"):
+import importlib.metadata, runpy, sys
+own = {"jax", "jaxlib", "numpy", "flatbuffers", "ml_dtypes", "opt_einsum", "scipy"}
+others = {name.partition("/")[0] for name in importlib.metadata.packages_distributions()} - own
+for name in {*others, "imagenet_jax"}:
     sys.modules[name] = None
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
@@ -57,10 +66,11 @@ def test_what_stands_beside_the_files(exported, finished_run):
     facts = json.loads((exported / "export.json").read_text())
     assert facts["input"]["shape"] == [None, 8, 8, 3] and facts["input"]["dtype"] == "uint8"
     assert facts["outputs"] == {"logits": {"shape": [None, 10], "dtype": "float32"}}
+    assert facts["preprocessing"]["resize_method"] == "bilinear"
     assert facts["compared_on"] == "30 images: fake, validation" and len(facts["class_names"]) == 10
     of_file = facts["formats"]["stablehlo"]
     assert of_file["platforms"] == ["cpu", "cuda", "tpu"] and of_file["changed_decisions"] == 0
-    assert of_file["largest_difference"] < 1e-5 and set(of_file["latency_ms"]) == {"1", "32"}
+    assert of_file["largest_difference"] < 1e-5 and set(of_file["latency_ms"]) == {"1", "8"}
     assert of_file["bytes"] == (exported / of_file["file"]).stat().st_size
     weights = read_weights(exported / "weights.safetensors")
     assert weights.class_names == Predictor.from_run(finished_run).class_names
@@ -72,8 +82,8 @@ def test_normalised_images_and_photos_that_are_given(finished_run, tmp_path, one
     argv = ["export", f"--workdir={finished_run}", f"--out={tmp_path}/out", "--input=float32"]
     argv += ["--format=stablehlo", "--platforms=cpu", f"{tmp_path}/photo.png"]
     assert main([*argv, "--config.data.eval_crop=resize"]) == 0
-    assert "compared on 1 images: 1 photos that were given" in capsys.readouterr().out
-    run = stablehlo.read_stablehlo((tmp_path / "out" / stablehlo.FILE).read_bytes())
+    assert "compared on 1 images: 1 of 1 photos that were given" in capsys.readouterr().out
+    run = stablehlo.read_stablehlo((tmp_path / "out" / STABLEHLO).read_bytes())
     predictor = Predictor.from_run(finished_run)
     inputs = predictor.trained.task.image_inputs(photo[None])
     expected = predictor.outputs_of(photo[None])
@@ -86,7 +96,7 @@ def test_an_export_that_says_something_else_is_not_published(
     right = stablehlo.to_stablehlo
 
     def wrong(trained, *how):
-        variables = jax.tree.map(lambda leaf: leaf * 1.001, trained.variables)
+        variables = jax.tree.map(lambda leaf: leaf * 1.01, trained.variables)
         object.__setattr__(trained, "variables", variables)
         return right(trained, *how)
 
@@ -103,7 +113,7 @@ def test_an_export_that_says_something_else_is_not_published(
         (["--format=onnx"], "--format=onnx; expected one or more of stablehlo, safetensors"),
         (["--platforms=gpu"], "--platforms=gpu; expected one or more of cpu, cuda, rocm, tpu"),
         (["--platforms=tpu"], "this machine has cpu"),
-        (["--out={here}"], "is there and is no export"),
+        (["--out={here}"], "thesis.tex, and is no export"),
         (["{here}/missing.jpg"], "cannot be read"),
     ],
 )
@@ -117,35 +127,96 @@ def test_what_cannot_be_is_said(finished_run, tmp_path, one_block, flags, messag
     assert [path.name for path in tmp_path.iterdir()] == ["here"]
 
 
-def test_an_older_export_is_replaced(exported, finished_run):
-    assert (
-        main(["export", f"--workdir={finished_run}", f"--out={exported}", "--format=safetensors"])
-        == 0
-    )
+def test_an_older_export_is_replaced_and_nothing_else(exported, finished_run, tmp_path, capsys):
+    """Also through a link, which stays one."""
+    (tmp_path / "link").symlink_to(exported)
+    argv = ["export", f"--workdir={finished_run}", "--format=safetensors"]
+    assert main([*argv, f"--out={tmp_path}/link"]) == 0
     assert {path.name for path in exported.iterdir()} == {"export.json", "weights.safetensors"}
-    assert [path.name for path in exported.parent.iterdir()] == ["out"]
+    assert {path.name for path in tmp_path.iterdir()} == {"link", "out"}
+    assert (tmp_path / "link").is_symlink()
+    (exported / "images.npy").write_text("mine")
+    assert main([*argv, f"--out={exported}"]) == 1
+    assert "is there, with images.npy, and is no export" in capsys.readouterr().err
+    assert (exported / "images.npy").read_text() == "mine"
+
+
+def test_photos_stand_for_data_that_are_gone(trained, tmp_path, one_block, capsys):
+    """Whatever the run's crop is."""
+    argv = ["export", f"--workdir={trained()}", f"--out={tmp_path}/out", "--format=stablehlo"]
+    argv += ["--config.data.name=folder:/nowhere", "--config.data.eval_crop=none"]
+    assert main([*argv, "--platforms=cpu"]) == 0
+    told = capsys.readouterr()
+    assert "2 images: the photos that come with scikit-learn" in told.out
+    assert "the run's data are not here" in told.err + told.out
+
+
+def task_config(task, name, head="", **fields):
+    config = base_config()
+    config.task, config.model.name, config.model.head = task, name, head
+    config.data.update(name="fake", fake_classes=3, image_size=64, eval_crop="letterbox")
+    config.loss.update(label_smoothing=0.0, auxiliary=0.0)
+    config.update_from_flattened_dict(fields)
+    return config
+
+
+def random_model(config):
+    """With weights that are nowhere zero."""
+    task = make_task(config)
+    model = task.model()
+    shapes = variable_shapes(model, config.data.image_size)
+    random = np.random.default_rng(0)
+    variables = jax.tree.map(
+        lambda leaf: (
+            np.abs(random.normal(0.5 * (leaf.ndim == 1), 0.1, leaf.shape)).astype(np.float32)
+            if leaf.ndim == 1
+            else random.normal(0, leaf.size**-0.25, leaf.shape).astype(np.float32)
+        ),
+        shapes,
+    )
+    return TrainedModel("random", model, variables, task)
+
+
+@pytest.mark.parametrize(("task", "head"), [("classification", ""), ("segmentation", "unet")])
+def test_a_model_in_bfloat16_is_exported(tmp_path, task, head):
+    """Where weights are constants XLA fuses and rounds otherwise."""
+    fields = {"model.width": 16, "model.dtype": "bfloat16", "data.fake_eval_examples": 8}
+    made = random_model(task_config(task, "resnet18", head, **fields))
+    how = {"formats": ("stablehlo",), "platforms": ("cpu",)}
+    found = export(made, tmp_path / "out", **how)["formats"]["stablehlo"]
+    assert found["largest_difference"] < 0.05 and found["changed_decisions"] == 0
 
 
 def test_decisions_are_compared():
-    """Of logits the best class, or which are there; of boxes their classes."""
+    """Of logits the best class, or which are there; of boxes whether the other has their like."""
     logits = np.array([[1.0, 2.0], [3.0, -1.0]], np.float32)
-    other = logits + np.array([[0, 0], [0, 1.00001]], np.float32)
+    other = logits + np.array([[0, 0], [0, 1.1]], np.float32)
     assert compared({"logits": logits}, {"logits": other}).changed == 0
     assert compared({"logits": logits}, {"logits": other}, several_labels=True).changed == 1
-    found = {"boxes": np.ones((2, 3, 4), np.float32), "classes": np.zeros((2, 3), np.int32)}
-    moved = {**found, "classes": np.array([[0, 0, 0], [0, 1, 0]], np.int32)}
-    assert compared(found, moved) == (2, 0.0, 1)
+    assert compared({"logits": logits}, {"logits": logits[:, ::-1]}).changed == 2
+    near = np.array([[1.0, 1.0001], [3.0, -1.0]], np.float32)
+    assert compared({"logits": near}, {"logits": near[:, ::-1]}).changed == 1
+    boxes = np.array([[[0, 0, 9, 9], [5, 5, 30, 30], [0, 0, 0, 0]]] * 2, np.float32)
+    scores, classes = np.array([[0.9, 0.8999, -1]] * 2, np.float32), np.array([[1, 2, 0]] * 2)
+    found = {"boxes": boxes, "scores": scores, "classes": classes}
+    turned = {name: array[:, [1, 0, 2]] for name, array in found.items()}
+    assert compared(found, {**turned, "scores": scores}).changed == 0
+    classes = np.array([[1, 2, 0], [1, 1, 0]])
+    assert compared(found, {**found, "classes": classes}) == (2, 0.0, 1)
+    maps = np.zeros((1, 100, 100), np.uint8)
+    for count, changed in ((9, 0), (11, 1)):
+        turned = maps.copy()
+        turned[0, 0, :count] = 1
+        assert compared({"segmentation": maps}, {"segmentation": turned}).changed == changed
     broken = {"logits": np.full((2, 2), np.nan, np.float32)}
     with pytest.raises(ExportError, match="largest difference is inf"):
         check_difference(compared({"logits": logits}, broken), "a file")
 
 
-def check_any_batch(model, size):
-    shapes = variable_shapes(model, size)
+def check_any_batch(run, shapes, size):
     (count,) = jax_export.symbolic_shape("b")
-    images = jax.ShapeDtypeStruct((count, size, size, 3), jnp.float32)
-    run = jax.jit(lambda variables, images: model.apply(variables, images, train=False))
-    found = jax_export.export(run, platforms=["cpu", "cuda", "tpu"])(shapes, images)
+    images = jax.ShapeDtypeStruct((count, size, size, 3), jnp.uint8)
+    found = jax_export.export(jax.jit(run), platforms=["cpu", "cuda", "tpu"])(shapes, images)
     assert all(leaf.shape[0] == count for leaf in found.out_avals)
 
 
@@ -161,28 +232,43 @@ FAST = ("resnet8", "vit_ti16", "squeezenet1_1")
     "name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in FAST)) for n in SMALLEST]
 )
 def test_a_model_of_each_family_takes_any_batch(name):
-    check_any_batch(create_model(name, num_classes=10), FACTS[name].image_size)
+    model, size = create_model(name, num_classes=10), FACTS[name].image_size
+
+    def run(variables, images):
+        return model.apply(variables, images.astype(jnp.float32), train=False)
+
+    check_any_batch(run, variable_shapes(model, size), size)
+
+
+DENSE = {
+    **dict.fromkeys(("unet", "fcn", "deeplabv3"), ("segmentation", "resnet18")),
+    "lraspp": ("segmentation", "mobilenet_v3_small"),
+    **dict.fromkeys(METHODS, ("detection", "resnet18")),
+    **dict.fromkeys(("mask_rcnn", "mask_rcnn_v2"), ("instances", "resnet18")),
+    **dict.fromkeys(("ssdlite", "faster_rcnn_mobile"), ("detection", "mobilenet_v3_small")),
+    "yolox": ("detection", "cspdarknet_nano"),
+}
 
 
 @pytest.mark.parametrize(
-    ("backbone", "head", "size"),
-    [
-        ("resnet18", "unet", 64),
-        ("resnet18", "fcos", 64),
-        *(
-            pytest.param(backbone, head, size, marks=pytest.mark.slow)
-            for backbone, head, size in (
-                ("resnet18", "deeplabv3", 64),
-                ("mobilenet_v3_small", "lraspp", 64),
-                ("resnet18", "mask_rcnn", 128),
-                ("cspdarknet_nano", "yolox", 64),
-                ("mobilenet_v3_small", "ssdlite", 320),
-                ("resnet18", "detr", 64),
-            )
-        ),
-    ],
+    "head",
+    [pytest.param(n, marks=[pytest.mark.slow] * (n not in ("unet", "fcos"))) for n in DENSE],
 )
-def test_dense_models_take_any_batch(backbone, head, size):
-    dense = head in ("unet", "deeplabv3", "lraspp", "fcn")
-    make = create_segmenter if dense else create_detector
-    check_any_batch(make(backbone, head, num_classes=3), size)
+def test_what_is_made_of_maps_takes_any_batch(head):
+    """Suppression, views and masks, too."""
+    size = 320 if head.startswith("ssd") else 128
+    config = task_config(DENSE[head][0], DENSE[head][1], head, **{"data.image_size": size})
+    if DENSE[head][0] != "instances" and head != "detr":
+        config.eval.tta = "mirror"
+    task = make_task(config)
+    made = TrainedModel("", task.model(), {}, task)
+    check_any_batch(program_of(made), variable_shapes(made.model, size), size)
+
+
+def test_several_tasks_have_the_classes_of_each(tmp_path):
+    config = task_config("multi_task", "resnet18", **{"model.width": 16})
+    config.multi_task.tasks = ("classification", "segmentation:unet")
+    config.data.fake_eval_examples = 3
+    found = export(random_model(config), tmp_path / "out", formats=("stablehlo",))
+    assert set(found["class_names"]) == {"classification", "segmentation"}
+    assert set(found["outputs"]) == {"classification", "segmentation"}

@@ -201,12 +201,17 @@ def test_what_is_found_in_other_views_is_moved_back(config, scales):
         ("data.eval_crop", "center_crop", "'center_crop' leaves out a part of the image"),
         ("loss.label_smoothing", 0.2, "loss.label_smoothing"),
         ("eval.tta", "mirror_shift", "eval.tta = 'mirror_shift'"),
+        (
+            {"eval.tta": "mirror", "model.head": "detr", "model.fpn_strides": (32,)},
+            None,
+            "'detr' has no suppression, so that each object",
+        ),
         ("model.head", "unet", r"model.head = 'unet'; expected retinanet"),
         ("model.head", "", r"model.head = ''; expected retinanet"),
     ],
 )
 def test_what_does_not_go_with_boxes_is_refused(config, field, value, message):
-    config.update_from_flattened_dict({field: value})
+    config.update_from_flattened_dict(field if isinstance(field, dict) else {field: value})
     with pytest.raises(ConfigError, match=message):
         make_task(config).model()
 

@@ -33,8 +33,8 @@ def to_stablehlo(trained: TrainedModel, inputs: str, platforms: Sequence[str]) -
     weights = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(trained.variables))
     if weights > _MOST:
         raise ExportError(
-            f"{trained.name} has {weights / 1e9:.1f} GB of weights, and a StableHLO file holds 2; set "
-            "--format=safetensors"
+            f"{trained.name} has {weights / 1e9:.1f} GB of weights, and a StableHLO file holds 2; "
+            "set --format=safetensors"
         )
     run, size = program_of(trained, inputs), trained.config.data.image_size
     variables = jax.tree.map(jnp.asarray, trained.variables)

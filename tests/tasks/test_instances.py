@@ -156,7 +156,7 @@ def test_a_run_resumes_by_bits_and_tells_masks(config, tmp_path):
     photo = np.random.default_rng(0).integers(0, 256, (50, 90, 3)).astype(np.uint8)
     Image.fromarray(photo).save(tmp_path / "photo.png")
     result = predict_photos(predictor.trained, [str(tmp_path / "photo.png")])
-    (found,) = write_maps(result, tmp_path / "maps")["predictions"]
+    (found,) = write_maps(result, tmp_path / "maps", predictor.trained.task)["predictions"]
     write_coco(result, tuple("abc"), tmp_path / "found.json")
     again = open_boxes("coco", str(tmp_path / "found.json"), "found", ("boxes", "masks"))
     boxes = np.array([one["box"] for one in found["objects"]])

@@ -72,7 +72,8 @@ def export(
 
     Raises:
       ConfigError: if `out` is there and has other files, or there are several processes.
-      ExportError: for a model that cannot be exported, or an export that says something else.
+      ExportError: for a model that cannot be exported, an export that says something else, or a
+        folder that cannot be written.
       DataError: for a photo that cannot be read.
     """
     if jax.process_count() > 1:
@@ -99,6 +100,8 @@ def export(
                 )
         replace_text(partial / FACTS, json.dumps(facts, indent=1) + "\n")
         publish(partial, out)
+    except OSError as error:
+        raise ExportError(f"{out} cannot be written: {error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return {**facts, "out": str(out)}

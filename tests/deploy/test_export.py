@@ -114,6 +114,7 @@ def test_an_export_that_says_something_else_is_not_published(
         (["--platforms=gpu"], "--platforms=gpu; expected one or more of cpu, cuda, rocm, tpu"),
         (["--platforms=tpu"], "this machine has cpu"),
         (["--out={here}"], "thesis.tex, and is no export"),
+        (["--out=/proc/none/out", "--format=safetensors"], "/proc/none/out cannot be written"),
         (["{here}/missing.jpg"], "cannot be read"),
     ],
 )

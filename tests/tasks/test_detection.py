@@ -55,12 +55,10 @@ def losses_of(config, devices, steps=10):
     return np.array(losses)
 
 
+@pytest.mark.exhaustive  # test_processes.py has two processes of four devices
 @pytest.mark.slow
 @pytest.mark.xdist_group("eight_devices")
-@pytest.mark.parametrize(
-    "head",
-    ["fcos", *(pytest.param(n, marks=pytest.mark.exhaustive) for n in ("retinanet", "detr"))],
-)
+@pytest.mark.parametrize("head", ["fcos", "retinanet", "detr"])
 def test_devices_and_micro_batches_give_the_same_losses(config, head):
     config.model.update(head=head, bn_group_size=1)
     steps = 10

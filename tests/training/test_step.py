@@ -125,6 +125,7 @@ def test_augmentation_does_not_depend_on_devices_and_micro_batches(
     np.testing.assert_allclose(parts, plain, atol=1e-4)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.xdist_group("augmentation")
 def test_views_do_not_depend_on_devices_and_micro_batches(loop_config):

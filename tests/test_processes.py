@@ -286,9 +286,7 @@ def wait_for(file, process, condition):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "during_a_write", [pytest.param(False, marks=pytest.mark.exhaustive), True]
-)
+@pytest.mark.parametrize("during_a_write", [pytest.param(False, marks=EXHAUSTIVE), True])
 def test_killed_at_five_moments_ends_with_the_bits_of_an_undisturbed_run(tmp_path, during_a_write):
     """SIGKILL at random moments of training, or as soon as a checkpoint is being written."""
     duration = ["--config.duration=300 steps", "--config.checkpoint.every=10 steps"]

@@ -21,7 +21,7 @@ import imagenet_jax
 from imagenet_jax.atomic import replace_text
 from imagenet_jax.deploy import stablehlo
 from imagenet_jax.deploy.comparison import Outputs, check_difference, compared, in_parts
-from imagenet_jax.deploy.folder import FACTS, STABLEHLO, WEIGHTS, check_out, publish
+from imagenet_jax.deploy.folder import FACTS, FORMATS, STABLEHLO, WEIGHTS, check_out, publish
 from imagenet_jax.deploy.program import program_of
 from imagenet_jax.errors import ConfigError, DataError, ExportError
 from imagenet_jax.inference.photos import read_photo
@@ -33,7 +33,6 @@ from imagenet_jax.training.trained import TrainedModel
 from imagenet_jax.weights.files import read_weights, write_safetensors
 from imagenet_jax.weights.torch_layout import import_arrays
 
-FORMATS = ("stablehlo", "safetensors")
 _IMAGES, _AT_ONCE = 32, 8  # of the evaluation split that outputs are compared on; at once
 _TIMED, _REPEATS = (1, 8), 5  # batch sizes of which the latency is measured
 _OF_DATA = (
@@ -59,9 +58,9 @@ def export(
     Args:
       trained: the model.
       out: the folder; made.
-      formats: of `FORMATS`.
+      formats: of `folder.FORMATS`.
       inputs: see `program.program_of`.
-      platforms: of a StableHLO file, see `stablehlo.PLATFORMS`.
+      platforms: of a StableHLO file, see `folder.PLATFORMS`.
       photos: files on which outputs are compared, the first 32; (): the first examples of the
         evaluation split, or, where that is not here, the two photos that come with scikit-learn.
 
@@ -85,19 +84,15 @@ def export(
     run = jax.jit(program_of(trained))
     with working("running the model"):
         ours = in_parts(lambda x: jax.device_get(run(variables, x)), images, _AT_ONCE)
-    facts = {
-        **_facts(trained, inputs, ours),
-        "compared_on": f"{len(images)} images: {compared_on}",
-        "formats": {},
-    }
+    facts = _facts(trained, inputs, ours)
+    facts |= {"compared_on": f"{len(images)} images: {compared_on}", "formats": {}}
+    how = inputs, platforms, images, ours
     partial = out.with_name(f".{out.name[:40]}.{uuid.uuid4().hex[:12]}.partial")
     try:
         partial.mkdir(parents=True)
         for name in formats:
             with working(f"exporting {name}"):
-                facts["formats"][name] = _WRITERS[name](
-                    trained, partial, inputs, platforms, images, ours
-                )
+                facts["formats"][name] = _WRITERS[name](trained, partial, *how)
         replace_text(partial / FACTS, json.dumps(facts, indent=1) + "\n")
         publish(partial, out)
     except OSError as error:

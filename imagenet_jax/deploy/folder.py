@@ -1,10 +1,13 @@
-"""The folder of an export: what is in it, and that nothing else is lost for it."""
+"""The folder of an export: what can be in it, and that nothing else is lost for it."""
 
 import shutil
 from pathlib import Path
 
 from imagenet_jax.errors import ConfigError
 
+FORMATS = ("stablehlo", "safetensors")
+INPUTS = ("uint8", "float32")
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu")  # that a StableHLO file can be for
 FACTS, STABLEHLO, WEIGHTS = "export.json", "program.stablehlo", "weights.safetensors"
 
 

@@ -8,8 +8,6 @@ import jax
 
 from imagenet_jax.training.trained import TrainedModel
 
-INPUTS = ("uint8", "float32")
-
 
 def program_of(trained: TrainedModel, inputs: str = "uint8") -> Callable[[Any, jax.Array], Any]:
     """A function of variables and images [B, S, S, 3], S being config.data.image_size.

@@ -16,7 +16,6 @@ from imagenet_jax.errors import ExportError
 from imagenet_jax.training.trained import TrainedModel
 
 _MOST = 2**31 - 2**26  # bytes of weights in a file of 2 GB at most
-PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
 def to_stablehlo(trained: TrainedModel, inputs: str, platforms: Sequence[str]) -> bytes:
@@ -25,7 +24,7 @@ def to_stablehlo(trained: TrainedModel, inputs: str, platforms: Sequence[str]) -
     Args:
       trained: the model.
       inputs: see `program_of`.
-      platforms: what it can run on, of `PLATFORMS`; which of them are here does not matter.
+      platforms: what it can run on, of `folder.PLATFORMS`; which of them are here does not matter.
 
     Raises:
       ExportError: for a model that needs to know the number of images, or of more than 2 GB.

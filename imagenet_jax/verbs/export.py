@@ -8,15 +8,12 @@ from typing import Any
 
 import ml_collections
 
-from imagenet_jax.deploy.folder import check_out
+from imagenet_jax.deploy.folder import FORMATS, INPUTS, PLATFORMS, check_out
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.inference.photos import find_photos
 from imagenet_jax.training.checks import check_fields
 from imagenet_jax.verbs.model_flags import add_weights_flags, check_weights, find_trained, load
 from imagenet_jax.verbs.verb import Verb
-
-_FORMATS = ("stablehlo", "safetensors")
-_PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
@@ -32,19 +29,19 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     )
     add_weights_flags(parser)
     parser.add_argument(
-        "--format", default=",".join(_FORMATS), help=f"one or more of {', '.join(_FORMATS)}"
+        "--format", default=",".join(FORMATS), help=f"one or more of {', '.join(FORMATS)}"
     )
     parser.add_argument("--out", default="", metavar="DIR", help="default: WORKDIR/export")
     parser.add_argument(
         "--input",
-        choices=("uint8", "float32"),
-        default="uint8",
+        choices=INPUTS,
+        default=INPUTS[0],
         help="images of 0 to 255, or such as are normalised already",
     )
     parser.add_argument(
         "--platforms",
         default="cpu,cuda,tpu",
-        help=f"that a StableHLO file is for, of {', '.join(_PLATFORMS)}",
+        help=f"that a StableHLO file is for, of {', '.join(PLATFORMS)}",
     )
 
 
@@ -63,8 +60,8 @@ def _out(args: argparse.Namespace) -> Path:
 def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bool) -> None:
     check_fields(config)
     check_weights(args, config, here)
-    _several("--format", args.format, _FORMATS)
-    _several("--platforms", args.platforms, _PLATFORMS)
+    _several("--format", args.format, FORMATS)
+    _several("--platforms", args.platforms, PLATFORMS)
     if here:
         check_out(Path(os.path.realpath(_out(args))))
         if args.photos:
@@ -77,9 +74,9 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
     return export(
         find_trained(args, config),
         _out(args),
-        formats=_several("--format", args.format, _FORMATS),
+        formats=_several("--format", args.format, FORMATS),
         inputs=args.input,
-        platforms=_several("--platforms", args.platforms, _PLATFORMS),
+        platforms=_several("--platforms", args.platforms, PLATFORMS),
         photos=find_photos(args.photos) if args.photos else (),
     )
 

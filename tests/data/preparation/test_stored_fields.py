@@ -12,6 +12,7 @@ from imagenet_jax.config import base_config
 from imagenet_jax.data.catalog import open_split
 from imagenet_jax.data.preparation.prepare import prepare
 from imagenet_jax.data.preparation.shards import Encoding, open_source
+from imagenet_jax.data.preparation.verification import report_text
 from imagenet_jax.data.sources.objects import run_lengths_of
 from imagenet_jax.errors import DataError
 
@@ -142,3 +143,39 @@ def test_some_examples_are_drawn(tmp_path, task, capsys):
     assert f"drawn: {picture}" in told and Image.open(picture).size[0] > 3 * 112
     config = "detect_coco:mask_rcnn_resnet50" if task == "instances" else "segment_voc"
     assert f"--config={config} --config.data.name=files --config.data.dir={tmp_path}" in told
+
+
+@pytest.mark.slow
+def test_boxes_are_stored_and_read_again(tmp_path, test_data):
+    """Pascal VOC's photos; once as they are, once smaller."""
+    archive = f"voc:{test_data}/blood_cells.zip"
+    config = base_config()
+    config.data.update(dir=str(tmp_path), train_crop="letterbox", image_size=64)
+    config.data.name = archive
+    expected = open_split(config, True, ("boxes",)).source
+    for resize in (0, 120):
+        how = {"encoding": Encoding(resize), "reads": ("boxes",), "workers": 1}
+        report = prepare(archive, data_dir=str(tmp_path), name=f"cells_{resize}", **how)
+        assert {k: v["num_examples"] for k, v in report["splits"].items()} == {
+            "train": 205,
+            "val": 87,
+        }
+        counts = report["splits"]["train"]["objects_per_class"]
+        assert sum(counts.values()) == sum(
+            len(expected.objects(k).labels) for k in range(len(expected))
+        )
+        sizes = report["splits"]["train"]["objects_of_sizes"]
+        assert sum(sizes.values()) == sum(counts.values())
+        assert "objects: RBC" in report_text(report)
+        config.data.name = f"cells_{resize}"
+        stored = open_split(config, True, ("boxes",)).source
+        assert stored.class_names == expected.class_names
+        both = []
+        for source in (expected, stored):
+            boxes = []
+            for k in range(len(source)):
+                one = source.objects(k)
+                scale = np.array(one.sides[::-1] * 2) if one.sides else 1.0
+                boxes += np.column_stack([one.labels, one.boxes / scale, one.ignored]).tolist()
+            both.append(np.array(sorted(boxes)))
+        np.testing.assert_allclose(both[0], both[1], atol=1e-5)

@@ -18,7 +18,7 @@ HEAVY = (
     *("matplotlib", "optuna", "sklearn", "torch", "cv2", "PIL"),
 )
 VERBS = (
-    *("train", "evaluate", "predict", "average", "export", "models", "fields", "recipes"),
+    *("train", "evaluate", "predict", "average", "export", "serve", "models", "fields", "recipes"),
     *("prepare", "benchmark", "study", "sweep"),
 )
 PROGRAM = f"""

@@ -202,7 +202,7 @@ WRONG = [
     ("study --compare no.json no.json", 1, "no.json: No such file"),
     ("study --compare broken.py broken.py", 1, "broken.py is no report of a study"),
     ("export --workdir=empty", 1, "empty"),
-    ("export --model=resnet50 --format=onnx", 1, "--format=onnx; expected one or more of stabl"),
+    ("export --model=resnet50 --format=caffe", 1, "--format=caffe; expected one or more of stabl"),
     ("export --model=resnet50 --platforms=", 1, "--platforms=; expected one or more of cpu"),
     ("study --topology=v5e:2x2 --with_input", 1, "--with_input needs attached devices"),
     ("study --topology=v5e:2x2 --partitioner=pmap", 1, "shard_map compiles the same program"),

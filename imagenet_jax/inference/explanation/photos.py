@@ -12,6 +12,8 @@ from imagenet_jax.inference.explanation.explainer import Explainer, Explanation
 from imagenet_jax.inference.photos import MOST, read_photo
 from imagenet_jax.printable import printable
 
+_GAP = 0.1  # of integrated gradients, over the score's rise, from which on it is said
+
 
 class ExplainedPhoto(NamedTuple):
     """A photo and what was found.
@@ -219,4 +221,6 @@ def _map_text(facts: dict[str, Any]) -> str:
         text += f", {facts['inside']:.1%} inside"
     if "gap" in facts:
         text += f"; its sum {facts['sum']:.4g}, the score's rise {facts['difference']:.4g}"
+        if abs(facts["gap"]) > _GAP * abs(facts["difference"]):
+            text += ": raise --steps"
     return text

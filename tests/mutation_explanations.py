@@ -52,7 +52,7 @@ BREAKS_OF_EXPLANATIONS = (
         "inference/explanation/explainer.py",
         'config.eval.tta, config.eval.scales = "", (1.0,)',
         "pass",
-        (f"{EXPLAIN}test_the_most_probable_class_is_that_of_the_image_alone",),
+        (f"{EXPLAIN}test_the_answer_for_the_image_alone_is_explained",),
     ),
     (
         "the true class has the map of the predicted one",

@@ -76,7 +76,7 @@ def explain_photos(
             if isinstance(one, DataError):
                 errors.append({"path": path, "error": f"{printable(path)}: {one}"})
                 continue
-            photo = ExplainedPhoto(path, shape, _seen(shape, config), one)
+            photo = ExplainedPhoto(path, shape, seen_edges(shape, config), one)
             facts.append(photo_facts(photo))
             if kept is None or len(explained) < kept:
                 explained.append(photo)
@@ -93,7 +93,7 @@ def explain_photos(
     return result, explained
 
 
-def _seen(shape: tuple[int, int], config: Any) -> np.ndarray:
+def seen_edges(shape: tuple[int, int], config: Any) -> np.ndarray:
     from imagenet_jax.data.images.preprocess import Preprocess
 
     height, width = shape

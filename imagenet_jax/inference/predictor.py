@@ -137,12 +137,11 @@ class Predictor:
         Raises:
           DataError: for what is no image.
         """
-        several = is_several(images)
         answers = []
         for pixels, shapes in model_inputs(images, self.config):
             found = self.shown(pixels)
             answers += [self.answer(found, row, top, shape) for row, shape in enumerate(shapes)]
-        return answers if several else answers[0]
+        return answers if is_several(images) else answers[0]
 
     def answer(
         self, shown: Any, row: int, top: int | None = None, shape: tuple[int, int] | None = None

@@ -2,6 +2,7 @@
 
 from imagenet_jax.verbs.average import AVERAGE
 from imagenet_jax.verbs.benchmark import BENCHMARK
+from imagenet_jax.verbs.compress import COMPRESS
 from imagenet_jax.verbs.evaluate import EVALUATE
 from imagenet_jax.verbs.export import EXPORT
 from imagenet_jax.verbs.fields import FIELDS
@@ -20,6 +21,7 @@ VERBS: dict[str, Verb] = {
     "predict": PREDICT,
     "average": AVERAGE,
     "export": EXPORT,
+    "compress": COMPRESS,
     "models": MODELS,
     "fields": FIELDS,
     "recipes": RECIPES,

@@ -8,8 +8,16 @@ from typing import Any
 
 import ml_collections
 
-from imagenet_jax.deploy.variants import IMPORTANCES, SCOPES, STRUCTURES, config_of, parse_variants
+from imagenet_jax.deploy.variants import (
+    CHANNELS,
+    IMPORTANCES,
+    SCOPES,
+    STRUCTURES,
+    config_of,
+    parse_variants,
+)
 from imagenet_jax.errors import ConfigError, DataError
+from imagenet_jax.models.facts import check_model
 from imagenet_jax.reports.workdir import check_run_folder
 from imagenet_jax.terminal import working
 from imagenet_jax.training.checks import check_fields, check_training
@@ -87,6 +95,8 @@ def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bo
     check_weights(args, config, here)
     how = {"duration": _duration(args, config), "teacher": _teacher(args)}
     for variant in variants:
+        if variant.structure == CHANNELS:
+            check_model(config.model.name, ["channels"])
         pruned = config_of(variant, config, scope=args.scope, said=args.overrides, **how)
         check_fields(pruned)
         if how["duration"]:

@@ -181,8 +181,8 @@ def compress_text(result: dict[str, Any]) -> str:
         for count in several:
             time, was = row["latency_ms"][count], first["latency_ms"][count]
             faster = "" if row is first else f" ({was / time:.2f} x)"
-            cells.append(f"{time:,.3g} ms{faster}")
-        cells += [f"{row[name] / 1e6:,.3g} MB" for name in ("bytes", "gzip_bytes")]
+            cells.append(f"{_short(time)} ms{faster}")
+        cells += [f"{_short(row[name] / 1e6)} MB" for name in ("bytes", "gzip_bytes")]
         table.append(cells)
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = ["  ".join(map(str.ljust, cells, widths)).rstrip() for cells in table]
@@ -193,6 +193,11 @@ def compress_text(result: dict[str, Any]) -> str:
     else:
         about += "; nothing was evaluated"
     return "\n".join([f"{result['model']}, pruned {about}", "", *lines])
+
+
+def _short(value: float) -> str:
+    """Three digits at least."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _told(value: float | None, metric: str) -> str:

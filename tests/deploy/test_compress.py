@@ -21,7 +21,7 @@ def compressed(run, out, *flags):
     """The rows of a comparison by their names."""
     assert main(["compress", f"--workdir={run}", f"--out={out}", *flags]) == 0
     result = json.loads((Path(out) / "compress.json").read_text())
-    assert Image.open(Path(out) / "compress.png").size == (1320, 552)
+    assert Image.open(Path(out) / "compress.png").size == (1320, 576)
     return {row["name"]: row for row in result["variants"]}
 
 

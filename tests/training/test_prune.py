@@ -12,6 +12,7 @@ from test_step import compiled, curve, largest_difference
 from imagenet_jax.config import base_config
 from imagenet_jax.config.optim_fields import OPTIMIZERS
 from imagenet_jax.errors import ConfigError
+from imagenet_jax.training.guard import guarded
 from imagenet_jax.training.loop import train
 from imagenet_jax.training.optim import make_optimizer
 from imagenet_jax.training.optimizers.prune import masked, prune_state
@@ -19,6 +20,7 @@ from imagenet_jax.training.optimizers.schedule_free import averaged
 from imagenet_jax.training.position import Course
 from imagenet_jax.training.pruning import prune_while_training
 from imagenet_jax.training.rules import Layers
+from imagenet_jax.training.state import TrainState
 from imagenet_jax.training.trained import trained_model
 
 
@@ -257,3 +259,24 @@ def test_what_would_prune_nothing_or_not_all_is_said(loop_config, fields, messag
     loop_config.duration = "2 epochs" if "begin" in fields else "20 steps"
     with pytest.raises(ConfigError, match=message):
         compiled(loop_config)
+
+
+def test_what_a_skipped_update_would_have_pruned_the_next_one_does():
+    config = base_config()
+    config.update_from_flattened_dict({"prune.share": 0.5, "optim.nonfinite": 3} | AT_ONCE)
+    params = jax.tree.map(jnp.float32, tree())
+    made = make_optimizer(config.optim, lambda step: 0.1)
+    how = {"course": Course(1), "num_examples": 5, "total_steps": 9}
+    made = prune_while_training(made, config, LAYERS, **how)
+    state = TrainState(jnp.int32(0), params, {}, made.init(params), None, jnp.zeros(2, jnp.uint32))
+    shares = []
+    for loss in (jnp.nan, 1.0):
+        updates, opt_state = made.update(params, state.opt_state, state.params)
+        new = jax.tree.map(jnp.add, state.params, updates)
+        after = state.replace(params=new, opt_state=opt_state)
+        state, facts = guarded(config, state, after, params, updates, jnp.float32(loss))
+        shares.append(float(facts["pruned"]))
+        found = kernels(state.params)
+        zero = sum((found[name] == 0).sum() for name in PRUNED)
+        assert zero == round(shares[-1] * sum(found[name].size for name in PRUNED))
+    assert shares == [0.0, 0.5] and state.opt_state.count.count == 2

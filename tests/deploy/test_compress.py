@@ -55,23 +55,22 @@ def test_what_is_pruned_at_once_is_counted_measured_and_a_run(
 
 
 def test_a_variant_recovers(finished_run, tmp_path, one_block, capsys):
-    flags = ["--prune=0.5", "--structure=weights,channels", "--epochs=1"]
-    rows = compressed(finished_run, tmp_path, *flags)
+    """Of weights in training/test_prune.py."""
+    rows = compressed(finished_run, tmp_path, "--prune=0.5", "--structure=channels", "--epochs=1")
     assert "at once" in capsys.readouterr().out
-    for name in ("weights-0.5", "channels-0.5"):
-        summary = json.loads((tmp_path / name / "summary.json").read_text())
-        row = rows[name.replace("-", " ")]
-        assert summary["eval"]["top1"] == row["top1"] and summary["step"] == 3
-        assert row["at_once"] is not None
-    assert rows["weights 0.5"]["nonzero"] == 1506 - 684
+    summary = json.loads((tmp_path / "channels-0.5" / "summary.json").read_text())
+    row = rows["channels 0.5"]
+    assert summary["eval"]["top1"] == row["top1"] and summary["step"] == 3
+    assert row["at_once"] is not None
     config = saved_config(tmp_path / "channels-0.5")
     assert "layer1.0/conv1=4" in config.model.channels and config.duration == "1 epochs"
 
 
 @pytest.mark.slow
 def test_the_same_command_goes_on_and_another_is_refused(finished_run, tmp_path, one_block, capsys):
-    flags = ["--prune=0.5", "--structure=channels", "--epochs=2"]
+    flags = ["--prune=0.5", "--structure=channels,weights", "--epochs=2"]
     rows = compressed(finished_run, tmp_path, *flags)
+    assert rows["weights 0.5"]["nonzero"] == 1506 - 684
     assert "resumed: step 0 of 5" in capsys.readouterr().out
     for step in (tmp_path / "channels-0.5" / "checkpoints").glob("5"):
         shutil.rmtree(step)

@@ -183,7 +183,10 @@ SLOW = (pytest.mark.slow, pytest.mark.exhaustive)
 
 @pytest.mark.parametrize(
     "partitioner",
-    ["shard_map", pytest.param("jit", marks=pytest.mark.slow), pytest.param("pmap", marks=SLOW)],
+    [
+        pytest.param("shard_map", marks=pytest.mark.slow),
+        *(pytest.param(name, marks=SLOW) for name in ("jit", "pmap")),
+    ],
 )
 def test_eight_devices_prune_as_one_does(loop_config, partitioner):
     """With an average, micro-batches and SAM."""

@@ -12,6 +12,7 @@ Outputs = Mapping[str, np.ndarray]
 # same operations in other ways where weights are constants.
 TOLERANCE = {"float32": 1e-3, "bfloat16": 0.05, "float16": 0.01}
 _PIXELS = 1e-3  # share of an image's pixels that may change sides
+_OTHERS = 0.25  # share of images that a network of integers may see otherwise
 _SAME, _TOLD = 0.8, 0.1  # IoU of one box with its like; score from which a box has to have one
 
 
@@ -108,6 +109,16 @@ def check_difference(found: Difference, what: str, dtype: str = "float32") -> No
             f"{what} does not say what the model says: of {found.images} images {found.changed} "
             f"have another answer, and the largest difference is {found.largest:.1e} of the "
             f"outputs' scale (at most {most:g} of {dtype}); nothing was written"
+        )
+
+
+def check_decisions(found: Difference, what: str) -> None:
+    """Raises ExportError for integers that say something else of many images."""
+    if not found.changed <= _OTHERS * found.images or not np.isfinite(found.largest):
+        raise ExportError(
+            f"{what} says something else of {found.changed} of {found.images} images; give more "
+            "photos of the kind that it will see, for the ranges of its integers; nothing was "
+            "written"
         )
 
 

@@ -8,33 +8,45 @@ import shutil
 import statistics
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import export as jax_export
 
 import imagenet_jax
 from imagenet_jax.atomic import replace_text
-from imagenet_jax.deploy import stablehlo
-from imagenet_jax.deploy.comparison import Outputs, check_difference, compared, in_parts
-from imagenet_jax.deploy.folder import FACTS, FORMATS, STABLEHLO, WEIGHTS, check_out, publish
-from imagenet_jax.deploy.program import program_of
+from imagenet_jax.deploy.comparison import (
+    TOLERANCE,
+    Outputs,
+    check_decisions,
+    check_difference,
+    compared,
+    in_parts,
+)
+from imagenet_jax.deploy.folder import (
+    DEFAULT_FORMATS,
+    FACTS,
+    FORMATS,
+    check_formats,
+    check_out,
+    files_of,
+    publish,
+)
+from imagenet_jax.deploy.formats import TABLE, Request
+from imagenet_jax.deploy.program import in_float32, program_of
 from imagenet_jax.errors import ConfigError, DataError, ExportError
 from imagenet_jax.inference.photos import read_photo
-from imagenet_jax.models.cost import variable_shapes
 from imagenet_jax.tasks import task_split
 from imagenet_jax.tasks.task import Task
 from imagenet_jax.terminal import say, working
 from imagenet_jax.training.trained import TrainedModel
-from imagenet_jax.weights.files import read_weights, write_safetensors
-from imagenet_jax.weights.torch_layout import import_arrays
 
 _IMAGES, _AT_ONCE = 32, 8  # of the evaluation split that outputs are compared on; at once
-_TIMED, _REPEATS = (1, 8), 5  # batch sizes of which the latency is measured
+_CALIBRATION = 128  # further ones, on which the ranges of integers are found
+_TIMED, _REPEATS = (1, 32), 5  # batch sizes of which the latency is measured
 _OF_DATA = (
     *("image_size", "eval_crop", "eval_crop_fraction", "eval_resize", "resize_antialias"),
     *("pad_fill", "exif_orientation"),
@@ -45,7 +57,7 @@ def export(
     trained: TrainedModel,
     out: Path,
     *,
-    formats: Sequence[str] = FORMATS,
+    formats: Sequence[str] = DEFAULT_FORMATS,
     inputs: str = "uint8",
     platforms: Sequence[str] = ("cpu", "cuda", "tpu"),
     photos: Sequence[str] = (),
@@ -61,13 +73,15 @@ def export(
       formats: of `folder.FORMATS`.
       inputs: see `program.program_of`.
       platforms: of a StableHLO file, see `folder.PLATFORMS`.
-      photos: files on which outputs are compared, the first 32; (): the first examples of the
+      photos: files on which outputs are compared, the first 32, and ranges of integers found, the
+        next 128; (): the first examples of the
         evaluation split, or, where that is not here, the two photos that come with scikit-learn.
 
     Returns:
       What export.json has, and out: model, task, class_names, titles (what people call classes of
-      images), input, outputs, preprocessing, compared_on, formats (file, bytes, sha256,
-      largest_difference, changed_decisions, latency_ms by batch size) and versions.
+      images), input, outputs, preprocessing, compared_on, latency_ms of this program by batch
+      size, formats (file, bytes, sha256, largest_difference, changed_decisions, latency_ms) and
+      versions.
 
     Raises:
       ConfigError: if `out` is there and has other files, or there are several processes.
@@ -79,20 +93,31 @@ def export(
         raise ConfigError(f"export is for one process, and this job has {jax.process_count()}")
     out = Path(os.path.realpath(out))
     check_out(out)
-    images, compared_on = _images(trained, photos)
-    variables = jax.tree.map(jnp.asarray, trained.variables)
-    run = jax.jit(program_of(trained))
+    check_formats(formats)
+    calibrated = any(FORMATS[name].calibrated for name in formats)
+    found, compared_on = _images(trained, photos, _IMAGES + _CALIBRATION * calibrated)
+    images, calibration = found[:_IMAGES], found[_IMAGES:]
+    if not len(calibration):  # there are no others
+        calibration = images
+    if inputs != "uint8":
+        calibration = np.asarray(trained.task.image_inputs(calibration))
     with working("running the model"):
-        ours = in_parts(lambda x: jax.device_get(run(variables, x)), images, _AT_ONCE)
-    facts = _facts(trained, inputs, ours)
-    facts |= {"compared_on": f"{len(images)} images: {compared_on}", "formats": {}}
-    how = inputs, platforms, images, ours
+        run = _compiled(trained)
+        references = {False: in_parts(run, images, _AT_ONCE)}
+        facts = _facts(trained, inputs, references[False])
+        facts |= {"compared_on": f"{len(images)} images: {compared_on}"}
+        facts |= {"latency_ms": _latencies(run, images), "formats": {}}
+        if trained.config.model.dtype != "float32" and any(TABLE[name].plain for name in formats):
+            references[True] = in_parts(_compiled(in_float32(trained)), images, _AT_ONCE)
+    files = [Path(name) for name in photos[:_AT_ONCE]] or _sample_photos()
+    encoded = [file.read_bytes() for file in files]
+    request = Request(inputs, platforms, calibration, encoded)
     partial = out.with_name(f".{out.name[:40]}.{uuid.uuid4().hex[:12]}.partial")
     try:
         partial.mkdir(parents=True)
         for name in formats:
             with working(f"exporting {name}"):
-                facts["formats"][name] = _WRITERS[name](trained, partial, *how)
+                facts["formats"][name] = _write(name, trained, partial, request, images, references)
         replace_text(partial / FACTS, json.dumps(facts, indent=1) + "\n")
         publish(partial, out)
     except OSError as error:
@@ -102,26 +127,31 @@ def export(
     return {**facts, "out": str(out)}
 
 
-def _images(trained: TrainedModel, photos: Sequence[str]) -> tuple[np.ndarray, str]:
-    """Images as the model sees them uint8 [N, S, S, 3], and what they are."""
+def _images(trained: TrainedModel, photos: Sequence[str], most: int) -> tuple[np.ndarray, str]:
+    """At most so many images as the model sees them uint8 [N, S, S, 3], and what they are."""
     config = trained.config
     if photos:
-        found = [read_photo(path, config)[0] for path in photos[:_IMAGES]]
-        return np.stack(found), f"{len(found)} of {len(photos)} photos that were given"
+        found = [read_photo(path, config)[0] for path in photos[:most]]
+        return np.stack(found), "the first photos that were given"
     if trained.weights is None:
         try:
             split = task_split(config, train=False)
-            if count := min(_IMAGES, split.num_examples):
+            if count := min(most, split.num_examples):
                 return split.images(np.arange(count)), f"{config.data.name}, {split.name}"
         except DataError as error:
             say(f"warning: the run's data are not here ({error})")
-    import sklearn.datasets
     from PIL import Image
 
-    folder = Path(sklearn.datasets.__file__).parent / "images"
     side = (config.data.image_size,) * 2  # whatever the run's crop is: these are photos of any kind
-    found = [Image.open(folder / name).resize(side) for name in ("china.jpg", "flower.jpg")]
+    found = [Image.open(file).resize(side) for file in _sample_photos()]
     return np.stack([np.asarray(one) for one in found]), "the photos that come with scikit-learn"
+
+
+def _sample_photos() -> list[Path]:
+    import sklearn.datasets
+
+    folder = Path(sklearn.datasets.__file__).parent / "images"
+    return [folder / "china.jpg", folder / "flower.jpg"]
 
 
 def _facts(trained: TrainedModel, inputs: str, ours: Outputs) -> dict[str, Any]:
@@ -161,64 +191,52 @@ def _class_names(task: Task) -> Any:
     return list(getattr(task, "class_names", ()))
 
 
-def _write_stablehlo(
+def _compiled(trained: TrainedModel) -> Callable[[np.ndarray], Outputs]:
+    variables = jax.tree.map(jnp.asarray, trained.variables)
+    compiled = jax.jit(program_of(trained))
+    return lambda images: jax.device_get(compiled(variables, images))
+
+
+def _write(
+    name: str,
     trained: TrainedModel,
     folder: Path,
-    inputs: str,
-    platforms: Sequence[str],
+    request: Request,
     images: np.ndarray,
-    ours: Outputs,
+    references: Mapping[bool, Outputs],
 ) -> dict[str, Any]:
-    data = stablehlo.to_stablehlo(trained, inputs, platforms)
-    file = folder / STABLEHLO
-    file.write_bytes(data)
-    here = jax_export.default_export_platform()
-    facts = {**_file_facts(file), "platforms": list(platforms)}
-    if here not in platforms:
-        raise ExportError(
-            f"--platforms={','.join(platforms)}: this machine has {here}, so that nobody could say "
-            f"whether the file is right; add {here}"
-        )
-    run = stablehlo.read_stablehlo(file.read_bytes())
-    given = images if inputs == "uint8" else np.asarray(trained.task.image_inputs(images))
-    dtype = trained.config.model.dtype
+    """Writes a format and compares it with what the model says, or the model in float32 where that
+    is another one; returns what export.json says of it."""
+    path, how = folder / FORMATS[name].file, TABLE[name]
+    other = how.plain and True in references
+    ours, of_model = references[other], "float32" if other else trained.config.model.dtype
+    facts = how.write(trained, path, request)
+    facts = {**_file_facts(path), **facts}
+    if how.read is None:
+        return facts
+    given = images if request.inputs == "uint8" else np.asarray(trained.task.image_inputs(images))
+    dtype = max(how.dtype or "float32", of_model, key=TOLERANCE.__getitem__)
     several = trained.config.task == "multilabel"
-    found = compared(ours, in_parts(run, given, _AT_ONCE), several, dtype)
-    check_difference(found, f"the StableHLO file of {trained.name}", dtype)
+    what = f"{FORMATS[name].file} of {trained.name}"
+    try:
+        run = how.read(path)
+        theirs = in_parts(run, given, _AT_ONCE)
+    except RuntimeError as error:  # of its runtime, which knows what it can do
+        raise ExportError(f"{what} does not run: {str(error).strip()}") from error
+    found = compared(ours, theirs, several, dtype)
+    check_difference(found, what, dtype) if how.whole else check_decisions(found, what)
     differences = {"largest_difference": found.largest, "changed_decisions": found.changed}
+    differences |= {"computes_in": "float32"} if other else {}
     return facts | differences | {"latency_ms": _latencies(run, given)}
 
 
-def _write_safetensors(
-    trained: TrainedModel,
-    folder: Path,
-    inputs: str,
-    platforms: Sequence[str],
-    images: np.ndarray,
-    ours: Outputs,
-) -> dict[str, Any]:
-    """The weights in torch's layout, with the names of the classes; compared by their bits."""
-    del inputs, platforms, images, ours
-    file = folder / WEIGHTS
-    names = {"class_names": json.dumps(list(getattr(trained.task, "class_names", ())))}
-    write_safetensors(file, trained.variables, {"model": json.dumps(trained.name), **names})
-    shapes = variable_shapes(trained.model, trained.config.data.image_size)
-    again = import_arrays(shapes, read_weights(file).arrays)
-    same = jax.tree.map(lambda a, b: np.array_equal(np.asarray(a), b), trained.variables, again)
-    if not all(jax.tree.leaves(same)):
-        raise ExportError(f"the weights of {trained.name} are others when they are read again")
-    return {**_file_facts(file), "largest_difference": 0.0}
-
-
-_WRITERS: dict[str, Callable[..., dict[str, Any]]] = {
-    "stablehlo": _write_stablehlo,
-    "safetensors": _write_safetensors,
-}
-
-
 def _file_facts(file: Path) -> dict[str, Any]:
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    return {"file": file.name, "bytes": os.path.getsize(file), "sha256": digest}
+    digest, size = hashlib.sha256(), 0
+    for part in files_of(file):  # of a folder all of them, in their order
+        data = part.read_bytes()
+        size += len(data)
+        digest.update(data)
+    return {"file": file.name, "bytes": size, "sha256": digest.hexdigest()}
 
 
 def _latencies(run: Callable[[np.ndarray], Any], images: np.ndarray) -> dict[str, float]:
@@ -238,11 +256,19 @@ def _latencies(run: Callable[[np.ndarray], Any], images: np.ndarray) -> dict[str
 
 def export_text(result: dict[str, Any]) -> str:
     """What `export` returned, for people."""
-    lines = [f"{result['model']} is in {result['out']}, compared on {result['compared_on']}"]
+    lines = [f"{result['model']} is in {result['out']}, compared on {result['compared_on']}", ""]
+    many = max(map(int, result["latency_ms"]))
+    head = f"  {'':20} {'size':>10} {'1 image':>11} {f'{many} images':>11}  "
+    lines.append(f"{head}largest difference, other answers")
+    lines.append(f"  {'this program':20} {'':10} {_times(result)}")
     for name, facts in result["formats"].items():
-        line = f"  {facts['file']:18} {facts['bytes'] / 1e6:8,.1f} MB"
+        line = f"  {facts['file']:20} {facts['bytes'] / 1e6:7,.1f} MB"
         if "latency_ms" in facts:
-            times = ", ".join(f"{ms:,.1f} ms for {n}" for n, ms in facts["latency_ms"].items())
-            line += f"  {times}; largest difference {facts['largest_difference']:.1e}"
+            line += f" {_times(facts)}  {facts['largest_difference']:.1e}, "
+            line += f"{facts['changed_decisions']}"
         lines.append(line if name != "safetensors" else f"{line}  the same bits")
     return "\n".join(lines)
+
+
+def _times(facts: dict[str, Any]) -> str:
+    return " ".join(f"{ms:8,.1f} ms" for ms in facts["latency_ms"].values())

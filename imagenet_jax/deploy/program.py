@@ -1,12 +1,19 @@
 """What is exported of a trained model: images in, named arrays out."""
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
+from imagenet_jax.errors import ExportError
+from imagenet_jax.models.layers.platforms import PLAIN, lowering_for
 from imagenet_jax.training.trained import TrainedModel
+
+_MOST = 2**31 - 2**26  # bytes of weights in a file of 2 GB at most, which protocol buffers are
 
 
 def program_of(trained: TrainedModel, inputs: str = "uint8") -> Callable[[Any, jax.Array], Any]:
@@ -33,6 +40,27 @@ def program_of(trained: TrainedModel, inputs: str = "uint8") -> Callable[[Any, j
     return run
 
 
+def in_float32(trained: TrainedModel) -> TrainedModel:
+    """The model with a network that computes in float32, of the same weights."""
+    config = trained.config.copy_and_resolve_references()
+    config.model.dtype = "float32"
+    task = dataclasses.replace(trained.task, config=config)
+    return dataclasses.replace(trained, model=task.model(), task=task)
+
+
+def plain_program(trained: TrainedModel, inputs: str) -> Callable[[jax.Array], Any]:
+    """`program_of` with the weights inside, of operations that every converter knows: none is of
+    one kind of device alone, and the network computes in float32."""
+    run = program_of(in_float32(trained), inputs)
+    variables = jax.tree.map(jnp.asarray, trained.variables)
+
+    def plain(images: jax.Array) -> dict[str, jax.Array]:
+        with lowering_for(PLAIN):
+            return run(variables, images)
+
+    return plain
+
+
 def named_arrays(outputs: Any, name: str = "") -> Iterator[tuple[str, jax.Array]]:
     """The arrays of what a task shows, and their names; that of a single one is ""."""
     if hasattr(outputs, "_asdict"):
@@ -43,3 +71,13 @@ def named_arrays(outputs: Any, name: str = "") -> Iterator[tuple[str, jax.Array]
     for key, part in outputs.items():
         if part is not None:
             yield from named_arrays(part, f"{name}/{key}" if name else key)
+
+
+def check_weights_fit(trained: TrainedModel, what: str) -> None:
+    """Raises ExportError for more weights than a file of 2 GB holds."""
+    weights = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(trained.variables))
+    if weights > _MOST:
+        raise ExportError(
+            f"{trained.name} has {weights / 1e9:.1f} GB of weights, and {what} holds 2; "
+            "set --format=safetensors"
+        )

@@ -11,11 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export
 
-from imagenet_jax.deploy.program import program_of
+from imagenet_jax.deploy.program import check_weights_fit, program_of
 from imagenet_jax.errors import ExportError
 from imagenet_jax.training.trained import TrainedModel
-
-_MOST = 2**31 - 2**26  # bytes of weights in a file of 2 GB at most
 
 
 def to_stablehlo(trained: TrainedModel, inputs: str, platforms: Sequence[str]) -> bytes:
@@ -29,12 +27,7 @@ def to_stablehlo(trained: TrainedModel, inputs: str, platforms: Sequence[str]) -
     Raises:
       ExportError: for a model that needs to know the number of images, or of more than 2 GB.
     """
-    weights = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(trained.variables))
-    if weights > _MOST:
-        raise ExportError(
-            f"{trained.name} has {weights / 1e9:.1f} GB of weights, and a StableHLO file holds 2; "
-            "set --format=safetensors"
-        )
+    check_weights_fit(trained, "a StableHLO file")
     run, size = program_of(trained, inputs), trained.config.data.image_size
     variables = jax.tree.map(jnp.asarray, trained.variables)
     (count,) = export.symbolic_shape("b")

@@ -90,7 +90,8 @@ class BiT(Backbone):
         x = StdConv(64 * self.width, 7, 2, layers.dtype, name="stem.conv")(image)
         yield "stem.conv", x
         # Padded with zeros, not with -inf.
-        x = nn.max_pool(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), (3, 3), (2, 2))
+        x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        x = nn.max_pool(x, window_shape=(3, 3), strides=(2, 2))
         for stage, size in enumerate(self.stage_sizes):
             for index in range(size):
                 x = layers.block(PreActBottleneck)(

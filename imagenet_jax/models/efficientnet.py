@@ -21,6 +21,7 @@ from imagenet_jax.models.layers.layers import (
     global_avg_pool,
     kaiming,
 )
+from imagenet_jax.models.layers.platforms import relu6
 from imagenet_jax.models.layers.squeeze_excite import SqueezeExcite
 from imagenet_jax.models.mobilenet import conv_norm_act
 
@@ -95,7 +96,7 @@ class MBConv(nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         stage, layers = self.stage, self.layers
         step = partial(conv_norm_act, layers, train=train, padding="SAME" if self.lite else None)
-        act = nn.relu6 if self.lite else nn.silu
+        act = relu6 if self.lite else nn.silu
         inner = divisible(x.shape[-1] * stage.expansion)
         y, number = x, 0
         if stage.fused:
@@ -167,7 +168,7 @@ class EfficientNet(Backbone):
         """Maps features.N: stem, stages and last convolution; see `Backbone.maps`."""
         layers = self.layers.own(bn_epsilon=self.bn_epsilon, bn_momentum=self.bn_momentum)
         x = image.astype(layers.dtype)
-        act: Callable = nn.relu6 if self.lite else nn.silu
+        act: Callable = relu6 if self.lite else nn.silu
         step = partial(conv_norm_act, layers, train=train, act=act)
         padding = "SAME" if self.lite else None
         stem = self.stages[0].channels if self.stages[0].fused else 32

@@ -18,6 +18,7 @@ from imagenet_jax.models.layers.layers import (
     global_avg_pool,
     kaiming,
 )
+from imagenet_jax.models.layers.platforms import relu6
 from imagenet_jax.models.layers.squeeze_excite import SqueezeExcite
 
 _init = nn.initializers.normal(0.01)
@@ -66,7 +67,7 @@ class InvertedResidualV2(nn.Module):
         step = partial(conv_norm_act, self.layers, train=train)
         y, inner, number = x, x.shape[-1] * self.expansion, 0
         if self.expansion > 1:
-            y = step(y, channels=inner, name="conv.0", act=nn.relu6)
+            y = step(y, channels=inner, name="conv.0", act=relu6)
             number = 1
         y = step(
             y,
@@ -75,7 +76,7 @@ class InvertedResidualV2(nn.Module):
             stride=self.stride,
             groups=inner,
             name=f"conv.{number}",
-            act=nn.relu6,
+            act=relu6,
         )
         y = self.layers.conv(self.channels, 1, name=f"conv.{number + 1}")(y)
         y = self.layers.norm(name=f"conv.{number + 2}")(y, train)
@@ -111,7 +112,7 @@ class MobileNetV2(Backbone):
     def maps(self, image: jax.Array, train: bool, names: Container[str]) -> Maps:
         """Maps features.N: each block; see `Backbone.maps`."""
         layers, x = self.layers, image.astype(self.layers.dtype)
-        step = partial(conv_norm_act, layers, train=train, act=nn.relu6)
+        step = partial(conv_norm_act, layers, train=train, act=relu6)
         stem = divisible(32 * self.width_multiplier)
         x = step(x, channels=stem, kernel=3, stride=2, name="features.0")
         yield "features.0", x

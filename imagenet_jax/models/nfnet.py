@@ -87,7 +87,9 @@ class NFBlock(nn.Module):
         if x.shape[-1] != self.channels or self.stride > 1:
             x = y
             if self.stride > 1:
-                x = nn.avg_pool(x, (2, 2), (2, 2), "SAME", count_include_pad=False)
+                x = nn.avg_pool(
+                    x, window_shape=(2, 2), strides=(2, 2), padding="SAME", count_include_pad=False
+                )
             x = conv(self.channels, 1, name="downsample.conv")(x)
         inner = self.channels // 2
         y = conv(inner, 1, name="conv1")(y)

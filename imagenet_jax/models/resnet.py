@@ -149,7 +149,8 @@ def _shortcut(block: nn.Module, x: jax.Array, train: bool, features: int) -> jax
     if block.shortcut == "avg":
         if stride > 1 or block.dilations[1] > 1:
             zeros = stride == 1  # count where a dilated map is padded, as in timm
-            x = nn.avg_pool(x, (2, 2), (stride, stride), "SAME", count_include_pad=zeros)
+            window = {"window_shape": (2, 2), "strides": (stride, stride), "padding": "SAME"}
+            x = nn.avg_pool(x, **window, count_include_pad=zeros)
         stride, number = 1, 1  # as timm counts
     elif _blurs(block, x):
         x, stride = blur(x, stride), 1

@@ -3,12 +3,20 @@
 import argparse
 import os
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import ml_collections
 
-from imagenet_jax.deploy.folder import FORMATS, INPUTS, PLATFORMS, check_out
+from imagenet_jax.deploy.folder import (
+    DEFAULT_FORMATS,
+    FORMATS,
+    INPUTS,
+    PLATFORMS,
+    check_formats,
+    check_out,
+)
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.inference.photos import find_photos
 from imagenet_jax.training.checks import check_fields
@@ -20,7 +28,8 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "photos",
         nargs="*",
-        help="on which outputs are compared, 32 at most; default: of the run's evaluation split",
+        help="on which outputs are compared, and integers calibrated; default: of the run's "
+        "evaluation split",
     )
     parser.add_argument(
         "--checkpoint",
@@ -29,7 +38,9 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     )
     add_weights_flags(parser)
     parser.add_argument(
-        "--format", default=",".join(FORMATS), help=f"one or more of {', '.join(FORMATS)}"
+        "--format",
+        default=",".join(DEFAULT_FORMATS),
+        help=f"one or more of {', '.join(FORMATS)}; default: {','.join(DEFAULT_FORMATS)}",
     )
     parser.add_argument("--out", default="", metavar="DIR", help="default: WORKDIR/export")
     parser.add_argument(
@@ -45,7 +56,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _several(flag: str, text: str, known: tuple[str, ...]) -> list[str]:
+def _several(flag: str, text: str, known: Iterable[str]) -> list[str]:
     found = list(dict.fromkeys(filter(None, map(str.strip, text.split(",")))))
     wrong = [name for name in found if name not in known]
     if wrong or not found:
@@ -60,9 +71,10 @@ def _out(args: argparse.Namespace) -> Path:
 def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bool) -> None:
     check_fields(config)
     check_weights(args, config, here)
-    _several("--format", args.format, FORMATS)
+    formats = _several("--format", args.format, FORMATS)
     _several("--platforms", args.platforms, PLATFORMS)
     if here:
+        check_formats(formats)
         check_out(Path(os.path.realpath(_out(args))))
         if args.photos:
             find_photos(args.photos)

@@ -70,7 +70,7 @@ def test_what_stands_beside_the_files(exported, finished_run):
     assert facts["compared_on"] == "30 images: fake, validation" and len(facts["class_names"]) == 10
     of_file = facts["formats"]["stablehlo"]
     assert of_file["platforms"] == ["cpu", "cuda", "tpu"] and of_file["changed_decisions"] == 0
-    assert of_file["largest_difference"] < 1e-5 and set(of_file["latency_ms"]) == {"1", "8"}
+    assert of_file["largest_difference"] < 1e-5 and set(of_file["latency_ms"]) == {"1", "32"}
     assert of_file["bytes"] == (exported / of_file["file"]).stat().st_size
     weights = read_weights(exported / "weights.safetensors")
     assert weights.class_names == Predictor.from_run(finished_run).class_names
@@ -82,7 +82,7 @@ def test_normalised_images_and_photos_that_are_given(finished_run, tmp_path, one
     argv = ["export", f"--workdir={finished_run}", f"--out={tmp_path}/out", "--input=float32"]
     argv += ["--format=stablehlo", "--platforms=cpu", f"{tmp_path}/photo.png"]
     assert main([*argv, "--config.data.eval_crop=resize"]) == 0
-    assert "compared on 1 images: 1 of 1 photos that were given" in capsys.readouterr().out
+    assert "compared on 1 images: the first photos that were given" in capsys.readouterr().out
     run = stablehlo.read_stablehlo((tmp_path / "out" / STABLEHLO).read_bytes())
     predictor = Predictor.from_run(finished_run)
     inputs = predictor.trained.task.image_inputs(photo[None])
@@ -110,7 +110,7 @@ def test_an_export_that_says_something_else_is_not_published(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--format=onnx"], "--format=onnx; expected one or more of stablehlo, safetensors"),
+        (["--format=caffe"], "--format=caffe; expected one or more of stablehlo, safetensors"),
         (["--platforms=gpu"], "--platforms=gpu; expected one or more of cpu, cuda, rocm, tpu"),
         (["--platforms=tpu"], "this machine has cpu"),
         (["--out={here}"], "thesis.tex, and is no export"),

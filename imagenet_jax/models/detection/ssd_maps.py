@@ -8,6 +8,7 @@ from imagenet_jax.models.backbone import Backbone
 from imagenet_jax.models.layers.dtypes import wide
 from imagenet_jax.models.layers.layers import Layers
 from imagenet_jax.models.layers.max_pool import max_pool
+from imagenet_jax.models.layers.platforms import relu6
 from imagenet_jax.models.mobilenet import conv_norm_act
 
 _SCALE = 20.0  # initial, of the first map's values
@@ -75,7 +76,7 @@ class SSDLiteMaps(nn.Module):
         own = self.layers.own(bn_epsilon=1e-3, bn_momentum=0.97)
 
         def step(channels: int, name: str, x: jax.Array, **how: int) -> jax.Array:
-            how = {"act": nn.relu6, "init": _normal, "name": name, **how}
+            how = {"act": relu6, "init": _normal, "name": name, **how}
             return conv_norm_act(own, x, train, channels, **how)
 
         for number, channels in enumerate((512, 256, 256, 128)):

@@ -20,7 +20,7 @@ from imagenet_jax.models.layers.gelu import gelu
 from imagenet_jax.models.layers.image_conv import image_conv
 from imagenet_jax.models.layers.matmul import dot_general
 from imagenet_jax.models.layers.norm import BatchNorm, sign
-from imagenet_jax.models.layers.platforms import CPU, GPU, TPU, choose, stored
+from imagenet_jax.models.layers.platforms import CPU, GPU, PLAIN, TPU, choose, lowering_for, stored
 from imagenet_jax.models.layers.pointwise import Product
 
 # torch's kaiming_normal_(mode="fan_out")
@@ -292,7 +292,11 @@ def add_shortcut(x: jax.Array, branch: jax.Array) -> jax.Array:
 
 def avg_pool(x: jax.Array, window: int, stride: int, padding: int = 0) -> jax.Array:
     """torch's AvgPool2d of x [B, H, W, C]; padding counts as zeros."""
-    return nn.avg_pool(x, (window, window), (stride, stride), [(padding, padding)] * 2)
+    how = {"window_shape": (window, window), "strides": (stride, stride)}
+    if lowering_for.value == PLAIN:  # see `max_pool`
+        pads = [(0, 0), *[(padding, padding)] * 2, (0, 0)]
+        return nn.avg_pool(jnp.pad(x, pads), **how, padding="VALID")
+    return nn.avg_pool(x, **how, padding=[(padding, padding)] * 2)
 
 
 def adaptive_avg_pool(x: jax.Array, size: int) -> jax.Array:

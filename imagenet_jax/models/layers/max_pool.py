@@ -7,10 +7,11 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from imagenet_jax.models.layers.dtypes import wide
 from imagenet_jax.models.layers.interleaving import interleaved
-from imagenet_jax.models.layers.platforms import CPU, GPU, choose, stored
+from imagenet_jax.models.layers.platforms import CPU, GPU, PLAIN, choose, lowering_for, stored
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
@@ -22,7 +23,16 @@ def max_pool(
     pads = tuple(_pads(side, window, stride, padding, ceil) for side in x.shape[1:3])
 
     def plain(x: jax.Array) -> jax.Array:
-        return nn.max_pool(x, (window, window), (stride, stride), pads)
+        how = {"window_shape": (window, window), "strides": (stride, stride)}
+        if lowering_for.value == PLAIN:
+            # Exporters to ONNX leave out pads, and integers have no -inf. A pixel of the edge again
+            # changes no maximum, as it is in each window that reaches beyond it.
+            for axis, ((before, after), side) in enumerate(zip(pads, x.shape[1:3], strict=True), 1):
+                if before or after:
+                    rows = np.arange(-before, side + after).clip(0, side - 1)
+                    x = jnp.take(x, rows, axis=axis)
+            return nn.max_pool(x, **how, padding="VALID")
+        return nn.max_pool(x, **how, padding=pads)
 
     return choose(CPU + GPU, partial(gathered, window=window, stride=stride, pads=pads), plain, x)
 

@@ -97,6 +97,12 @@ class BatchNorm(nn.Module):
 
         factor = scale[None] * jax.lax.rsqrt(var + self.epsilon)
         shift = bias[None] - mean * factor
+        if (
+            not train and kernel is None and max_pool is None
+        ):  # no groups: what is exported is plain
+            factor, shift = (v.reshape(*[1] * (x.ndim - 1), -1) for v in (factor, shift))
+            out = x.astype(self.dtype).astype(wide(self.dtype)) * factor + shift
+            return out.astype(self.dtype)
         if max_pool is not None:
             # Kept for the backward pass as it is here, not in float32.
             pooled = jax.lax.optimization_barrier(max_pool(x.astype(self.dtype)))

@@ -46,3 +46,10 @@ def relu(x: jax.Array) -> jax.Array:
 def _relu_jvp(primals: tuple, tangents: tuple) -> tuple:
     out = relu(*primals)
     return out, jax.lax.select(out > 0, tangents[0], jax.numpy.zeros_like(out))
+
+
+def relu6(x: jax.Array) -> jax.Array:
+    """min(max(x, 0), 6); in what is exported one operation, which runtimes join with others."""
+    if lowering_for.value == PLAIN:
+        return jax.numpy.clip(x, 0, 6)
+    return jax.nn.relu6(x)

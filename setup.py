@@ -19,7 +19,12 @@ setup(
         "study": ["libtpu"],  # XLA's TPU compiler; needs no TPU
         # 0.13 is the last jax2onnx that goes with orbax-checkpoint 0.12.
         "export": ["jax2onnx==0.13.*", "onnx>=1.20", "onnxruntime>=1.24", "ai-edge-litert>=2.1"],
-        "serve": ["starlette>=1.0", "uvicorn>=0.40", "python-multipart>=0.0.20"],
+        "serve": [
+            "starlette>=1.0",
+            "uvicorn>=0.40",
+            "python-multipart>=0.0.20",
+            "prometheus-client>=0.22",
+        ],
         "wandb": ["wandb>=0.20"],
         "mlflow": ["mlflow-skinny>=3.1", "sqlalchemy>=2.0", "alembic>=1.14"],
         "dev": [line.partition("#")[0].strip() for line in DEV if not line.startswith("-r ")],

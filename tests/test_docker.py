@@ -47,6 +47,13 @@ def test_each_target_is_complete_and_runs_as_no_root(target, packages):
     assert "." in sources and all((ROOT / source).exists() for source in sources)
 
 
+def test_the_server_is_to_be_reached_from_outside_of_its_container():
+    lines = stages()["serve"]
+    assert 'RUN pip install ".[serve]"' in lines and "EXPOSE 8000" in lines
+    assert 'ENTRYPOINT ["python", "launch.py", "serve", "--host=0.0.0.0"]' in lines
+    assert lines.index("USER 1000") > lines.index('RUN pip install ".[serve]"')
+
+
 def test_an_image_without_a_target_is_the_launchers():
     assert list(stages())[-1] == "tpu"
 

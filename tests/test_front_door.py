@@ -18,8 +18,8 @@ HEAVY = (
     *("matplotlib", "optuna", "sklearn", "torch", "cv2", "PIL"),
 )
 VERBS = (
-    *("train", "evaluate", "predict", "average", "export", "compress", "models", "fields"),
-    *("recipes", "prepare", "benchmark", "study", "sweep"),
+    *("train", "evaluate", "predict", "average", "export", "serve", "compress", "models"),
+    *("fields", "recipes", "prepare", "benchmark", "study", "sweep"),
 )
 PROGRAM = f"""
 import contextlib, io, json, sys
@@ -202,7 +202,7 @@ WRONG = [
     ("study --compare no.json no.json", 1, "no.json: No such file"),
     ("study --compare broken.py broken.py", 1, "broken.py is no report of a study"),
     ("export --workdir=empty", 1, "empty"),
-    ("export --model=resnet50 --format=onnx", 1, "--format=onnx; expected one or more of stabl"),
+    ("export --model=resnet50 --format=caffe", 1, "--format=caffe; expected one or more of stabl"),
     ("export --model=resnet50 --platforms=", 1, "--platforms=; expected one or more of cpu"),
     ("compress --workdir=empty --prune=0.5", 1, "empty"),
     ("compress --model=resnet50", 1, "--structure=weights needs a share, as in --prune=0.5"),

@@ -10,6 +10,7 @@ from imagenet_jax.verbs.models import MODELS
 from imagenet_jax.verbs.predict import PREDICT
 from imagenet_jax.verbs.prepare import PREPARE
 from imagenet_jax.verbs.recipes import RECIPES
+from imagenet_jax.verbs.serve import SERVE
 from imagenet_jax.verbs.study import STUDY
 from imagenet_jax.verbs.sweep import SWEEP
 from imagenet_jax.verbs.train import TRAIN
@@ -21,6 +22,7 @@ VERBS: dict[str, Verb] = {
     "predict": PREDICT,
     "average": AVERAGE,
     "export": EXPORT,
+    "serve": SERVE,
     "compress": COMPRESS,
     "models": MODELS,
     "fields": FIELDS,

@@ -1,0 +1,1 @@
+"""An HTTP server in front of a trained model."""

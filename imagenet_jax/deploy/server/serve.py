@@ -1,0 +1,74 @@
+"""`launch.py serve`: the server as a process, from its first request to the end of its last."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import uvicorn
+
+from imagenet_jax.deploy.server.app import Server
+from imagenet_jax.deploy.server.limits import Limits
+from imagenet_jax.errors import ConfigError
+from imagenet_jax.inference.predictor import Predictor
+from imagenet_jax.terminal import say
+
+
+class _Uvicorn(uvicorn.Server):
+    """Ends at SIGTERM and SIGINT, after the requests that are there, and then returns."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
+
+
+def serve(predictor: Predictor, limits: Limits, host: str, port: int) -> dict[str, Any]:
+    """Serves until SIGTERM or SIGINT.
+
+    Args:
+      predictor: the model.
+      limits: see there.
+      host, port: to listen at.
+
+    Returns:
+      task, model, address, and how many requests and images were answered.
+
+    Raises:
+      ConfigError: if the address cannot be had.
+    """
+    server = Server(predictor, limits)
+    config = uvicorn.Config(
+        server.app(),
+        host=host,
+        port=port,
+        log_level="error",
+        timeout_graceful_shutdown=limits.drain,
+        timeout_keep_alive=15,
+        server_header=False,
+    )
+    try:
+        listening = config.bind_socket()
+    except (SystemExit, OSError) as error:
+        raise ConfigError(
+            f"--host={host} --port={port} cannot be had: another program has it, or this machine "
+            "has no such address"
+        ) from error
+    port = listening.getsockname()[1]
+    shown = f"[{host}]" if ":" in host else host
+    address = f"http://{shown}:{port}"
+    # One line for each form that is broken would fill a disk.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
+    say(f"{predictor.name} is served at {address}; the page is there, and POST {address}/predict")
+    asyncio.run(_Uvicorn(config).serve([listening]))
+    counts = {"requests": 0, "images": 0}
+    for metric in (server.metrics.requests, server.metrics.images):
+        for sample in metric.collect()[0].samples:
+            if sample.name.endswith("_total"):
+                counts[sample.name.split("_")[-2]] += int(sample.value)
+    facts = {"task": predictor.config.task, "model": predictor.name, "address": address}
+    return {**facts, **counts}

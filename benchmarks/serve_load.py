@@ -2,7 +2,7 @@
 
     python benchmarks/serve_load.py PHOTOS --model=efficientnet_lite0 [--seconds=10]
 
-PHOTOS is a folder of images, which clients on this machine send one after the other, each by its own
+PHOTOS is a folder of images. Clients on this machine send them one after the other, each by its own
 connection. A server that gathers batches and one that looks at each image alone are measured in
 turn, with 1, 8 and 64 clients; clients and server share the processor. Flags that are not known
 here go to `launch.py serve`.

@@ -5,6 +5,7 @@ Here those of training and of devices; others are in `mutation_optim`, `mutation
 """
 
 from mutation_detection import BREAKS_OF_DETECTION
+from mutation_explanations import BREAKS_OF_EXPLANATIONS
 from mutation_files import BREAKS_OF_FILES
 from mutation_images import BREAKS_OF_IMAGES
 from mutation_optim import BREAKS_OF_OPTIMIZERS
@@ -281,5 +282,6 @@ BREAKS = (
     *BREAKS_OF_IMAGES,
     *BREAKS_OF_TASKS,
     *BREAKS_OF_DETECTION,
+    *BREAKS_OF_EXPLANATIONS,
     *BREAKS_OF_FILES,
 )

@@ -29,7 +29,19 @@ PLACEHOLDERS = {
 }
 # Programs in commands whose flags are not ours.
 OTHERS = (
-    *("pip", "pytest", "ruff", "git", "tensorboard", "bash", "tail", "docker", "kubectl", "env"),
+    *(
+        "pip",
+        "curl",
+        "pytest",
+        "ruff",
+        "git",
+        "tensorboard",
+        "bash",
+        "tail",
+        "docker",
+        "kubectl",
+        "env",
+    ),
     *("grep", "~/venv/bin/pip", ".ci/run"),
 )
 

@@ -18,8 +18,8 @@ HEAVY = (
     *("matplotlib", "optuna", "sklearn", "torch", "cv2", "PIL"),
 )
 VERBS = (
-    *("train", "evaluate", "predict", "average", "export", "serve", "compress", "models"),
-    *("fields", "recipes", "prepare", "benchmark", "study", "sweep"),
+    *("train", "evaluate", "predict", "explain", "average", "export", "serve", "compress"),
+    *("models", "fields", "recipes", "prepare", "benchmark", "study", "sweep"),
 )
 PROGRAM = f"""
 import contextlib, io, json, sys
@@ -201,6 +201,12 @@ WRONG = [
     ("study --batch_per_device=x", 2, "--batch_per_device: 'x' is no list of whole numbers"),
     ("study --compare no.json no.json", 1, "no.json: No such file"),
     ("study --compare broken.py broken.py", 1, "broken.py is no report of a study"),
+    ("explain a.jpg --workdir=empty", 1, "no checkpoints in empty"),
+    ("explain broken.py --model=resnet50 --method=gradcam", 1, "did you mean 'grad_cam'"),
+    ("explain broken.py --model=vit_s16 --method=,", 1, "names none of grad_cam, integrated_gra"),
+    ("explain a.jpg --model=vit_s16 --method=attention_rollout --class=cat", 1, "same for every"),
+    ("explain a.jpg --model=resnet50 --box=0", 2, "--box: 0 is not 1 to"),
+    ("explain broken.py --model=resnet50 --arrays=empty", 1, "--arrays=empty is a folder"),
     ("export --workdir=empty", 1, "empty"),
     ("export --model=resnet50 --format=caffe", 1, "--format=caffe; expected one or more of stabl"),
     ("export --model=resnet50 --platforms=", 1, "--platforms=; expected one or more of cpu"),

@@ -16,7 +16,7 @@ from imagenet_jax.data.catalog import evaluation_split
 from imagenet_jax.data.sources.classes import ONE
 from imagenet_jax.data.sources.imagenet import SYNSETS, imagenet_labels
 from imagenet_jax.devices.sharding import make_mesh, replicated
-from imagenet_jax.errors import CheckpointError, DataError, did_you_mean
+from imagenet_jax.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from imagenet_jax.hosts.lock import run_at_work
 from imagenet_jax.reports.workdir import REPORT, checkpoints_of
 from imagenet_jax.reports.writers import replace_csv
@@ -35,7 +35,12 @@ from imagenet_jax.training.trained import TrainedModel, needs_statistics
 
 
 def evaluate_run(
-    config: ml_collections.ConfigDict, workdir: Path, *, which: str, per_image: Path | None = None
+    config: ml_collections.ConfigDict,
+    workdir: Path,
+    *,
+    which: str,
+    per_image: Path | None = None,
+    explain: bool = False,
 ) -> dict[str, Any]:
     """Evaluates a checkpoint of a working directory, and writes what goes wrong into it.
 
@@ -46,6 +51,7 @@ def evaluate_run(
       workdir: the working directory of the run.
       which: "latest", "best" or a step number.
       per_image: a file for the table of `Task.example_rows`.
+      explain: whether to draw what the most wrong answers depend on, too.
 
     Returns:
       task, model, dataset, step, eval (see `evaluate_split`), with config.eval.weights = "both"
@@ -61,6 +67,8 @@ def evaluate_run(
     with working(f"opening {config.data.name}"):
         split = task_split(config, train=False)
     task = make_task(config, split)
+    if explain:
+        _check_explained(task)
     program = make_program(task, mesh)
     checkpoints = Checkpoints(folder, keep=config.checkpoint.keep, read_only=True)
 
@@ -84,19 +92,31 @@ def evaluate_run(
         plain = state.eval_variables("raw")
         raw = {"eval_raw": evaluate_split(program, eval_step, plain, split)}
     meter, report_to = task.meter(split), _unless_in_use(workdir)
+    result = evaluate_split(program, eval_step, variables, split, meter=meter)
+    written = _written(task, meter, split, report_to, per_image)
+    if explain and report_to:
+        params = program.tuning.merge_lora(variables["params"])
+        whole = jax.device_get({**variables, "params": params})
+        name = f"{workdir}, step {record['position']['step']}"
+        trained = TrainedModel(name, program.model, whole, task)
+        written = _with_explanations(written, trained, meter, split, report_to)
     return {
         "task": config.task,
         "model": network_name(config),
         "dataset": config.data.name,
         "step": record["position"]["step"],
-        "eval": evaluate_split(program, eval_step, variables, split, meter=meter),
+        "eval": result,
         **raw,
-        **_written(task, meter, split, report_to, per_image),
+        **written,
     }
 
 
 def evaluate_pretrained(
-    trained: TrainedModel, workdir: Path | None = None, *, per_image: Path | None = None
+    trained: TrainedModel,
+    workdir: Path | None = None,
+    *,
+    per_image: Path | None = None,
+    explain: bool = False,
 ) -> dict[str, Any]:
     """Evaluates a classifier on the data set of its config.
 
@@ -106,7 +126,7 @@ def evaluate_pretrained(
     Args:
       trained: the classifier.
       workdir: where what goes wrong is written; None: nowhere.
-      per_image: as of `evaluate_run`.
+      per_image, explain: as of `evaluate_run`.
 
     Returns:
       What `evaluate_run` does but step, and reported_top1, reported_top5 (percent),
@@ -116,6 +136,8 @@ def evaluate_pretrained(
       DataError: for a class that is none of the classifier's.
     """
     config = trained.config
+    if explain:
+        _check_explained(trained.task)
     mesh = make_mesh(config.sharding)
     check_config(config, mesh, training=False)
     with working(f"opening {config.data.name}"):
@@ -134,7 +156,10 @@ def evaluate_pretrained(
     result = evaluate_split(program, eval_step, variables, split, meter=meter)
     summary = {"task": config.task, "model": trained.name, "dataset": config.data.name}
     summary["eval"] = result
-    summary |= _written(trained.task, meter, split, workdir, per_image)
+    written = _written(trained.task, meter, split, workdir, per_image)
+    if explain and workdir:
+        written = _with_explanations(written, trained, meter, split, workdir)
+    summary |= written
     if trained.weights:
         summary["reported_top1"] = trained.weights.top1
         summary["reported_top5"] = trained.weights.top5
@@ -221,6 +246,34 @@ def _written(
         except OSError as error:
             written["errors"] = [{"error": f"{per_image} cannot be written: {error}"}]
     return written
+
+
+def _check_explained(task: Task) -> None:
+    """Raises ConfigError where `_with_explanations` is not possible."""
+    from imagenet_jax.inference.explanation.mistakes import check_explained
+
+    check_explained(task)
+    if jax.process_count() > 1:
+        raise ConfigError(f"--explain is for one process, and this job has {jax.process_count()}")
+
+
+def _with_explanations(
+    written: dict[str, Any], trained: TrainedModel, meter: Meter, split: Split, workdir: Path
+) -> dict[str, Any]:
+    """What `_written` gave, and a picture in the folder of the report; or one more error."""
+    from imagenet_jax.inference.explanation.mistakes import NAME, draw_explained
+
+    path = workdir / REPORT / NAME
+    try:
+        with working("explaining what goes wrong"):
+            drawn = draw_explained(trained, meter, split, path)
+    except OSError as error:
+        failed = {"error": f"{path} cannot be written: {error}"}
+        return {**written, "errors": [*written.get("errors", []), failed]}
+    report = written["report"]
+    if not drawn or not report:
+        return written
+    return {**written, "report": {**report, "files": [*report["files"], NAME]}}
 
 
 def _labels(names: Sequence[str], known: tuple[str, ...]) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ from absl import logging
 
 from imagenet_jax.errors import DataError
 from imagenet_jax.printable import printable
+
+MOST = 32  # images at once
 
 
 def find_photos(names: Sequence[str]) -> list[str]:
@@ -139,3 +141,32 @@ def model_input(pixels: np.ndarray, config: Any) -> np.ndarray:
     ((top, left, height, width),) = preprocess.boxes(np.array([pixels.shape[:2]]), zero, zero)
     preprocess.finish(pixels[top : top + height, left : left + width], out, 0, 0)
     return out
+
+
+def is_several(images: Any) -> bool:
+    """Whether it is a sequence of images, or an array of them, and not a single one."""
+    if isinstance(images, list | tuple):
+        return True
+    return not hasattr(images, "getexif") and getattr(images, "ndim", 0) == 4
+
+
+def model_inputs(images: Any, config: Any) -> Iterator[tuple[np.ndarray, list[tuple[int, int]]]]:
+    """What `model_input` gives of one image or several, uint8 [n, S, S, 3], in parts of MOST at
+    most, with the heights and widths that they had.
+
+    Raises:
+      DataError: for what is no image, or not of the size that config.data wants.
+    """
+    images = images if is_several(images) else [images]
+    if not len(images):
+        raise DataError("no images are given")
+    for start in range(0, len(images), MOST):
+        part, shapes = [], []
+        for number, image in enumerate(images[start : start + MOST], start):
+            try:
+                pixels = to_pixels(image, config)
+                part.append(model_input(pixels, config))
+            except ValueError as error:
+                raise DataError(f"image {number}: {error}") from error
+            shapes.append(pixels.shape[:2])
+        yield np.stack(part), shapes

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from imagenet_jax.errors import DataError
-from imagenet_jax.inference.photos import read_photo, read_pixels
-from imagenet_jax.inference.predictor import MOST, Predictor
+from imagenet_jax.inference.photos import MOST, read_photo, read_pixels
+from imagenet_jax.inference.predictor import Predictor
 from imagenet_jax.printable import printable
 from imagenet_jax.reports.writers import replace_csv, replace_figure
 from imagenet_jax.tasks.table import find_task

@@ -13,8 +13,9 @@ import numpy as np
 from imagenet_jax.config import apply_fields, validate
 from imagenet_jax.errors import CheckpointError, ConfigError, DataError
 from imagenet_jax.inference.evaluate import evaluate_trained
+from imagenet_jax.inference.explanation.explainer import Explainer, Explanation
 from imagenet_jax.inference.features import head_inputs
-from imagenet_jax.inference.photos import model_input, to_pixels
+from imagenet_jax.inference.photos import MOST, is_several, model_inputs
 from imagenet_jax.inference.pretrained import pretrained_model
 from imagenet_jax.reports.workdir import (
     check_which,
@@ -25,8 +26,6 @@ from imagenet_jax.reports.workdir import (
 from imagenet_jax.training.checks import check_fields
 from imagenet_jax.training.trained import TrainedModel, trained_model
 from imagenet_jax.weights.pretrained import pretrained_config
-
-MOST = 32  # images at once
 
 
 class Predictor:
@@ -41,6 +40,7 @@ class Predictor:
         """Of a model that is there; `pretrained` and `from_run` read one."""
         self.trained = trained
         self._programs: dict[Any, Callable[[Any, np.ndarray], Any]] = {}
+        self._explainers: dict[Any, Explainer] = {}
 
     @classmethod
     def pretrained(
@@ -137,9 +137,9 @@ class Predictor:
         Raises:
           DataError: for what is no image.
         """
-        several = _is_several(images)
+        several = is_several(images)
         answers = []
-        for pixels, shapes in self._preprocessed(images):
+        for pixels, shapes in model_inputs(images, self.config):
             found = self.shown(pixels)
             answers += [self.answer(found, row, top, shape) for row, shape in enumerate(shapes)]
         return answers if several else answers[0]
@@ -170,7 +170,7 @@ class Predictor:
         Raises:
           DataError: for what is no image, or not of the size that config.data wants.
         """
-        return np.concatenate([pixels for pixels, _ in self._preprocessed(images)])
+        return np.concatenate([pixels for pixels, _ in model_inputs(images, self.config)])
 
     def outputs(self, images: Any) -> Any:
         """What the network makes of images, logits float32 [N, K] of a classifier.
@@ -178,7 +178,7 @@ class Predictor:
         Raises:
           DataError: as `preprocess`.
         """
-        return self._run("outputs", (pixels for pixels, _ in self._preprocessed(images)))
+        return self._run("outputs", (pixels for pixels, _ in model_inputs(images, self.config)))
 
     def outputs_of(self, pixels: np.ndarray) -> Any:
         """As `outputs`, of what `preprocess` gave."""
@@ -198,7 +198,38 @@ class Predictor:
           DataError: as `preprocess`.
           ValueError: for a map that the model does not have.
         """
-        return self._run(tuple(names), (pixels for pixels, _ in self._preprocessed(images)))
+        return self._run(tuple(names), (pixels for pixels, _ in model_inputs(images, self.config)))
+
+    def explain(
+        self,
+        images: Any,
+        methods: Sequence[str] = (),
+        *,
+        of_class: str | int = "",
+        box: int = 1,
+        **how: Any,
+    ) -> Explanation | list[Explanation]:
+        """Heat maps of what the answer about images depends on.
+
+        Args:
+          images: one or several, see the class, of which several give a list.
+          methods, of_class, box: see `Explainer.explain`.
+          **how: part, map_name and steps, see `Explainer`.
+
+        Raises:
+          ConfigError: for what the model does not have.
+          DataError: as `preprocess`, or for an image that does not have the box.
+        """
+        key = tuple(sorted(how.items()))
+        if key not in self._explainers:
+            self._explainers[key] = Explainer(self.trained, **how)
+        found: list[Any] = []
+        for pixels, _ in model_inputs(images, self.config):
+            found += self._explainers[key].explain(pixels, methods, of_class=of_class, box=box)
+        for number, one in enumerate(found):
+            if isinstance(one, DataError):
+                raise DataError(f"image {number}: {one}")
+        return found if is_several(images) else found[0]
 
     def evaluate(self, dataset: str = "", split: str = "") -> dict[str, Any]:
         """Exact evaluation: every example once.
@@ -215,22 +246,6 @@ class Predictor:
           DataError: for a data set that is missing, or a class that is none of the model's.
         """
         return evaluate_trained(self.trained, dataset, split)
-
-    def _preprocessed(self, images: Any) -> Iterator[tuple[np.ndarray, list[tuple[int, int]]]]:
-        """In parts of MOST at most, with the heights and widths that they had."""
-        images = images if _is_several(images) else [images]
-        if not len(images):
-            raise DataError("no images are given")
-        for start in range(0, len(images), MOST):
-            part, shapes = [], []
-            for number, image in enumerate(images[start : start + MOST], start):
-                try:
-                    pixels = to_pixels(image, self.config)
-                    part.append(model_input(pixels, self.config))
-                except ValueError as error:
-                    raise DataError(f"image {number}: {error}") from error
-                shapes.append(pixels.shape[:2])
-            yield np.stack(part), shapes
 
     def _run(self, what: Any, parts: Iterator[np.ndarray]) -> Any:
         found = []
@@ -278,18 +293,8 @@ def _change(config: ml_collections.ConfigDict, fields: Mapping[str, Any] | None)
     check_fields(config)
 
 
-def _is_several(images: Any) -> bool:
-    if isinstance(images, list | tuple):
-        return True
-    return not hasattr(images, "getexif") and getattr(images, "ndim", 0) == 4
-
-
 def _first(array: np.ndarray, count: int) -> np.ndarray:
     return array[:count]
-
-
-def _length(outputs: Any) -> int:
-    return len(jax.tree.leaves(outputs)[0])
 
 
 def _parts(pixels: np.ndarray) -> Iterator[np.ndarray]:

@@ -111,27 +111,32 @@ def worst_images(meter: Any) -> list[tuple[int, int, int]]:
     Only boxes count whose score is at least half of the best one of all images.
     """
     images = meter.images()
-    sure = _SURE * max((float(one.scores.max(initial=0)) for one in images), default=0)
+    sure = sure_score(images)
     found = []
     for one in images:
-        told = one.scores >= sure
-        missed, wrong = _mistakes(one, told)
+        missed, wrong = mistakes_of(one, sure)
         if missed or wrong:
-            found.append((one.index, missed, wrong))
+            found.append((one.index, missed, len(wrong)))
     found.sort(key=lambda item: (-item[1] - item[2], item[0]))
     return found[:_DRAWN]
 
 
-def _mistakes(one: Any, told: np.ndarray) -> tuple[int, int]:
-    """How many objects of an image were missed, and how many boxes are wrong."""
-    free, wrong = [True] * len(one.classes), 0
-    for box, label in zip(one.found[told], one.labels[told], strict=True):
+def sure_score(images: Sequence[Any]) -> float:
+    """The score from which on a box counts as told."""
+    return _SURE * max((float(one.scores.max(initial=0)) for one in images), default=0)
+
+
+def mistakes_of(one: Any, sure: float) -> tuple[int, list[int]]:
+    """How many objects of an image were missed, and the numbers of the boxes that are wrong."""
+    free, wrong = [True] * len(one.classes), []
+    for number in np.flatnonzero(one.scores >= sure).tolist():
+        box, label = one.found[number], one.labels[number]
         overlaps = np.where(one.classes == label, ious(box, one.boxes), 0).tolist()
         hits = [k for k, iou in enumerate(overlaps) if iou >= _IOU and (free[k] or one.ignored[k])]
         if hits:
             free[max(hits, key=overlaps.__getitem__)] = False
         else:
-            wrong += 1
+            wrong.append(number)
     missed = sum(is_free and not i for is_free, i in zip(free, one.ignored.tolist(), strict=True))
     return missed, wrong
 
@@ -161,7 +166,7 @@ def _draw_worst(
 ) -> None:
     """Of each image three tiles: itself, its objects, what was told of it."""
     found = {one.index: one for one in meter.images()}
-    sure = _SURE * max(float(one.scores.max(initial=0)) for one in found.values())
+    sure = sure_score(list(found.values()))
     images = examples(np.array([index for index, *_ in worst]))["image"]
     tiles, captions = [], []
     for (index, missed, wrong), image in zip(worst, images, strict=True):

@@ -23,6 +23,7 @@ _FILES = (
     "confusion.png",
     "most_wrong.png",
     "precision_recall.png",
+    "explained.png",  # see `inference.explanation.mistakes`
 )
 
 

@@ -79,7 +79,7 @@ class Classification(ClassTask):
 
     def report(self, meter: Answers, split: Split, folder: Path) -> dict[str, Any]:
         """A confusion matrix, the accuracy of each class, and the images it is most wrong on."""
-        mistakes, about = self._mistakes(meter), self.about(split)
+        mistakes, about = self.mistakes(meter), self.about(split)
         return write_mistakes(mistakes, folder, about, split.example_name, split.images)
 
     @staticmethod
@@ -87,9 +87,10 @@ class Classification(ClassTask):
         return mistake_lines(report)
 
     def example_rows(self, meter: Answers, split: Split) -> Iterator[Sequence[Any]]:
-        return example_rows(self._mistakes(meter), split.example_name)
+        return example_rows(self.mistakes(meter), split.example_name)
 
-    def _mistakes(self, meter: Answers) -> Mistakes:
+    def mistakes(self, meter: Answers) -> Mistakes:
+        """Of a meter that was given all examples."""
         return Mistakes(self.class_names, self.titles, **meter.arrays())
 
     def summarize(self, sums: Iterable[Mapping[str, np.ndarray]]) -> dict[str, float | int]:

@@ -91,7 +91,7 @@ class Multilabel(ClassTask):
 
     def report(self, meter: MeanAveragePrecision, split: Split, folder: Path) -> dict[str, Any]:
         """The average precision of each class, and the images it is most wrong on."""
-        mistakes, about = self._mistakes(meter), self.about(split)
+        mistakes, about = self.mistakes(meter), self.about(split)
         return write_label_mistakes(mistakes, folder, about, split.example_name, split.images)
 
     @staticmethod
@@ -99,9 +99,10 @@ class Multilabel(ClassTask):
         return label_mistake_lines(report)
 
     def example_rows(self, meter: MeanAveragePrecision, split: Split) -> Iterator[Sequence[Any]]:
-        return label_example_rows(self._mistakes(meter), split.example_name)
+        return label_example_rows(self.mistakes(meter), split.example_name)
 
-    def _mistakes(self, meter: MeanAveragePrecision) -> LabelMistakes:
+    def mistakes(self, meter: MeanAveragePrecision) -> LabelMistakes:
+        """Of a meter that was given all examples."""
         arrays = meter.arrays()
         return LabelMistakes(
             self.class_names,

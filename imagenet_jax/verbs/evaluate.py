@@ -38,6 +38,11 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         help="also what was said of each image: file, label, prediction, probability, correct",
     )
     parser.add_argument(
+        "--explain",
+        action="store_true",
+        help="also a picture of the most wrong images and which of their pixels speak for that",
+    )
+    parser.add_argument(
         "--suite",
         default="",
         metavar="NAME,NAME",
@@ -63,7 +68,7 @@ def _load(args: argparse.Namespace) -> ml_collections.ConfigDict:
 
 def _suites(args: argparse.Namespace) -> tuple[str, ...]:
     """The parts of --suite. Raises ConfigError."""
-    for flag in ("probe", "per_image", "dataset", "split"):
+    for flag in ("probe", "per_image", "explain", "dataset", "split"):
         if getattr(args, flag):
             raise ConfigError(f"--suite={args.suite} does not go with --{flag}")
     try:
@@ -87,8 +92,9 @@ def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bo
             "--config.eval.norm_batches is for checkpoints of a run; `average` estimates the "
             "statistics of what it averages"
         )
-    if args.per_image and args.probe:
-        raise ConfigError("--per_image does not go with --probe, which evaluates no single image")
+    for flag in ("per_image", "explain"):
+        if getattr(args, flag) and args.probe:
+            raise ConfigError(f"--{flag} does not go with --probe, which evaluates no single image")
     if args.per_image and here:
         check_output(Path(os.path.expanduser(args.per_image)), "--per_image")
 
@@ -114,11 +120,12 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
     table = Path(os.path.expanduser(args.per_image)) if args.per_image else None
     if not args.model and not args.weights and not args.probe:
         which = which_checkpoint(args, config)
-        return evaluate_run(config, args.workdir, which=which, per_image=table)
+        how = {"per_image": table, "explain": args.explain}
+        return evaluate_run(config, args.workdir, which=which, **how)
     trained = find_trained(args, config)
     if args.probe:
         return probe(trained, args.probe)
-    return evaluate_pretrained(trained, args.workdir, per_image=table)
+    return evaluate_pretrained(trained, args.workdir, per_image=table, explain=args.explain)
 
 
 def _text(result: dict[str, Any]) -> str:

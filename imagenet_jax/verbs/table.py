@@ -4,6 +4,7 @@ from imagenet_jax.verbs.average import AVERAGE
 from imagenet_jax.verbs.benchmark import BENCHMARK
 from imagenet_jax.verbs.compress import COMPRESS
 from imagenet_jax.verbs.evaluate import EVALUATE
+from imagenet_jax.verbs.explain import EXPLAIN
 from imagenet_jax.verbs.export import EXPORT
 from imagenet_jax.verbs.fields import FIELDS
 from imagenet_jax.verbs.models import MODELS
@@ -20,6 +21,7 @@ VERBS: dict[str, Verb] = {
     "train": TRAIN,
     "evaluate": EVALUATE,
     "predict": PREDICT,
+    "explain": EXPLAIN,
     "average": AVERAGE,
     "export": EXPORT,
     "serve": SERVE,

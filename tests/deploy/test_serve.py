@@ -1,5 +1,6 @@
 """A real server on loopback: what it answers, what it refuses, how it ends."""
 
+import base64
 import http.client
 import io
 import json
@@ -187,6 +188,22 @@ def test_an_error_of_the_model_is_one_request_long(serving):
     assert status == 500 and "secret" not in json.dumps(told)
     server._batcher._look = look
     assert ask(port, "POST", "/predict", photo())[0] == 200
+
+
+def test_why_a_photo_was_answered_so(serving):
+    """As `Predictor.explain`, with a picture of the photo's own shape."""
+    port, server = serving()
+    shape = (12, 20, 3)
+    status, _, told = ask(port, "POST", "/explain?method=occlusion&class=3", photo(1, shape))
+    assert status == 200 and told["target"]["label"] == 3 and set(told["methods"]) == {"occlusion"}
+    picture = Image.open(io.BytesIO(base64.b64decode(told["picture"])))
+    assert picture.size == (20, 12)
+    (expected,) = server.predictor.explain([photo(1, shape)], ["occlusion"], of_class=3)
+    assert told["score"] == pytest.approx(expected.score, abs=1e-4)
+    for query in ("method=magic", "class=zebra", "box=2", "box=x"):
+        assert ask(port, "POST", f"/explain?{query}", photo(1, shape))[0] == 400, query
+    assert ask(port, "POST", "/explain", b"no photo")[0] == 400
+    assert ask(port, "POST", "/explain", *form(("a", photo()), ("b", photo())))[0] == 413
 
 
 def test_the_page_and_the_description(serving):

@@ -16,15 +16,17 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from imagenet_jax.deploy.server.batcher import Batcher
+from imagenet_jax.deploy.server.explaining import Explaining
 from imagenet_jax.deploy.server.limits import Limits
 from imagenet_jax.deploy.server.metrics import Metrics
 from imagenet_jax.deploy.server.openapi import description
 from imagenet_jax.deploy.server.requests import Bodies, Refused, read_photos, within
-from imagenet_jax.errors import DataError
+from imagenet_jax.errors import ConfigError, DataError
 from imagenet_jax.inference.photos import model_input, to_pixels
 from imagenet_jax.inference.predictor import Predictor
 from imagenet_jax.printable import printable
 
+_EXPLAINED = 8  # photos that may wait to be explained
 PAGE = Path(__file__).with_name("page.html")
 # Nothing on the page comes from elsewhere, and it can send photos nowhere else.
 _SAFE = {
@@ -49,6 +51,8 @@ class Server:
         self.predictor, self.limits, self.metrics = predictor, limits, Metrics()
         self._bodies, self._in_flight, self.ready = Bodies(limits), 0, False
         self._decoders = ThreadPoolExecutor(threads, "decode")
+        self._explaining, self._explained = Explaining(predictor), 0
+        self._explainer = ThreadPoolExecutor(1, "explain")
         self._batcher = Batcher(self._look, limits, self.metrics.batch)
 
     def app(self) -> Starlette:
@@ -56,6 +60,7 @@ class Server:
         routes = [
             Route("/", self._counted(self._page)),
             Route("/predict", self._counted(self._predict), methods=["POST"]),
+            Route("/explain", self._counted(self._explain), methods=["POST"]),
             Route("/health", self._counted(self._health)),
             Route("/ready", self._counted(self._is_ready)),
             Route("/metrics", self._counted(self._metrics)),
@@ -78,7 +83,8 @@ class Server:
         finally:
             self.ready = False
             work.cancel()
-            self._decoders.shutdown(wait=False, cancel_futures=True)
+            for pool in (self._decoders, self._explainer):
+                pool.shutdown(wait=False, cancel_futures=True)
 
     def _compile(self) -> None:
         size = self.predictor.config.data.image_size
@@ -114,16 +120,9 @@ class Server:
         return handle
 
     async def _predict(self, request: Request) -> Response:
-        if not self.ready:
-            raise Refused(503, "the model is being compiled; ask /ready")
-        top, limits = _top(request), self.limits
+        top, limits = _whole_number(request, "top"), self.limits
         with self._bodies.counted() as add:
-            photos = await within(
-                limits.seconds,
-                read_photos(request, limits, add),
-                408,
-                f"the request did not come within {limits.seconds:g} s",
-            )
+            photos = await self._photos(request, add)
             if len(photos) > limits.images:
                 raise Refused(413, f"it has {len(photos)} photos; at most {limits.images}")
             if self._in_flight + len(photos) > limits.queue:
@@ -131,8 +130,7 @@ class Server:
             self._count(len(photos))
             try:
                 work = asyncio.gather(*(self._answer(name, data, top) for name, data in photos))
-                late = f"it could not be answered within {limits.seconds:g} s"
-                found = await within(limits.seconds, work, 503, late)
+                found = await within(limits.seconds, work, 503, self._late)
             finally:
                 self._count(-len(photos))
         errors = [one for one in found if "error" in one]
@@ -147,6 +145,45 @@ class Server:
             told["error"] = "; ".join(one["error"] for one in errors[:5])
             return JSONResponse(told, 400)
         return JSONResponse(told)
+
+    async def _photos(
+        self, request: Request, add: Callable[[int], None]
+    ) -> list[tuple[str, bytes]]:
+        if not self.ready:
+            raise Refused(503, "the model is being compiled; ask /ready")
+        seconds = self.limits.seconds
+        late = f"the request did not come within {seconds:g} s"
+        return await within(seconds, read_photos(request, self.limits, add), 408, late)
+
+    @property
+    def _late(self) -> str:
+        return f"it could not be answered within {self.limits.seconds:g} s"
+
+    async def _explain(self, request: Request) -> Response:
+        box = _whole_number(request, "box") or 1
+        method, of_class = (request.query_params.get(name, "") for name in ("method", "class"))
+        with self._bodies.counted() as add:
+            photos = await self._photos(request, add)
+            if len(photos) > 1:
+                raise Refused(413, f"it has {len(photos)} photos; one is explained at once")
+            if self._explained >= _EXPLAINED:
+                raise Refused(429, f"{self._explained} photos are waiting to be explained")
+            ((name, data),) = photos
+            path, loop = printable(name), asyncio.get_running_loop()
+            self._explained += 1
+            asked = path, data, method, of_class, box
+            work = loop.run_in_executor(self._explainer, self._explaining.explain, *asked)
+            work.add_done_callback(self._was_explained)  # it ends later where nobody waits for it
+            try:
+                told = await within(self.limits.seconds, work, 503, self._late)
+            except (ConfigError, DataError) as error:
+                raise Refused(400, f"{path}: {_reason(error)}") from error
+        return JSONResponse(told)
+
+    def _was_explained(self, work: asyncio.Future) -> None:
+        self._explained -= 1
+        if not work.cancelled():
+            work.exception()  # it was told, or nobody waited for it
 
     def _count(self, images: int) -> None:
         self._in_flight += images
@@ -199,12 +236,12 @@ class Server:
         return JSONResponse({"error": getattr(error, "detail", "")}, status, headers=_SAFE)
 
 
-def _top(request: Request) -> int | None:
-    text = request.query_params.get("top")
+def _whole_number(request: Request, name: str) -> int | None:
+    text = request.query_params.get(name)
     if text is None:
         return None
     if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= 1000:
-        raise Refused(400, f"top={text[:40]}: expected a number of things, 1 to 1000")
+        raise Refused(400, f"{name}={printable(text[:40])}: expected a whole number, 1 to 1000")
     return int(text)
 
 

@@ -84,12 +84,33 @@ def description(task: str, limits: Limits) -> dict[str, Any]:
         "info": {"title": f"imagenet_jax: {task}", "version": imagenet_jax.__version__},
         "paths": {
             "/predict": {"post": predict},
+            "/explain": {"post": _explain(predict)},
             "/": {"get": _get("A page that shows photos and what was found in them", "text/html")},
             "/health": {"get": _get("Whether the server lives")},
             "/ready": {"get": _get("Whether it answers (200) or not yet (503), and its model")},
             "/metrics": {"get": _get("Counters for Prometheus", "text/plain")},
             "/openapi.json": {"get": _get("This description")},
         },
+    }
+
+
+def _explain(predict: dict[str, Any]) -> dict[str, Any]:
+    texts = {
+        "method": "as of `launch.py explain`; default: that of the model",
+        "class": "name or number of a class; default: what the model says",
+        "box": "which box of a detector, 1 being the best",
+    }
+    parameters = [
+        {"name": name, "in": "query", "description": text, "schema": {"type": "string"}}
+        for name, text in texts.items()
+    ]
+    properties = {"picture": {"type": "string", "description": "a JPEG in base64"}}
+    told = {"type": "object", "properties": properties}
+    return {
+        **predict,
+        "summary": "What the answer to one photo depends on, as `launch.py explain --json` has it",
+        "parameters": parameters,
+        "responses": {**predict["responses"], "200": _response("What was found", told)},
     }
 
 

@@ -18,8 +18,8 @@ HEAVY = (
     *("matplotlib", "optuna", "sklearn", "torch", "cv2", "PIL"),
 )
 VERBS = (
-    *("train", "evaluate", "predict", "explain", "average", "export", "serve", "models", "fields"),
-    *("recipes", "prepare", "benchmark", "study", "sweep"),
+    *("train", "evaluate", "predict", "explain", "average", "export", "serve", "compress"),
+    *("models", "fields", "recipes", "prepare", "benchmark", "study", "sweep"),
 )
 PROGRAM = f"""
 import contextlib, io, json, sys
@@ -210,6 +210,18 @@ WRONG = [
     ("export --workdir=empty", 1, "empty"),
     ("export --model=resnet50 --format=caffe", 1, "--format=caffe; expected one or more of stabl"),
     ("export --model=resnet50 --platforms=", 1, "--platforms=; expected one or more of cpu"),
+    ("compress --workdir=empty --prune=0.5", 1, "empty"),
+    ("compress --model=resnet50", 1, "--structure=weights needs a share, as in --prune=0.5"),
+    ("compress --model=resnet50 --prune=80", 1, "--prune=80; expected shares above 0 and below 1"),
+    ("compress --model=resnet50 --structure=4:2", 1, "expected one or more of weights, channels"),
+    ("compress --model=resnet50 --prune=0.5 --structure=2:4", 1, "does not go with --structure=2"),
+    (
+        "compress --model=regnet_y_400mf --prune=0.5 --structure=channels",
+        1,
+        "model regnet_y_400mf has no option 'channels'",
+    ),
+    ("compress --model=resnet50 --prune=0.5 --epochs=-1", 2, "--epochs: -1 is not 0 to"),
+    ("compress --model=resnet50 --prune=0.5 --distill", 1, "and --epochs is 0"),
     ("study --topology=v5e:2x2 --with_input", 1, "--with_input needs attached devices"),
     ("study --topology=v5e:2x2 --partitioner=pmap", 1, "shard_map compiles the same program"),
     ("sweep", 1, "one of --grid, --random and --bayes"),

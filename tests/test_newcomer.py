@@ -76,7 +76,11 @@ SMALLER = (
     Rule(r"my_config.py --workdir", "a short run", f"{SHORT} --config.batch_size=32"),
     Rule(r"sweep .*--folds", "few and short runs", f"--trials=1 --folds=2 {EPOCHS}"),
     Rule(r"sweep", "few and short runs", f"--trials=1 {EPOCHS}"),
-    Rule(r"folds=5|=multilabel|eight_devices|two_hosts|runs/cpu", "a short run", EPOCHS),
+    Rule(
+        r"folds=5|=multilabel|eight_devices|two_hosts|runs/cpu|workdir=runs/whole$",
+        "a short run",
+        EPOCHS,
+    ),
     Rule(r"study --config=quickstart", "a small step", "--batch_per_device=8"),
 )
 USED: set[Rule] = set()

@@ -1,6 +1,7 @@
 """The fields of the network: config.model."""
 
 import itertools
+import re
 from typing import Any
 
 from imagenet_jax.config.field import Field, choice, number
@@ -20,6 +21,13 @@ def _are_strides(value: Any) -> bool:
         return False
     powers = all(stride > 1 and stride & (stride - 1) == 0 for stride in strides)
     return powers and all(b == 2 * a for a, b in itertools.pairwise(strides))
+
+
+def _are_channels(value: Any) -> bool:
+    """Whether it is a value of model.channels."""
+    entries = [re.fullmatch(r"([^=\s]+)=([1-9][0-9]{0,4})", str(entry)) for entry in value]
+    paths = [entry[1] for entry in entries if entry]
+    return len({*paths}) == len(entries)
 
 
 MODEL: dict[str, Field] = {
@@ -54,6 +62,13 @@ MODEL: dict[str, Field] = {
         False, "detection: the pyramid goes back from fine maps to coarse ones (PANet)"
     ),
     "model.width": number(0, "channels of the first stage; 0: the model's own", 0),
+    "model.channels": Field(
+        (),
+        "ResNets, VGGs, MobileNets, EfficientNets: layers that have other numbers of outputs than "
+        "the model's own, as `compress --structure=channels` leaves them",
+        "PATH=NUMBER each, no path twice, as in ('layer1.0/conv1=24',)",
+        _are_channels,
+    ),
     "model.stem": choice(
         "",
         ("", "imagenet", "cifar", "cifar_half", "deep", "deep_conv"),

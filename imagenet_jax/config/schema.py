@@ -8,6 +8,7 @@ from imagenet_jax.config.field import Field, choice, duration, number, share
 from imagenet_jax.config.loss_fields import DISTILL, LOSS, MULTI_TASK
 from imagenet_jax.config.model_fields import MODEL
 from imagenet_jax.config.optim_fields import OPTIM, SCHEDULE
+from imagenet_jax.config.prune_fields import PRUNE
 
 # Kind of device or None, name and value of one of config.compiler_options.
 COMPILER_OPTION = re.compile(r"(?:([^:=]+): *)?([a-z]\w*)=(.+)")
@@ -23,6 +24,7 @@ SECTIONS: dict[str, str] = {
     "multi_task": "Several tasks at once",
     "optim": "The optimizer",
     "schedule": "The learning rate over time",
+    "prune": "Weights that become zero",
     "eval": "Evaluation",
     "checkpoint": "Checkpoints",
     "log": "Metrics and where they go",
@@ -122,6 +124,7 @@ SCHEMA: dict[str, Field] = {
     **MULTI_TASK,
     **OPTIM,
     **SCHEDULE,
+    **PRUNE,
     "eval.batch_size": number(256, "most images per evaluation step, over all devices", 1),
     "eval.every": duration("1 epochs", "evaluation during training", empty=True),
     "eval.patience": number(

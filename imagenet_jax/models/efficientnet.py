@@ -128,8 +128,8 @@ class MBConv(nn.Module):
             )
             if not self.lite:
                 number += 1
-                squeezed = max(1, x.shape[-1] // 4)
-                y = SqueezeExcite(squeezed, layers, act=nn.silu, name=f"block.{number}")(y)
+                name, squeezed = f"block.{number}", max(1, x.shape[-1] // 4)
+                y = SqueezeExcite(squeezed, layers.within(name), act=nn.silu, name=name)(y)
             y = step(y, channels=self.channels, name=f"block.{number + 1}")
         if x.shape != y.shape:
             return y
@@ -180,14 +180,15 @@ class EfficientNet(Backbone):
         for number, (stage, count) in enumerate(zip(self.stages, counts, strict=True), 1):
             channels = divisible(stage.channels * self.width)
             for index in range(count):
+                name = f"features.{number}.{index}"
                 x = layers.block(MBConv)(
                     stage,
                     channels,
                     stage.stride if index == 0 else 1,
                     self.lite,
                     self.drop_path * done / sum(counts),
-                    layers,
-                    name=f"features.{number}.{index}",
+                    layers.within(name),
+                    name=name,
                 )(x, train)
                 done += 1
             yield f"features.{number}", x

@@ -14,8 +14,10 @@ from imagenet_jax.errors import ConfigError, did_you_mean
 LAYER_OPTIONS = (
     *("dtype", "bn_group_size", "bn_momentum", "bn_epsilon", "axis_name", "fused_norm"),
     *("tanh_gelu", "fast_variance", "remat", "frozen_norm", "head_bias", "head_std"),
-    *("conv_init", "bn_init", "uniform_drop_path"),
+    *("conv_init", "bn_init", "uniform_drop_path", "channels"),
 )
+# Families whose blocks know their names, and so which of `layers.Layers.channels` are theirs.
+_TAKE_CHANNELS = ("resnet", "vgg", "mobilenet", "efficientnet")
 # Families with batch normalisation in each of their models.
 _BATCH_NORM = (
     *("airbench", "googlenet", "inception", "resnet", "densenet", "mobilenet", "efficientnet"),
@@ -105,6 +107,8 @@ def _lacks(facts: Facts, option: str) -> bool:
         return not facts.has_batch_norm
     if option == "head_bias":
         return facts.family == "airbench"  # which has none
+    if option == "channels":
+        return facts.family not in _TAKE_CHANNELS
     return option == "conv_init" and facts.family in ("bit", "nfnet")  # standardised kernels
 
 

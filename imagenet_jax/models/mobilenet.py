@@ -119,14 +119,15 @@ class MobileNetV2(Backbone):
         number = 1
         for expansion, channels, count, first_stride in self.stages:
             for index in range(count):
+                name = f"features.{number}"
                 x = layers.block(InvertedResidualV2)(
                     divisible(channels * self.width_multiplier),
                     expansion,
                     first_stride if index == 0 else 1,
-                    layers,
-                    name=f"features.{number}",
+                    layers.within(name),
+                    name=name,
                 )(x, train)
-                yield f"features.{number}", x
+                yield name, x
                 number += 1
         last = divisible(1280 * max(1.0, self.width_multiplier))
         x = step(x, channels=last, name=f"features.{number}")
@@ -201,7 +202,7 @@ class InvertedResidualV3(nn.Module):
         block, layers = self.block, self.layers
         step = partial(conv_norm_act, layers, train=train)
         y, number = x, 0
-        if block.inner != x.shape[-1]:
+        if layers.width("block.0.0", block.inner) != x.shape[-1]:
             y = step(y, channels=block.inner, name="block.0", act=block.act)
             number = 1
         inner = y
@@ -217,9 +218,8 @@ class InvertedResidualV3(nn.Module):
         )
         if block.squeeze:
             number += 1
-            y = SqueezeExcite(
-                divisible(block.inner // 4), layers, gate=nn.hard_sigmoid, name=f"block.{number}"
-            )(y)
+            name, squeezed = f"block.{number}", divisible(block.inner // 4)
+            y = SqueezeExcite(squeezed, layers.within(name), gate=nn.hard_sigmoid, name=name)(y)
         y = step(y, channels=block.channels, name=f"block.{number + 1}")
         if x.shape == y.shape:
             y = add_shortcut(x, layers.drop_path(self.drop_path)(y, train))
@@ -296,11 +296,12 @@ class MobileNetV3(Backbone):
             make = layers.block(InvertedResidualV3)
             rate = self.drop_path * (number - 1) / len(self.blocks)
             inner = number == self._last_strided and self.detector_maps[0] in names
-            x = make(block, rate, layers, inner, name=f"features.{number}")(x, train)
+            name = f"features.{number}"
+            x = make(block, rate, layers.within(name), inner, name=name)(x, train)
             if inner:
                 before, x = x
                 yield self.detector_maps[0], before
-            yield f"features.{number}", x
+            yield name, x
         number = len(self.blocks) + 1
         x = step(x, channels=6 * x.shape[-1], name=f"features.{number}")
         yield f"features.{number}", x

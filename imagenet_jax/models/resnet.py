@@ -79,7 +79,8 @@ class BasicBlock(nn.Module):
         y = nn.relu(layers.norm(name="bn1")(y, train))
         y = layers.conv(self.width, 3, dilation=second, name="conv2")(y)
         y = layers.norm(scale_init=self.last_scale, name="bn2")(y, train)
-        return relu(add(_branch(self, y, train), _shortcut(self, x, train)))
+        features = layers.width("conv2", self.width)
+        return relu(add(_branch(self, y, train), _shortcut(self, x, train, features)))
 
 
 class Bottleneck(nn.Module):
@@ -113,7 +114,8 @@ class Bottleneck(nn.Module):
         y = nn.relu(layers.norm(name="bn2")(y, train))
         names = {"conv": "conv3", "norm": "bn3", "scale_init": self.last_scale}
         y = layers.pointwise_norm(self.width * self.expansion, y, train, **names)
-        return relu(add(_branch(self, y, train), _shortcut(self, x, train)))
+        features = layers.width("conv3", self.width * self.expansion)
+        return relu(add(_branch(self, y, train), _shortcut(self, x, train, features)))
 
 
 def _blurred(block: nn.Module, x: jax.Array) -> jax.Array:
@@ -130,17 +132,17 @@ def _branch(block: nn.Module, y: jax.Array | Product, train: bool) -> jax.Array 
     if block.se_ratio:
         y = add(y)
         squeezed = divisible(block.se_ratio * y.shape[-1])
-        y = SqueezeExcite(squeezed, block.layers, name="se")(y)
+        y = SqueezeExcite(squeezed, block.layers.within("se"), name="se")(y)
     drop_path = block.layers.drop_path(block.drop_path)
     return drop_path(add(y), train) if drop_path.rate else y
 
 
-def _shortcut(block: nn.Module, x: jax.Array, train: bool) -> jax.Array | Product:
+def _shortcut(block: nn.Module, x: jax.Array, train: bool, features: int) -> jax.Array | Product:
     """The identity where shapes agree, else a 1x1 convolution (option B of the paper).
 
     That has the stride, or, in ResNet-D, an average of 2x2 pixels before it.
     """
-    features, stride = block.width * block.expansion, block.stride
+    stride = block.stride
     if stride == 1 and x.shape[-1] == features:
         return x
     number = 0
@@ -219,10 +221,11 @@ class ResNet(Backbone):
         for stage, size in enumerate(self.stage_sizes):
             before, dilation = dilation, max(1, stem.reduction * 2**stage // self.output_stride)
             for index in range(size):
+                name = f"layer{stage + 1}.{index}"
                 x = layers.block(self.block)(
                     width=self.width * 2**stage,
                     stride=2 if stage and not index and dilation == before else 1,
-                    layers=layers,
+                    layers=layers.within(name),
                     last_scale=nn.initializers.zeros if zero else None,
                     groups=self.groups,
                     base_width=self.base_width,
@@ -231,7 +234,7 @@ class ResNet(Backbone):
                     shortcut=self.shortcut,
                     se_ratio=self.se_ratio,
                     drop_path=next(rates),
-                    name=f"layer{stage + 1}.{index}",
+                    name=name,
                 )(x, train)
             yield f"layer{stage + 1}", x
         x = layers.dropout(self.dropout)(global_avg_pool(x), train)

@@ -23,6 +23,7 @@ from imagenet_jax.suites.table import check_names, find_suites
 from imagenet_jax.tasks.table import check_task, find_task
 from imagenet_jax.training.average_checks import check_averaged_statistics, check_averages
 from imagenet_jax.training.optimizer_checks import check_optimizer
+from imagenet_jax.training.pruning_checks import check_pruning
 from imagenet_jax.weights.networks import NETWORKS, check_network
 from imagenet_jax.weights.pretrained import (
     FILE_SUFFIXES,
@@ -41,6 +42,7 @@ def check_fields(config: ml_collections.ConfigDict) -> None:
         _check_views(stage.config)
     check_lora(config)
     check_optimizer(config)
+    check_pruning(config)
     check_averages(config)
     _check_tta(config)
     _check_teacher(config)

@@ -10,6 +10,7 @@ import ml_collections
 import optax
 
 from imagenet_jax.errors import DivergenceError
+from imagenet_jax.training.optimizers.prune import prune_state
 from imagenet_jax.training.state import TrainState
 
 NORMS = ("gradient_norm", "update_norm")
@@ -34,8 +35,8 @@ def guarded(
       loss: its sum over the batch.
 
     Returns:
-      The state, and what config.log.norms and config.optim.nonfinite ask for: float32 norms
-      `NORMS`, and "skipped", bool.
+      The state, and what config.log.norms, optim.nonfinite and prune ask for: float32 norms
+      `NORMS`, "skipped", bool, and "pruned", the float32 share of the prunable weights.
     """
     facts = {}
     if config.log.norms or config.optim.nonfinite:
@@ -47,6 +48,8 @@ def guarded(
         kept = jax.tree.map(lambda old, new: jnp.where(good, new, old), before, after)
         after = kept.replace(opt_state=_schedule_on(kept.opt_state, after.opt_state))
         facts["skipped"] = ~good
+    if pruning := prune_state(after.opt_state):
+        facts["pruned"] = pruning.share
     return after, facts
 
 
@@ -94,7 +97,8 @@ class SkippedUpdates:
 def facts_of(
     sums: Sequence[Mapping[str, Any]], kept: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """What a line of the log says of the facts of `guarded`: mean norms, updates skipped.
+    """What a line of the log says of the facts of `guarded`: mean norms, skipped updates, the last
+    share that is pruned.
 
     Args:
       sums: of all steps.
@@ -104,6 +108,8 @@ def facts_of(
     for name in NORMS:
         values = [float(part[name]) for part in kept if name in part]
         facts |= {f"train/{name}": sum(values) / len(values)} if values else {}
+    if sums and "pruned" in sums[-1]:
+        facts["train/pruned"] = float(sums[-1]["pruned"])
     if any("skipped" in part for part in sums):
         facts["train/skipped_updates"] = len(sums) - len(kept)
     return facts

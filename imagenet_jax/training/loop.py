@@ -22,6 +22,7 @@ from imagenet_jax.training.feed import Feed
 from imagenet_jax.training.first_batch import write_first_batch
 from imagenet_jax.training.program import make_program
 from imagenet_jax.training.program_checks import check_config
+from imagenet_jax.training.pruning import say_pruning
 from imagenet_jax.training.run import Run
 from imagenet_jax.training.stages import make_stages, stage_batches, steps_of_stages
 from imagenet_jax.training.suites import Suites
@@ -61,6 +62,7 @@ def train(
         with working("building the program"):
             program = make_program(task, mesh, num_examples=train_split.num_examples)
         say_facts(program, train_split, eval_split)
+        say_pruning(program)
         suites = Suites(program) if config.eval.suites else None
         if suites:
             say(f"{'suites':8} {suites.about} more at each evaluation")

@@ -23,6 +23,7 @@ from imagenet_jax.training.averages import has_average
 from imagenet_jax.training.initial import Traced, agreed, initial_values, trace
 from imagenet_jax.training.optim import make_optimizer
 from imagenet_jax.training.position import Course, course_of
+from imagenet_jax.training.pruning import check_prunable, prune_while_training, prunes
 from imagenet_jax.training.rules import (
     NO_LAYERS,
     Layers,
@@ -190,17 +191,22 @@ def traced_variables(model: nn.Module, image_size: int) -> Traced:
 
 
 def _ruled(config: ml_collections.ConfigDict, model: nn.Module) -> tuple[Layers, frozenset[Path]]:
-    """The layers that config.optim knows of a model, and the parameters that it freezes.
+    """The layers that config.optim and prune know of a model, and the parameters that are frozen.
 
     Raises:
-      ConfigError: for a rule that no parameter follows, or rules that leave nothing to train.
+      ConfigError: for a rule that no parameter follows, or rules that leave nothing to train, or
+        nothing to prune.
     """
-    size, layers = config.data.image_size, NO_LAYERS
-    if needs_layers(config.optim):
+    size, layers, frozen = config.data.image_size, NO_LAYERS, frozenset()
+    if needs_layers(config):
         layers = find_layers(model, size)
-    if not config.optim.rules:
-        return layers, frozenset()
+    if not config.optim.rules and not prunes(config):
+        return layers, frozen
     params = traced_variables(model, size)[1]["params"]
+    if prunes(config):
+        check_prunable(config, params, layers, config.model.name)
+    if not config.optim.rules:
+        return layers, frozen
     check_rules(config.optim, params, layers, config.model.name)
     return layers, frozen_by_rule(config.optim, params, layers)
 
@@ -260,6 +266,9 @@ def make_program(
     optimizer = make_optimizer(
         config.optim, schedule, layers, scale, lambda updates: (updates + course.shift) / whole
     )
+    if prunes(config):
+        sizes = {"num_examples": num_examples or 1, "total_steps": total_steps}
+        optimizer = prune_while_training(optimizer, config, layers, course=course, **sizes)
     return Program(
         task=task,
         mesh=mesh,

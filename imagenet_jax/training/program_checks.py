@@ -4,17 +4,19 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
+from flax.errors import FlaxError
 from jax.sharding import Mesh
 
 from imagenet_jax.augment.geometry import lines_kept
 from imagenet_jax.config.stages import config_stages
 from imagenet_jax.data.names import train_size
 from imagenet_jax.devices import sharding
-from imagenet_jax.errors import ConfigError
+from imagenet_jax.errors import ConfigError, did_you_mean
 from imagenet_jax.tasks.table import make_task
 from imagenet_jax.tasks.views import view_side
 from imagenet_jax.training.checks import check_fields, validate_batch
 from imagenet_jax.training.program import traced_variables
+from imagenet_jax.training.rules import path_of
 
 
 def check_config(config: ml_collections.ConfigDict, mesh: Mesh, *, training: bool = True) -> None:
@@ -31,6 +33,7 @@ def check_config(config: ml_collections.ConfigDict, mesh: Mesh, *, training: boo
     """
     check_fields(config)
     model = make_task(config).model()
+    _check_channels(config, model)
     for stage in config_stages(config) if training else ():
         validate_batch(stage.config, sharding.batch_shards(mesh))
         _check_train_size(stage.config, model)
@@ -41,6 +44,39 @@ def check_config(config: ml_collections.ConfigDict, mesh: Mesh, *, training: boo
             f"config.partitioner = 'pmap' works in one process, this job has "
             f"{jax.process_count()}; use jit or shard_map"
         )
+
+
+def _check_channels(config: ml_collections.ConfigDict, model: nn.Module) -> None:
+    """Raises ConfigError for layers of config.model.channels that do not exist or do not fit."""
+    channels = config.model.channels
+    if not channels:
+        return
+    try:
+        params = traced_variables(model, config.data.image_size)[1]["params"]
+    except (AssertionError, TypeError, ValueError, FlaxError) as error:
+        said = "".join(f": {line}" for line in str(error).splitlines()[:1])
+        raise ConfigError(
+            "config.model.channels: the layers do not fit together, as what is added up needs the "
+            f"same channels, and a depthwise convolution as many as it gets{said}"
+        ) from error
+    kernels = {
+        "/".join(path_of(path)[:-1]): leaf.shape[-1]
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+        if path_of(path)[-1] == "kernel"
+    }
+    for entry in channels:
+        layer, _, count = entry.rpartition("=")
+        found = [path for path in kernels if path == layer or path.endswith(f"/{layer}")]
+        if not found:
+            raise ConfigError(
+                f"config.model.channels = '{entry}': {config.model.name} has no layer {layer!r}"
+                f"{did_you_mean(layer, kernels)}"
+            )
+        if all(kernels[path] != int(count) for path in found):
+            raise ConfigError(
+                f"config.model.channels = '{entry}': that layer of {config.model.name} has "
+                f"{kernels[found[0]]} outputs, which follow from other layers"
+            )
 
 
 def _check_train_size(config: ml_collections.ConfigDict, model: nn.Module) -> None:

@@ -92,9 +92,11 @@ def rules_of(optim: ml_collections.ConfigDict) -> tuple[Rule, ...]:
     return tuple(map(parse_rule, optim.rules))
 
 
-def needs_layers(optim: ml_collections.ConfigDict) -> bool:
+def needs_layers(config: ml_collections.ConfigDict) -> bool:
     """Whether `Layers` of the model have to be known."""
-    patterns = (*optim.decayed, *(rule.pattern for rule in rules_of(optim)))
+    optim, prune = config.optim, config.prune
+    patterns = [*optim.decayed, *(rule.pattern for rule in rules_of(optim))]
+    patterns += prune.skip if prune.share or prune.pattern else ()
     return bool({"@head", "@stem"} & set(patterns)) or optim.name == "muon" or optim.agc > 0
 
 

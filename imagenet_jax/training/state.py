@@ -144,6 +144,7 @@ def checksum(state: TrainState) -> jax.Array:
     """
     total = jnp.zeros((), jnp.uint32)
     for number, leaf in enumerate(jax.tree.leaves(state)):
+        leaf = leaf.astype(jnp.uint8) if leaf.dtype == bool else leaf
         unsigned = jnp.dtype(f"uint{8 * leaf.dtype.itemsize}")
         bits = jax.lax.bitcast_convert_type(leaf, unsigned).reshape(-1).astype(jnp.uint32)
         place = jnp.arange(bits.size, dtype=jnp.uint32)

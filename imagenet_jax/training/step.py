@@ -18,6 +18,7 @@ from imagenet_jax.devices import parallel
 from imagenet_jax.tasks.task import Batch, Outcome, Sums, Task
 from imagenet_jax.training.averages import moved_average
 from imagenet_jax.training.guard import guarded
+from imagenet_jax.training.optimizers.prune import masked
 from imagenet_jax.training.optimizers.schedule_free import averaged
 from imagenet_jax.training.state import TrainState
 from imagenet_jax.training.teacher import Teacher
@@ -78,6 +79,7 @@ def train_step(
     grad_fn = jax.grad(loss_fn, has_aux=True)
     pass_at = partial(_pass, state.batch_stats, batch, key, task, axis_name)
     gradient, batch_stats, sums = pass_at(grad_fn, trained)
+    gradient = masked(state.opt_state, gradient)
     if task.config.optim.sam:
         nearby = partial(pass_at, grad_fn)
         gradient = _of_the_worst_nearby(nearby, trained, gradient, state.step, task.config)
@@ -89,6 +91,8 @@ def train_step(
         if batch_stats and evaluated is not new:  # the statistics are to be those of this point
             _, batch_stats, _ = pass_at(loss_alone, evaluated)
         ema = moved_average(state, params, batch_stats, task.config, average_start)
+        if ema is not None:  # what is pruned now has been something else on the way
+            ema = {**ema, "params": masked(opt_state, ema["params"])}
     after = state.replace(params=params, batch_stats=batch_stats, opt_state=opt_state, ema=ema)
     after, facts = guarded(task.config, state, after, gradient, updates, sums["loss"])
     return after.replace(step=state.step + 1), sums | facts

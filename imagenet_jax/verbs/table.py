@@ -2,6 +2,7 @@
 
 from imagenet_jax.verbs.average import AVERAGE
 from imagenet_jax.verbs.benchmark import BENCHMARK
+from imagenet_jax.verbs.compress import COMPRESS
 from imagenet_jax.verbs.evaluate import EVALUATE
 from imagenet_jax.verbs.explain import EXPLAIN
 from imagenet_jax.verbs.export import EXPORT
@@ -24,6 +25,7 @@ VERBS: dict[str, Verb] = {
     "average": AVERAGE,
     "export": EXPORT,
     "serve": SERVE,
+    "compress": COMPRESS,
     "models": MODELS,
     "fields": FIELDS,
     "recipes": RECIPES,

@@ -62,6 +62,8 @@ class Layers:
         no other.
       uniform_drop_path: rate of stochastic depth of all blocks; None: the model's own, which rises
         from block to block.
+      channels: "LAYER=NUMBER" of layers that have other numbers of outputs than the model's own,
+        LAYER being a path as "layer1.0/conv1"; see `within`.
     """
 
     dtype: Any = jnp.float32
@@ -79,6 +81,20 @@ class Layers:
     conv_init: str = ""
     bn_init: str = "ones"
     uniform_drop_path: float | None = None
+    channels: tuple[str, ...] = ()
+
+    def within(self, name: str) -> "Layers":
+        """For a module of that name: `channels` are those of its layers."""
+        if not self.channels:
+            return self
+        prefix = f"{name}/"
+        inner = (entry for entry in self.channels if entry.startswith(prefix))
+        return dataclasses.replace(self, channels=tuple(map(partial(_after, prefix), inner)))
+
+    def width(self, name: str, own: int) -> int:
+        """The outputs of a layer of this module, by `channels` or else the model's own."""
+        found = (entry.rpartition("=") for entry in self.channels)
+        return next((int(count) for path, _, count in found if path == name), own)
 
     def own(self, *, bn_momentum: float = 0.9, bn_epsilon: float = 1e-5) -> "Layers":
         """With the model's own values where none are given."""
@@ -104,8 +120,10 @@ class Layers:
     ) -> nn.Conv:
         """A convolution; padded by dilation * (kernel - 1) // 2 unless `padding` says else.
 
-        `options` go to flax's module.
+        `options` go to flax's module. A depthwise one has as many groups as outputs, however many.
         """
+        depthwise, features = 1 < groups == features, self.width(name, features)
+        groups = features if depthwise else groups
         size = (kernel, kernel) if isinstance(kernel, int) else kernel
         if padding is None:
             padding = tuple(dilation * (side - 1) // 2 for side in size)
@@ -159,7 +177,7 @@ class Layers:
         """
         convolution = self.conv(features, 1, stride, name=conv)
         normalise = self.norm(scale_init=scale_init, name=norm)
-        width = x.shape[-1]
+        width, features = x.shape[-1], convolution.features
         narrow = width < 512 and features >= max(128, 2 * width)
         fused = self.fused_norm and train and not self.frozen_norm
         if not (narrow and fused) or convolution.is_initializing():
@@ -207,7 +225,7 @@ class Layers:
     ) -> nn.Dense:
         """A linear layer."""
         return nn.Dense(
-            features,
+            self.width(name, features),
             use_bias=bias,
             dtype=self.dtype,
             kernel_init=init,
@@ -261,6 +279,10 @@ class Layers:
     def block(self, module: type[nn.Module]) -> Callable[..., nn.Module]:
         """A module called as block(x, train), rematerialised if asked."""
         return nn.remat(module, static_argnums=(2,)) if self.remat else module
+
+
+def _after(prefix: str, entry: str) -> str:
+    return entry.removeprefix(prefix)
 
 
 def add_shortcut(x: jax.Array, branch: jax.Array) -> jax.Array:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from imagenet_jax.training.optimizers.prune import masked
 from imagenet_jax.training.schedules import Schedule
 
 
@@ -80,11 +81,12 @@ def averaged(opt_state: Any, params: Any) -> Any:
     found = next((state for state in states if _is_state(state)), None)
     if found is None or isinstance(found.beta, jax.ShapeDtypeStruct):
         return params
-    return jax.tree.map(
+    x = jax.tree.map(
         lambda z, y: y if z is None else y + (1 / found.beta - 1) * (y - z),
         *(found.z, params),
         is_leaf=lambda leaf: leaf is None,
     )
+    return masked(opt_state, x)  # z goes on without the masks
 
 
 def _is_state(tree: Any) -> bool:

@@ -1,0 +1,150 @@
+"""`launch.py compress`."""
+
+import argparse
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from imagenet_jax.deploy.variants import (
+    CHANNELS,
+    IMPORTANCES,
+    SCOPES,
+    STRUCTURES,
+    config_of,
+    parse_variants,
+)
+from imagenet_jax.errors import ConfigError, DataError
+from imagenet_jax.models.facts import check_model
+from imagenet_jax.reports.workdir import check_run_folder
+from imagenet_jax.terminal import working
+from imagenet_jax.training.checks import check_fields, check_training
+from imagenet_jax.verbs.model_flags import add_weights_flags, check_weights, find_trained, load
+from imagenet_jax.verbs.verb import Verb, number
+
+
+def _add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--checkpoint",
+        default="",
+        help="of the run in --workdir: latest, best or a step; default: what it reported",
+    )
+    add_weights_flags(parser)
+    parser.add_argument(
+        "--prune", default="", metavar="SHARE,SHARE", help="of weights or channels that go: 0.5,0.8"
+    )
+    parser.add_argument(
+        "--structure",
+        default="weights",
+        metavar="WHAT,WHAT",
+        help=f"what goes: {STRUCTURES}, which leaves 2 of 4 weights; only without channels a "
+        "network is faster everywhere; default: weights",
+    )
+    parser.add_argument(
+        "--epochs",
+        type=number(float, least=0, most=10**6),
+        default=None,
+        metavar="N",
+        help="of training in which each recovers, as the run was trained; 0: pruned at once; "
+        "default: those of the run, with --model 0",
+    )
+    parser.add_argument(
+        "--scope",
+        choices=SCOPES,
+        default="",
+        help="what shares are of: all weights or channels together, or those of each layer; "
+        "default: global for weights, layer for channels",
+    )
+    parser.add_argument(
+        "--importance",
+        choices=IMPORTANCES,
+        default=IMPORTANCES[0],
+        help="which channels matter: length of their kernels, or scale of BatchNorm",
+    )
+    parser.add_argument(
+        "--distill",
+        action="store_true",
+        help="the whole network teaches the smaller one; see config.distill",
+    )
+    parser.add_argument("--out", default="", metavar="DIR", help="default: WORKDIR/compress")
+
+
+def _out(args: argparse.Namespace) -> Path:
+    return Path(os.path.expanduser(args.out or args.workdir / "compress"))
+
+
+def _duration(args: argparse.Namespace, config: ml_collections.ConfigDict) -> str:
+    """Of the training in which a variant recovers; "" for none."""
+    if args.epochs is None:
+        return "" if args.model else config.duration
+    return f"{args.epochs:g} epochs" if args.epochs else ""
+
+
+def _teacher(args: argparse.Namespace) -> str:
+    if not args.distill:
+        return ""
+    if args.weights:
+        raise ConfigError("--distill is by the run in --workdir or by --model, not by --weights")
+    return args.model or str(args.workdir.absolute())
+
+
+def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bool) -> None:
+    variants = parse_variants(args.structure, args.prune)
+    check_weights(args, config, here)
+    how = {"duration": _duration(args, config), "teacher": _teacher(args)}
+    for variant in variants:
+        if variant.structure == CHANNELS:
+            check_model(config.model.name, ["channels"])
+        pruned = config_of(variant, config, scope=args.scope, said=args.overrides, **how)
+        check_fields(pruned)
+        if how["duration"]:
+            check_training(pruned, here=here)
+        elif args.distill:
+            raise ConfigError("--distill teaches while a network is trained, and --epochs is 0")
+    if here:
+        check_run_folder(_out(args))
+
+
+def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[str, Any] | None:
+    with working("loading JAX and TensorFlow"):
+        from imagenet_jax.data.catalog import evaluation_split
+        from imagenet_jax.deploy.compress import Request, compress
+
+    if args.model and "data.eval_split" not in args.overrides:
+        with contextlib.suppress(DataError):  # without data nothing is evaluated
+            config.data.eval_split = evaluation_split(config.data.name, config.data.dir)
+    request = Request(
+        tuple(parse_variants(args.structure, args.prune)),
+        duration=_duration(args, config),
+        scope=args.scope,
+        importance=args.importance,
+        teacher=_teacher(args),
+        said=tuple(args.overrides),
+    )
+    return compress(find_trained(args, config), request, _out(args))
+
+
+def _text(result: dict[str, Any]) -> str:
+    from imagenet_jax.deploy.compress import compress_text
+
+    return compress_text(result)
+
+
+def _next(args: argparse.Namespace, result: dict[str, Any]) -> list[str]:
+    last = result["variants"][-1]["workdir"]
+    verbs = ("evaluate", "export") if result["dataset"] else ("export",)
+    return [f"{args.program} {verb} --workdir={last}" for verb in verbs]
+
+
+COMPRESS = Verb(
+    "smaller forms of a trained model: pruned, recovered and compared",
+    _add_flags,
+    _run,
+    _text,
+    load=load,
+    check=_check,
+    title=lambda args, config: f"{args.model or args.workdir}, pruned, in {_out(args)}",
+    next=_next,
+)

@@ -85,6 +85,7 @@ def test_the_same_command_goes_on_and_another_is_refused(finished_run, tmp_path,
     assert "was written with another config" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_without_data_it_says_what_pruning_costs(finished_run, tmp_path, one_block, capsys):
     flags = ["--prune=0.9", "--epochs=0", "--config.data.name=folder:/nowhere"]
     rows = compressed(finished_run, tmp_path / "out", *flags)

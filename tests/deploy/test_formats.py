@@ -44,6 +44,7 @@ def pixels():
     return np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
 
 
+@pytest.mark.xdist_group("formats")  # they share what takes long
 def test_onnx_runtime(exported, pixels):
     """Any number of images; nothing in it but ONNX's own operations, of the opset that it says."""
     import onnx
@@ -59,6 +60,7 @@ def test_onnx_runtime(exported, pixels):
     assert "Conv" in kinds and not kinds & {"BatchNormalization", "Sqrt", "Shape"}
 
 
+@pytest.mark.xdist_group("formats")
 def test_onnx_of_integers(exported, pixels):
     """Weights are int8, with a factor for each channel, and a quarter of the bytes."""
     import onnx
@@ -75,6 +77,7 @@ def test_onnx_of_integers(exported, pixels):
     assert facts["onnx_int8"]["calibrated_on"] == 8  # 40 examples, 32 of which are compared
 
 
+@pytest.mark.xdist_group("formats")
 def test_litert(exported, pixels):
     from ai_edge_litert.interpreter import Interpreter
 
@@ -91,6 +94,7 @@ def test_litert(exported, pixels):
     assert facts["litert_int8"]["bytes"] < 0.4 * facts["litert"]["bytes"]
 
 
+@pytest.mark.xdist_group("formats")
 def test_tensorflow_serving_is_given_images_or_files(exported, pixels):
     """A photo in a file is cropped and resized as in evaluation."""
     from imagenet_jax.data.host_tensorflow import tf

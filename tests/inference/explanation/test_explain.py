@@ -191,6 +191,7 @@ def test_a_box_has_the_score_that_is_told(head, tmp_path):
         explain_photos(explainer, photos, box=9999)
 
 
+@pytest.mark.slow
 def test_one_of_several_tasks_is_explained():
     config = task_config("multi_task", "resnet8", **{"model.width": 8})
     config.multi_task.tasks = ("classification", "segmentation:unet")

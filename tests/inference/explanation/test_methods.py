@@ -193,7 +193,9 @@ ROLLED = {
 }
 
 
-@pytest.mark.parametrize("kind", ROLLED)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(n, marks=[pytest.mark.slow] * (n != "two tokens")) for n in ROLLED]
+)
 def test_attention_rollout_is_the_product_of_what_timm_attends_to(kind):
     """Equation 1 of Abnar & Zuidema, with the mean over the heads."""
     torch = pytest.importorskip("torch")

@@ -26,11 +26,6 @@ from imagenet_jax.verbs.verb import Verb, number
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--checkpoint",
-        default="",
-        help="of the run in --workdir: latest, best or a step; default: what it reported",
-    )
     add_weights_flags(parser)
     parser.add_argument(
         "--prune", default="", metavar="SHARE,SHARE", help="of weights or channels that go: 0.5,0.8"

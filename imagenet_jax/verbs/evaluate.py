@@ -26,9 +26,6 @@ from imagenet_jax.verbs.verb import Verb
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--checkpoint", default="", help="latest, best or a step; default: what the run reported"
-    )
     add_weights_flags(parser)
     parser.add_argument("--dataset", default="", help="with --model: as config.data.name")
     parser.add_argument("--split", default="", help="with --dataset; default: validation or test")

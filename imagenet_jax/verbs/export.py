@@ -31,11 +31,6 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         help="on which outputs are compared, and integers calibrated; default: of the run's "
         "evaluation split",
     )
-    parser.add_argument(
-        "--checkpoint",
-        default="",
-        help="of the run in --workdir: latest, best or a step; default: what it reported",
-    )
     add_weights_flags(parser)
     parser.add_argument(
         "--format",

@@ -1,4 +1,4 @@
-"""Which model `evaluate` and `predict` take: pretrained weights, or the run in --workdir."""
+"""Which model a verb takes that does not train: pretrained weights, or the run in --workdir."""
 
 import argparse
 import os
@@ -23,7 +23,12 @@ if TYPE_CHECKING:  # it imports JAX
 
 
 def add_weights_flags(parser: argparse.ArgumentParser) -> None:
-    """--model, --weights and --classes."""
+    """--checkpoint, --model, --weights and --classes."""
+    parser.add_argument(
+        "--checkpoint",
+        default="",
+        help="of the run in --workdir: latest, best or a step; default: what it reported",
+    )
     parser.add_argument(
         "--model", default="", help="pretrained weights, e.g. resnet50 or resnet50.tv_in1k"
     )

@@ -17,11 +17,6 @@ from imagenet_jax.verbs.verb import Verb
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photos", nargs="+", help="image files, folders, or patterns as 'a/*.jpg'")
-    parser.add_argument(
-        "--checkpoint",
-        default="",
-        help="of the run in --workdir: latest, best or a step; default: what it reported",
-    )
     add_weights_flags(parser)
     parser.add_argument(
         "--csv",

@@ -14,11 +14,6 @@ _LIMITS = Limits()
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--checkpoint",
-        default="",
-        help="of the run in --workdir: latest, best or a step; default: what it reported",
-    )
     add_weights_flags(parser)
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen at; 0.0.0.0: all of this machine's"

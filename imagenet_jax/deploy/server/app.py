@@ -53,7 +53,7 @@ class Server:
         self._decoders = ThreadPoolExecutor(threads, "decode")
         self._explaining, self._explained = Explaining(predictor), 0
         self._explainer = ThreadPoolExecutor(1, "explain")
-        self._batcher = Batcher(self._look, limits, self.metrics.batch)
+        self._batcher = Batcher(self._look, limits, self.metrics.batch, lambda: self._in_flight)
 
     def app(self) -> Starlette:
         """The ASGI application."""

@@ -30,15 +30,17 @@ class Batcher:
         B answers. It is called in a thread of its own, once at a time.
       limits: see there.
       observe: is told the size of each batch.
+      coming: how many images may be in the next batch; it waits for no more than these.
     """
 
     def __init__(
         self,
         look: Callable[[np.ndarray, list[tuple[int, int]], list[int | None]], list[Any]],
         limits: Limits,
-        observe: Callable[[int], None] = lambda size: None,
+        observe: Callable[[int], None],
+        coming: Callable[[], int],
     ):
-        self._look, self._limits, self._observe = look, limits, observe
+        self._look, self._limits, self._observe, self._coming = look, limits, observe, coming
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue()
         self._thread = ThreadPoolExecutor(1, "device")
 
@@ -80,6 +82,6 @@ class Batcher:
         batch = [await self._queue.get()]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._limits.wait / 1000):
-                while len(batch) < self._limits.batch:
+                while len(batch) < min(self._limits.batch, self._coming()):
                     batch.append(await self._queue.get())
         return [one for one in batch if not one.answer.done()]

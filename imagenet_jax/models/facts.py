@@ -14,7 +14,7 @@ from imagenet_jax.errors import ConfigError, did_you_mean
 LAYER_OPTIONS = (
     *("dtype", "bn_group_size", "bn_momentum", "bn_epsilon", "axis_name", "fused_norm"),
     *("tanh_gelu", "fast_variance", "remat", "frozen_norm", "head_bias", "head_std"),
-    *("conv_init", "bn_init", "uniform_drop_path", "channels"),
+    *("conv_init", "bn_init", "uniform_drop_path", "channels", "quantize", "quantize_skip"),
 )
 # Families whose blocks know their names, and so which of `layers.Layers.channels` are theirs.
 _TAKE_CHANNELS = ("resnet", "vgg", "mobilenet", "efficientnet")

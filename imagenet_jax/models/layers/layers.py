@@ -22,6 +22,7 @@ from imagenet_jax.models.layers.matmul import dot_general
 from imagenet_jax.models.layers.norm import BatchNorm, sign
 from imagenet_jax.models.layers.platforms import CPU, GPU, PLAIN, TPU, choose, lowering_for, stored
 from imagenet_jax.models.layers.pointwise import Product
+from imagenet_jax.models.layers.quantized import NAME, Quantized
 
 # torch's kaiming_normal_(mode="fan_out")
 kaiming = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -64,6 +65,8 @@ class Layers:
         from block to block.
       channels: "LAYER=NUMBER" of layers that have other numbers of outputs than the model's own,
         LAYER being a path as "layer1.0/conv1"; see `within`.
+      quantize: "int8": kernels, and what they are multiplied with, are rounded; see `Quantized`.
+      quantize_skip: regular expressions of paths of kernels that are not.
     """
 
     dtype: Any = jnp.float32
@@ -82,6 +85,8 @@ class Layers:
     bn_init: str = "ones"
     uniform_drop_path: float | None = None
     channels: tuple[str, ...] = ()
+    quantize: str = ""
+    quantize_skip: tuple[str, ...] = ()
 
     def within(self, name: str) -> "Layers":
         """For a module of that name: `channels` are those of its layers."""
@@ -129,6 +134,7 @@ class Layers:
             padding = tuple(dilation * (side - 1) // 2 for side in size)
         if isinstance(padding, int):
             padding = (padding, padding)
+        product = options.pop("conv_general_dilated", convolution)
         return nn.Conv(
             features,
             size,
@@ -140,8 +146,20 @@ class Layers:
             dtype=self.dtype,
             kernel_init=_CONV_INITS.get(self.conv_init, init),
             name=name,
-            **{"conv_general_dilated": convolution, **options},
+            **self._product("conv_general_dilated", product),
+            **options,
         )
+
+    def product(self, of: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+        """A product of x and a kernel, rounded if `quantize` says so; for a compact method."""
+        if not self.quantize:
+            return of
+        momentum, skip = self.own().bn_momentum, self.quantize_skip
+        return Quantized(of, skip, momentum, self.axis_name, name=NAME)
+
+    def _product(self, name: str, of: Callable[..., jax.Array]) -> dict[str, Any]:
+        """The attribute of Flax's layers that says by what they multiply."""
+        return {f"{name}_cls": partial(self.product, of)} if self.quantize else {name: of}
 
     def norm(self, *, name: str, scale_init: Callable | None = None) -> BatchNorm:
         """Batch normalisation."""
@@ -179,7 +197,7 @@ class Layers:
         normalise = self.norm(scale_init=scale_init, name=norm)
         width, features = x.shape[-1], convolution.features
         narrow = width < 512 and features >= max(128, 2 * width)
-        fused = self.fused_norm and train and not self.frozen_norm
+        fused = self.fused_norm and train and not (self.frozen_norm or self.quantize)
         if not (narrow and fused) or convolution.is_initializing():
             return normalise(convolution(x), train)
         kernel = convolution.variables["params"]["kernel"][0, 0]
@@ -230,8 +248,8 @@ class Layers:
             dtype=self.dtype,
             kernel_init=init,
             bias_init=bias_init,
-            dot_general=dot_general,
             name=name,
+            **self._product("dot_general", dot_general),
         )
 
     def head(self, classes: int, *, name: str, init: Callable = normal_02) -> nn.Dense:
@@ -243,6 +261,7 @@ class Layers:
             kernel_init=inits["init"],
             bias_init=inits["bias_init"],
             name=name,
+            **self._product("dot_general", jax.lax.dot_general),
         )
 
     def head_inits(self, own: Callable) -> dict[str, Callable]:

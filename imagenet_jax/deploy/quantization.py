@@ -34,12 +34,12 @@ def calibration_images(trained: TrainedModel) -> tuple[np.ndarray, str]:
     config = trained.config
     for train in (True, False):
         try:
-            split = dataclasses.replace(task_split(config, train), train=False)
+            split = task_split(config, train)
         except DataError:
             continue
         chosen = np.random.default_rng(0).permutation(split.num_examples)[:_CALIBRATION]
         about = f"{len(chosen)} images of {config.data.name}, {split.name}"
-        return split.images(np.sort(chosen)), about
+        return dataclasses.replace(split, train=False).images(np.sort(chosen)), about
     return samples.sample_images(config.data.image_size), samples.ABOUT
 
 

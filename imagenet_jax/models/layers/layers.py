@@ -252,11 +252,14 @@ class Layers:
             **self._product("dot_general", dot_general),
         )
 
-    def head(self, classes: int, *, name: str, init: Callable = normal_02) -> nn.Dense:
+    def head(
+        self, classes: int, *, name: str, init: Callable = normal_02, bias: bool = True
+    ) -> nn.Dense:
         """The linear layer that gives logits, in float32 at least."""
         inits = self.head_inits(init)
         return nn.Dense(
             classes,
+            use_bias=bias,
             dtype=wide(self.dtype),
             kernel_init=inits["init"],
             bias_init=inits["bias_init"],

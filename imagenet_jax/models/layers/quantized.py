@@ -126,7 +126,7 @@ def round_to_range(x: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
 def _round_to_range_jvp(primals: tuple, tangents: tuple) -> tuple:
     x, low, high = primals
     scale, zero = _grid(low, high)
-    level = x.astype(jnp.float32) / scale + zero
+    level = jnp.round(x.astype(jnp.float32) / scale) + zero
     inside = ((level >= 0) & (level <= _LEVELS)) | (high <= low)
     return round_to_range(*primals), jnp.where(inside, tangents[0], 0)
 

@@ -92,18 +92,20 @@ def _ranges(trained: TrainedModel, images: np.ndarray) -> dict[str, Any]:
             return outputs
 
         task.predict(noted, task.image_inputs(images))
-        return found[0]
+        return jax.tree_util.tree_map_with_path(_joined, *found)  # of several views all
 
     variables = jax.tree.map(jnp.asarray, trained.variables)
     parts = [
         jax.device_get(seen(variables, images[k : k + _AT_ONCE]))
         for k in range(0, len(images), _AT_ONCE)
     ]
+    return jax.device_get(jax.tree_util.tree_map_with_path(_joined, *parts))
 
-    def joined(path: Any, *leaves: Any) -> np.ndarray:
-        return np.float32((np.min if path[-1].key == "low" else np.max)(leaves))
 
-    return jax.tree_util.tree_map_with_path(joined, *parts)
+def _joined(path: Any, *leaves: Any) -> jax.Array:
+    """The end of a range that holds several."""
+    ends = jnp.stack([jnp.asarray(leaf) for leaf in leaves])
+    return ends.min() if path[-1].key == "low" else ends.max()
 
 
 def sensitivity(trained: TrainedModel, images: np.ndarray) -> list[dict[str, Any]]:
@@ -114,8 +116,9 @@ def sensitivity(trained: TrainedModel, images: np.ndarray) -> list[dict[str, Any
       images: uint8 [N, S, S, 3].
 
     Returns:
-      layer, difference: of the outputs, its root mean square over that of the outputs; changed:
-      images of which a decision is another one, see `comparison.compared`. The worst ones first.
+      layer; difference: of the outputs, its root mean square over that of the outputs, or the share
+      of the pixels whose class is another one; changed: images of which a decision is, see
+      `comparison.compared`. The worst ones first.
     """
     several = trained.config.task == "multilabel"
     variables = jax.device_get(trained.variables)
@@ -128,7 +131,7 @@ def sensitivity(trained: TrainedModel, images: np.ndarray) -> list[dict[str, Any
     ours, rows = outputs(""), []
     for layer in rounded_layers(variables["batch_stats"]):
         theirs = outputs(layer)
-        row = {"layer": layer, "difference": _rms(ours, theirs)}
+        row = {"layer": layer, "difference": _apart(ours, theirs)}
         rows.append(row | {"changed": compared(ours, theirs, several).changed})
     return sorted(rows, key=lambda row: -row["difference"])
 
@@ -145,9 +148,12 @@ def _only(variables: dict[str, Any], layer: str) -> dict[str, Any]:
     return jax.tree.map(jnp.asarray, {**variables, "batch_stats": stats})
 
 
-def _rms(ours: Outputs, theirs: Outputs) -> float:
-    """Of the difference of all floating-point outputs, over that of the outputs."""
+def _apart(ours: Outputs, theirs: Outputs) -> float:
+    """The root mean square of the difference of floating-point outputs, over that of the outputs;
+    where there are none, the share of the others, classes of pixels, that differ."""
     floats = [name for name, array in ours.items() if array.dtype.kind == "f"]
+    if not floats:
+        return float(np.mean([np.mean(array != theirs[name]) for name, array in ours.items()]))
     apart = sum(float(np.square(ours[name] - theirs[name]).sum()) for name in floats)
     scale = sum(float(np.square(ours[name]).sum()) for name in floats)
     return float(np.sqrt(apart / max(scale, 1e-30)))

@@ -6,11 +6,14 @@ import jax
 import numpy as np
 import pytest
 from test_compress import compressed
+from test_export import random_model, task_config
 from test_step import curve, largest_difference
 
 from imagenet_jax import Predictor
 from imagenet_jax.cli import main
 from imagenet_jax.config import base_config
+from imagenet_jax.deploy.program import program_of
+from imagenet_jax.deploy.quantization import quantized
 from imagenet_jax.deploy.variants import Variant, config_of, parse_variants
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.models.layers.quantized import NAME, rounded_layers
@@ -132,3 +135,27 @@ def test_weights_start_a_network_in_int8_and_the_other_way_round(
     assert train(loop_config, tmp_path / "int8")["eval"]["top1"] >= 0
     loop_config.finetune.weights, loop_config.model.quantize = str(tmp_path / "int8"), ""
     assert train(loop_config, tmp_path / "float")["eval"]["top1"] >= 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("task", "head"),
+    [
+        ("segmentation", "fcn"),
+        ("detection", "fcos"),
+        pytest.param("instances", "mask_rcnn", marks=pytest.mark.exhaustive),
+        pytest.param("detection", "detr", marks=pytest.mark.exhaustive),
+    ],
+)
+def test_every_task_is_quantized(task, head):
+    """Each layer has a range of what it is given; what is told is finite, and not the same."""
+    config = task_config(task, "resnet18", head, **{"model.width": 16, "data.image_size": 128})
+    whole = random_model(config)
+    images = np.random.default_rng(0).integers(0, 256, (2, 128, 128, 3), np.uint8)
+    found = quantized(whole, images)
+    leaves = jax.tree_util.tree_leaves_with_path(found.variables["batch_stats"])
+    ends = [leaf for path, leaf in leaves if [path[-2].key, path[-1].key] == [NAME, "high"]]
+    assert len(ends) > 20 and min(ends) > 0
+    ours, theirs = (jax.jit(program_of(one))(one.variables, images) for one in (whole, found))
+    assert all(np.isfinite(np.asarray(array, np.float64)).all() for array in theirs.values())
+    assert any((np.asarray(ours[name]) != theirs[name]).any() for name in ours)

@@ -49,7 +49,7 @@ def quantized(trained: TrainedModel, images: np.ndarray, skip: Sequence[str] = (
     Args:
       trained: the model, in floating point.
       images: uint8 [N, S, S, 3] as it sees them; the range of what a layer is given goes from the
-        least to the most that these make, as of LiteRT's and ONNX Runtime's converters.
+        least to the most of an image, the means over these.
       skip: see config.model.quantize_skip.
 
     Raises:
@@ -67,7 +67,7 @@ def quantized(trained: TrainedModel, images: np.ndarray, skip: Sequence[str] = (
     found = dataclasses.replace(
         trained, model=model, task=task, variables={**trained.variables, "batch_stats": stats}
     )
-    ranges = _ranges(found, images)
+    ranges = jax.tree.map(np.mean, _extremes(found, images))
     if not ranges:
         raise ConfigError(
             f"config.model.quantize_skip = {tuple(skip)!r} leaves no layer of {trained.name} that "
@@ -77,8 +77,9 @@ def quantized(trained: TrainedModel, images: np.ndarray, skip: Sequence[str] = (
     return dataclasses.replace(found, variables=variables)
 
 
-def _ranges(trained: TrainedModel, images: np.ndarray) -> dict[str, Any]:
-    """What its layers are given, least and most, as a part of its batch_stats."""
+def _extremes(trained: TrainedModel, images: np.ndarray) -> dict[str, Any]:
+    """What its layers are given, least and most, by each image, {LAYER: {low, high: [N]}}, nested
+    as batch_stats; of layers that are given parts of images by each of those."""
     task = trained.task
 
     @jax.jit
@@ -92,20 +93,12 @@ def _ranges(trained: TrainedModel, images: np.ndarray) -> dict[str, Any]:
             return outputs
 
         task.predict(noted, task.image_inputs(images))
-        return jax.tree_util.tree_map_with_path(_joined, *found)  # of several views all
+        return jax.tree.map(lambda *views: jnp.concatenate(views), *found)
 
     variables = jax.tree.map(jnp.asarray, trained.variables)
-    parts = [
-        jax.device_get(seen(variables, images[k : k + _AT_ONCE]))
-        for k in range(0, len(images), _AT_ONCE)
-    ]
-    return jax.device_get(jax.tree_util.tree_map_with_path(_joined, *parts))
-
-
-def _joined(path: Any, *leaves: Any) -> jax.Array:
-    """The end of a range that holds several."""
-    ends = jnp.stack([jnp.asarray(leaf) for leaf in leaves])
-    return ends.min() if path[-1].key == "low" else ends.max()
+    starts = range(0, len(images), _AT_ONCE)
+    parts = [jax.device_get(seen(variables, images[k : k + _AT_ONCE])) for k in starts]
+    return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
 
 
 def sensitivity(trained: TrainedModel, images: np.ndarray) -> list[dict[str, Any]]:

@@ -22,9 +22,10 @@ class Quantized(nn.Module):
     go straight through the rounding, but not to values out of range.
 
     The range of x is in "batch_stats", as the statistics of BatchNorm are: in training it moves
-    with the extremes of each batch, the first ones at once. While it is empty nothing is rounded.
+    with the means of the extremes of the examples of a batch, the first ones at once. While it is
+    empty nothing is rounded.
 
-    https://arxiv.org/abs/1712.05877; PyTorch's MovingAverageMinMaxObserver.
+    https://arxiv.org/abs/1712.05877; the means over examples as in https://github.com/google/qwix.
 
     Attributes:
       product: of x and kernel.
@@ -52,15 +53,18 @@ class Quantized(nn.Module):
             self.sow(RANGES, "high", most, jnp.maximum, lambda: -jnp.inf)
             return self.product(x, kernel, *args, **options)
         if self.is_mutable_collection("batch_stats") and not self.is_initializing():
-            if self.axis_name:
-                least = jax.lax.pmin(least, self.axis_name)
-                most = jax.lax.pmax(most, self.axis_name)
-            empty = high.value <= low.value
-            low.value = jnp.where(empty, least, _moved(low.value, least, self.momentum))
-            high.value = jnp.where(empty, most, _moved(high.value, most, self.momentum))
+            self._move(low, high, least.mean(), most.mean())
         x = round_to_range(x, low.value, high.value)
         rounded = jnp.where(high.value > low.value, round_kernel(kernel), kernel)
         return self.product(x, rounded, *args, **options)
+
+    def _move(self, low: Any, high: Any, least: jax.Array, most: jax.Array) -> None:
+        """The range towards the extremes of a batch; an empty one gets them."""
+        if self.axis_name:
+            least, most = jax.lax.pmean((least, most), self.axis_name)
+        empty, keep = high.value <= low.value, self.momentum
+        low.value = jnp.where(empty, least, keep * low.value + (1 - keep) * least)
+        high.value = jnp.where(empty, most, keep * high.value + (1 - keep) * most)
 
 
 def is_range(path: Sequence[str]) -> bool:
@@ -97,13 +101,9 @@ def told_of_rounded(variables: Mapping[str, Any]) -> str:
 
 
 def _extremes(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Those of x and zero, which padding adds, float32 []."""
-    x = jax.lax.stop_gradient(x).astype(jnp.float32)
-    return jnp.minimum(x.min(), 0), jnp.maximum(x.max(), 0)
-
-
-def _moved(old: jax.Array, new: jax.Array, momentum: float) -> jax.Array:
-    return momentum * old + (1 - momentum) * new
+    """Those of each example of x [B, ...] and zero, which padding adds, float32 [B]."""
+    x, axes = jax.lax.stop_gradient(x).astype(jnp.float32), range(1, x.ndim)
+    return jnp.minimum(x.min(axes), 0), jnp.maximum(x.max(axes), 0)
 
 
 @jax.custom_jvp

@@ -66,11 +66,12 @@ class One(nn.Module):
 
 
 def test_ranges_move_as_those_of_torch_and_are_used_in_evaluation():
-    """Against its FakeQuantize with its observer of moving extremes."""
+    """Against its FakeQuantize with its observer of moving extremes, of one image at a time; of
+    several the mean counts."""
     from torch.ao.quantization import FakeQuantize, MovingAverageMinMaxObserver
 
     module = One(Layers(quantize="int8", quantize_skip=("^fc/",)))
-    images = [RANDOM.normal(k, 2, (4, 5, 5, 2)).astype(np.float32) for k in range(3)]
+    images = [RANDOM.normal(k, 2, (1, 5, 5, 2)).astype(np.float32) for k in range(3)]
     variables = module.init(jax.random.key(0), images[0], train=False)
     assert rounded_layers(variables["batch_stats"]) == ["conv"]
     how = {"quant_min": 0, "quant_max": 255, "averaging_constant": 0.1}
@@ -95,6 +96,11 @@ def test_ranges_move_as_those_of_torch_and_are_used_in_evaluation():
     ends = observed.activation_post_process
     np.testing.assert_allclose(found["high"], ends.max_val.numpy(), rtol=1e-6)
     np.testing.assert_allclose(found["low"], ends.min_val.numpy(), rtol=1e-6)
+    fresh = module.init(jax.random.key(0), images[0], train=False)
+    several = np.concatenate(images)
+    _, changed = module.apply(fresh, several, train=True, mutable=["batch_stats"])
+    high = several.max((1, 2, 3)).mean()
+    np.testing.assert_allclose(changed["batch_stats"]["conv"][NAME]["high"], high, rtol=1e-6)
 
 
 def test_without_a_range_nothing_is_rounded():

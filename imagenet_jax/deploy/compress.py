@@ -8,10 +8,11 @@ from typing import Any
 import jax
 
 from imagenet_jax.atomic import replace_text
+from imagenet_jax.deploy.blocks import without_blocks
 from imagenet_jax.deploy.channels import without_channels
 from imagenet_jax.deploy.compress_picture import draw_variants
 from imagenet_jax.deploy.measured import latencies, sizes
-from imagenet_jax.deploy.variants import CHANNELS, OWN_SCOPE, Variant, config_of
+from imagenet_jax.deploy.variants import BLOCKS, CHANNELS, OWN_SCOPE, REMOVED, Variant, config_of
 from imagenet_jax.deploy.weights import without_weights
 from imagenet_jax.errors import ConfigError, DataError
 from imagenet_jax.inference.evaluate import evaluate_trained
@@ -84,7 +85,7 @@ def compress(trained: TrainedModel, request: Request, out: Path) -> dict[str, An
         workdir, at_once = out / variant.folder, _pruned(trained, variant, request)
         before = _evaluated(at_once) if whole else None
         start = at_once
-        if request.duration and variant.structure != CHANNELS:  # it is pruned on the way
+        if request.duration and variant.structure not in REMOVED:  # it is pruned on the way
             start = dataclasses.replace(at_once, variables=trained.variables)
         write_start(start, workdir, examples)
         found, after = at_once, before
@@ -158,11 +159,13 @@ def _pruned(trained: TrainedModel, variant: Variant, request: Request) -> Traine
     names = ("duration", "teacher", "scope", "said")
     how = {name: getattr(request, name) for name in names}
     config = config_of(variant, trained.config, **how)
-    if variant.structure != CHANNELS:
+    if variant.structure not in REMOVED:
         return without_weights(trained, config)
     task = dataclasses.replace(trained.task, config=config)
-    scope = request.scope or OWN_SCOPE[CHANNELS]
     found = dataclasses.replace(trained, task=task)
+    if variant.structure == BLOCKS:
+        return without_blocks(found, variant.share)
+    scope = request.scope or OWN_SCOPE[CHANNELS]
     return without_channels(found, variant.share, importance=request.importance, scope=scope)
 
 

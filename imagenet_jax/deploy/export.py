@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 
 import imagenet_jax
@@ -140,11 +141,16 @@ def _images(trained: TrainedModel, photos: Sequence[str], most: int) -> tuple[np
                 return split.images(np.arange(count)), f"{config.data.name}, {split.name}"
         except DataError as error:
             say(f"warning: the run's data are not here ({error})")
+    return resized_samples(config), "the photos that come with scikit-learn"
+
+
+def resized_samples(config: ml_collections.ConfigDict) -> np.ndarray:
+    """The photos that come with scikit-learn, uint8 [2, S, S, 3], S being data.image_size."""
     from PIL import Image
 
     side = (config.data.image_size,) * 2  # whatever the run's crop is: these are photos of any kind
     found = [Image.open(file).resize(side) for file in _sample_photos()]
-    return np.stack([np.asarray(one) for one in found]), "the photos that come with scikit-learn"
+    return np.stack([np.asarray(one) for one in found])
 
 
 def _sample_photos() -> list[Path]:

@@ -9,8 +9,10 @@ import ml_collections
 from imagenet_jax.config.prune_fields import parse_pattern
 from imagenet_jax.errors import ConfigError
 
-WEIGHTS, CHANNELS = "weights", "channels"
-STRUCTURES = f"{WEIGHTS}, {CHANNELS} or N:M as 2:4"
+WEIGHTS, CHANNELS, BLOCKS = "weights", "channels", "blocks"
+STRUCTURES = f"{WEIGHTS}, {CHANNELS}, {BLOCKS} or N:M as 2:4"
+# Those that leave another network, and the option of models that says which.
+REMOVED = {CHANNELS: "channels", BLOCKS: "without_blocks"}
 IMPORTANCES = ("l2", "l1", "scale")
 SCOPES = ("global", "layer")
 OWN_SCOPE = {WEIGHTS: "global", CHANNELS: "layer"}
@@ -21,8 +23,8 @@ class Variant:
     """A smaller form of a network.
 
     Attributes:
-      structure: what goes: "weights", "channels", or of each M weights all but N, "N:M".
-      share: of the weights or channels that go.
+      structure: what goes: "weights", "channels", "blocks", or of each M weights all but N, "N:M".
+      share: of the weights, channels or blocks that go.
     """
 
     structure: str
@@ -31,7 +33,7 @@ class Variant:
     @property
     def name(self) -> str:
         """What people call it."""
-        whole = self.structure not in (WEIGHTS, CHANNELS)
+        whole = self.structure not in (WEIGHTS, *REMOVED)
         return self.structure if whole else f"{self.structure} {self.share:g}"
 
     @property
@@ -49,7 +51,7 @@ def parse_variants(structures: str, shares: str) -> list[Variant]:
     found = list(dict.fromkeys(filter(None, map(str.strip, structures.split(",")))))
     patterns = {}
     for structure in found:
-        if structure not in (WEIGHTS, CHANNELS):
+        if structure not in (WEIGHTS, *REMOVED):
             try:
                 kept, group = parse_pattern(structure)
             except ValueError:
@@ -90,7 +92,7 @@ def config_of(
     teacher: str = "",
     said: Collection[str] = (),
 ) -> ml_collections.ConfigDict:
-    """The config of the run in which a variant recovers, but for the channels that it has left.
+    """The config of the run in which a variant recovers, but for what of the network is left.
 
     Args:
       variant: what goes.
@@ -108,7 +110,7 @@ def config_of(
         config.duration = duration
     if teacher:
         config.distill.weights = teacher
-    prunes_weights = variant.structure != CHANNELS
+    prunes_weights = variant.structure not in REMOVED
     if prunes_weights:
         share = variant.structure == WEIGHTS
         config.prune.share = variant.share if share else 0.0

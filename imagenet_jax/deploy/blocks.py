@@ -1,28 +1,30 @@
-"""Depth pruning: a shallower network, of the blocks that change most of what they are given."""
+"""Depth pruning: a shallower network, without the blocks that its outputs depend on least."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.linen.module import InterceptorContext
 
 from imagenet_jax.deploy.export import resized_samples
-from imagenet_jax.deploy.program import program_of
 from imagenet_jax.errors import ConfigError, DataError
-from imagenet_jax.models.blocks import left_without, seen_blocks
+from imagenet_jax.models.blocks import each_block, left_without, removable_blocks
 from imagenet_jax.tasks.table import task_split
-from imagenet_jax.terminal import say, working
+from imagenet_jax.terminal import counting, say
 from imagenet_jax.training.trained import TrainedModel
+from imagenet_jax.weights.adapt import BACKBONE
 
-_IMAGES, _AT_ONCE = 128, 16  # on which blocks are measured; at once
+_IMAGES, _AT_ONCE = 64, 16  # on which blocks are measured; at once
 
 
 def without_blocks(trained: TrainedModel, share: float) -> TrainedModel:
     """The model without a share of its residual blocks; config.model.without_blocks names them.
 
-    Those go that change least of what they are given, see `block_influence`; what is left keeps
-    its names and its weights.
+    Those go that matter least, see `block_importance`; what is left keeps its names and weights.
 
     Args:
       trained: a model of a network with residual blocks.
@@ -31,60 +33,80 @@ def without_blocks(trained: TrainedModel, share: float) -> TrainedModel:
     Raises:
       ConfigError: for a network that has no such blocks, or a share that is none of them.
     """
-    images, what = _images(trained)
-    with working(f"measuring what blocks change of {len(images)} images: {what}"):
-        influence = block_influence(trained, images)
-    count = int(share * len(influence) + 0.5)
+    names = removable_blocks(trained.model, trained.config.data.image_size)
+    count = int(share * len(names) + 0.5)
     if not count:
+        hint = f"; take {0.5 / len(names):.2g} or more" if names else ""
         raise ConfigError(
-            f"--prune={share:g} with --structure=blocks is none of the {len(influence)} blocks "
-            f"that {trained.name} could do without"
-            + f"; take {0.5 / len(influence):.2g} or more"
-            * bool(influence)
+            f"--prune={share:g} with --structure=blocks is none of the {len(names)} blocks that "
+            f"{trained.name} could do without{hint}"
         )
-    gone = sorted(influence, key=influence.__getitem__)[:count]
-    gone = [name for name in influence if name in gone]
-    say(f"without {', '.join(gone)}: {count} of {len(influence)} blocks that could go")
+    images, what = _images(trained)
+    say(f"blocks are left out one at a time, on {len(images)} images: {what}")
+    importance = block_importance(trained, images)
+    least = sorted(names, key=importance.__getitem__)[:count]
+    gone = [name for name in names if name in least]
+    say(f"without {', '.join(gone)}: {count} of {len(names)} blocks that could go")
     return _without(trained, gone)
 
 
-def block_influence(trained: TrainedModel, images: np.ndarray) -> dict[str, float]:
-    """How much each block that could go changes of what it is given, in the order of computation.
+def block_importance(trained: TrainedModel, images: np.ndarray) -> dict[str, float]:
+    """How far the outputs move when each block that could go is left out, by its name.
 
-    It is 1 - the cosine between the channels of its input and those of its output, the mean over
-    places and images: the block influence of Men et al. 2024 (https://arxiv.org/abs/2403.03853).
+    It is the squared distance over the squared length, of the logits of all images; with a head of
+    another kind that of what its backbone gives, the mean over maps. It needs no labels.
 
     Args:
       trained: the model.
       images: uint8 [N, S, S, 3], S being config.data.image_size.
     """
     config = trained.config.copy_and_resolve_references()
-    config.model.update(remat=False, scan=False)  # else blocks run where nothing can be kept
+    config.model.update(remat=False, scan=False)  # else blocks run where they cannot be reached
     task = dataclasses.replace(trained.task, config=config)
-    run = program_of(dataclasses.replace(trained, model=task.model(), task=task))
-    names: list[str] = []
+    model = task.model()
+    names = removable_blocks(model, config.data.image_size)
 
-    def measured(variables: dict, images: jax.Array) -> list[jax.Array]:
-        found: dict[str, jax.Array] = {}
-        with seen_blocks(lambda name, x, y: found.update({name: _change(x, y)})):
-            run(variables, images)
-        names[:] = found
-        return list(found.values())
+    @jax.jit
+    def outputs(variables: dict[str, Any], images: jax.Array, left_out: jax.Array) -> Any:
+        def change(name: str, x: jax.Array, y: jax.Array) -> jax.Array:
+            return jnp.where(left_out == names.index(name), x, y)
 
-    variables, compiled = jax.tree.map(jnp.asarray, trained.variables), jax.jit(measured)
-    parts = [
-        np.asarray(compiled(variables, images[start : start + _AT_ONCE]), np.float64)
-        for start in range(0, len(images), _AT_ONCE)
-    ]
-    return dict(zip(names, np.sum(parts, 0) / len(images), strict=True))
+        with each_block(change):
+            return _outputs(model, variables, task.image_inputs(images))
+
+    variables, sums = jax.tree.map(jnp.asarray, trained.variables), 0.0
+    parts = [images[start : start + _AT_ONCE] for start in range(0, len(images), _AT_ONCE)]
+    with counting("leaving out blocks", len(images) * len(names)) as done:
+        for part in parts:
+            whole, found = outputs(variables, part, -1), []
+            for index in range(len(names)):
+                found.append(_distances(whole, outputs(variables, part, index)))
+                done(len(part))
+            sums += np.array(found, np.float64)  # [blocks, arrays, 2]
+    ratios = sums[..., 0] / np.maximum(sums[..., 1], 1e-30)
+    return dict(zip(names, ratios.mean(-1).tolist(), strict=True))
 
 
-def _change(x: jax.Array, y: jax.Array) -> jax.Array:
-    """Summed over images, of maps [B, h, w, C] or tokens [B, T, C]."""
-    x, y = x.astype(jnp.float32), y.astype(jnp.float32)
-    lengths = jnp.linalg.norm(x, axis=-1) * jnp.linalg.norm(y, axis=-1)
-    cosine = (x * y).sum(-1) / jnp.maximum(lengths, 1e-12)
-    return (1 - cosine).reshape(len(x), -1).mean(1).sum()
+@jax.jit
+def _distances(whole: Any, other: Any) -> jax.Array:
+    """The squared distance of each pair of arrays, and the squared length of the first [n, 2]."""
+    pairs = zip(jax.tree.leaves(whole), jax.tree.leaves(other), strict=True)
+    return jnp.array([(jnp.square(a - b).sum(), jnp.square(a).sum()) for a, b in pairs])
+
+
+def _outputs(model: nn.Module, variables: dict[str, Any], inputs: jax.Array) -> Any:
+    """What the network, or its module called "backbone", gives; float32."""
+    found: list[Any] = []
+
+    def keep(run: Callable[..., Any], args: Any, kwargs: Any, context: InterceptorContext) -> Any:
+        y = run(*args, **kwargs)
+        if context.module.path == (BACKBONE,) and context.method_name == "__call__":
+            found.append(y)
+        return y
+
+    with nn.intercept_methods(keep):
+        logits = model.apply(variables, inputs, train=False)
+    return jax.tree.map(lambda array: array.astype(jnp.float32), found or logits)
 
 
 def _without(trained: TrainedModel, gone: Sequence[str]) -> TrainedModel:
@@ -99,17 +121,20 @@ def _without(trained: TrainedModel, gone: Sequence[str]) -> TrainedModel:
 
 
 def _images(trained: TrainedModel) -> tuple[np.ndarray, str]:
-    """Images uint8 [N, S, S, 3] from all over the training split, and what they are.
+    """Images uint8 [N, S, S, 3], cropped as for an evaluation, and what they are.
 
-    Where that is not here, they are of the evaluation split, or the photos that come with
-    scikit-learn.
+    They are from all over the training split; where that is not here, of the evaluation split, or
+    the photos that come with scikit-learn.
     """
+    config = trained.config.copy_and_resolve_references()
+    config.data.cache = False  # a few of them are looked at
     for train in (True, False):
         try:
-            split = task_split(trained.config, train)
+            split = task_split(config, train)
         except DataError:
             continue
         count = min(_IMAGES, split.num_examples)
         places = np.linspace(0, split.num_examples - 1, count).astype(int)
-        return split.images(places), f"{trained.config.data.name}, {split.name}"
-    return resized_samples(trained.config), "the photos that come with scikit-learn"
+        images = dataclasses.replace(split, train=False).images(places)
+        return images, f"{config.data.name}, {split.name}"
+    return resized_samples(config), "the photos that come with scikit-learn"

@@ -14,10 +14,10 @@ from imagenet_jax.models.cost import variable_shapes
 from imagenet_jax.models.layers.residual import Residual
 
 
-def seen_blocks(
-    see: Callable[[str, jax.Array, jax.Array], None],
+def each_block(
+    change: Callable[[str, jax.Array, jax.Array], jax.Array],
 ) -> AbstractContextManager[None]:
-    """While a model runs, see(name, input, output) is called for each block that could go."""
+    """While a model runs, the output of each block that could go is change(name, input, output)."""
 
     def call(
         run: Callable[..., Any],
@@ -27,9 +27,7 @@ def seen_blocks(
     ) -> Any:
         y, block = run(*args, **kwargs), context.module
         is_block = isinstance(block, Residual) and context.method_name == "__call__"
-        if is_block and block.may_go(args[0], y):
-            see(block.name, args[0], y)
-        return y
+        return change(block.name, args[0], y) if is_block and block.may_go(args[0], y) else y
 
     return nn.intercept_methods(call)
 
@@ -37,10 +35,15 @@ def seen_blocks(
 @functools.lru_cache(maxsize=64)
 def removable_blocks(model: nn.Module, image_size: int) -> tuple[str, ...]:
     """The names of the blocks that a model can do without, in the order in which they run."""
-    found: dict[str, None] = {}
-    with seen_blocks(lambda name, x, y: found.update({name: None})):
+    found: list[str] = []
+
+    def note(name: str, x: jax.Array, y: jax.Array) -> jax.Array:
+        found.append(name)
+        return y
+
+    with each_block(note):
         variable_shapes(model, image_size)
-    return tuple(found)
+    return tuple(dict.fromkeys(found))
 
 
 def check_blocks(name: str, model: nn.Module, image_size: int, blocks: Iterable[str]) -> None:

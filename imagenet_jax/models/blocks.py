@@ -59,8 +59,8 @@ def check_blocks(name: str, model: nn.Module, image_size: int, blocks: Iterable[
     for block in blocks:
         if block not in known:
             raise ConfigError(
-                f"without_blocks: {name} has no block {block!r} whose output has the shape of its "
-                f"input, with an identity beside it; there are {', '.join(known)}"
+                f"config.model.without_blocks: {name} has no block {block!r} whose output has the "
+                f"shape of its input, with an identity beside it; there are {', '.join(known)}"
             )
 
 

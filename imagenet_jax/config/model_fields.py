@@ -4,7 +4,7 @@ import itertools
 import re
 from typing import Any
 
-from imagenet_jax.config.field import Field, choice, number
+from imagenet_jax.config.field import Field, choice, is_pattern, number
 
 # Those of detectors alone, which a backbone does not have.
 OF_DETECTORS = (
@@ -75,6 +75,19 @@ MODEL: dict[str, Field] = {
         "whose output has the shape of their input",
         "names of blocks, none twice, as in ('layer1.1', 'layer3.4')",
         lambda names: len({*names}) == len(names),
+    ),
+    "model.quantize": choice(
+        "",
+        ("", "int8"),
+        "int8: kernels, and what they are multiplied with, are rounded to the levels of int8 in "
+        "every forward pass, and gradients go straight through (quantization-aware training)",
+    ),
+    "model.quantize_skip": Field(
+        (),
+        "kernels that model.quantize leaves as they are: regular expressions of their paths, as "
+        "('^conv1/', 'fc/kernel')",
+        "regular expressions, as in ('^conv1/',)",
+        lambda v: all(isinstance(p, str) and is_pattern(p) for p in v),
     ),
     "model.stem": choice(
         "",

@@ -10,10 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax.linen.module import InterceptorContext
 
-from imagenet_jax.deploy.export import resized_samples
-from imagenet_jax.errors import ConfigError, DataError
+from imagenet_jax.deploy.quantization import calibration_images
+from imagenet_jax.errors import ConfigError
 from imagenet_jax.models.blocks import each_block, left_without, removable_blocks
-from imagenet_jax.tasks.table import task_split
 from imagenet_jax.terminal import counting, say
 from imagenet_jax.training.trained import TrainedModel
 from imagenet_jax.weights.adapt import BACKBONE
@@ -41,8 +40,8 @@ def without_blocks(trained: TrainedModel, share: float) -> TrainedModel:
             f"--prune={share:g} with --structure=blocks is none of the {len(names)} blocks that "
             f"{trained.name} could do without{hint}"
         )
-    images, what = _images(trained)
-    say(f"blocks are left out one at a time, on {len(images)} images: {what}")
+    images, about = calibration_images(trained, _IMAGES)
+    say(f"blocks are left out one at a time, on {about}")
     importance = block_importance(trained, images)
     least = sorted(names, key=importance.__getitem__)[:count]
     gone = [name for name in names if name in least]
@@ -118,23 +117,3 @@ def _without(trained: TrainedModel, gone: Sequence[str]) -> TrainedModel:
     task = dataclasses.replace(trained.task, config=config)
     variables = left_without(trained.variables, gone)
     return dataclasses.replace(trained, model=task.model(), variables=variables, task=task)
-
-
-def _images(trained: TrainedModel) -> tuple[np.ndarray, str]:
-    """Images uint8 [N, S, S, 3], cropped as for an evaluation, and what they are.
-
-    They are from all over the training split; where that is not here, of the evaluation split, or
-    the photos that come with scikit-learn.
-    """
-    config = trained.config.copy_and_resolve_references()
-    config.data.cache = False  # a few of them are looked at
-    for train in (True, False):
-        try:
-            split = task_split(config, train)
-        except DataError:
-            continue
-        count = min(_IMAGES, split.num_examples)
-        places = np.linspace(0, split.num_examples - 1, count).astype(int)
-        images = dataclasses.replace(split, train=False).images(places)
-        return images, f"{config.data.name}, {split.name}"
-    return resized_samples(config), "the photos that come with scikit-learn"

@@ -2,16 +2,20 @@
 
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from imagenet_jax.atomic import replace_text
 from imagenet_jax.deploy.blocks import without_blocks
 from imagenet_jax.deploy.channels import without_channels
 from imagenet_jax.deploy.compress_picture import draw_variants
-from imagenet_jax.deploy.measured import latencies, sizes
+from imagenet_jax.deploy.measured import Call, latencies, program_call, sizes
+from imagenet_jax.deploy.quantization import calibration_images, quantized, sensitivity
+from imagenet_jax.deploy.runtimes import in_runtimes
 from imagenet_jax.deploy.variants import BLOCKS, CHANNELS, OWN_SCOPE, REMOVED, Variant, config_of
 from imagenet_jax.deploy.weights import without_weights
 from imagenet_jax.errors import ConfigError, DataError
@@ -25,6 +29,8 @@ from imagenet_jax.training.start import write_start
 from imagenet_jax.training.trained import TrainedModel, trained_model
 
 FACTS, PICTURE, WEIGHTS = "compress.json", "compress.png", "weights.safetensors"
+WHOLE = "whole"
+_ALONE = 32  # images on which each layer is tried as the only one in int8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +42,7 @@ class Request:
       duration: of the training in which each recovers, as "5 epochs"; "": none.
       scope, importance: of `variants.SCOPES` and IMPORTANCES; "": the structure's own.
       teacher: see config.distill.weights; "": the config's.
+      skip: see config.model.quantize_skip.
       said: see `variants.config_of`.
     """
 
@@ -44,11 +51,12 @@ class Request:
     scope: str = ""
     importance: str = "l2"
     teacher: str = ""
+    skip: tuple[str, ...] = ()
     said: tuple[str, ...] = ()
 
 
 def compress(trained: TrainedModel, request: Request, out: Path) -> dict[str, Any] | None:
-    """Prunes a network, trains what is left on, and compares all with the whole network.
+    """Prunes and quantizes a network, trains what is left on, and compares all with the whole one.
 
     Each variant gets a working directory in `out`, which goes on where it was if it is there.
 
@@ -61,7 +69,9 @@ def compress(trained: TrainedModel, request: Request, out: Path) -> dict[str, An
       What compress.json has, and out: model, dataset, split, num_examples, metric, duration,
       variants (name, workdir, METRIC and at_once, the same before it recovered, parameters,
       nonzero, gmacs, file, bytes, gzip_bytes, latency_ms by batch size), the whole network first.
-      Metrics are None without data. None if a signal stopped it.
+      Metrics are None without data. Of int8 the variant is computed in floating point, has no file
+      and latency, but calibrated_on and sensitivity, see `quantization`; behind it are the rows of
+      its files, see `runtimes`. None if a signal stopped it.
 
     Raises:
       ConfigError: for what cannot be pruned, or training on data of other classes.
@@ -71,38 +81,27 @@ def compress(trained: TrainedModel, request: Request, out: Path) -> dict[str, An
     if jax.process_count() > 1:
         raise ConfigError(f"compress is for one process, and this job has {jax.process_count()}")
     make_workdir(out)
-    # What is pruned is that of one config, whatever has changed the network before.
+    # What is compressed is that of one config, whatever has changed the network before.
     config = trained.config.copy_and_resolve_references()
     config.finetune.update(weights="", mode="full")
     task = dataclasses.replace(trained.task, config=config)
     trained = dataclasses.replace(trained, task=task)
     examples, metric = _examples(trained, bool(request.duration)), trained.task.best
     whole = _evaluated(trained)
-    rows, models = [{"name": "whole", "workdir": None, metric: whole and whole[metric]}], {}
-    models["whole"] = trained
+    rows = [{"name": WHOLE, "workdir": None, metric: whole and whole[metric]}]
+    found, calls = {WHOLE: trained}, {WHOLE: partial(program_call, trained)}
+    rows[0] |= sizes(trained, out / WEIGHTS)
     for variant in request.variants:
-        say(f"{variant.name}: pruning")
-        workdir, at_once = out / variant.folder, _pruned(trained, variant, request)
-        before = _evaluated(at_once) if whole else None
-        start = at_once
-        if request.duration and variant.structure not in REMOVED:  # it is pruned on the way
-            start = dataclasses.replace(at_once, variables=trained.variables)
-        write_start(start, workdir, examples)
-        found, after = at_once, before
-        if request.duration:
-            if train(start.config, workdir) is None:
-                return None
-            found = trained_model(workdir, reported_checkpoint(start.config))
-            after = _evaluated(found)
-        models[variant.name] = found
-        row = {"name": variant.name, "workdir": str(workdir), metric: after and after[metric]}
-        rows.append(row | {"at_once": before and before[metric]})
+        base = found[variant.base.name if variant.base else WHOLE]
+        made = _made(base, variant, request, out / variant.folder, examples, bool(whole))
+        if made is None:
+            return None
+        found[variant.name], more, runs = made
+        rows, calls = rows + more, calls | runs
     with working("measuring"):
-        for row in rows:
-            folder = Path(row["workdir"] or out)
-            row |= sizes(models[row["name"]], folder / WEIGHTS)
-        for name, times in latencies(models).items():
-            next(row for row in rows if row["name"] == name)["latency_ms"] = times
+        times = latencies(calls)
+    for row in rows:
+        row["latency_ms"] = times.get(row["name"])
     result = {
         "model": trained.name,
         "dataset": config.data.name if whole else None,
@@ -116,6 +115,41 @@ def compress(trained: TrainedModel, request: Request, out: Path) -> dict[str, An
     replace_text(out / FACTS, json.dumps(result, indent=1) + "\n")
     draw_variants(result, out / PICTURE)
     return {**result, "out": str(out), "picture": str(out / PICTURE)}
+
+
+def _made(
+    base: TrainedModel,
+    variant: Variant,
+    request: Request,
+    workdir: Path,
+    examples: int,
+    evaluates: bool,
+) -> tuple[TrainedModel, list[dict[str, Any]], dict[str, Call]] | None:
+    """A variant of a network as it is in the end, its rows, and what runs them, by their names."""
+    say(f"{variant.name}: {'finding ranges' if variant.quantize else 'pruning'}")
+    images, about = calibration_images(base) if variant.quantize else (None, "")
+    at_once, metric = _smaller(base, variant, request, images), base.task.best
+    before = _evaluated(at_once) if evaluates else None
+    start = at_once
+    if request.duration and variant.prunes_weights:  # on the way
+        start = dataclasses.replace(at_once, variables=base.variables)
+    write_start(start, workdir, examples)
+    found, after = at_once, before
+    if request.duration:
+        if train(start.config, workdir) is None:
+            return None
+        found = trained_model(workdir, reported_checkpoint(start.config))
+        after = _evaluated(found)
+    row = {"name": variant.name, "workdir": str(workdir), metric: after and after[metric]}
+    row |= {"at_once": before and before[metric]}
+    row |= sizes(found, None if variant.quantize else workdir / WEIGHTS)
+    if not variant.quantize:
+        return found, [row], {variant.name: partial(program_call, found)}
+    with working("trying each layer alone"):
+        row |= {"calibrated_on": about, "sensitivity": sensitivity(found, images[:_ALONE])}
+    rows, runs = in_runtimes(found, variant.name, workdir, images, evaluates)
+    more = {name: row[name] for name in ("parameters", "nonzero", "gmacs")}
+    return found, [row, *({**one, **more} for one in rows)], runs
 
 
 def _examples(trained: TrainedModel, trains: bool) -> int:
@@ -154,56 +188,20 @@ def _evaluated(trained: TrainedModel) -> dict[str, Any] | None:
         return None
 
 
-def _pruned(trained: TrainedModel, variant: Variant, request: Request) -> TrainedModel:
+def _smaller(
+    trained: TrainedModel, variant: Variant, request: Request, images: np.ndarray | None
+) -> TrainedModel:
     """The network as it is before it recovers; its config is that of the run to come."""
-    names = ("duration", "teacher", "scope", "said")
+    names = ("duration", "teacher", "scope", "skip", "said")
     how = {name: getattr(request, name) for name in names}
     config = config_of(variant, trained.config, **how)
-    if variant.structure not in REMOVED:
-        return without_weights(trained, config)
     task = dataclasses.replace(trained.task, config=config)
     found = dataclasses.replace(trained, task=task)
+    if variant.quantize:
+        return quantized(found, images, request.skip)
+    if variant.structure not in REMOVED:
+        return without_weights(trained, config)
     if variant.structure == BLOCKS:
         return without_blocks(found, variant.share)
     scope = request.scope or OWN_SCOPE[CHANNELS]
     return without_channels(found, variant.share, importance=request.importance, scope=scope)
-
-
-def compress_text(result: dict[str, Any]) -> str:
-    """What `compress` returned, for people: a table, a row each variant."""
-    metric, rows = result["metric"], result["variants"]
-    first, several = rows[0], [*rows[0]["latency_ms"]]
-    trained = result["duration"] and first[metric] is not None
-    head = ["", metric, *(["at once"] if trained else []), "parameters", "non-zero", "GMACs"]
-    head += [f"{count} image{'s' * (count != '1')}" for count in several]
-    table = [[*head, "file", "gzip"]]
-    for row in rows:
-        cells = [row["name"], _told(row[metric], metric)]
-        cells += [_told(row.get("at_once"), metric)] if trained else []
-        cells += [f"{row['parameters']:,}", f"{row['nonzero']:,}", f"{row['gmacs']:.4g}"]
-        for count in several:
-            time, was = row["latency_ms"][count], first["latency_ms"][count]
-            faster = "" if row is first else f" ({was / time:.2f} x)"
-            cells.append(f"{_short(time)} ms{faster}")
-        cells += [f"{_short(row[name] / 1e6)} MB" for name in ("bytes", "gzip_bytes")]
-        table.append(cells)
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = ["  ".join(map(str.ljust, cells, widths)).rstrip() for cells in table]
-    about = f"and trained for {result['duration']} each" if result["duration"] else "at once"
-    if result["dataset"]:
-        count, split = result["num_examples"], result["split"]
-        about += f", on {count:,} images of {result['dataset']}, {split}"
-    else:
-        about += "; nothing was evaluated"
-    return "\n".join([f"{result['model']}, pruned {about}", "", *lines])
-
-
-def _short(value: float) -> str:
-    """Three digits at least."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _told(value: float | None, metric: str) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.4f}" if metric == "loss" else f"{100 * value:.2f} %"

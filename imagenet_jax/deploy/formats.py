@@ -11,9 +11,11 @@ from jax import export as jax_export
 
 from imagenet_jax.deploy import litert, onnx, savedmodel, stablehlo
 from imagenet_jax.deploy.comparison import Outputs
+from imagenet_jax.deploy.program import in_floating_point
 from imagenet_jax.deploy.savedmodel_photos import compare_photos
 from imagenet_jax.errors import ExportError
 from imagenet_jax.models.cost import variable_shapes
+from imagenet_jax.terminal import say
 from imagenet_jax.training.trained import TrainedModel
 from imagenet_jax.weights.files import read_weights, write_safetensors
 from imagenet_jax.weights.torch_layout import import_arrays
@@ -92,14 +94,25 @@ def _onnx(trained: TrainedModel, path: Path, request: Request) -> dict[str, Any]
 
 
 def _onnx_int8(trained: TrainedModel, path: Path, request: Request) -> dict[str, Any]:
-    onnx.write_onnx_int8(trained, path, request.inputs, request.calibration)
+    onnx.write_onnx_int8(_to_convert(trained, path), path, request.inputs, request.calibration)
     return {"opset": onnx.OPSET, "calibrated_on": len(request.calibration)}
+
+
+def _to_convert(trained: TrainedModel, path: Path) -> TrainedModel:
+    """What a converter makes integers of: it rounds weights as config.model.quantize does."""
+    if skipped := tuple(trained.config.model.quantize_skip):
+        say(
+            f"warning: {path.name} has every layer in int8, those of config.model.quantize_skip = "
+            f"{skipped!r} too"
+        )
+    return in_floating_point(trained) if trained.config.model.quantize else trained
 
 
 def _litert(numbers: str) -> Callable[[TrainedModel, Path, Request], dict[str, Any]]:
     def write(trained: TrainedModel, path: Path, request: Request) -> dict[str, Any]:
         how = request.inputs, request.calibration
-        litert.write_litert(trained, path, *how, numbers=numbers)
+        given = _to_convert(trained, path) if numbers == "int8" else trained
+        litert.write_litert(given, path, *how, numbers=numbers)
         return {"calibrated_on": len(request.calibration)} if numbers == "int8" else {}
 
     return write

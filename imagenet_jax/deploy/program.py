@@ -11,6 +11,7 @@ import numpy as np
 
 from imagenet_jax.errors import ExportError
 from imagenet_jax.models.layers.platforms import PLAIN, lowering_for
+from imagenet_jax.models.layers.quantized import without_ranges
 from imagenet_jax.training.trained import TrainedModel
 
 _MOST = 2**31 - 2**26  # bytes of weights in a file of 2 GB at most, which protocol buffers are
@@ -46,6 +47,16 @@ def in_float32(trained: TrainedModel) -> TrainedModel:
     config.model.dtype = "float32"
     task = dataclasses.replace(trained.task, config=config)
     return dataclasses.replace(trained, model=task.model(), task=task)
+
+
+def in_floating_point(trained: TrainedModel) -> TrainedModel:
+    """The model of the same weights that rounds nothing, whatever config.model.quantize says."""
+    config = trained.config.copy_and_resolve_references()
+    config.model.update(quantize="", quantize_skip=())
+    task = dataclasses.replace(trained.task, config=config)
+    stats = without_ranges(trained.variables.get("batch_stats", {}))
+    variables = {**trained.variables, "batch_stats": stats}
+    return dataclasses.replace(trained, model=task.model(), variables=variables, task=task)
 
 
 def plain_program(trained: TrainedModel, inputs: str) -> Callable[[jax.Array], Any]:

@@ -16,6 +16,8 @@ REMOVED = {CHANNELS: "channels", BLOCKS: "without_blocks"}
 IMPORTANCES = ("l2", "l1", "scale")
 SCOPES = ("global", "layer")
 OWN_SCOPE = {WEIGHTS: "global", CHANNELS: "layer"}
+# Of the learning rate: what is rounded is near where it was, and fine-tuned.
+_QUANTIZED_RATE = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,18 +25,31 @@ class Variant:
     """A smaller form of a network.
 
     Attributes:
-      structure: what goes: "weights", "channels", "blocks", or of each M weights all but N, "N:M".
+      structure: what goes: "weights", "channels", "blocks", or of each M weights all but N, "N:M";
+        "": none.
       share: of the weights, channels or blocks that go.
+      quantize: see config.model.quantize; "": not at all.
     """
 
     structure: str
     share: float
+    quantize: str = ""
+
+    @property
+    def base(self) -> "Variant | None":
+        """What is quantized: another variant, or, None, the whole network; else None, too."""
+        return Variant(self.structure, self.share) if self.quantize and self.structure else None
 
     @property
     def name(self) -> str:
         """What people call it."""
-        whole = self.structure not in (WEIGHTS, *REMOVED)
-        return self.structure if whole else f"{self.structure} {self.share:g}"
+        share = f"{self.share:g}" if self.structure in (WEIGHTS, *REMOVED) else ""
+        return " ".join(filter(None, (self.structure, share, self.quantize)))
+
+    @property
+    def prunes_weights(self) -> bool:
+        """Whether weights become zero in the run in which it recovers."""
+        return self.structure not in ("", *REMOVED) and not self.quantize
 
     @property
     def folder(self) -> str:
@@ -42,12 +57,25 @@ class Variant:
         return self.name.replace(" ", "-").replace(":", "-of-")
 
 
-def parse_variants(structures: str, shares: str) -> list[Variant]:
+def parse_variants(structures: str, shares: str, quantize: str = "") -> list[Variant]:
     """Those of --structure=A,B and --prune=0.5,0.8: each structure with each share.
+
+    With --quantize=int8 the whole network and each of these in int8 too, behind what they are made
+    of. Without a structure weights go, if there is a share or nothing is quantized.
 
     Raises:
       ConfigError: for what is neither, or shares where only N:M is pruned.
     """
+    pruned = []
+    if structures or shares or not quantize:
+        pruned = _pruned(structures or WEIGHTS, shares)
+    if not quantize:
+        return pruned
+    pairs = ((one, dataclasses.replace(one, quantize=quantize)) for one in pruned)
+    return [Variant("", 0.0, quantize), *(variant for pair in pairs for variant in pair)]
+
+
+def _pruned(structures: str, shares: str) -> list[Variant]:
     found = list(dict.fromkeys(filter(None, map(str.strip, structures.split(",")))))
     patterns = {}
     for structure in found:
@@ -90,16 +118,18 @@ def config_of(
     scope: str = "",
     duration: str = "",
     teacher: str = "",
+    skip: Collection[str] = (),
     said: Collection[str] = (),
 ) -> ml_collections.ConfigDict:
     """The config of the run in which a variant recovers, but for what of the network is left.
 
     Args:
       variant: what goes.
-      config: of the network that is pruned.
+      config: of the network that is pruned or quantized.
       scope: of `SCOPES`; "": see `OWN_SCOPE`.
       duration: of the run; "": none, and what is pruned stays so in one that goes on from there.
       teacher: see config.distill.weights; "": as it is.
+      skip: see config.model.quantize_skip.
       said: fields that somebody has set for it. Other durations of the schedule become shorter, or
         longer, as the run does, where all are in epochs.
     """
@@ -110,8 +140,12 @@ def config_of(
         config.duration = duration
     if teacher:
         config.distill.weights = teacher
-    prunes_weights = variant.structure not in REMOVED
-    if prunes_weights:
+    if variant.quantize:
+        config.model.update(quantize=variant.quantize, quantize_skip=tuple(skip))
+        for name in ("learning_rate", "adam_learning_rate"):
+            if f"optim.{name}" not in said:
+                config.optim[name] *= _QUANTIZED_RATE
+    if variant.prunes_weights:
         share = variant.structure == WEIGHTS
         config.prune.share = variant.share if share else 0.0
         config.prune.pattern = "" if share else variant.structure
@@ -119,7 +153,7 @@ def config_of(
         if config.prune.every == "100 steps":  # which may be much of a short run
             config.prune.every = "1 percent"
     active = config.prune.share or config.prune.pattern
-    if active and not (prunes_weights and duration):
+    if active and not (variant.prunes_weights and duration):
         config.prune.begin = config.prune.end = "0 steps"  # zeros that are there stay
     return config
 

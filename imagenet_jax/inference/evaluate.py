@@ -140,13 +140,7 @@ def evaluate_pretrained(
         _check_explained(trained.task)
     mesh = make_mesh(config.sharding)
     check_config(config, mesh, training=False)
-    with working(f"opening {config.data.name}"):
-        split = task_split(config, train=False)
-    names, known = split.source.class_names, trained.task.class_names
-    if trained.task.reads == (ONE,):
-        split.label_map = _labels(names, known)
-    elif tuple(names) != known:
-        raise DataError(f"the classes of {config.data.name} are not those of {trained.name}")
+    split = open_evaluation(trained)
     program = make_program(trained.task, mesh)
     variables = {"batch_stats": {}, **trained.variables}
     variables = jax.device_put(variables, replicated(mesh))
@@ -164,6 +158,23 @@ def evaluate_pretrained(
         summary["reported_top1"] = trained.weights.top1
         summary["reported_top5"] = trained.weights.top5
     return summary
+
+
+def open_evaluation(trained: TrainedModel) -> Split:
+    """The evaluation split of a model's config, with the model's numbers of its classes.
+
+    Raises:
+      DataError: if there is none, or for a class that is none of the model's.
+    """
+    config = trained.config
+    with working(f"opening {config.data.name}"):
+        split = task_split(config, train=False)
+    names, known = split.source.class_names, trained.task.class_names
+    if trained.task.reads == (ONE,):
+        split.label_map = _labels(names, known)
+    elif tuple(names) != known:
+        raise DataError(f"the classes of {config.data.name} are not those of {trained.name}")
+    return split
 
 
 def evaluate_trained(trained: TrainedModel, dataset: str = "", split: str = "") -> dict[str, Any]:

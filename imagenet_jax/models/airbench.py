@@ -73,13 +73,7 @@ class Airbench(Backbone):
             x = layers.block(_Group)(features, layers, name=f"layers.{number}")(x, train)
             yield f"layers.{number}", x
         x = x.max((1, 2)).astype(wide(layers.dtype))
-        head = nn.Dense(
-            self.num_classes,
-            use_bias=False,
-            dtype=x.dtype,
-            kernel_init=layers.head_inits(torch_default)["init"],
-            name="head",
-        )
+        head = layers.head(self.num_classes, name="head", init=torch_default, bias=False)
         return head(x) / 9
 
     @nn.nowrap

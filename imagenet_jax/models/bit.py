@@ -24,7 +24,7 @@ class StdConv(nn.Module):
     features: int
     kernel: int
     stride: int = 1
-    dtype: jnp.dtype = jnp.float32
+    layers: Layers = Layers()
     epsilon: float = 1e-8
 
     @nn.compact
@@ -34,9 +34,9 @@ class StdConv(nn.Module):
         mean = kernel.mean((0, 1, 2), keepdims=True)
         var = kernel.var((0, 1, 2), keepdims=True)
         kernel = (kernel - mean) * jax.lax.rsqrt(var + self.epsilon)
-        return convolution(
-            x.astype(self.dtype),
-            kernel.astype(self.dtype),
+        return self.layers.product(convolution)(
+            x.astype(self.layers.dtype),
+            kernel.astype(self.layers.dtype),
             (self.stride, self.stride),
             [((self.kernel - 1) // 2,) * 2] * 2,
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
@@ -56,13 +56,13 @@ class PreActBottleneck(Residual):
         norm = partial(_group_norm, dtype=dtype)
         y = nn.relu(norm(name="norm1")(x))
         if x.shape[-1] != self.channels or self.stride > 1:
-            x = StdConv(self.channels, 1, self.stride, dtype, name="downsample.conv")(y)
+            x = StdConv(self.channels, 1, self.stride, self.layers, name="downsample.conv")(y)
         inner = self.channels // 4
-        y = StdConv(inner, 1, 1, dtype, name="conv1")(y)
+        y = StdConv(inner, 1, 1, self.layers, name="conv1")(y)
         y = nn.relu(norm(name="norm2")(y))
-        y = StdConv(inner, 3, self.stride, dtype, name="conv2")(y)
+        y = StdConv(inner, 3, self.stride, self.layers, name="conv2")(y)
         y = nn.relu(norm(name="norm3")(y))
-        return add_shortcut(x, StdConv(self.channels, 1, 1, dtype, name="conv3")(y))
+        return add_shortcut(x, StdConv(self.channels, 1, 1, self.layers, name="conv3")(y))
 
 
 def _group_norm(*, dtype: jnp.dtype, name: str) -> nn.GroupNorm:
@@ -88,7 +88,7 @@ class BiT(Backbone):
     def maps(self, image: jax.Array, train: bool, names: Container[str]) -> Maps:
         """Maps stem.conv and stages.0 to stages.3, before norm and ReLU; see `Backbone.maps`."""
         layers = self.layers
-        x = StdConv(64 * self.width, 7, 2, layers.dtype, name="stem.conv")(image)
+        x = StdConv(64 * self.width, 7, 2, layers, name="stem.conv")(image)
         yield "stem.conv", x
         # Padded with zeros, not with -inf.
         x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))

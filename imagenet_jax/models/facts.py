@@ -15,6 +15,7 @@ LAYER_OPTIONS = (
     *("dtype", "bn_group_size", "bn_momentum", "bn_epsilon", "axis_name", "fused_norm"),
     *("tanh_gelu", "fast_variance", "remat", "frozen_norm", "head_bias", "head_std"),
     *("conv_init", "bn_init", "uniform_drop_path", "channels", "without_blocks"),
+    *("quantize", "quantize_skip"),
 )
 # Families whose blocks know their names, and so which of `layers.Layers.channels` are theirs.
 _TAKE_CHANNELS = ("resnet", "vgg", "mobilenet", "efficientnet")

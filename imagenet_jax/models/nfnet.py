@@ -39,7 +39,7 @@ class ScaledStdConv(nn.Module):
     kernel: int
     stride: int = 1
     groups: int = 1
-    dtype: jnp.dtype = jnp.float32
+    layers: Layers = Layers()
     epsilon: float = 1e-5
 
     @nn.compact
@@ -53,15 +53,16 @@ class ScaledStdConv(nn.Module):
         var = kernel.var((0, 1, 2), keepdims=True)
         kernel = (kernel - mean) * jax.lax.rsqrt(var + self.epsilon)
         kernel *= jax.lax.broadcast_to_rank(scale, kernel.ndim)
-        x = convolution(
-            x.astype(self.dtype),
-            kernel.astype(self.dtype),
+        dtype = self.layers.dtype
+        x = self.layers.product(convolution)(
+            x.astype(dtype),
+            kernel.astype(dtype),
             (self.stride, self.stride),
             "SAME",
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
             feature_group_count=self.groups,
         )
-        return x + jax.lax.broadcast_to_rank(bias.astype(self.dtype), x.ndim)
+        return x + jax.lax.broadcast_to_rank(bias.astype(dtype), x.ndim)
 
 
 class NFBlock(Residual):
@@ -83,7 +84,7 @@ class NFBlock(Residual):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         layers = self.layers
-        conv = partial(ScaledStdConv, dtype=layers.dtype)
+        conv = partial(ScaledStdConv, layers=layers)
         y = _act(x) * self.beta
         if x.shape[-1] != self.channels or self.stride > 1:
             x = y
@@ -130,7 +131,7 @@ class NFNet(Backbone):
         All are before the activation. See `Backbone.maps`.
         """
         layers, x = self.layers, image
-        conv = partial(ScaledStdConv, dtype=layers.dtype)
+        conv = partial(ScaledStdConv, layers=layers)
         stem = zip((16, 32, 64, 128), (2, 1, 1, 2), strict=True)
         for number, (channels, stride) in enumerate(stem, 1):
             x = x if number == 1 else _act(x)

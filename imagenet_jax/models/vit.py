@@ -42,6 +42,8 @@ class Attention(nn.Module):
         proj = self.layers.dense(channels, init=self.init, name="proj")
         if self.is_initializing():
             return proj(jnp.split(qkv(x), 3, -1)[0])
+        if self.layers.quantize:  # the modules round
+            return proj(self._attended(qkv(x).reshape(*x.shape[:2], 3, self.heads, -1)))
         params = qkv.variables["params"], proj.variables["params"]
         params = jax.tree.map(lambda param: param.astype(dtype), params)
         attend = partial(choose, CPU, self._in_rows, self._attend)
@@ -68,12 +70,17 @@ class Attention(nn.Module):
         """With channels last throughout, which spares a CPU transposing."""
         kernel = inner["kernel"].reshape(-1, 3, self.heads, x.shape[-1] // self.heads)
         bias = inner["bias"].reshape(1, 1, *kernel.shape[1:])
-        qkv = jnp.einsum("btc,cshd->btshd", x, kernel) + bias
+        y = self._attended(jnp.einsum("btc,cshd->btshd", x, kernel) + bias)
+        return y @ outer["kernel"] + outer["bias"][None, None]
+
+    @nn.nowrap
+    def _attended(self, qkv: jax.Array) -> jax.Array:
+        """[B, T, C] of q, k and v of each head [B, T, 3, H, C / H]."""
         q, k, v = (qkv[:, :, part] for part in range(3))
         logits = jnp.einsum("bqhd,bkhd->bhqk", q * q.shape[-1] ** -0.5, k)
-        weights = jax.nn.softmax(logits.astype(wide(x.dtype))).astype(x.dtype)
+        weights = jax.nn.softmax(logits.astype(wide(qkv.dtype))).astype(qkv.dtype)
         y = jnp.einsum("bhqk,bkhd->bqhd", weights, v)
-        return y.reshape(x.shape) @ outer["kernel"] + outer["bias"][None, None]
+        return y.reshape(*y.shape[:2], -1)
 
     @nn.nowrap
     def _flash(self, x: jax.Array, inner: Params, outer: Params) -> jax.Array:

@@ -12,6 +12,7 @@ from PIL import Image
 from imagenet_jax.config import network_name
 from imagenet_jax.config.stages import config_stages
 from imagenet_jax.models.cost import count_macs, count_params, variable_shapes
+from imagenet_jax.models.layers.quantized import told_of_rounded
 from imagenet_jax.terminal import say
 
 
@@ -54,6 +55,8 @@ def say_facts(program: Any, train_split: Any, eval_split: Any) -> None:
         macs = count_macs(teacher.model, teacher.image_size)
         rows["teacher"] = f"{teacher.name}, {count / 1e6:,.3g} M parameters, {_cost(macs)}"
         rows["teacher"] += f"MACs an image of {teacher.image_size} pixels"
+    if config.model.quantize:
+        rows["quantize"] = f"{config.model.quantize}; {told_of_rounded(variables)}"
     for name, value in rows.items():
         say(f"{name:8} {value}")
     for stage in config_stages(config)[1:]:

@@ -41,6 +41,7 @@ def check_fields(config: ml_collections.ConfigDict) -> None:
         check_model(config.model.name, model_options(stage.config))
         _check_views(stage.config)
     check_lora(config)
+    _check_quantize(config)
     check_optimizer(config)
     check_pruning(config)
     check_averages(config)
@@ -79,6 +80,21 @@ def check_lora(config: ml_collections.ConfigDict) -> None:
         raise ConfigError(
             "config.finetune.mode = 'lora' is for transformers, and config.model.name = "
             f"{config.model.name!r} has no attention"
+        )
+
+
+def _check_quantize(config: ml_collections.ConfigDict) -> None:
+    """Raises ConfigError for what does not go with model.quantize, or is of it."""
+    model = config.model
+    if model.quantize_skip and not model.quantize:
+        raise ConfigError(
+            f"config.model.quantize_skip = {tuple(model.quantize_skip)!r} is of model.quantize, "
+            "which is ''; set 'int8'"
+        )
+    if model.quantize and model.scan:
+        raise ConfigError(
+            f"config.model.quantize = {model.quantize!r} does not go with config.model.scan = "
+            "True, whose blocks have no ranges of their own; set scan = False"
         )
 
 

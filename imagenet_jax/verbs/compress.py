@@ -13,6 +13,7 @@ from imagenet_jax.deploy.variants import (
     REMOVED,
     SCOPES,
     STRUCTURES,
+    Variant,
     config_of,
     parse_variants,
 )
@@ -35,10 +36,23 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--structure",
-        default="weights",
+        default="",
         metavar="WHAT,WHAT",
         help=f"what goes: {STRUCTURES}, which leaves 2 of 4 weights; only without channels or "
         "blocks a network is faster everywhere; default: weights",
+    )
+    parser.add_argument(
+        "--quantize",
+        choices=("int8",),
+        default="",
+        help="the whole network and each smaller one in int8 too: post-training with --epochs=0, "
+        "else quantization-aware training after that; with their LiteRT and ONNX files",
+    )
+    parser.add_argument(
+        "--quantize_skip",
+        default="",
+        metavar="PATTERN,PATTERN",
+        help="layers that --quantize leaves as they are: regular expressions of paths of kernels",
     )
     parser.add_argument(
         "--epochs",
@@ -88,17 +102,35 @@ def _teacher(args: argparse.Namespace) -> str:
     return args.model or str(args.workdir.absolute())
 
 
+def _skip(args: argparse.Namespace) -> tuple[str, ...]:
+    return tuple(filter(None, map(str.strip, args.quantize_skip.split(","))))
+
+
+def _variants(args: argparse.Namespace, config: ml_collections.ConfigDict) -> list[Variant]:
+    """Those asked for. Raises ConfigError if there are none, or they make no sense together."""
+    if args.quantize_skip and not args.quantize:
+        raise ConfigError(f"--quantize_skip={args.quantize_skip} goes with --quantize")
+    if config.model.quantize:
+        raise ConfigError(
+            f"config.model.quantize = {config.model.quantize!r}: this network is quantized; "
+            "compress the one that it was made of"
+        )
+    return parse_variants(args.structure, args.prune, args.quantize)
+
+
 def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bool) -> None:
-    variants = parse_variants(args.structure, args.prune)
+    variants = _variants(args, config)
     check_weights(args, config, here)
-    how = {"duration": _duration(args, config), "teacher": _teacher(args)}
+    how = {"duration": _duration(args, config), "teacher": _teacher(args), "skip": _skip(args)}
     for variant in variants:
         if variant.structure in REMOVED:
             check_model(config.model.name, [REMOVED[variant.structure]])
-        pruned = config_of(variant, config, scope=args.scope, said=args.overrides, **how)
-        check_fields(pruned)
+        of = config
+        for one in filter(None, (variant.base, variant)):
+            of = config_of(one, of, scope=args.scope, said=args.overrides, **how)
+        check_fields(of)
         if how["duration"]:
-            check_training(pruned, here=here)
+            check_training(of, here=here)
         elif args.distill:
             raise ConfigError("--distill teaches while a network is trained, and --epochs is 0")
     if here:
@@ -114,35 +146,36 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
         with contextlib.suppress(DataError):  # without data nothing is evaluated
             config.data.eval_split = evaluation_split(config.data.name, config.data.dir)
     request = Request(
-        tuple(parse_variants(args.structure, args.prune)),
+        tuple(_variants(args, config)),
         duration=_duration(args, config),
         scope=args.scope,
         importance=args.importance,
         teacher=_teacher(args),
+        skip=_skip(args),
         said=tuple(args.overrides),
     )
     return compress(find_trained(args, config), request, _out(args))
 
 
 def _text(result: dict[str, Any]) -> str:
-    from imagenet_jax.deploy.compress import compress_text
+    from imagenet_jax.deploy.compress_text import compress_text
 
     return compress_text(result)
 
 
 def _next(args: argparse.Namespace, result: dict[str, Any]) -> list[str]:
-    last = result["variants"][-1]["workdir"]
+    last = [row["workdir"] for row in result["variants"] if row["workdir"]][-1]
     verbs = ("evaluate", "export") if result["dataset"] else ("export",)
     return [f"{args.program} {verb} --workdir={last}" for verb in verbs]
 
 
 COMPRESS = Verb(
-    "smaller forms of a trained model: pruned, recovered and compared",
+    "smaller forms of a trained model: pruned, quantized, recovered and compared",
     _add_flags,
     _run,
     _text,
     load=load,
     check=_check,
-    title=lambda args, config: f"{args.model or args.workdir}, pruned, in {_out(args)}",
+    title=lambda args, config: f"{args.model or args.workdir}, smaller, in {_out(args)}",
     next=_next,
 )

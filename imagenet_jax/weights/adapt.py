@@ -10,6 +10,7 @@ from absl import logging
 
 from imagenet_jax.models.blocks import left_without
 from imagenet_jax.models.cost import variable_shapes
+from imagenet_jax.models.layers.quantized import is_range
 from imagenet_jax.weights.head import head_paths
 from imagenet_jax.weights.torch_layout import get_leaf, leaves, put_leaf, refuse
 
@@ -28,7 +29,8 @@ def adapt(
 
     Position embeddings are resampled (bicubic) to another image size. The first convolution is
     summed up for one input channel, and repeated and scaled for other numbers, as in timm. Blocks
-    that the new model is without, by `layers.Layers.without_blocks`, are left out.
+    that the new model is without, by `layers.Layers.without_blocks`, are left out. Ranges of int8
+    come along where both models have some.
 
     Args:
       variables: params and batch_stats, NumPy arrays.
@@ -55,7 +57,7 @@ def adapt(
     problems = [
         f"unexpected {leaf.torch_name} {leaf.shape}"
         for key, leaf in have.items()
-        if key not in want and leaf.path[:-1] not in heads
+        if key not in want and leaf.path[:-1] not in heads and not is_range(leaf.path)
     ]
     for key, leaf in want.items():
         if leaf.path[:-1] in heads:
@@ -66,6 +68,8 @@ def adapt(
             # Zero, as in BiT: random logits of large features would first have to be unlearnt.
             value = model.layers.head_bias if leaf.path[-1] == "bias" else 0.0
             put_leaf(adapted[leaf.collection], leaf.path, np.full(leaf.shape, value, np.float32))
+            continue
+        if key not in have and is_range(leaf.path):
             continue
         if key not in have:
             problems.append(f"missing {leaf.torch_name}")
@@ -100,6 +104,8 @@ def as_backbone(variables: Mapping[str, Any], model: nn.Module, image_size: int)
         if leaf.path[: len(prefix)] != prefix:
             continue
         path = leaf.path[len(prefix) :]
+        if (leaf.collection, path) not in left_out and is_range(path):
+            continue
         if (leaf.collection, path) not in left_out:
             problems.append(f"missing {leaf.torch_name}")
             continue

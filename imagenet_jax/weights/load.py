@@ -91,6 +91,8 @@ def load_file(
         table that it fits.
     """
     state = read_weights(path)
+    if options and not any(name.endswith(".quantized.low") for name in state.arrays):
+        options = {name: value for name, value in options.items() if name[:8] != "quantize"}
     if options:
         with contextlib.suppress(WeightsError):
             return _fitted(state, model_name, layout, may_lack_head, options)

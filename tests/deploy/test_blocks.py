@@ -64,7 +64,7 @@ def test_the_blocks_that_matter_least_go(four_blocks, capsys):
     less = without_blocks(four_blocks, 0.5)
     assert less.config.model.without_blocks == ("layer1.1", "layer1.3")
     told = capsys.readouterr().err
-    assert "on 64 images: fake, train" in told
+    assert "on 64 images of fake, train" in told
     assert "without layer1.1, layer1.3: 2 of 4 blocks that could go" in told
     config = from_json(to_json(less.config))
     check_config(config, make_mesh())
@@ -147,7 +147,7 @@ def test_a_network_without_blocks_is_a_run(finished_run, tmp_path, one_block, ca
 def test_without_data_it_says_what_was_looked_at(four_blocks, capsys):
     four_blocks.config.data.name = "folder:/nowhere"
     assert len(without_blocks(four_blocks, 0.3).config.model.without_blocks) == 1
-    assert "on 2 images: the photos that come with scikit-learn" in capsys.readouterr().err
+    assert "on the photos that come with scikit-learn" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_what_is_pruned_at_once_is_counted_measured_and_a_run(
         zeros = sum(int((array == 0).sum()) for array in params.values() if array.ndim == 4)
         assert zeros == row["parameters"] - row["nonzero"]
     told = capsys.readouterr().out
-    assert "pruned at once, on 30 images of fake, validation" in told
+    assert "made smaller at once, on 30 images of fake, validation" in told
     assert "non-zero" in told and "at once  " not in told
 
 
@@ -131,7 +131,8 @@ def test_the_schedule_keeps_its_share_of_the_run():
             "--structure=filters; expected one or more of weights, channels, blocks or",
         ),
         (("4:2", ""), "--structure=4:2; expected"),
-        (("", "0.5"), "--structure=; expected"),
+        ((",", "0.5"), "--structure=,; expected"),
+        (("", ""), "--structure=weights needs a share"),
         (("channels", ""), "--structure=channels needs a share"),
         (("2:4", "0.5"), "--prune=0.5 does not go with --structure=2:4 alone"),
         (("weights", "80"), "--prune=80; expected shares above 0 and below 1"),

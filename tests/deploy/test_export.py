@@ -229,10 +229,17 @@ SMALLEST = sorted(
 FAST = ("resnet8", "vit_ti16", "squeezenet1_1")
 
 
+OTHERS = [name for name in FACTS if name not in SMALLEST]
+
+
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in FAST)) for n in SMALLEST]
+    "name",
+    [
+        *(pytest.param(n, marks=[pytest.mark.slow] * (n not in FAST)) for n in SMALLEST),
+        *(pytest.param(n, marks=(pytest.mark.slow, pytest.mark.exhaustive)) for n in OTHERS),
+    ],
 )
-def test_a_model_of_each_family_takes_any_batch(name):
+def test_every_model_takes_any_batch(name):
     model, size = create_model(name, num_classes=10), FACTS[name].image_size
 
     def run(variables, images):

@@ -1,5 +1,6 @@
 """DETR's transformer (Carion et al. 2020, https://arxiv.org/abs/2005.12872), as in its code."""
 
+import dataclasses
 import math
 
 import flax.linen as nn
@@ -46,7 +47,8 @@ class MultiHeadAttention(nn.Module):
     def __call__(self, query: jax.Array, key: jax.Array, value: jax.Array, train: bool):
         """[B, Q, C] of queries [B, Q, C], and of keys and values [B, T, C]."""
         channels, dtype = query.shape[-1], query.dtype
-        project = self.layers.dense(3 * channels, init=_xavier, name="in_proj")
+        plain = dataclasses.replace(self.layers, quantize="")  # its kernel is cut into three
+        project = plain.dense(3 * channels, init=_xavier, name="in_proj")
         if self.is_initializing():
             project(query)
         params = jax.tree.map(lambda array: array.astype(dtype), project.variables["params"])

@@ -22,6 +22,7 @@ from imagenet_jax.models.layers.matmul import dot_general
 from imagenet_jax.models.layers.norm import BatchNorm, sign
 from imagenet_jax.models.layers.platforms import CPU, GPU, PLAIN, TPU, choose, lowering_for, stored
 from imagenet_jax.models.layers.pointwise import Product
+from imagenet_jax.models.layers.quantized import NAME, Quantized
 
 # torch's kaiming_normal_(mode="fan_out")
 kaiming = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -66,6 +67,8 @@ class Layers:
         LAYER being a path as "layer1.0/conv1"; see `within`.
       without_blocks: names of residual blocks that are left out, as "layer1.1": those that
         `blocks.removable_blocks` finds. The others keep their names and rates of stochastic depth.
+      quantize: "int8": kernels, and what they are multiplied with, are rounded; see `Quantized`.
+      quantize_skip: regular expressions of paths of kernels that are not.
     """
 
     dtype: Any = jnp.float32
@@ -85,6 +88,8 @@ class Layers:
     uniform_drop_path: float | None = None
     channels: tuple[str, ...] = ()
     without_blocks: tuple[str, ...] = ()
+    quantize: str = ""
+    quantize_skip: tuple[str, ...] = ()
 
     def within(self, name: str) -> "Layers":
         """For a module of that name: `channels` are those of its layers."""
@@ -132,6 +137,7 @@ class Layers:
             padding = tuple(dilation * (side - 1) // 2 for side in size)
         if isinstance(padding, int):
             padding = (padding, padding)
+        product = options.pop("conv_general_dilated", convolution)
         return nn.Conv(
             features,
             size,
@@ -143,8 +149,20 @@ class Layers:
             dtype=self.dtype,
             kernel_init=_CONV_INITS.get(self.conv_init, init),
             name=name,
-            **{"conv_general_dilated": convolution, **options},
+            **self._product("conv_general_dilated", product),
+            **options,
         )
+
+    def product(self, of: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+        """A product of x and a kernel, rounded if `quantize` says so; for a compact method."""
+        if not self.quantize:
+            return of
+        momentum, skip = self.own().bn_momentum, self.quantize_skip
+        return Quantized(of, skip, momentum, self.axis_name, name=NAME)
+
+    def _product(self, name: str, of: Callable[..., jax.Array]) -> dict[str, Any]:
+        """The attribute of Flax's layers that says by what they multiply."""
+        return {f"{name}_cls": partial(self.product, of)} if self.quantize else {name: of}
 
     def norm(self, *, name: str, scale_init: Callable | None = None) -> BatchNorm:
         """Batch normalisation."""
@@ -182,7 +200,7 @@ class Layers:
         normalise = self.norm(scale_init=scale_init, name=norm)
         width, features = x.shape[-1], convolution.features
         narrow = width < 512 and features >= max(128, 2 * width)
-        fused = self.fused_norm and train and not self.frozen_norm
+        fused = self.fused_norm and train and not (self.frozen_norm or self.quantize)
         if not (narrow and fused) or convolution.is_initializing():
             return normalise(convolution(x), train)
         kernel = convolution.variables["params"]["kernel"][0, 0]
@@ -233,19 +251,23 @@ class Layers:
             dtype=self.dtype,
             kernel_init=init,
             bias_init=bias_init,
-            dot_general=dot_general,
             name=name,
+            **self._product("dot_general", dot_general),
         )
 
-    def head(self, classes: int, *, name: str, init: Callable = normal_02) -> nn.Dense:
+    def head(
+        self, classes: int, *, name: str, init: Callable = normal_02, bias: bool = True
+    ) -> nn.Dense:
         """The linear layer that gives logits, in float32 at least."""
         inits = self.head_inits(init)
         return nn.Dense(
             classes,
+            use_bias=bias,
             dtype=wide(self.dtype),
             kernel_init=inits["init"],
             bias_init=inits["bias_init"],
             name=name,
+            **self._product("dot_general", jax.lax.dot_general),
         )
 
     def head_inits(self, own: Callable) -> dict[str, Callable]:

@@ -220,6 +220,7 @@ WRONG = [
         1,
         "model regnet_y_400mf has no option 'channels'",
     ),
+    ("compress --model=vgg16 --prune=0.5 --structure=blocks", 1, "vgg16 has no residual blocks"),
     ("compress --model=resnet50 --prune=0.5 --epochs=-1", 2, "--epochs: -1 is not 0 to"),
     ("compress --model=resnet50 --prune=0.5 --distill", 1, "and --epochs is 0"),
     ("study --topology=v5e:2x2 --with_input", 1, "--with_input needs attached devices"),

@@ -69,6 +69,13 @@ MODEL: dict[str, Field] = {
         "PATH=NUMBER each, no path twice, as in ('layer1.0/conv1=24',)",
         _are_channels,
     ),
+    "model.without_blocks": Field(
+        (),
+        "residual networks: blocks that are left out, as `compress --structure=blocks` does; those "
+        "whose output has the shape of their input",
+        "names of blocks, none twice, as in ('layer1.1', 'layer3.4')",
+        lambda names: len({*names}) == len(names),
+    ),
     "model.quantize": choice(
         "",
         ("", "int8"),

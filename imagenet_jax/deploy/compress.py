@@ -10,12 +10,13 @@ import jax
 import numpy as np
 
 from imagenet_jax.atomic import replace_text
+from imagenet_jax.deploy.blocks import without_blocks
 from imagenet_jax.deploy.channels import without_channels
 from imagenet_jax.deploy.compress_picture import draw_variants
 from imagenet_jax.deploy.measured import Call, latencies, program_call, sizes
 from imagenet_jax.deploy.quantization import calibration_images, quantized, sensitivity
 from imagenet_jax.deploy.runtimes import in_runtimes
-from imagenet_jax.deploy.variants import CHANNELS, OWN_SCOPE, Variant, config_of
+from imagenet_jax.deploy.variants import BLOCKS, CHANNELS, OWN_SCOPE, REMOVED, Variant, config_of
 from imagenet_jax.deploy.weights import without_weights
 from imagenet_jax.errors import ConfigError, DataError
 from imagenet_jax.inference.evaluate import evaluate_trained
@@ -198,7 +199,9 @@ def _smaller(
     found = dataclasses.replace(trained, task=task)
     if variant.quantize:
         return quantized(found, images, request.skip)
-    if variant.structure != CHANNELS:
+    if variant.structure not in REMOVED:
         return without_weights(trained, config)
+    if variant.structure == BLOCKS:
+        return without_blocks(found, variant.share)
     scope = request.scope or OWN_SCOPE[CHANNELS]
     return without_channels(found, variant.share, importance=request.importance, scope=scope)

@@ -22,14 +22,14 @@ _AT_ONCE = 16  # images
 _CALIBRATION = 128  # images on which ranges are found
 
 
-def calibration_images(trained: TrainedModel) -> tuple[np.ndarray, str]:
+def calibration_images(trained: TrainedModel, most: int = _CALIBRATION) -> tuple[np.ndarray, str]:
     """Some training images as the model sees them in evaluation, and what they are.
 
     They are drawn at random, the same each time; of the evaluation split where there is no
     training split, and the two photos that come with scikit-learn where there are no data.
 
     Returns:
-      uint8 [N, S, S, 3], N at most 128.
+      uint8 [N, S, S, 3], N at most `most`.
     """
     config = trained.config
     for train in (True, False):
@@ -37,7 +37,7 @@ def calibration_images(trained: TrainedModel) -> tuple[np.ndarray, str]:
             split = task_split(config, train)
         except DataError:
             continue
-        chosen = np.random.default_rng(0).permutation(split.num_examples)[:_CALIBRATION]
+        chosen = np.random.default_rng(0).permutation(split.num_examples)[:most]
         about = f"{len(chosen)} images of {config.data.name}, {split.name}"
         return dataclasses.replace(split, train=False).images(np.sort(chosen)), about
     return samples.sample_images(config.data.image_size), samples.ABOUT

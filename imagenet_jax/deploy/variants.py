@@ -9,8 +9,10 @@ import ml_collections
 from imagenet_jax.config.prune_fields import parse_pattern
 from imagenet_jax.errors import ConfigError
 
-WEIGHTS, CHANNELS = "weights", "channels"
-STRUCTURES = f"{WEIGHTS}, {CHANNELS} or N:M as 2:4"
+WEIGHTS, CHANNELS, BLOCKS = "weights", "channels", "blocks"
+STRUCTURES = f"{WEIGHTS}, {CHANNELS}, {BLOCKS} or N:M as 2:4"
+# Those that leave another network, and the option of models that says which.
+REMOVED = {CHANNELS: "channels", BLOCKS: "without_blocks"}
 IMPORTANCES = ("l2", "l1", "scale")
 SCOPES = ("global", "layer")
 OWN_SCOPE = {WEIGHTS: "global", CHANNELS: "layer"}
@@ -23,8 +25,9 @@ class Variant:
     """A smaller form of a network.
 
     Attributes:
-      structure: what goes: "weights", "channels", or of each M weights all but N, "N:M"; "": none.
-      share: of the weights or channels that go.
+      structure: what goes: "weights", "channels", "blocks", or of each M weights all but N, "N:M";
+        "": none.
+      share: of the weights, channels or blocks that go.
       quantize: see config.model.quantize; "": not at all.
     """
 
@@ -40,13 +43,13 @@ class Variant:
     @property
     def name(self) -> str:
         """What people call it."""
-        share = f"{self.share:g}" if self.structure in (WEIGHTS, CHANNELS) else ""
+        share = f"{self.share:g}" if self.structure in (WEIGHTS, *REMOVED) else ""
         return " ".join(filter(None, (self.structure, share, self.quantize)))
 
     @property
     def prunes_weights(self) -> bool:
         """Whether weights become zero in the run in which it recovers."""
-        return self.structure not in ("", CHANNELS) and not self.quantize
+        return self.structure not in ("", *REMOVED) and not self.quantize
 
     @property
     def folder(self) -> str:
@@ -76,7 +79,7 @@ def _pruned(structures: str, shares: str) -> list[Variant]:
     found = list(dict.fromkeys(filter(None, map(str.strip, structures.split(",")))))
     patterns = {}
     for structure in found:
-        if structure not in (WEIGHTS, CHANNELS):
+        if structure not in (WEIGHTS, *REMOVED):
             try:
                 kept, group = parse_pattern(structure)
             except ValueError:
@@ -118,7 +121,7 @@ def config_of(
     skip: Collection[str] = (),
     said: Collection[str] = (),
 ) -> ml_collections.ConfigDict:
-    """The config of the run in which a variant recovers, but for the channels that it has left.
+    """The config of the run in which a variant recovers, but for what of the network is left.
 
     Args:
       variant: what goes.

@@ -7,6 +7,7 @@ from pathlib import Path
 import ml_collections
 
 from imagenet_jax.errors import WeightsError
+from imagenet_jax.models.blocks import left_without
 from imagenet_jax.tasks.classification import Classification
 from imagenet_jax.training.trained import TrainedModel
 from imagenet_jax.weights.adapt import adapt
@@ -39,7 +40,8 @@ def pretrained_model(
         weights = find_pretrained(name)
         loaded, title = load_pretrained(weights), weights.name
     task = Classification(config, _class_names(title, loaded, tuple(class_names)))
-    model, variables, size = task.model(), loaded.variables, config.data.image_size
+    model, size = task.model(), config.data.image_size
+    variables = left_without(loaded.variables, config.model.without_blocks)
     if loaded.image_size not in (None, size):
         variables = adapt(variables, model, size, new_head=False)
     return TrainedModel(title, model, variables, task, weights)

@@ -15,6 +15,7 @@ from imagenet_jax.models.backbone import Backbone, Maps
 from imagenet_jax.models.layers.convolution import convolution
 from imagenet_jax.models.layers.dtypes import wide
 from imagenet_jax.models.layers.layers import Layers, add_shortcut, global_avg_pool, kaiming
+from imagenet_jax.models.layers.residual import Residual
 
 
 class StdConv(nn.Module):
@@ -42,7 +43,7 @@ class StdConv(nn.Module):
         )
 
 
-class PreActBottleneck(nn.Module):
+class PreActBottleneck(Residual):
     """Norm and ReLU before each of 1x1 down, 3x3 (strided) and 1x1 up; a shortcut."""
 
     channels: int

@@ -19,6 +19,7 @@ from imagenet_jax.models.layers.layers import (
     linear_rates,
     normal_02,
 )
+from imagenet_jax.models.layers.residual import Residual
 
 
 class GlobalResponseNorm(nn.Module):
@@ -40,7 +41,7 @@ class GlobalResponseNorm(nn.Module):
         return (y + bias + scale * y * ratio).astype(self.dtype)
 
 
-class ConvNeXtBlock(nn.Module):
+class ConvNeXtBlock(Residual):
     """7x7 depthwise, LayerNorm, an MLP of four times the width, layer scale, a shortcut."""
 
     drop_path: float

@@ -22,6 +22,7 @@ from imagenet_jax.models.layers.layers import (
     kaiming,
 )
 from imagenet_jax.models.layers.platforms import relu6
+from imagenet_jax.models.layers.residual import Residual
 from imagenet_jax.models.layers.squeeze_excite import SqueezeExcite
 from imagenet_jax.models.mobilenet import conv_norm_act
 
@@ -74,7 +75,7 @@ V2_L = (
 )
 
 
-class MBConv(nn.Module):
+class MBConv(Residual):
     """An inverted residual; the shortcut's branch may be dropped for an example.
 
     Attributes:

@@ -14,10 +14,16 @@ from imagenet_jax.errors import ConfigError, did_you_mean
 LAYER_OPTIONS = (
     *("dtype", "bn_group_size", "bn_momentum", "bn_epsilon", "axis_name", "fused_norm"),
     *("tanh_gelu", "fast_variance", "remat", "frozen_norm", "head_bias", "head_std"),
-    *("conv_init", "bn_init", "uniform_drop_path", "channels", "quantize", "quantize_skip"),
+    *("conv_init", "bn_init", "uniform_drop_path", "channels", "without_blocks"),
+    *("quantize", "quantize_skip"),
 )
 # Families whose blocks know their names, and so which of `layers.Layers.channels` are theirs.
 _TAKE_CHANNELS = ("resnet", "vgg", "mobilenet", "efficientnet")
+# Families of residual blocks, `layers.residual.Residual`, which a network can do without.
+_RESIDUAL = (
+    *("resnet", "mobilenet", "efficientnet", "convnext", "regnet", "vit", "swin", "mixer"),
+    *("bit", "nfnet"),
+)
 # Families with batch normalisation in each of their models.
 _BATCH_NORM = (
     *("airbench", "googlenet", "inception", "resnet", "densenet", "mobilenet", "efficientnet"),
@@ -95,6 +101,11 @@ def check_model(name: str, options: Iterable[str] = ()) -> None:
     facts = FACTS[name]
     known = [option for option in (*facts.options, *LAYER_OPTIONS) if not _lacks(facts, option)]
     for option in options:
+        if option == "without_blocks" and option not in known:
+            raise ConfigError(
+                f"model {name} has no residual blocks that it could do without (without_blocks); "
+                f"models of the families {', '.join(_RESIDUAL)} have"
+            )
         if option not in known:
             raise ConfigError(f"model {name} has no option {option!r}{_nearest(option, known)}")
 
@@ -109,6 +120,8 @@ def _lacks(facts: Facts, option: str) -> bool:
         return facts.family == "airbench"  # which has none
     if option == "channels":
         return facts.family not in _TAKE_CHANNELS
+    if option == "without_blocks":
+        return facts.family not in _RESIDUAL
     return option == "conv_init" and facts.family in ("bit", "nfnet")  # standardised kernels
 
 

@@ -19,6 +19,7 @@ from imagenet_jax.models.layers.layers import (
     kaiming,
 )
 from imagenet_jax.models.layers.platforms import relu6
+from imagenet_jax.models.layers.residual import Residual
 from imagenet_jax.models.layers.squeeze_excite import SqueezeExcite
 
 _init = nn.initializers.normal(0.01)
@@ -54,7 +55,7 @@ def conv_norm_act(
     return act(x) if act else x
 
 
-class InvertedResidualV2(nn.Module):
+class InvertedResidualV2(Residual):
     """1x1 up, 3x3 depthwise, 1x1 down, with ReLU6; a shortcut where shapes agree."""
 
     channels: int
@@ -189,7 +190,7 @@ SMALL = (
 )
 
 
-class InvertedResidualV3(nn.Module):
+class InvertedResidualV3(Residual):
     """1x1 up, depthwise, squeeze-and-excite, 1x1 down; a shortcut where shapes agree."""
 
     block: V3Block

@@ -20,6 +20,7 @@ from imagenet_jax.models.layers.layers import (
     global_avg_pool,
     linear_rates,
 )
+from imagenet_jax.models.layers.residual import Residual
 from imagenet_jax.models.layers.squeeze_excite import SqueezeExcite
 
 _GAMMA = 1.7015043497085571  # keeps the variance of GELU, see the paper
@@ -64,7 +65,7 @@ class ScaledStdConv(nn.Module):
         return x + jax.lax.broadcast_to_rank(bias.astype(dtype), x.ndim)
 
 
-class NFBlock(nn.Module):
+class NFBlock(Residual):
     """1x1 down, two grouped 3x3, 1x1 up, squeeze-and-excite; a shortcut.
 
     Attributes:

@@ -15,11 +15,12 @@ from imagenet_jax.models.layers.layers import (
     divisible,
     global_avg_pool,
 )
+from imagenet_jax.models.layers.residual import Residual
 from imagenet_jax.models.layers.squeeze_excite import SqueezeExcite
 from imagenet_jax.models.mobilenet import conv_norm_act
 
 
-class Block(nn.Module):
+class Block(Residual):
     """A residual bottleneck of constant width with a grouped 3x3 convolution."""
 
     width: int

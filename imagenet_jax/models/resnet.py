@@ -21,6 +21,7 @@ from imagenet_jax.models.layers.layers import Layers, divisible, global_avg_pool
 from imagenet_jax.models.layers.max_pool import max_pool
 from imagenet_jax.models.layers.platforms import relu
 from imagenet_jax.models.layers.pointwise import Product, add
+from imagenet_jax.models.layers.residual import Residual
 from imagenet_jax.models.layers.squeeze_excite import SqueezeExcite
 
 
@@ -54,7 +55,7 @@ _STEMS = {
 _BLURRED = 16  # channels: convolutions of fewer are not blurred, such as those of images
 
 
-class BasicBlock(nn.Module):
+class BasicBlock(Residual):
     """Two 3x3 convolutions and a shortcut; `dilations` are those of the two."""
 
     width: int
@@ -83,7 +84,7 @@ class BasicBlock(nn.Module):
         return relu(add(_branch(self, y, train), _shortcut(self, x, train, features)))
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(Residual):
     """1x1 down, 3x3 (strided, in groups), 1x1 up to four times the width, and a shortcut.
 
     The 3x3 convolution has the first of `dilations`, as in torchvision.

@@ -16,6 +16,7 @@ from imagenet_jax.models.layers.layers import (
     linear_rates,
     normal_02,
 )
+from imagenet_jax.models.layers.residual import Residual
 
 _EPSILON = 1e-5
 
@@ -91,7 +92,7 @@ def _shift_mask(padded: Sequence[int], window: int, shift: Sequence[int]) -> np.
     return np.where(of_token[:, :, None] != of_token[:, None], -100.0, 0.0).astype(np.float32)
 
 
-class SwinBlock(nn.Module):
+class SwinBlock(Residual):
     """Window attention and an MLP, each after LayerNorm and beside a shortcut."""
 
     heads: int

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from imagenet_jax.models.backbone import Backbone, Level, find_levels
+from imagenet_jax.models.blocks import check_blocks
 from imagenet_jax.models.facts import FACTS, LAYER_OPTIONS, Facts, check_model
 from imagenet_jax.models.layers.layers import Layers
 
@@ -25,10 +26,14 @@ def create_model(name: str, *, num_classes: int, **options: Any) -> Backbone:
       **options: attributes of the module, e.g. stem, or of `layers.Layers`, e.g. dtype.
 
     Raises:
-      ConfigError: for a name or an option that does not exist, with the nearest that does.
+      ConfigError: for a name or an option that does not exist, with the nearest that does, or a
+        block that the model cannot do without.
     """
     check_model(name, options)
     layers = {option: options.pop(option) for option in LAYER_OPTIONS if option in options}
+    if without := layers.get("without_blocks"):
+        whole = MODELS[name](num_classes=1, **options)
+        check_blocks(name, whole, FACTS[name].image_size, without)
     return MODELS[name](num_classes=num_classes, layers=Layers(**layers), **options)
 
 

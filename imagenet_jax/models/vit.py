@@ -21,6 +21,7 @@ from imagenet_jax.models.layers.dtypes import wide
 from imagenet_jax.models.layers.image_conv import image_conv
 from imagenet_jax.models.layers.layers import Layers, add_shortcut, linear_rates, normal_02
 from imagenet_jax.models.layers.platforms import CPU, choose
+from imagenet_jax.models.layers.residual import Residual
 from imagenet_jax.models.layers.sincos import sincos2d
 
 Params = dict[str, jax.Array]
@@ -111,7 +112,7 @@ class Mlp(nn.Module):
         return self.layers.dropout(self.dropout)(y, train)
 
 
-class EncoderBlock(nn.Module):
+class EncoderBlock(Residual):
     """Attention and an MLP, each after LayerNorm and beside a shortcut.
 
     Attributes:
@@ -283,6 +284,11 @@ class ViT(Backbone):
         blocks = [f"blocks.{number}" for number in range(self.depth)]
         asked = [number for number, name in enumerate(blocks) if name in names]
         blocks = blocks[: max(asked, default=self.depth) + 1]
+        without = self.layers.without_blocks
+        there = [number for number, name in enumerate(blocks) if name not in without]
+        if not there:  # nothing to loop over
+            yield from self._in_a_row(x, train, names)
+            return
         key = self.make_rng("dropout") if self.has_rng("dropout") else None
 
         def body(x: jax.Array, layer: tuple[Any, jax.Array, jax.Array]) -> tuple[jax.Array, Any]:
@@ -292,14 +298,17 @@ class ViT(Backbone):
             x = block.apply({"params": params}, x, train, rngs=rngs)
             return x, x if asked else None
 
-        params = [self.variables["params"][name] for name in blocks]
+        params = [self.variables["params"][blocks[number]] for number in there]
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
-        rates = jnp.array(linear_rates(self.drop_path, self.depth)[: len(blocks)])
-        x, each = jax.lax.scan(body, x, (stacked, rates, jnp.arange(len(blocks))))
-        if asked:
-            yield from zip(blocks, each, strict=True)
-        else:
-            yield blocks[-1], x
+        rates = jnp.array(linear_rates(self.drop_path, self.depth))[jnp.array(there)]
+        last, each = jax.lax.scan(body, x, (stacked, rates, jnp.array(there)))
+        if not asked:
+            yield blocks[-1], last
+            return
+        each = iter(each)
+        for number, name in enumerate(blocks):
+            x = next(each) if number in there else x
+            yield name, x
 
     @nn.nowrap
     def _block(self, rate: float | jax.Array, **place: Any) -> nn.Module:

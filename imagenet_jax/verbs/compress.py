@@ -9,8 +9,8 @@ from typing import Any
 import ml_collections
 
 from imagenet_jax.deploy.variants import (
-    CHANNELS,
     IMPORTANCES,
+    REMOVED,
     SCOPES,
     STRUCTURES,
     Variant,
@@ -29,14 +29,17 @@ from imagenet_jax.verbs.verb import Verb, number
 def _add_flags(parser: argparse.ArgumentParser) -> None:
     add_weights_flags(parser)
     parser.add_argument(
-        "--prune", default="", metavar="SHARE,SHARE", help="of weights or channels that go: 0.5,0.8"
+        "--prune",
+        default="",
+        metavar="SHARE,SHARE",
+        help="of the weights, channels or blocks that go: 0.5,0.8",
     )
     parser.add_argument(
         "--structure",
         default="",
         metavar="WHAT,WHAT",
-        help=f"what goes: {STRUCTURES}, which leaves 2 of 4 weights; only without channels a "
-        "network is faster everywhere; default: weights",
+        help=f"what goes: {STRUCTURES}, which leaves 2 of 4 weights; only without channels or "
+        "blocks a network is faster everywhere; default: weights",
     )
     parser.add_argument(
         "--quantize",
@@ -120,8 +123,8 @@ def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bo
     check_weights(args, config, here)
     how = {"duration": _duration(args, config), "teacher": _teacher(args), "skip": _skip(args)}
     for variant in variants:
-        if variant.structure == CHANNELS:
-            check_model(config.model.name, ["channels"])
+        if variant.structure in REMOVED:
+            check_model(config.model.name, [REMOVED[variant.structure]])
         of = config
         for one in filter(None, (variant.base, variant)):
             of = config_of(one, of, scope=args.scope, said=args.overrides, **how)

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from absl import logging
 
+from imagenet_jax.models.blocks import left_without
 from imagenet_jax.models.cost import variable_shapes
 from imagenet_jax.models.layers.quantized import is_range
 from imagenet_jax.weights.head import head_paths
@@ -27,8 +28,9 @@ def adapt(
     """The variables that a model takes over from those of another.
 
     Position embeddings are resampled (bicubic) to another image size. The first convolution is
-    summed up for one input channel, and repeated and scaled for other numbers, as in timm. Ranges
-    of int8 come along where both models have some.
+    summed up for one input channel, and repeated and scaled for other numbers, as in timm. Blocks
+    that the new model is without, by `layers.Layers.without_blocks`, are left out. Ranges of int8
+    come along where both models have some.
 
     Args:
       variables: params and batch_stats, NumPy arrays.
@@ -46,6 +48,8 @@ def adapt(
       WeightsError: listing what is missing, unexpected or of another shape.
     """
     heads = head_paths(model, image_size) if new_head else ()
+    layers = getattr(model, "layers", None) or model.backbone.layers
+    variables = left_without(variables, layers.without_blocks)
     have = {(leaf.collection, leaf.path): leaf for leaf in leaves(variables)}
     shapes = variable_shapes(model, image_size, channels)
     want = {(leaf.collection, leaf.path): leaf for leaf in leaves(shapes)}

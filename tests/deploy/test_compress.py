@@ -103,7 +103,8 @@ def test_variants_of_a_command_line():
         Variant("weights", 0.8),
         Variant("2:4", 0.5),
     ]
-    assert [v.folder for v in parse_variants("channels,1:4", "0.25")] == ["channels-0.25", "1-of-4"]
+    folders = [variant.folder for variant in parse_variants("channels,blocks,1:4", "0.25")]
+    assert folders == ["channels-0.25", "blocks-0.25", "1-of-4"]
 
 
 def test_the_schedule_keeps_its_share_of_the_run():
@@ -125,7 +126,10 @@ def test_the_schedule_keeps_its_share_of_the_run():
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("filters", "0.5"), "--structure=filters; expected one or more of weights, channels or"),
+        (
+            ("filters", "0.5"),
+            "--structure=filters; expected one or more of weights, channels, blocks or",
+        ),
         (("4:2", ""), "--structure=4:2; expected"),
         ((",", "0.5"), "--structure=,; expected"),
         (("", ""), "--structure=weights needs a share"),

@@ -65,6 +65,8 @@ class Layers:
         from block to block.
       channels: "LAYER=NUMBER" of layers that have other numbers of outputs than the model's own,
         LAYER being a path as "layer1.0/conv1"; see `within`.
+      without_blocks: names of residual blocks that are left out, as "layer1.1": those that
+        `blocks.removable_blocks` finds. The others keep their names and rates of stochastic depth.
       quantize: "int8": kernels, and what they are multiplied with, are rounded; see `Quantized`.
       quantize_skip: regular expressions of paths of kernels that are not.
     """
@@ -85,6 +87,7 @@ class Layers:
     bn_init: str = "ones"
     uniform_drop_path: float | None = None
     channels: tuple[str, ...] = ()
+    without_blocks: tuple[str, ...] = ()
     quantize: str = ""
     quantize_skip: tuple[str, ...] = ()
 
@@ -299,8 +302,18 @@ class Layers:
         return Dropout(rate, whole_example=True, axis_name=self.axis_name)
 
     def block(self, module: type[nn.Module]) -> Callable[..., nn.Module]:
-        """A module called as block(x, train), rematerialised if asked."""
-        return nn.remat(module, static_argnums=(2,)) if self.remat else module
+        """A module called as block(x, train), rematerialised if asked; x, if it is left out."""
+        module = nn.remat(module, static_argnums=(2,)) if self.remat else module
+        return partial(self._if_there, module) if self.without_blocks else module
+
+    def _if_there(
+        self, module: type[nn.Module], *args: Any, name: str | None = None, **fields: Any
+    ) -> Callable[..., jax.Array]:
+        return _same if name in self.without_blocks else module(*args, name=name, **fields)
+
+
+def _same(x: jax.Array, train: bool) -> jax.Array:
+    return x
 
 
 def _after(prefix: str, entry: str) -> str:

@@ -220,6 +220,14 @@ class MultiTask(Task):
             for name, task in self.tasks.items()
         }
 
+    def suppressions(self) -> dict[str, Any]:
+        found = {name: task.suppressions() for name, task in self.tasks.items()}
+        return {name: rule for name, rules in found.items() for rule in rules.values()}
+
+    def without_suppression(self) -> "MultiTask":
+        parts = {name: task.without_suppression() for name, task in self.tasks.items()}
+        return dataclasses.replace(self, tasks=parts)
+
     def shown(self, predictions: Mapping[str, Any]) -> dict[str, Any]:
         return {name: task.shown(predictions[name]) for name, task in self.tasks.items()}
 

@@ -37,7 +37,7 @@ class Choice:
 
     Attributes:
       score: a box needs a higher one.
-      iou: of a class, a box that overlaps more with a better one is left out.
+      iou: of a class, a box that overlaps more with a better one is left out; 1: none is.
       candidates: boxes of each map that are looked at, the best ones.
       most: boxes of an image.
     """
@@ -72,11 +72,13 @@ def chosen(levels: Sequence[Candidates], choice: Choice, most: int = 0) -> Detec
     """The boxes that are told, of the candidates of all maps; of more than `most` the best ones
     compete, 0 being all."""
     boxes, scores, classes = (jnp.concatenate(part, 1) for part in zip(*levels, strict=True))
+    of_images = jax.vmap(partial(_of_image, choice=choice))
+    if choice.iou >= 1:
+        return of_images(boxes, scores, classes)
     order = jnp.argsort(-scores, axis=1, stable=True)[:, : most or None]
     sorted_ones = tuple(
         jax.vmap(lambda array, at: array[at])(array, order) for array in (boxes, scores, classes)
     )
-    of_images = jax.vmap(partial(_of_image, choice=choice))
     if order.shape[1] <= _FEW:
         return of_images(*sorted_ones)
     # The work grows with the square of their number, and photos have few.
@@ -88,8 +90,10 @@ def chosen(levels: Sequence[Candidates], choice: Choice, most: int = 0) -> Detec
 def _of_image(
     boxes: jax.Array, scores: jax.Array, classes: jax.Array, choice: Choice
 ) -> Detections:
-    """Of boxes [n, 4] of an image, the best ones first."""
-    kept = suppress(boxes, classes, scores > choice.score, choice.iou)
+    """Of boxes [n, 4] of an image, the best ones first where some suppress others."""
+    kept = scores > choice.score
+    if choice.iou < 1:
+        kept = suppress(boxes, classes, kept, choice.iou)
     count = min(choice.most, len(boxes))
     best, place = jax.lax.top_k(jnp.where(kept, scores, NOTHING), count)
     there = best > NOTHING

@@ -48,10 +48,21 @@ def in_float32(trained: TrainedModel) -> TrainedModel:
     return dataclasses.replace(trained, model=task.model(), task=task)
 
 
+def plain_form(trained: TrainedModel) -> TrainedModel:
+    """What formats with operations of their own hold: the network computes in float32, and boxes
+    are `RawBoxes`, raw_boxes and raw_scores, where suppression would follow.
+
+    Raises:
+      ExportError: for a network that suppresses boxes before its end.
+    """
+    trained = in_float32(trained)
+    return dataclasses.replace(trained, task=trained.task.without_suppression())
+
+
 def plain_program(trained: TrainedModel, inputs: str) -> Callable[[jax.Array], Any]:
-    """`program_of` with the weights inside, of operations that every converter knows: none is of
-    one kind of device alone, and the network computes in float32."""
-    run = program_of(in_float32(trained), inputs)
+    """`program_of` the `plain_form` with the weights inside, of operations that every converter
+    knows: none is of one kind of device alone."""
+    run = program_of(plain_form(trained), inputs)
     variables = jax.tree.map(jnp.asarray, trained.variables)
 
     def plain(images: jax.Array) -> dict[str, jax.Array]:

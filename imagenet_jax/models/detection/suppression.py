@@ -86,13 +86,6 @@ class Suppression:
     def __call__(self, raw: RawBoxes) -> Detections:
         return chosen(_best(raw, self.groups, self.choice, self.one_class), self.choice, self.most)
 
-    def looser(self, slack: float) -> "Suppression":
-        """One that also tells what is left out by so little of a score or of an overlap."""
-        score, iou = self.choice.score - slack, min(self.choice.iou + slack, 1.0)
-        return dataclasses.replace(
-            self, choice=dataclasses.replace(self.choice, score=score, iou=iou)
-        )
-
     def facts(self) -> dict[str, Any]:
         """In words and numbers, as docs/deploy.md explains them."""
         return {

@@ -70,9 +70,9 @@ def compared(
             apart = float(np.abs(mine - other).max(initial=0)) / scale
             largest = max(largest, apart) if apart == apart else float("inf")
         if kind == "scores":
-            changed |= other_boxes(part, ours, theirs)
+            changed |= other_boxes(part, ours, theirs, most)
         elif kind == "raw_scores":
-            changed |= other_raw_boxes(part, ours, theirs, rules[part])
+            changed |= other_raw_boxes(part, ours, theirs, rules[part], most)
         elif kind == "raw_boxes":
             continue
         elif mine.dtype.kind != "f":

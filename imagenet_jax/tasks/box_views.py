@@ -57,7 +57,7 @@ def raw_of_views(
 def suppression_of(
     method: Method, config: ml_collections.ConfigDict, choice: Choice
 ) -> Suppression | None:
-    """What `raw_of_views` leaves to be done, or None where nothing suppresses anything.
+    """What `raw_of_views` leaves to be done, or None of a method that suppresses nothing.
 
     Raises:
       ExportError: for detectors whose network suppresses boxes itself.
@@ -68,7 +68,7 @@ def suppression_of(
             "network, of proposals, which ONNX and LiteRT cannot hold; --format=stablehlo and "
             "savedmodel hold it whole"
         )
-    if choice.iou >= 1:
+    if min(choice.iou, method.choice.iou) >= 1:
         return None
     mirrored = 1 + bool(config.eval.tta)
     sides = [view_side(config.data.image_size, scale) for scale in config.eval.scales]

@@ -108,7 +108,8 @@ def _best(
     for boxes, scores in zip(*parts, strict=True):
         if one_class:
             best = scores.argmax(-1).astype(jnp.int32)
-            most, place, _ = best_of_map(scores.max(-1, keepdims=True), choice)
+            count = min(choice.candidates, scores.shape[1])
+            most, place = jax.lax.top_k(scores.max(-1), count)
             classes = of_matched(best, place)
         else:
             most, place, classes = best_of_map(scores, choice)

@@ -11,6 +11,7 @@ import numpy as np
 
 from imagenet_jax.errors import ExportError
 from imagenet_jax.models.layers.platforms import PLAIN, lowering_for
+from imagenet_jax.tasks.task import Task
 from imagenet_jax.training.trained import TrainedModel
 
 _MOST = 2**31 - 2**26  # bytes of weights in a file of 2 GB at most, which protocol buffers are
@@ -42,10 +43,16 @@ def program_of(trained: TrainedModel, inputs: str = "uint8") -> Callable[[Any, j
 
 def in_float32(trained: TrainedModel) -> TrainedModel:
     """The model with a network that computes in float32, of the same weights."""
-    config = trained.config.copy_and_resolve_references()
-    config.model.dtype = "float32"
-    task = dataclasses.replace(trained.task, config=config)
+    task = _task_in_float32(trained.task)
     return dataclasses.replace(trained, model=task.model(), task=task)
+
+
+def _task_in_float32(task: Task) -> Task:
+    """Of several tasks each, since each makes a head of its own."""
+    config = task.config.copy_and_resolve_references()
+    config.model.dtype = "float32"
+    parts = {name: _task_in_float32(part) for name, part in getattr(task, "tasks", {}).items()}
+    return dataclasses.replace(task, config=config, **({"tasks": parts} if parts else {}))
 
 
 def plain_form(trained: TrainedModel) -> TrainedModel:

@@ -209,15 +209,16 @@ def test_boxes_before_suppression_are_compared():
 
 
 def test_of_several_tasks_each_has_its_own_rule():
-    config = task_config("multi_task", "resnet8", **SMALLEST)
+    """And every head computes in float32, as `computes_in` says."""
+    config = task_config("multi_task", "resnet8", **{**SMALLEST, "model.dtype": "bfloat16"})
     config.multi_task.tasks = ("detection:fcos", "segmentation:fcn")
     task = make_task(config)
     made = plain_form(TrainedModel("", task.model(), {}, task))
     shapes = variable_shapes(made.model, 16)
     pixels = jax.ShapeDtypeStruct((2, 16, 16, 3), jnp.uint8)
-    found = jax.eval_shape(program_of(made), shapes, pixels)
-    names = {"detection/raw_boxes", "detection/raw_scores", "segmentation"}
-    assert set(found) == names and list(task.suppressions()) == ["detection"]
+    traced, found = jax.make_jaxpr(program_of(made), return_shape=True)(shapes, pixels)
+    assert set(found) == {"detection/raw_boxes", "detection/raw_scores", "segmentation"}
+    assert list(task.suppressions()) == ["detection"] and "bf16" not in str(traced)
 
 
 @pytest.mark.slow

@@ -223,7 +223,7 @@ def test_of_several_tasks_each_has_its_own_rule():
 
 @pytest.mark.slow
 def test_boxes_are_decoded_in_float_from_integers(tmp_path):
-    """With them there were no more than 256 values."""
+    """Integers have no more than 256 values."""
     made = small_detector(**{"model.fpn_strides": (8, 16)})
     pixels = np.random.default_rng(1).integers(0, 256, (16, 64, 64, 3), dtype=np.uint8)
     litert.write_litert(made, tmp_path / "a.tflite", "uint8", pixels, numbers="int8")
@@ -233,7 +233,7 @@ def test_boxes_are_decoded_in_float_from_integers(tmp_path):
     files = (litert.read_litert, tmp_path / "a.tflite"), (onnx.read_onnx, tmp_path / "a.onnx")
     for read, path in files:
         found = read(path)(pixels)
-        assert len(np.unique(found["raw_boxes"])) > 1000
+        assert len(np.unique(found["raw_boxes"])) > 256
         assert np.abs(found["raw_boxes"] - expected["raw_boxes"]).mean() < 2
 
 

@@ -83,7 +83,7 @@ def test_what_is_left_to_do_is_told(head, tta, iou):
     """The rule in export.json, followed by the example, gives the boxes that the detector tells:
     with few candidates of a map, one or all classes of a box, one or more views."""
     size = 320 if head == "ssd" else 128
-    fields = {"eval.tta": tta, "eval.candidates": 30, "eval.max_detections": 12}
+    fields = {"eval.tta": tta, "eval.candidates": 8, "eval.max_detections": 12}
     fields["eval.nms_threshold"] = iou
     fields["data.image_size"] = size
     task = make_task(task_config("detection", DENSE[head][1], head, **fields))

@@ -2,8 +2,8 @@
 
     python benchmarks/exported_boxes.py WORKDIR --images=200
 
-The export is WORKDIR/export, of `launch.py export`. Each file is run by its own runtime; the ranges
-of integers should not come from these images alone: by default they are the 33rd to the 160th.
+The export is WORKDIR/export, of `launch.py export`. Each file is run by its own runtime. Unless
+photos were named, the ranges of integers come from the 33rd to the 160th of these images.
 """
 
 import argparse
@@ -34,8 +34,10 @@ def main() -> None:
     split = task_split(trained.config, train=False)
     batch = next(split.eval_batches(np.arange(args.images), args.images))
     program = jax.jit(program_of(trained))
-    rules = trained.task.suppressions()
-    run_rule = jax.jit(lambda outputs: rules[""](RawBoxes(**outputs))._asdict())
+
+    @jax.jit
+    def run_rule(outputs: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        return trained.task.suppressions()[""](RawBoxes(**outputs))._asdict()
 
     def report(name: str, outputs: Mapping[str, np.ndarray]) -> None:
         if "raw_boxes" in outputs:

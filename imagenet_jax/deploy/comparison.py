@@ -23,8 +23,8 @@ class Difference(NamedTuple):
     Attributes:
       images: how many.
       largest: the largest difference of floating-point outputs, over the largest magnitude of
-        each; of boxes that of their scores, the best ones first; before suppression of all boxes,
-        and of their scores, which are as they are.
+        each; of boxes that of their scores, the best ones first; before suppression that of all
+        boxes, and of all scores, over 1.
       changed: images of which a decision is another one: the best class, or which labels are
         there, beyond what the difference allows; the classes of more than a thousandth of the
         pixels; a box with a score above 0.1 that the other does not have, see `box_comparison`.

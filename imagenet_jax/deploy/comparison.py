@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from imagenet_jax.deploy.box_comparison import other_boxes, other_raw_boxes
 from imagenet_jax.errors import ExportError
+from imagenet_jax.models.detection.suppression import Suppression
 
 Outputs = Mapping[str, np.ndarray]
 # Of the scale of an output, by the type in which a network computes: compilers fuse and fold the
@@ -13,7 +15,6 @@ Outputs = Mapping[str, np.ndarray]
 TOLERANCE = {"float32": 1e-3, "bfloat16": 0.05, "float16": 0.01}
 _PIXELS = 1e-3  # share of an image's pixels that may change sides
 _OTHERS = 0.25  # share of images that a network of integers may see otherwise
-_SAME, _TOLD = 0.8, 0.1  # IoU of one box with its like; score from which a box has to have one
 
 
 class Difference(NamedTuple):
@@ -22,10 +23,11 @@ class Difference(NamedTuple):
     Attributes:
       images: how many.
       largest: the largest difference of floating-point outputs, over the largest magnitude of
-        each; of boxes that of their scores, the best ones first.
+        each; of boxes that of their scores, the best ones first; before suppression that of all
+        boxes, and of all scores, over 1.
       changed: images of which a decision is another one: the best class, or which labels are
         there, beyond what the difference allows; the classes of more than a thousandth of the
-        pixels; a box with a score above 0.1 that the other does not have.
+        pixels; a box with a score above 0.1 that the other does not have, see `box_comparison`.
     """
 
     images: int
@@ -34,7 +36,11 @@ class Difference(NamedTuple):
 
 
 def compared(
-    ours: Outputs, theirs: Outputs, several_labels: bool = False, dtype: str = "float32"
+    ours: Outputs,
+    theirs: Outputs,
+    several_labels: bool = False,
+    dtype: str = "float32",
+    rules: Mapping[str, Suppression] | None = None,
 ) -> Difference:
     """Of arrays [B, ...] of the same names.
 
@@ -42,6 +48,7 @@ def compared(
       ours, theirs: what both say.
       several_labels: whether logits are of labels each of which may be there.
       dtype: in which the network computes.
+      rules: what is to be done with raw_boxes and raw_scores, see `Task.suppressions`.
 
     Raises:
       ExportError: for other names, shapes or types.
@@ -59,13 +66,15 @@ def compared(
         if kind in ("boxes", "classes", "masks"):  # they go with the scores
             continue
         if mine.dtype.kind == "f":
-            scale = max(float(np.abs(mine).max(initial=0)), 1e-9)
+            scale = max(float(np.abs(mine).max(initial=0)), 1e-9) if kind != "raw_scores" else 1
             apart = float(np.abs(mine - other).max(initial=0)) / scale
             largest = max(largest, apart) if apart == apart else float("inf")
         if kind == "scores":
-            names = [f"{part}/{key}" if part else key for key in ("boxes", "classes", "scores")]
-            both = [[outputs[key] for key in names] for outputs in (ours, theirs)]
-            changed |= _other_boxes(*both)
+            changed |= other_boxes(part, ours, theirs, most)
+        elif kind == "raw_scores":
+            changed |= other_raw_boxes(part, ours, theirs, rules[part], most)
+        elif kind == "raw_boxes":
+            continue
         elif mine.dtype.kind != "f":
             changed |= (mine != other).reshape(count, -1).mean(1) > _PIXELS
         elif kind == "multilabel" or several_labels:
@@ -76,29 +85,6 @@ def compared(
             sure = top[..., -1] - top[..., -2] > 2 * most * scale if mine.shape[-1] > 1 else False
             changed |= (mine.argmax(-1) != other.argmax(-1)) & sure
     return Difference(count, largest, int(changed.sum()))
-
-
-def _other_boxes(ours: list[np.ndarray], theirs: list[np.ndarray]) -> np.ndarray:
-    """Whether an image has a box that the other model does not tell, bool [B]."""
-    found = []
-    for row in range(len(ours[0])):
-        one, other = ([array[row] for array in outputs] for outputs in (ours, theirs))
-        found.append(_lacks(one, other) or _lacks(other, one))
-    return np.array(found, bool)
-
-
-def _lacks(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
-    boxes, classes, _ = other
-    for box, label, score in zip(*one, strict=True):
-        if score <= _TOLD:
-            continue
-        low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
-        common = np.maximum(high - low, 0).prod(1)
-        union = (box[2:] - box[:2]).prod() + (boxes[:, 2:] - boxes[:, :2]).prod(1) - common
-        same = (common >= _SAME * union) & (classes == label)
-        if not same.any():
-            return True
-    return False
 
 
 def check_difference(found: Difference, what: str, dtype: str = "float32") -> None:

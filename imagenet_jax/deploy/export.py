@@ -37,7 +37,7 @@ from imagenet_jax.deploy.folder import (
     publish,
 )
 from imagenet_jax.deploy.formats import TABLE, Request
-from imagenet_jax.deploy.program import in_float32, program_of
+from imagenet_jax.deploy.program import plain_form, program_of
 from imagenet_jax.errors import ConfigError, DataError, ExportError
 from imagenet_jax.inference.photos import read_photo
 from imagenet_jax.tasks import task_split
@@ -95,6 +95,8 @@ def export(
     out = Path(os.path.realpath(out))
     check_out(out)
     check_formats(formats)
+    plain = any(TABLE[name].plain for name in formats)
+    is_split = plain and bool(trained.task.suppressions())
     calibrated = any(FORMATS[name].calibrated for name in formats)
     found, compared_on = _images(trained, photos, _IMAGES + _CALIBRATION * calibrated)
     images, calibration = found[:_IMAGES], found[_IMAGES:]
@@ -108,8 +110,8 @@ def export(
         facts = _facts(trained, inputs, references[False])
         facts |= {"compared_on": f"{len(images)} images: {compared_on}"}
         facts |= {"latency_ms": _latencies(run, images), "formats": {}}
-        if trained.config.model.dtype != "float32" and any(TABLE[name].plain for name in formats):
-            references[True] = in_parts(_compiled(in_float32(trained)), images, _AT_ONCE)
+        if is_split or (plain and trained.config.model.dtype != "float32"):
+            references[True] = in_parts(_compiled(plain_form(trained)), images, _AT_ONCE)
     files = [Path(name) for name in photos[:_AT_ONCE]] or samples.sample_photos()
     encoded = [file.read_bytes() for file in files]
     request = Request(inputs, platforms, calibration, encoded)
@@ -156,10 +158,7 @@ def _facts(trained: TrainedModel, inputs: str, ours: Outputs) -> dict[str, Any]:
         "class_names": _class_names(task),
         **({"titles": task.titles} if hasattr(task, "titles") else {}),
         "input": {"shape": [None, size, size, 3], "dtype": inputs, "levels": levels},
-        "outputs": {
-            name: {"shape": [None, *array.shape[1:]], "dtype": str(array.dtype)}
-            for name, array in ours.items()
-        },
+        "outputs": _outputs(ours),
         "preprocessing": {
             **{name: config.data[name] for name in _OF_DATA},
             "resize_method": config.data.eval_resize_method or config.data.resize_method,
@@ -170,6 +169,13 @@ def _facts(trained: TrainedModel, inputs: str, ours: Outputs) -> dict[str, Any]:
             "imagenet_jax": imagenet_jax.__version__,
             **{name: importlib.metadata.version(name) for name in versions},
         },
+    }
+
+
+def _outputs(ours: Outputs) -> dict[str, Any]:
+    return {
+        name: {"shape": [None, *array.shape[1:]], "dtype": str(array.dtype)}
+        for name, array in ours.items()
     }
 
 
@@ -195,13 +201,17 @@ def _write(
     images: np.ndarray,
     references: Mapping[bool, Outputs],
 ) -> dict[str, Any]:
-    """Writes a format and compares it with what the model says, or the model in float32 where that
-    is another one; returns what export.json says of it."""
+    """Writes a format and compares it with what the model says, or its `plain_form` where that is
+    another one; returns what export.json says of it."""
     path, how = folder / FORMATS[name].file, TABLE[name]
-    other = how.plain and True in references
-    ours, of_model = references[other], "float32" if other else trained.config.model.dtype
+    ours = references[how.plain and True in references]
+    of_model = "float32" if how.plain else trained.config.model.dtype
+    rules = trained.task.suppressions() if how.plain else {}
     facts = how.write(trained, path, request)
     facts = {**_file_facts(path), **facts}
+    if rules:
+        each = {part: rule.facts() for part, rule in rules.items()}
+        facts |= {"outputs": _outputs(ours), "suppression": each.get("", each)}
     if how.read is None:
         return facts
     given = images if request.inputs == "uint8" else np.asarray(trained.task.image_inputs(images))
@@ -213,12 +223,13 @@ def _write(
         theirs = in_parts(run, given, _AT_ONCE)
     except RuntimeError as error:  # of its runtime, which knows what it can do
         raise ExportError(f"{what} does not run: {str(error).strip()}") from error
-    found = compared(ours, theirs, several, dtype)
+    found = compared(ours, theirs, several, dtype, rules)
     # A level more or less here and there is what other orders of operations make of rounding.
     whole = how.whole and not trained.config.model.quantize
     check_difference(found, what, dtype) if whole else check_decisions(found, what)
     differences = {"largest_difference": found.largest, "changed_decisions": found.changed}
-    differences |= {"computes_in": "float32"} if other else {}
+    if of_model != trained.config.model.dtype:
+        differences["computes_in"] = of_model
     return facts | differences | {"latency_ms": _latencies(run, given)}
 
 
@@ -259,6 +270,8 @@ def export_text(result: dict[str, Any]) -> str:
             line += f" {_times(facts)}  {facts['largest_difference']:.1e}, "
             line += f"{facts['changed_decisions']}"
         lines.append(line if name != "safetensors" else f"{line}  the same bits")
+    if split := [facts["file"] for facts in result["formats"].values() if "suppression" in facts]:
+        lines += ["", f"before suppression, which export.json describes: {', '.join(split)}"]
     return "\n".join(lines)
 
 

@@ -1,6 +1,7 @@
 """ONNX by jax2onnx: a program with its weights for ONNX Runtime and others, for any batch size."""
 
 import contextlib
+import hashlib
 import io
 import logging
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from imagenet_jax.errors import ExportError
 from imagenet_jax.training.trained import TrainedModel
 
 OPSET = 21  # ONNX 1.16 of 2024; GELU is of 20
+_WEIGHTED = ("Conv", "Gemm", "MatMul")
 
 
 def write_onnx(trained: TrainedModel, path: Path, inputs: str) -> None:
@@ -71,7 +73,30 @@ def _simplify(path: Path) -> None:
     kept = [opset for opset in model.opset_import if opset.domain in used]
     del model.opset_import[:]
     model.opset_import.extend(kept)
+    _share_constants(model.graph)
     onnx.save(model, path)
+
+
+def _share_constants(graph: Any) -> None:
+    """Equal constants become one: a head of all maps would have its weights once for each."""
+    if any(attribute.HasField("g") for node in graph.node for attribute in node.attribute):
+        return  # a part of its own might read them
+    first, name_of = {}, {}
+    for constant in graph.initializer:
+        key = (constant.data_type, tuple(constant.dims), _bytes(constant))
+        name_of[constant.name] = first.setdefault(key, constant.name)
+    for node in graph.node:
+        node.input[:] = [name_of.get(name, name) for name in node.input]
+    kept = [constant for constant in graph.initializer if name_of[constant.name] == constant.name]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+
+
+def _bytes(constant: Any) -> bytes:
+    """A hash of what it holds."""
+    from onnx import numpy_helper
+
+    return hashlib.sha256(numpy_helper.to_array(constant).tobytes()).digest()
 
 
 def write_onnx_int8(
@@ -79,6 +104,8 @@ def write_onnx_int8(
 ) -> None:
     """`write_onnx` with weights int8 for each channel and activations uint8, as pairs of
     QuantizeLinear and DequantizeLinear, which runtimes join with the operation between them.
+
+    What a detector does after its last layer stays in float: 255 steps are few for pixels.
 
     Args:
       trained, path, inputs: see there.
@@ -100,8 +127,24 @@ def write_onnx_int8(
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
+            nodes_to_exclude=_after_weights(whole) if trained.task.part_that("has_boxes") else [],
         )
     whole.unlink()
+
+
+def _after_weights(path: Path) -> list[str]:
+    """The nodes of a file after which there is no layer with weights."""
+    import onnx
+
+    graph = onnx.load(path).graph
+    maker = {name: node for node in graph.node for name in node.output}
+    found, ahead = {}, [output.name for output in graph.output]
+    while ahead:
+        node = maker.get(ahead.pop())
+        if node is not None and node.op_type not in _WEIGHTED and node.name not in found:
+            found[node.name] = node
+            ahead += node.input
+    return list(found)
 
 
 class _Images:

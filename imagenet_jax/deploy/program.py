@@ -12,6 +12,7 @@ import numpy as np
 from imagenet_jax.errors import ExportError
 from imagenet_jax.models.layers.platforms import PLAIN, lowering_for
 from imagenet_jax.models.layers.quantized import without_ranges
+from imagenet_jax.tasks.task import Task
 from imagenet_jax.training.trained import TrainedModel
 
 _MOST = 2**31 - 2**26  # bytes of weights in a file of 2 GB at most, which protocol buffers are
@@ -43,26 +44,45 @@ def program_of(trained: TrainedModel, inputs: str = "uint8") -> Callable[[Any, j
 
 def in_float32(trained: TrainedModel) -> TrainedModel:
     """The model with a network that computes in float32, of the same weights."""
-    config = trained.config.copy_and_resolve_references()
-    config.model.dtype = "float32"
-    task = dataclasses.replace(trained.task, config=config)
-    return dataclasses.replace(trained, model=task.model(), task=task)
+    return with_network(trained, dtype="float32")
 
 
 def in_floating_point(trained: TrainedModel) -> TrainedModel:
     """The model of the same weights that rounds nothing, whatever config.model.quantize says."""
-    config = trained.config.copy_and_resolve_references()
-    config.model.update(quantize="", quantize_skip=())
-    task = dataclasses.replace(trained.task, config=config)
+    found = with_network(trained, quantize="", quantize_skip=())
     stats = without_ranges(trained.variables.get("batch_stats", {}))
-    variables = {**trained.variables, "batch_stats": stats}
-    return dataclasses.replace(trained, model=task.model(), variables=variables, task=task)
+    return dataclasses.replace(found, variables={**trained.variables, "batch_stats": stats})
+
+
+def with_network(trained: TrainedModel, **fields: Any) -> TrainedModel:
+    """The model with the network that these fields of config.model make, of the same variables."""
+    task = _task_of(trained.task, fields)
+    return dataclasses.replace(trained, model=task.model(), task=task)
+
+
+def _task_of(task: Task, fields: Mapping[str, Any]) -> Task:
+    """Of several tasks each, since each makes a head of its own."""
+    config = task.config.copy_and_resolve_references()
+    config.model.update(fields)
+    parts = {name: _task_of(part, fields) for name, part in getattr(task, "tasks", {}).items()}
+    return dataclasses.replace(task, config=config, **({"tasks": parts} if parts else {}))
+
+
+def plain_form(trained: TrainedModel) -> TrainedModel:
+    """What formats with operations of their own hold: the network computes in float32, and boxes
+    are `RawBoxes`, raw_boxes and raw_scores, where suppression would follow.
+
+    Raises:
+      ExportError: for a network that suppresses boxes before its end.
+    """
+    trained = in_float32(trained)
+    return dataclasses.replace(trained, task=trained.task.without_suppression())
 
 
 def plain_program(trained: TrainedModel, inputs: str) -> Callable[[jax.Array], Any]:
-    """`program_of` with the weights inside, of operations that every converter knows: none is of
-    one kind of device alone, and the network computes in float32."""
-    run = program_of(in_float32(trained), inputs)
+    """`program_of` the `plain_form` with the weights inside, of operations that every converter
+    knows: none is of one kind of device alone."""
+    run = program_of(plain_form(trained), inputs)
     variables = jax.tree.map(jnp.asarray, trained.variables)
 
     def plain(images: jax.Array) -> dict[str, jax.Array]:

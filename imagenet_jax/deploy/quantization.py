@@ -11,7 +11,7 @@ import numpy as np
 
 from imagenet_jax.deploy import samples
 from imagenet_jax.deploy.comparison import Outputs, compared, in_parts
-from imagenet_jax.deploy.program import program_of
+from imagenet_jax.deploy.program import program_of, with_network
 from imagenet_jax.errors import ConfigError, DataError
 from imagenet_jax.models.cost import variable_shapes
 from imagenet_jax.models.layers.quantized import RANGES, is_range, rounded_layers
@@ -55,25 +55,21 @@ def quantized(trained: TrainedModel, images: np.ndarray, skip: Sequence[str] = (
     Raises:
       ConfigError: if no layer is left to quantize.
     """
-    config = trained.config.copy_and_resolve_references()
-    config.model.update(quantize="int8", quantize_skip=tuple(skip))
-    task = dataclasses.replace(trained.task, config=config)
-    model = task.model()
-    stats = variable_shapes(model, config.data.image_size)["batch_stats"]
+    found = with_network(trained, quantize="int8", quantize_skip=tuple(skip))
+    stats = variable_shapes(found.model, trained.config.data.image_size)["batch_stats"]
     stats = _merged(
         jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), stats),
         trained.variables.get("batch_stats", {}),
     )
-    found = dataclasses.replace(
-        trained, model=model, task=task, variables={**trained.variables, "batch_stats": stats}
-    )
+    variables = {**trained.variables, "batch_stats": stats}
+    found = dataclasses.replace(found, variables=variables)
     ranges = jax.tree.map(np.mean, _extremes(found, images))
     if not ranges:
         raise ConfigError(
             f"config.model.quantize_skip = {tuple(skip)!r} leaves no layer of {trained.name} that "
             "could be quantized"
         )
-    variables = {**found.variables, "batch_stats": _merged(stats, ranges)}
+    variables = {**variables, "batch_stats": _merged(stats, ranges)}
     return dataclasses.replace(found, variables=variables)
 
 

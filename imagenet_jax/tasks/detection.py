@@ -23,16 +23,17 @@ from imagenet_jax.data.sources.objects import BOXES, object_fields
 from imagenet_jax.data.sources.outlines import OBJECT_MASKS
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.models.detection import METHODS, Detections, create_detector, detection_method
-from imagenet_jax.models.detection.detections import Choice, chosen
+from imagenet_jax.models.detection.detections import Choice
 from imagenet_jax.models.detection.method import Method
+from imagenet_jax.models.detection.suppression import RawBoxes, Suppression
 from imagenet_jax.reports.box_mistakes import box_mistake_lines, write_box_mistakes
 from imagenet_jax.reports.box_pictures import boxed
 from imagenet_jax.tasks.box_answers import answer_columns, answer_lines, draw, told
 from imagenet_jax.tasks.box_meter import METRICS, BoxMeter
+from imagenet_jax.tasks.box_views import found_in_views, raw_of_views, suppression_of
 from imagenet_jax.tasks.classes import class_facts, network_options
 from imagenet_jax.tasks.detection_checks import check
 from imagenet_jax.tasks.task import Batch, Field, Outcome, Sums, Task, Term
-from imagenet_jax.tasks.views import views_of
 
 _CHOICES = 4  # of the keys of an example: augmentation has those before
 
@@ -48,9 +49,11 @@ class Detection(Task):
 
     Attributes:
       class_names: as the data set calls them; none is the background.
+      suppresses: whether `predict` ends with suppression, see `without_suppression`.
     """
 
     class_names: tuple[str, ...]
+    suppresses: bool = True
 
     reads = (BOXES,)
     averages_views = True
@@ -222,18 +225,20 @@ class Detection(Task):
         }
         return {"loss": sum(found.values()), **found, **over, **whole}
 
-    def predict(self, apply: Callable[..., Any], inputs: jax.Array) -> Detections:
+    def predict(self, apply: Callable[..., Any], inputs: jax.Array) -> Detections | RawBoxes:
         """The boxes that are told; of several views of an image all of theirs compete."""
-        choice, found = self.choice, []
         if self.has_masks:
-            return self.method.detections(apply(inputs), inputs.shape[2], choice)
-        for view in views_of(inputs, self.config):
-            outputs = apply(view.images)
-            levels = self.method.candidates(outputs, view.images.shape[2], choice)
-            found.append([one._replace(boxes=view.boxes_back(one.boxes)) for one in levels])
-        # No more than of one view: memory for suppression grows with the square of their number.
-        most = max(sum(one.scores.shape[1] for one in levels) for levels in found)
-        return chosen([one for levels in found for one in levels], choice, most)
+            return self.method.detections(apply(inputs), inputs.shape[2], self.choice)
+        if not self.suppresses:
+            return raw_of_views(self.method, apply, inputs, self.config)
+        return found_in_views(self.method, apply, inputs, self.config, self.choice)
+
+    def suppressions(self) -> dict[str, Suppression]:
+        rule = suppression_of(self.method, self.config, self.choice)
+        return {} if rule is None else {"": rule}
+
+    def without_suppression(self) -> "Detection":
+        return dataclasses.replace(self, suppresses=False) if self.suppressions() else self
 
     def evaluation_sums(
         self, predictions: Detections, targets: Mapping[str, jax.Array], mask: jax.Array

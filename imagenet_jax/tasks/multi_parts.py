@@ -1,11 +1,13 @@
 """The tasks that `multi_task` can have, their names in a config, and what each tells."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
 import numpy as np
 
+from imagenet_jax.data import Split
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.tasks.classification import Classification
 from imagenet_jax.tasks.detection import Detection
@@ -57,6 +59,11 @@ def config_of(config: ml_collections.ConfigDict, name: str, head: str) -> ml_col
     own = config.copy_and_resolve_references()
     own.task, own.model.head = name, head
     return own
+
+
+def part_of(split: Split, name: str) -> Split:
+    """The split as one of the tasks reads it."""
+    return dataclasses.replace(split, source=split.encoded.parts[KINDS[name].reads])
 
 
 class MultiMeter:

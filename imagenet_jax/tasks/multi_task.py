@@ -26,6 +26,7 @@ from imagenet_jax.tasks.multi_parts import (
     below,
     config_of,
     draw,
+    part_of,
     report_lines,
     rows,
     task_heads,
@@ -72,7 +73,7 @@ class MultiTask(Task):
 
     @classmethod
     def of_split(cls, config: ml_collections.ConfigDict, split: Any) -> "MultiTask":
-        return cls._made(config, lambda name, own: KINDS[name].of_split(own, _part(split, name)))
+        return cls._made(config, lambda name, own: KINDS[name].of_split(own, part_of(split, name)))
 
     @classmethod
     def described(cls, config: ml_collections.ConfigDict) -> "MultiTask":
@@ -220,6 +221,14 @@ class MultiTask(Task):
             for name, task in self.tasks.items()
         }
 
+    def suppressions(self) -> dict[str, Any]:
+        found = {name: task.suppressions() for name, task in self.tasks.items()}
+        return {name: rule for name, rules in found.items() for rule in rules.values()}
+
+    def without_suppression(self) -> "MultiTask":
+        parts = {name: task.without_suppression() for name, task in self.tasks.items()}
+        return dataclasses.replace(self, tasks=parts)
+
     def shown(self, predictions: Mapping[str, Any]) -> dict[str, Any]:
         return {name: task.shown(predictions[name]) for name, task in self.tasks.items()}
 
@@ -264,13 +273,13 @@ class MultiTask(Task):
         }
 
     def meter(self, split: Split) -> MultiMeter:
-        meters = {name: task.meter(_part(split, name)) for name, task in self.tasks.items()}
+        meters = {name: task.meter(part_of(split, name)) for name, task in self.tasks.items()}
         return MultiMeter({name: meter for name, meter in meters.items() if meter})
 
     def report(self, meter: MultiMeter, split: Split, folder: Path) -> dict[str, Any]:
         """That of each task, in a folder of its own."""
         return {
-            name: self.tasks[name].report(own, _part(split, name), folder / name)
+            name: self.tasks[name].report(own, part_of(split, name), folder / name)
             for name, own in meter.parts.items()
         }
 
@@ -288,11 +297,6 @@ class MultiTask(Task):
     answer_lines = staticmethod(answer_lines)
     answer_columns = staticmethod(answer_columns)
     draw = staticmethod(draw)
-
-
-def _part(split: Split, name: str) -> Split:
-    """The split as one of the tasks reads it."""
-    return dataclasses.replace(split, source=split.encoded.parts[KINDS[name].reads])
 
 
 TASK = MultiTask

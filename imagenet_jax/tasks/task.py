@@ -214,6 +214,20 @@ class Task(abc.ABC):
         """What evaluation looks at: the network's outputs, and whatever is made of them."""
         return apply(inputs)
 
+    def suppressions(self) -> dict[str, Any]:
+        """What `without_suppression` leaves to be done, a `Suppression` each by the names of tasks,
+        "" of a single one.
+
+        Raises:
+          ExportError: for a network that suppresses boxes before its end.
+        """
+        return {}
+
+    def without_suppression(self) -> "Task":
+        """The task whose `predict` gives `RawBoxes` where this one suppresses some of them; raises
+        as `suppressions`."""
+        return self
+
     def shown(self, predictions: Any) -> Any:
         """What `answer` needs of what `predict` gives; what is smaller leaves the device sooner."""
         return predictions

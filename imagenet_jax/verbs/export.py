@@ -95,9 +95,13 @@ def _text(result: dict[str, Any]) -> str:
 
 
 def _next(args: argparse.Namespace, result: dict[str, Any]) -> list[str]:
-    if "stablehlo" not in result["formats"]:
-        return []
-    return [shlex.join(["python", "examples/run_stablehlo.py", result["out"], "IMAGES.npy"])]
+    def run_by(example: str) -> str:
+        return shlex.join(["python", f"examples/{example}.py", result["out"], "IMAGES.npy"])
+
+    found = [run_by("run_stablehlo")] if "stablehlo" in result["formats"] else []
+    if "raw_boxes" in result["formats"].get("onnx", {}).get("outputs", {}):
+        found.append(run_by("run_detector"))
+    return found
 
 
 EXPORT = Verb(

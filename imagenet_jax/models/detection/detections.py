@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from imagenet_jax.models.detection.matching import of_matched
 from imagenet_jax.models.detection.nms import suppress
 
 NOTHING = -1.0  # the score in a row without a box
@@ -37,7 +38,7 @@ class Choice:
 
     Attributes:
       score: a box needs a higher one.
-      iou: of a class, a box that overlaps more with a better one is left out.
+      iou: of a class, a box that overlaps more with a better one is left out; 1: none is.
       candidates: boxes of each map that are looked at, the best ones.
       most: boxes of an image.
     """
@@ -71,37 +72,39 @@ def best_of_map(scores: jax.Array, choice: Choice) -> tuple[jax.Array, jax.Array
 def chosen(levels: Sequence[Candidates], choice: Choice, most: int = 0) -> Detections:
     """The boxes that are told, of the candidates of all maps; of more than `most` the best ones
     compete, 0 being all."""
-    boxes, scores, classes = (jnp.concatenate(part, 1) for part in zip(*levels, strict=True))
-    order = jnp.argsort(-scores, axis=1, stable=True)[:, : most or None]
-    sorted_ones = tuple(
-        jax.vmap(lambda array, at: array[at])(array, order) for array in (boxes, scores, classes)
-    )
-    of_images = jax.vmap(partial(_of_image, choice=choice))
+    found = Candidates(*(jnp.concatenate(part, 1) for part in zip(*levels, strict=True)))
+    if choice.iou >= 1:
+        return _told(found, choice)
+    order = jnp.argsort(-found.scores, axis=1, stable=True)[:, : most or None]
+    found = jax.tree.map(lambda part: of_matched(part, order), found)
     if order.shape[1] <= _FEW:
-        return of_images(*sorted_ones)
+        return _told(found, choice)
     # The work grows with the square of their number, and photos have few.
-    most = (scores > choice.score).sum(1).max()
-    first = tuple(array[:, :_FEW] for array in sorted_ones)
-    return jax.lax.cond(most <= _FEW, lambda: of_images(*first), lambda: of_images(*sorted_ones))
+    most = (found.scores > choice.score).sum(1).max()
+    first = jax.tree.map(lambda part: part[:, :_FEW], found)
+    return jax.lax.cond(most <= _FEW, lambda: _told(first, choice), lambda: _told(found, choice))
 
 
-def _of_image(
-    boxes: jax.Array, scores: jax.Array, classes: jax.Array, choice: Choice
-) -> Detections:
-    """Of boxes [n, 4] of an image, the best ones first."""
-    kept = suppress(boxes, classes, scores > choice.score, choice.iou)
-    count = min(choice.most, len(boxes))
+def _told(found: Candidates, choice: Choice) -> Detections:
+    """Of candidates, the best ones first where some suppress others."""
+    boxes, scores, classes = found
+    kept = scores > choice.score
+    if choice.iou < 1:
+        kept = jax.vmap(partial(suppress, threshold=choice.iou))(boxes, classes, kept)
+    count = min(choice.most, scores.shape[1])
     best, place = jax.lax.top_k(jnp.where(kept, scores, NOTHING), count)
-    there = best > NOTHING
-    found = Detections(
-        jnp.where(there[:, None], boxes[place], 0), best, jnp.where(there, classes[place], 0)
+    there, boxes, classes = best > NOTHING, of_matched(boxes, place), of_matched(classes, place)
+    told = Detections(
+        jnp.where(there[..., None], boxes, jnp.zeros_like(boxes)),
+        best,
+        jnp.where(there, classes, jnp.zeros_like(classes)),
     )
     rest = choice.most - count
     fill = Detections(0.0, NOTHING, 0)
     return jax.tree.map(
         lambda part, value: jnp.pad(
-            part, [(0, rest), *[(0, 0)] * (part.ndim - 1)], constant_values=value
+            part, [(0, 0), (0, rest), *[(0, 0)] * (part.ndim - 2)], constant_values=value
         ),
-        found,
+        told,
         fill,
     )

@@ -14,10 +14,11 @@ import optax
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.models.backbone import Backbone
 from imagenet_jax.models.detection.boxes import generalized_iou
-from imagenet_jax.models.detection.detections import Candidates, Choice
+from imagenet_jax.models.detection.detections import Choice
 from imagenet_jax.models.detection.detr_transformer import Queries, Transformer, linear
 from imagenet_jax.models.detection.matching import BACKGROUND, of_matched
-from imagenet_jax.models.detection.method import Method, Outputs
+from imagenet_jax.models.detection.method import Outputs
+from imagenet_jax.models.detection.suppression import RawBoxes, SuppressesLast
 from imagenet_jax.models.layers.dtypes import wide
 from imagenet_jax.models.layers.initial import torch_default
 from imagenet_jax.models.layers.layers import Layers
@@ -40,7 +41,7 @@ class LastMap(nn.Module):
 
 
 @dataclasses.dataclass(frozen=True)
-class DETR(Method):
+class DETR(SuppressesLast):
     """Boxes of learnt queries. Images are squares here, and what is beside a photo in one is seen
     as the photo is: there is no mask.
 
@@ -60,6 +61,7 @@ class DETR(Method):
     own_strides: ClassVar[tuple[int, ...]] = (32,)
     terms = {"loss_ce": "queries"} | dict.fromkeys(("loss_bbox", "loss_giou"), "all_objects")
     choice = Choice(score=0.0, iou=1.0, candidates=1000, most=100)
+    one_class = True
 
     def of_backbone(self, backbone: Backbone, features: int) -> "DETR":
         """With a transformer of so many channels. Raises ConfigError."""
@@ -179,12 +181,10 @@ class DETR(Method):
         objects = jnp.where(classes[objects] >= 0, objects, BACKGROUND).astype(jnp.int32)
         return jnp.full(self.queries, BACKGROUND, jnp.int32).at[queries].set(objects)
 
-    def candidates(self, outputs: Outputs, size: int, choice: Choice) -> list[Candidates]:
-        """The boxes of all queries, each with its best class."""
-        del choice
+    def raw(self, outputs: Outputs, size: int) -> RawBoxes:
+        """Those of all queries."""
         scores = jax.nn.softmax(outputs["cls_logits"][:, -1])[..., :-1]
-        boxes = jnp.clip(size * _corners(outputs["boxes"][:, -1]), 0, size)
-        return [Candidates(boxes, scores.max(-1), scores.argmax(-1).astype(jnp.int32))]
+        return RawBoxes(jnp.clip(size * _corners(outputs["boxes"][:, -1]), 0, size), scores)
 
 
 def _corners(boxes: jax.Array) -> jax.Array:

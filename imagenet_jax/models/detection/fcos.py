@@ -17,10 +17,11 @@ from imagenet_jax.models.detection.boxes import (
     encode_distances,
     generalized_iou,
 )
-from imagenet_jax.models.detection.detections import Candidates, Choice, best_of_map
+from imagenet_jax.models.detection.detections import Choice
 from imagenet_jax.models.detection.matching import BACKGROUND, of_matched
 from imagenet_jax.models.detection.method import Outputs
 from imagenet_jax.models.detection.one_stage import OneStage
+from imagenet_jax.models.detection.suppression import RawBoxes
 from imagenet_jax.models.detection.tower import PRIOR, said, tower
 from imagenet_jax.models.layers.layers import Layers
 
@@ -134,14 +135,9 @@ class FCOS(OneStage):
             "bbox_ctrness": jnp.where(positive, off_centre, 0).sum(1),
         }
 
-    def candidates(self, outputs: Outputs, size: int, choice: Choice) -> list[Candidates]:
+    def raw(self, outputs: Outputs, size: int) -> RawBoxes:
         """With the geometric mean of the class's and the centre's probability as score."""
-        anchors, levels = self.anchors(size), []
-        names = ("cls_logits", "bbox_regression", "bbox_ctrness")
-        parts = [self.by_map(outputs[name], anchors) for name in names]
-        for logits, distances, centres, level in zip(*parts, anchors, strict=True):
-            both = jax.nn.sigmoid(logits) * jax.nn.sigmoid(centres)
-            scores, place, classes = best_of_map(jnp.sqrt(both), choice)
-            boxes = decode_distances(of_matched(distances, place), jnp.asarray(level)[place])
-            levels.append(Candidates(jnp.clip(boxes, 0, size), scores, classes))
-        return levels
+        anchors = jnp.asarray(np.concatenate(self.anchors(size)))[None]
+        boxes = decode_distances(outputs["bbox_regression"], anchors)
+        both = jax.nn.sigmoid(outputs["cls_logits"]) * jax.nn.sigmoid(outputs["bbox_ctrness"])
+        return RawBoxes(jnp.clip(boxes, 0, size), jnp.sqrt(both))

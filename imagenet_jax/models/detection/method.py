@@ -174,8 +174,3 @@ class Method(abc.ABC):
     def detections(self, outputs: Outputs, size: int, choice: Choice) -> Detections:
         """The boxes that are told of images of size x size pixels."""
         return chosen(self.candidates(outputs, size, choice), choice)
-
-    def by_map(self, array: jax.Array, anchors: Sequence[np.ndarray]) -> list[jax.Array]:
-        """An output [B, A, ...] in parts, those of each map."""
-        ends = np.cumsum([len(level) for level in anchors])
-        return jax.numpy.split(array, ends[:-1].tolist(), 1)

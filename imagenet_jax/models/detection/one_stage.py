@@ -10,12 +10,13 @@ import jax.numpy as jnp
 import optax
 
 from imagenet_jax.models.detection.matching import IGNORED, of_matched
-from imagenet_jax.models.detection.method import Method, Outputs
+from imagenet_jax.models.detection.method import Outputs
+from imagenet_jax.models.detection.suppression import SuppressesLast
 from imagenet_jax.models.layers.layers import Layers
 
 
 @dataclasses.dataclass(frozen=True)
-class OneStage(Method):
+class OneStage(SuppressesLast):
     """A method whose boxes are what its head says."""
 
     @abc.abstractmethod

@@ -11,10 +11,11 @@ import numpy as np
 
 from imagenet_jax.models.detection.anchors import cell_anchors, grid_anchors
 from imagenet_jax.models.detection.boxes import decode, encode, generalized_iou
-from imagenet_jax.models.detection.detections import Candidates, Choice, best_of_map
+from imagenet_jax.models.detection.detections import Choice
 from imagenet_jax.models.detection.matching import match_by_iou, of_matched
 from imagenet_jax.models.detection.method import Outputs
 from imagenet_jax.models.detection.one_stage import OneStage
+from imagenet_jax.models.detection.suppression import RawBoxes
 from imagenet_jax.models.detection.tower import PRIOR, said, tower
 from imagenet_jax.models.layers.layers import Layers
 
@@ -110,19 +111,10 @@ class RetinaNet(OneStage):
         """How far offsets [B, A, 4] are from those of boxes [B, A, 4]; [B, A]."""
         return jnp.abs(offsets - encode(boxes, anchors)).sum(-1)
 
-    def candidates(self, outputs: Outputs, size: int, choice: Choice) -> list[Candidates]:
-        anchors = self.anchors(size)
-        levels = []
-        for logits, offsets, level in zip(
-            self.by_map(outputs["cls_logits"], anchors),
-            self.by_map(outputs["bbox_regression"], anchors),
-            anchors,
-            strict=True,
-        ):
-            scores, place, classes = best_of_map(jax.nn.sigmoid(logits), choice)
-            boxes = decode(of_matched(offsets, place), jnp.asarray(level)[place])
-            levels.append(Candidates(jnp.clip(boxes, 0, size), scores, classes))
-        return levels
+    def raw(self, outputs: Outputs, size: int) -> RawBoxes:
+        anchors = jnp.asarray(np.concatenate(self.anchors(size)))[None]
+        boxes = jnp.clip(decode(outputs["bbox_regression"], anchors), 0, size)
+        return RawBoxes(boxes, jax.nn.sigmoid(outputs["cls_logits"]))
 
 
 @dataclasses.dataclass(frozen=True)

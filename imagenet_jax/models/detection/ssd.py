@@ -18,11 +18,12 @@ import optax
 from imagenet_jax.models.backbone import Backbone
 from imagenet_jax.models.detection.anchors import map_sides
 from imagenet_jax.models.detection.boxes import decode, encode
-from imagenet_jax.models.detection.detections import Candidates, Choice, best_of_map
+from imagenet_jax.models.detection.detections import Choice
 from imagenet_jax.models.detection.matching import BACKGROUND, match_best, of_matched
 from imagenet_jax.models.detection.method import Outputs
 from imagenet_jax.models.detection.one_stage import OneStage
 from imagenet_jax.models.detection.ssd_maps import SSDLiteMaps, SSDMaps
+from imagenet_jax.models.detection.suppression import RawBoxes
 from imagenet_jax.models.detection.tower import joined
 from imagenet_jax.models.layers.layers import Layers
 from imagenet_jax.models.mobilenet import MobileNetV3, conv_norm_act
@@ -92,6 +93,8 @@ class _SingleShot(OneStage):
     terms = dict.fromkeys(("bbox_regression", "classification"), "positives")
     has_fpn = False
     has_background = True
+    # torchvision's candidates are the best 400 of each class, the same ones unless there are many.
+    joins_maps = True
     # Sizes of anchors as shares of the image's side, of each map and of one beyond the last;
     # their ratios beside 1; whether the layers are those of SSDLite.
     shares: ClassVar[Sequence[float]]
@@ -157,15 +160,11 @@ class _SingleShot(OneStage):
             "classification": jnp.where(counts, entropy, 0).sum(1),
         }
 
-    def candidates(self, outputs: Outputs, size: int, choice: Choice) -> list[Candidates]:
-        """The best pairs of an anchor and a class of all maps together; torchvision takes the best
-        400 of each class, which are the same ones unless a photo has many."""
-        anchors = np.concatenate(self.anchors(size))
-        scores = jax.nn.softmax(outputs["cls_logits"], -1)[..., 1:]
-        found, place, classes = best_of_map(scores, choice)
-        offsets = of_matched(outputs["bbox_regression"], place)
-        boxes = decode(offsets, jnp.asarray(anchors, offsets.dtype)[place], _WEIGHTS)
-        return [Candidates(jnp.clip(boxes, 0, size), found, classes)]
+    def raw(self, outputs: Outputs, size: int) -> RawBoxes:
+        offsets = outputs["bbox_regression"]
+        anchors = jnp.asarray(np.concatenate(self.anchors(size)), offsets.dtype)[None]
+        boxes = jnp.clip(decode(offsets, anchors, _WEIGHTS), 0, size)
+        return RawBoxes(boxes, jax.nn.softmax(outputs["cls_logits"], -1)[..., 1:])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,11 +16,12 @@ from imagenet_jax.errors import ConfigError
 from imagenet_jax.models.backbone import Backbone
 from imagenet_jax.models.darknet import ConvNormAct, CSPDarknet, conv3x3
 from imagenet_jax.models.detection.boxes import area, intersection, pairwise_iou
-from imagenet_jax.models.detection.detections import Candidates, Choice, best_of_map
+from imagenet_jax.models.detection.detections import Choice
 from imagenet_jax.models.detection.matching import BACKGROUND, of_matched
 from imagenet_jax.models.detection.method import WIDTH, Outputs
 from imagenet_jax.models.detection.one_stage import OneStage
 from imagenet_jax.models.detection.pafpn import PAFPN
+from imagenet_jax.models.detection.suppression import RawBoxes
 from imagenet_jax.models.detection.tower import PRIOR, joined
 from imagenet_jax.models.layers.initial import torch_default
 from imagenet_jax.models.layers.layers import Layers
@@ -96,6 +97,7 @@ class YOLOX(OneStage):
     own_strides: ClassVar[tuple[int, ...]] = (8, 16, 32)
     terms = dict.fromkeys(("loss_iou", "loss_obj", "loss_cls"), "all_objects")
     choice = Choice(score=0.01, iou=0.65, candidates=1000, most=100)
+    one_class = True
 
     def of_backbone(self, backbone: Backbone, features: int) -> "YOLOX":
         """With the width and the kind of convolutions that its own backbones have."""
@@ -182,19 +184,11 @@ class YOLOX(OneStage):
         half = jnp.exp(jnp.minimum(said[..., 2:], _LARGEST)) * stride / 2
         return jnp.concatenate([centre - half, centre + half], -1)
 
-    def candidates(self, outputs: Outputs, size: int, choice: Choice) -> list[Candidates]:
-        """Each place with its best class; the score is that of the class and of any object."""
-        anchors, levels = self.anchors(size), []
-        names = ("cls_logits", "bbox_regression", "objectness")
-        parts = [self.by_map(outputs[name], anchors) for name in names]
-        for logits, said, objectness, level in zip(*parts, anchors, strict=True):
-            scores = jax.nn.sigmoid(logits) * jax.nn.sigmoid(objectness)
-            best = scores.argmax(-1)
-            found, place, _ = best_of_map(scores.max(-1, keepdims=True), choice)
-            boxes = of_matched(self._boxes(said, level), place)
-            classes = of_matched(best, place).astype(jnp.int32)
-            levels.append(Candidates(jnp.clip(boxes, 0, size), found, classes))
-        return levels
+    def raw(self, outputs: Outputs, size: int) -> RawBoxes:
+        """The score is that of the class and of any object."""
+        boxes = self._boxes(outputs["bbox_regression"], np.concatenate(self.anchors(size)))
+        scores = jax.nn.sigmoid(outputs["cls_logits"]) * jax.nn.sigmoid(outputs["objectness"])
+        return RawBoxes(jnp.clip(boxes, 0, size), scores)
 
 
 def _near(boxes: jax.Array, classes: jax.Array, anchors: np.ndarray) -> jax.Array:

@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from imagenet_jax.deploy.litert_int8 import in_int8
 from imagenet_jax.deploy.program import plain_program
 from imagenet_jax.deploy.savedmodel import tf_function
 from imagenet_jax.errors import ExportError
 from imagenet_jax.training.trained import TrainedModel
-
-_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL")
 
 
 def write_litert(
@@ -35,7 +34,8 @@ def write_litert(
       path: of the file.
       inputs: see `program_of`.
       calibration: of int8: images as `inputs` has them [N, S, S, 3], which give the ranges of
-        activations.
+        activations: the means of the extremes of each, as of `quantization.quantized`; of outputs
+        the extremes.
       numbers: float32; float16: weights, half the size; int8: weights for each channel, and
         activations, where the converter has integers for an operation. What a detector does after
         its last layer stays in float: 255 steps are few for pixels.
@@ -56,11 +56,9 @@ def write_litert(
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if numbers == "float16":
             converter.target_spec.supported_types = [tf.float16]
-        if numbers == "int8":
-            converter.representative_dataset = lambda: ([image[None]] for image in calibration)
         try:
-            if numbers == "int8" and trained.task.part_that("has_boxes"):
-                data = _quantised_to_the_last_layer(converter)
+            if numbers == "int8":
+                data = in_int8(converter, calibration, trained.task.part_that("has_boxes"))
             else:
                 data = converter.convert()
         except Exception as error:  # of whatever operation it does not know
@@ -71,40 +69,6 @@ def write_litert(
                 "--format=stablehlo and savedmodel hold any model"
             ) from error
     path.write_bytes(data)
-
-
-def _quantised_to_the_last_layer(converter: Any) -> bytes:
-    """What a converter to integers makes of a network, and floats after its last weights."""
-    from imagenet_jax.data.host_tensorflow import tf
-
-    debugging = tf.lite.experimental
-    debugger = debugging.QuantizationDebugger(
-        converter=converter, debug_dataset=converter.representative_dataset
-    )
-    names = _after_weights(debugger.calibrated_model)
-    debugger.options = debugging.QuantizationDebugOptions(denylisted_nodes=names)
-    return debugger.get_nondebug_quantized_model()
-
-
-def _after_weights(data: bytes) -> list[str]:
-    """The operations of a file, by the names of what they make, after which there is no layer with
-    weights."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    model = schema.ModelT.InitFromPackedBuf(data, 0)
-    graph, kinds = model.subgraphs[0], [code.builtinCode for code in model.operatorCodes]
-    weighted = {getattr(schema.BuiltinOperator, name) for name in _WEIGHTED}
-    maker = {number: operation for operation in graph.operators for number in operation.outputs}
-    found, ahead = {}, list(graph.outputs)
-    while ahead:
-        operation = maker.get(ahead.pop())
-        if operation is None or kinds[operation.opcodeIndex] in weighted:
-            continue
-        name = graph.tensors[operation.outputs[0]].name.decode()
-        if name not in found:
-            found[name] = operation
-            ahead += operation.inputs.tolist()
-    return list(found)
 
 
 def read_litert(path: Path) -> Callable[[np.ndarray], dict[str, np.ndarray]]:

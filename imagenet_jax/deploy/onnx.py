@@ -109,7 +109,8 @@ def write_onnx_int8(
 
     Args:
       trained, path, inputs: see there.
-      calibration: images as `inputs` has them [N, S, S, 3], which give the ranges of activations.
+      calibration: images as `inputs` has them [N, S, S, 3], which give the ranges of activations:
+        the means of the extremes of each, as of `quantization.quantized`; of outputs the extremes.
 
     Raises:
       ExportError: see there.
@@ -118,6 +119,10 @@ def write_onnx_int8(
 
     whole = path.with_suffix(".float.onnx")
     write_onnx(trained, whole, inputs)
+    has_boxes = trained.task.part_that("has_boxes")
+    options: dict[str, Any] = {"CalibMovingAverage": True}  # of all images at once: their mean
+    if not has_boxes:
+        options["TensorQuantOverrides"] = _ranges_of_outputs(whole, calibration)
     with _quiet():
         quantize_static(
             whole,
@@ -127,9 +132,22 @@ def write_onnx_int8(
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
-            nodes_to_exclude=_after_weights(whole) if trained.task.part_that("has_boxes") else [],
+            nodes_to_exclude=_after_weights(whole) if has_boxes else [],
+            extra_options=options,
         )
     whole.unlink()
+
+
+def _ranges_of_outputs(path: Path, images: np.ndarray) -> dict[str, list[dict[str, Any]]]:
+    """Those of all images, as ONNX Runtime is told of them: logits that are cut off are equal."""
+    run = read_onnx(path)
+    outputs = [run(image[None]) for image in images]
+    ends = {}
+    for name, array in outputs[0].items():
+        if array.dtype == np.float32:
+            low, high = (end([one[name] for one in outputs]) for end in (np.min, np.max))
+            ends[name] = [{"rmin": np.minimum(low, 0), "rmax": np.maximum(high, 0)}]
+    return ends
 
 
 def _after_weights(path: Path) -> list[str]:

@@ -6,7 +6,8 @@ import flax.linen as nn
 import jax
 
 from imagenet_jax.models.backbone import Backbone, Maps
-from imagenet_jax.models.layers.layers import Layers, adaptive_avg_pool, flatten_as_torch
+from imagenet_jax.models.layers.avg_pool import adaptive_avg_pool, flatten_as_torch
+from imagenet_jax.models.layers.layers import Layers
 from imagenet_jax.models.layers.max_pool import max_pool
 
 _init = nn.initializers.variance_scaling(2.0, "fan_in", "normal")

@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 
 from imagenet_jax.models.backbone import Backbone, Maps
+from imagenet_jax.models.layers.avg_pool import global_avg_pool
 from imagenet_jax.models.layers.convolution import convolution
 from imagenet_jax.models.layers.dtypes import wide
-from imagenet_jax.models.layers.layers import Layers, add_shortcut, global_avg_pool, kaiming
+from imagenet_jax.models.layers.layers import Layers, add_shortcut, kaiming
 from imagenet_jax.models.layers.residual import Residual
 
 

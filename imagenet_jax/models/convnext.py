@@ -11,14 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from imagenet_jax.models.backbone import Backbone, Maps
+from imagenet_jax.models.layers.avg_pool import global_avg_pool
 from imagenet_jax.models.layers.dtypes import wide
-from imagenet_jax.models.layers.layers import (
-    Layers,
-    add_shortcut,
-    global_avg_pool,
-    linear_rates,
-    normal_02,
-)
+from imagenet_jax.models.layers.layers import Layers, add_shortcut, linear_rates, normal_02
 from imagenet_jax.models.layers.residual import Residual
 
 

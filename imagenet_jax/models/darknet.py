@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from imagenet_jax.models.backbone import Backbone, Maps
+from imagenet_jax.models.layers.avg_pool import global_avg_pool
 from imagenet_jax.models.layers.initial import torch_default
-from imagenet_jax.models.layers.layers import Layers, add_shortcut, global_avg_pool
+from imagenet_jax.models.layers.layers import Layers, add_shortcut
 from imagenet_jax.models.layers.max_pool import max_pool
 
 

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from imagenet_jax.models.backbone import Backbone, Maps
-from imagenet_jax.models.layers.layers import Layers, avg_pool, global_avg_pool
+from imagenet_jax.models.layers.avg_pool import avg_pool, global_avg_pool
+from imagenet_jax.models.layers.layers import Layers
 from imagenet_jax.models.layers.max_pool import max_pool
 
 _init = nn.initializers.variance_scaling(2.0, "fan_in", "normal")

@@ -14,13 +14,8 @@ import flax.linen as nn
 import jax
 
 from imagenet_jax.models.backbone import Backbone, Level, Maps
-from imagenet_jax.models.layers.layers import (
-    Layers,
-    add_shortcut,
-    divisible,
-    global_avg_pool,
-    kaiming,
-)
+from imagenet_jax.models.layers.avg_pool import global_avg_pool
+from imagenet_jax.models.layers.layers import Layers, add_shortcut, divisible, kaiming
 from imagenet_jax.models.layers.platforms import relu6
 from imagenet_jax.models.layers.residual import Residual
 from imagenet_jax.models.layers.squeeze_excite import SqueezeExcite

@@ -10,12 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from imagenet_jax.models.backbone import Backbone, Maps
-from imagenet_jax.models.layers.layers import (
-    Layers,
-    adaptive_avg_pool,
-    flatten_as_torch,
-    global_avg_pool,
-)
+from imagenet_jax.models.layers.avg_pool import adaptive_avg_pool, flatten_as_torch, global_avg_pool
+from imagenet_jax.models.layers.layers import Layers
 from imagenet_jax.models.layers.max_pool import max_pool
 
 _init = nn.initializers.normal(0.01)

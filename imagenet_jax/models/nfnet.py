@@ -12,14 +12,9 @@ import jax
 import jax.numpy as jnp
 
 from imagenet_jax.models.backbone import Backbone, Maps
+from imagenet_jax.models.layers.avg_pool import global_avg_pool
 from imagenet_jax.models.layers.convolution import convolution
-from imagenet_jax.models.layers.layers import (
-    Layers,
-    add_shortcut,
-    divisible,
-    global_avg_pool,
-    linear_rates,
-)
+from imagenet_jax.models.layers.layers import Layers, add_shortcut, divisible, linear_rates
 from imagenet_jax.models.layers.residual import Residual
 from imagenet_jax.models.layers.squeeze_excite import SqueezeExcite
 

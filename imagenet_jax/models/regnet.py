@@ -9,12 +9,8 @@ import jax
 import numpy as np
 
 from imagenet_jax.models.backbone import Backbone, Maps
-from imagenet_jax.models.layers.layers import (
-    Layers,
-    add_shortcut,
-    divisible,
-    global_avg_pool,
-)
+from imagenet_jax.models.layers.avg_pool import global_avg_pool
+from imagenet_jax.models.layers.layers import Layers, add_shortcut, divisible
 from imagenet_jax.models.layers.residual import Residual
 from imagenet_jax.models.layers.squeeze_excite import SqueezeExcite
 from imagenet_jax.models.mobilenet import conv_norm_act

@@ -15,9 +15,10 @@ import flax.linen as nn
 import jax
 
 from imagenet_jax.models.backbone import Backbone, Maps, check_output_stride
+from imagenet_jax.models.layers.avg_pool import global_avg_pool
 from imagenet_jax.models.layers.blur import blur
 from imagenet_jax.models.layers.image_conv import image_conv
-from imagenet_jax.models.layers.layers import Layers, divisible, global_avg_pool, linear_rates
+from imagenet_jax.models.layers.layers import Layers, divisible, linear_rates
 from imagenet_jax.models.layers.max_pool import max_pool
 from imagenet_jax.models.layers.platforms import relu
 from imagenet_jax.models.layers.pointwise import Product, add

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from imagenet_jax.models.backbone import Backbone
-from imagenet_jax.models.layers.layers import Layers, global_avg_pool
+from imagenet_jax.models.layers.avg_pool import global_avg_pool
+from imagenet_jax.models.layers.layers import Layers
 
 
 class MapsOfImage(NamedTuple):

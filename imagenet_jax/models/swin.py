@@ -9,13 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from imagenet_jax.models.backbone import Backbone, Maps
-from imagenet_jax.models.layers.layers import (
-    Layers,
-    add_shortcut,
-    global_avg_pool,
-    linear_rates,
-    normal_02,
-)
+from imagenet_jax.models.layers.avg_pool import global_avg_pool
+from imagenet_jax.models.layers.layers import Layers, add_shortcut, linear_rates, normal_02
 from imagenet_jax.models.layers.residual import Residual
 
 _EPSILON = 1e-5

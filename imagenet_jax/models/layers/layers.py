@@ -20,7 +20,7 @@ from imagenet_jax.models.layers.gelu import gelu
 from imagenet_jax.models.layers.image_conv import image_conv
 from imagenet_jax.models.layers.matmul import dot_general
 from imagenet_jax.models.layers.norm import BatchNorm, sign
-from imagenet_jax.models.layers.platforms import CPU, GPU, PLAIN, TPU, choose, lowering_for, stored
+from imagenet_jax.models.layers.platforms import CPU, GPU, TPU, choose, stored
 from imagenet_jax.models.layers.pointwise import Product
 from imagenet_jax.models.layers.quantized import NAME, Quantized
 
@@ -323,41 +323,6 @@ def _after(prefix: str, entry: str) -> str:
 def add_shortcut(x: jax.Array, branch: jax.Array) -> jax.Array:
     """x + branch; a CPU stores it and its gradient, else XLA adds up all branches in each block."""
     return stored(CPU, x + branch)
-
-
-def avg_pool(x: jax.Array, window: int, stride: int, padding: int = 0) -> jax.Array:
-    """torch's AvgPool2d of x [B, H, W, C]; padding counts as zeros."""
-    how = {"window_shape": (window, window), "strides": (stride, stride)}
-    if lowering_for.value == PLAIN:  # see `max_pool`
-        pads = [(0, 0), *[(padding, padding)] * 2, (0, 0)]
-        return nn.avg_pool(jnp.pad(x, pads), **how, padding="VALID")
-    return nn.avg_pool(x, **how, padding=[(padding, padding)] * 2)
-
-
-def adaptive_avg_pool(x: jax.Array, size: int) -> jax.Array:
-    """torch's AdaptiveAvgPool2d of x [B, H, W, C] to [B, size, size, C]."""
-    for axis in (1, 2):
-        side = x.shape[axis]
-        if side != size:
-            weight = jnp.array([_bin(number, side, size) for number in range(size)], x.dtype)
-            x = jnp.moveaxis(jnp.tensordot(x, weight, (axis, 1)), -1, axis)
-    return x
-
-
-def _bin(number: int, side: int, size: int) -> list[float]:
-    """The weights of the values of one average."""
-    begin, end = number * side // size, -(-(number + 1) * side // size)
-    return [1 / (end - begin) if begin <= at < end else 0.0 for at in range(side)]
-
-
-def global_avg_pool(x: jax.Array) -> jax.Array:
-    """The mean [B, C] over the pixels of x [B, H, W, C], in float32 at least."""
-    return x.mean((1, 2), dtype=wide(x.dtype))
-
-
-def flatten_as_torch(x: jax.Array) -> jax.Array:
-    """x [B, H, W, C] to [B, C * H * W]: channels first, as a torch linear layer expects."""
-    return x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
 
 
 def divisible(channels: float, divisor: int = 8) -> int:

@@ -5,13 +5,9 @@ import pytest
 
 from imagenet_jax.models import create_model
 from imagenet_jax.models.cost import count_macs
+from imagenet_jax.models.layers.avg_pool import adaptive_avg_pool, avg_pool, flatten_as_torch
 from imagenet_jax.models.layers.dropout import Dropout
-from imagenet_jax.models.layers.layers import (
-    adaptive_avg_pool,
-    avg_pool,
-    divisible,
-    flatten_as_torch,
-)
+from imagenet_jax.models.layers.layers import divisible
 
 
 @pytest.fixture

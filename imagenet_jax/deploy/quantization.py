@@ -31,7 +31,8 @@ def calibration_images(trained: TrainedModel, most: int = _CALIBRATION) -> tuple
     Returns:
       uint8 [N, S, S, 3], N at most `most`.
     """
-    config = trained.config
+    config = trained.config.copy_and_resolve_references()
+    config.data.cache = False  # a few of them are looked at
     for train in (True, False):
         try:
             split = task_split(config, train)

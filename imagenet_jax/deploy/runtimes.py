@@ -15,10 +15,11 @@ from imagenet_jax.deploy.comparison import Outputs, compared, in_parts
 from imagenet_jax.deploy.folder import FORMATS, check_formats
 from imagenet_jax.deploy.formats import TABLE, Request, Run
 from imagenet_jax.deploy.measured import Call, file_sizes, random_images
-from imagenet_jax.deploy.program import program_of
+from imagenet_jax.deploy.program import plain_form, program_of
 from imagenet_jax.devices.sharding import make_mesh
 from imagenet_jax.errors import ConfigError, ExportError
 from imagenet_jax.inference.evaluate import open_evaluation
+from imagenet_jax.models.detection.suppression import RawBoxes
 from imagenet_jax.tasks.task import Batch
 from imagenet_jax.terminal import say, working
 from imagenet_jax.training.evaluate import evaluate_split
@@ -44,17 +45,22 @@ def in_runtimes(
       evaluates: whether to compare on the evaluation split, and not on these images.
 
     Returns:
-      Rows: name, metric (of classes; else None), compared: images on which it was compared with
-      the simulation in floating point, same_answers: of so many it says the same; file, bytes,
-      gzip_bytes. And what runs the files, by the names.
+      Rows: name, metric (of classes and boxes; else None), compared: images on which it was
+      compared with the simulation in floating point, same_answers: of so many it says the same;
+      file, bytes, gzip_bytes. And what runs the files, by the names.
     """
     rows, calls = [], {}
     split = open_evaluation(trained) if evaluates else None
     images = calibration
     if split:
         images = split.images(np.arange(min(_COMPARED, split.num_examples)))
-    with working("running the simulation"):
-        ours = in_parts(_simulation(trained), images, _AT_ONCE)
+    several, rules = trained.config.task == "multilabel", trained.task.suppressions()
+    try:
+        with working("running the simulation"):
+            ours = in_parts(_simulation(plain_form(trained)), images, _AT_ONCE)
+    except ExportError as error:
+        say(f"without files in int8: {error}")
+        return rows, calls
     for runtime, kind in RUNTIMES.items():
         with working(f"writing {FORMATS[kind].file}"):
             run = _written(trained, kind, folder / FORMATS[kind].file, calibration)
@@ -62,10 +68,10 @@ def in_runtimes(
             continue
         row: dict[str, Any] = {"name": f"{name} in {runtime}", "workdir": None}
         theirs = in_parts(run, images, _AT_ONCE)
-        changed = compared(ours, theirs, trained.config.task == "multilabel").changed
+        changed = compared(ours, theirs, several, "float32", rules).changed
         row |= {"compared": len(images), "same_answers": len(images) - changed}
-        metric, has_logits = trained.task.best, [*ours] == ["logits"]
-        row[metric] = _evaluated(run, trained, split)[metric] if split and has_logits else None
+        metric, known = trained.task.best, "logits" in ours or "raw_boxes" in ours
+        row[metric] = _evaluated(run, trained, split)[metric] if split and known else None
         rows.append(row | file_sizes(folder / FORMATS[kind].file))
         calls[row["name"]] = partial(_call, run, trained)
     return rows, calls
@@ -94,19 +100,22 @@ def _simulation(trained: TrainedModel) -> Callable[[np.ndarray], Outputs]:
 
 
 def _evaluated(run: Run, trained: TrainedModel, split: Split) -> dict[str, Any]:
-    """The evaluation of what gives logits [B, K] of images on a split."""
-    task = trained.task
+    """The evaluation on a split of what gives logits of images, or boxes before suppression."""
+    task, rules = trained.task, trained.task.suppressions()
 
     @jax.jit
-    def sums(logits: jax.Array, batch: Batch) -> tuple[Any, Any]:
+    def sums(outputs: Outputs, batch: Batch) -> tuple[Any, Any]:
+        predictions = outputs.get("logits")
+        if predictions is None:
+            predictions = rules[""](RawBoxes(outputs["raw_boxes"], outputs["raw_scores"]))
         _, targets = task.inputs(batch, None, None, train=False)
-        observed = task.observe(logits, targets)
+        observed = task.observe(predictions, targets)
         if observed:
             observed |= {"mask": batch["mask"], "index": batch["index"]}
-        return task.evaluation_sums(logits, targets, batch["mask"]), observed
+        return task.evaluation_sums(predictions, targets, batch["mask"]), observed
 
     def step(_: Any, batch: Batch) -> tuple[Any, Any]:
-        return sums(run(np.asarray(batch["image"]))["logits"], batch)
+        return sums(run(np.asarray(batch["image"])), batch)
 
     program = make_program(task, make_mesh(trained.config.sharding))
     return evaluate_split(program, step, None, split, meter=task.meter(split))

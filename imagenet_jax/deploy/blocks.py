@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.linen.module import InterceptorContext
 
+from imagenet_jax.deploy.program import with_network
 from imagenet_jax.deploy.quantization import calibration_images
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.models.blocks import each_block, left_without, removable_blocks
@@ -59,11 +60,10 @@ def block_importance(trained: TrainedModel, images: np.ndarray) -> dict[str, flo
       trained: the model.
       images: uint8 [N, S, S, 3], S being config.data.image_size.
     """
-    config = trained.config.copy_and_resolve_references()
-    config.model.update(remat=False, scan=False)  # else blocks run where they cannot be reached
-    task = dataclasses.replace(trained.task, config=config)
-    model = task.model()
-    names = removable_blocks(model, config.data.image_size)
+    plain = {"remat": False, "scan": False}  # else blocks run where they cannot be reached
+    trained = with_network(trained, **plain)
+    model, task = trained.model, trained.task
+    names = removable_blocks(model, trained.config.data.image_size)
 
     @jax.jit
     def outputs(variables: dict[str, Any], images: jax.Array, left_out: jax.Array) -> Any:
@@ -109,11 +109,8 @@ def _outputs(model: nn.Module, variables: dict[str, Any], inputs: jax.Array) -> 
 
 
 def _without(trained: TrainedModel, gone: Sequence[str]) -> TrainedModel:
-    config = trained.config.copy_and_resolve_references()
-    config.model.without_blocks = (*config.model.without_blocks, *gone)
-    config.model.channels = tuple(
-        entry for entry in config.model.channels if entry.partition("/")[0] not in gone
-    )
-    task = dataclasses.replace(trained.task, config=config)
-    variables = left_without(trained.variables, gone)
-    return dataclasses.replace(trained, model=task.model(), variables=variables, task=task)
+    model = trained.config.model
+    channels = tuple(entry for entry in model.channels if entry.partition("/")[0] not in gone)
+    without = (*model.without_blocks, *gone)
+    found = with_network(trained, without_blocks=without, channels=channels)
+    return dataclasses.replace(found, variables=left_without(trained.variables, gone))

@@ -13,7 +13,9 @@ Outputs = Mapping[str, np.ndarray]
 # Of the scale of an output, by the type in which a network computes: compilers fuse and fold the
 # same operations in other ways where weights are constants.
 TOLERANCE = {"float32": 1e-3, "bfloat16": 0.05, "float16": 0.01}
-_PIXELS = 1e-3  # share of an image's pixels that may change sides
+# Share of the pixels of an image that may change sides.
+_PIXELS = {"float32": 1e-3, "bfloat16": 0.02, "float16": 0.005}
+_ROUNDED = 0.1  # share of images that may have another answer if values are rounded otherwise
 _OTHERS = 0.25  # share of images that a network of integers may see otherwise
 
 
@@ -27,7 +29,8 @@ class Difference(NamedTuple):
         boxes, and of all scores, over 1.
       changed: images of which a decision is another one: the best class, or which labels are
         there, beyond what the difference allows; the classes of more than a thousandth of the
-        pixels; a box with a score above 0.1 that the other does not have, see `box_comparison`.
+        pixels, of bfloat16 a fiftieth; a box with a score above 0.1 that the other does not have,
+        see `box_comparison`.
     """
 
     images: int
@@ -76,7 +79,7 @@ def compared(
         elif kind == "raw_boxes":
             continue
         elif mine.dtype.kind != "f":
-            changed |= (mine != other).reshape(count, -1).mean(1) > _PIXELS
+            changed |= (mine != other).reshape(count, -1).mean(1) > _PIXELS[dtype]
         elif kind == "multilabel" or several_labels:
             sure = np.abs(mine) > most * scale
             changed |= (((mine > 0) != (other > 0)) & sure).any(-1)
@@ -95,6 +98,16 @@ def check_difference(found: Difference, what: str, dtype: str = "float32") -> No
             f"{what} does not say what the model says: of {found.images} images {found.changed} "
             f"have another answer, and the largest difference is {found.largest:.1e} of the "
             f"outputs' scale (at most {most:g} of {dtype}); nothing was written"
+        )
+
+
+def check_rounding(found: Difference, what: str) -> None:
+    """Raises ExportError for more than other orders of operations make of a network that rounds to
+    int8, where a value between two levels becomes now the one and now the other."""
+    if not found.changed <= _ROUNDED * found.images or not np.isfinite(found.largest):
+        raise ExportError(
+            f"{what} says something else of {found.changed} of {found.images} images, and levels "
+            "that are rounded otherwise can change a few alone; nothing was written"
         )
 
 

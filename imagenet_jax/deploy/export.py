@@ -24,6 +24,7 @@ from imagenet_jax.deploy.comparison import (
     Outputs,
     check_decisions,
     check_difference,
+    check_rounding,
     compared,
     in_parts,
 )
@@ -224,9 +225,12 @@ def _write(
     except RuntimeError as error:  # of its runtime, which knows what it can do
         raise ExportError(f"{what} does not run: {str(error).strip()}") from error
     found = compared(ours, theirs, several, dtype, rules)
-    # A level more or less here and there is what other orders of operations make of rounding.
-    whole = how.whole and not trained.config.model.quantize
-    check_difference(found, what, dtype) if whole else check_decisions(found, what)
+    if not how.whole:
+        check_decisions(found, what)
+    elif trained.config.model.quantize:
+        check_rounding(found, what)
+    else:
+        check_difference(found, what, dtype)
     differences = {"largest_difference": found.largest, "changed_decisions": found.changed}
     if of_model != trained.config.model.dtype:
         differences["computes_in"] = of_model

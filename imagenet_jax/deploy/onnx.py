@@ -123,7 +123,7 @@ def write_onnx_int8(
     options: dict[str, Any] = {"CalibMovingAverage": True}  # of all images at once: their mean
     if not has_boxes:
         options["TensorQuantOverrides"] = _ranges_of_outputs(whole, calibration)
-    with _quiet():
+    with _quiet(), _its_errors(f"{trained.name} in int8"):
         quantize_static(
             whole,
             path,
@@ -136,6 +136,15 @@ def write_onnx_int8(
             extra_options=options,
         )
     whole.unlink()
+
+
+@contextlib.contextmanager
+def _its_errors(what: str) -> Iterator[None]:
+    """What ONNX Runtime raises, whose errors have nothing in common, as ExportError."""
+    try:
+        yield
+    except Exception as error:
+        raise ExportError(f"{what}: ONNX Runtime refuses it: {_first_line(error)}") from error
 
 
 def _ranges_of_outputs(path: Path, images: np.ndarray) -> dict[str, list[dict[str, Any]]]:
@@ -177,14 +186,20 @@ class _Images:
 
 
 def read_onnx(path: Path) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-    """The function of images that a file holds, by names of its outputs, on ONNX Runtime's CPU."""
+    """The function of images that a file holds, by names of its outputs, on ONNX Runtime's CPU.
+
+    Raises:
+      ExportError: if it refuses the file; the function, if it cannot run it.
+    """
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    with _its_errors(path.name):
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
 
     def run(images: np.ndarray) -> dict[str, Any]:
-        return dict(zip(names, session.run(names, {"images": images}), strict=True))
+        with _its_errors(path.name):
+            return dict(zip(names, session.run(names, {"images": images}), strict=True))
 
     return run
 

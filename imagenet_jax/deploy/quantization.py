@@ -11,11 +11,18 @@ import numpy as np
 
 from imagenet_jax.deploy import samples
 from imagenet_jax.deploy.comparison import Outputs, compared, in_parts
-from imagenet_jax.deploy.program import program_of, with_network
-from imagenet_jax.errors import ConfigError, DataError
+from imagenet_jax.deploy.program import plain_form, program_of, with_network
+from imagenet_jax.errors import ConfigError, DataError, ExportError
 from imagenet_jax.models.cost import variable_shapes
-from imagenet_jax.models.layers.quantized import RANGES, is_range, rounded_layers
+from imagenet_jax.models.layers.quantized import (
+    RANGES,
+    check_skip,
+    is_range,
+    rounded_layers,
+    told_of_rounded,
+)
 from imagenet_jax.tasks.table import task_split
+from imagenet_jax.terminal import say
 from imagenet_jax.training.trained import TrainedModel
 
 _AT_ONCE = 16  # images
@@ -54,10 +61,18 @@ def quantized(trained: TrainedModel, images: np.ndarray, skip: Sequence[str] = (
       skip: see config.model.quantize_skip.
 
     Raises:
-      ConfigError: if no layer is left to quantize.
+      ConfigError: if no layer is left to quantize, or a pattern finds none to skip.
     """
     found = with_network(trained, quantize="int8", quantize_skip=tuple(skip))
-    stats = variable_shapes(found.model, trained.config.data.image_size)["batch_stats"]
+    check_skip(skip, trained.variables["params"], trained.name)
+    shapes = variable_shapes(found.model, trained.config.data.image_size)
+    stats = shapes.get("batch_stats", {})
+    if not rounded_layers(stats):
+        raise ConfigError(
+            f"config.model.quantize_skip = {tuple(skip)!r} leaves no layer of {trained.name} that "
+            "could be quantized"
+        )
+    say(f"int8: {told_of_rounded(shapes)}")
     stats = _merged(
         jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), stats),
         trained.variables.get("batch_stats", {}),
@@ -65,11 +80,6 @@ def quantized(trained: TrainedModel, images: np.ndarray, skip: Sequence[str] = (
     variables = {**trained.variables, "batch_stats": stats}
     found = dataclasses.replace(found, variables=variables)
     ranges = jax.tree.map(np.mean, _extremes(found, images))
-    if not ranges:
-        raise ConfigError(
-            f"config.model.quantize_skip = {tuple(skip)!r} leaves no layer of {trained.name} that "
-            "could be quantized"
-        )
     variables = {**variables, "batch_stats": _merged(stats, ranges)}
     return dataclasses.replace(found, variables=variables)
 
@@ -108,9 +118,15 @@ def sensitivity(trained: TrainedModel, images: np.ndarray) -> list[dict[str, Any
     Returns:
       layer; difference: of the outputs, its root mean square over that of the outputs, or the share
       of the pixels whose class is another one; changed: images of which a decision is, see
-      `comparison.compared`. The worst ones first.
+      `comparison.compared`. The worst ones first. Of a detector boxes are looked at before
+      suppression; of one that suppresses amid the network, none, which is said.
     """
-    several = trained.config.task == "multilabel"
+    several, rules = trained.config.task == "multilabel", {}
+    try:
+        trained, rules = plain_form(trained), trained.task.suppressions()
+    except ExportError:
+        say("no layer is tried alone: this network orders boxes by their scores on the way")
+        return []
     variables = jax.device_get(trained.variables)
     compiled = jax.jit(program_of(trained))
 
@@ -122,7 +138,7 @@ def sensitivity(trained: TrainedModel, images: np.ndarray) -> list[dict[str, Any
     for layer in rounded_layers(variables["batch_stats"]):
         theirs = outputs(layer)
         row = {"layer": layer, "difference": _apart(ours, theirs)}
-        rows.append(row | {"changed": compared(ours, theirs, several).changed})
+        rows.append(row | {"changed": compared(ours, theirs, several, rules=rules).changed})
     return sorted(rows, key=lambda row: -row["difference"])
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import ml_collections
 
-from imagenet_jax.errors import WeightsError
+from imagenet_jax.errors import ConfigError, WeightsError
 from imagenet_jax.models.blocks import left_without
 from imagenet_jax.tasks.classification import Classification
 from imagenet_jax.training.trained import TrainedModel
@@ -30,9 +30,14 @@ def pretrained_model(
       class_names: of the file; (): those that it says itself, else ImageNet's if it has 1000.
 
     Raises:
-      ConfigError: if there are no such weights.
+      ConfigError: if there are no such weights, or config.model.quantize is set.
       WeightsError: if they cannot be fetched or read, or if their classes are not known.
     """
+    if config.model.quantize:
+        raise ConfigError(
+            f"config.model.quantize = {config.model.quantize!r}: weights of a model have no ranges "
+            "of int8; `compress --quantize=int8` finds them, and makes a run that has"
+        )
     weights = None
     if file:
         loaded, title = load_file(Path(os.path.expanduser(file)), config.model.name), file

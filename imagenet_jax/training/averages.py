@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
+from imagenet_jax.models.layers.quantized import is_range
+from imagenet_jax.training.rules import path_of
 from imagenet_jax.training.state import TrainState
 
 
@@ -47,7 +49,12 @@ def moved_average(
         decay = jnp.where((state.step + 1) % every == 0, decay, 1.0)
 
     def moved(old: Any, new: Any) -> Any:
-        return jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, old, new)
+        return jax.tree_util.tree_map_with_path(moved_leaf, old, new)
+
+    def moved_leaf(path: Any, old: jax.Array, new: jax.Array) -> jax.Array:
+        nearer = decay * old + (1 - decay) * new
+        # The first end of a range is one that was seen, as `Quantized` has it.
+        return jnp.where(old == 0, new, nearer) if is_range(path_of(path)) else nearer
 
     params = moved(state.ema["params"], params)
     if config.eval.norm_batches:

@@ -17,6 +17,7 @@ from imagenet_jax.data.names import train_size
 from imagenet_jax.data.order import even_batch
 from imagenet_jax.devices import parallel, sharding
 from imagenet_jax.errors import ConfigError
+from imagenet_jax.models.layers.quantized import check_skip
 from imagenet_jax.tasks.task import Task
 from imagenet_jax.terminal import working
 from imagenet_jax.training.averages import has_average
@@ -195,14 +196,16 @@ def _ruled(config: ml_collections.ConfigDict, model: nn.Module) -> tuple[Layers,
 
     Raises:
       ConfigError: for a rule that no parameter follows, or rules that leave nothing to train, or
-        nothing to prune.
+        nothing to prune; for a kernel that is not to be rounded and is not there.
     """
     size, layers, frozen = config.data.image_size, NO_LAYERS, frozenset()
+    skip = tuple(config.model.quantize_skip)
     if needs_layers(config):
         layers = find_layers(model, size)
-    if not config.optim.rules and not prunes(config):
+    if not config.optim.rules and not prunes(config) and not skip:
         return layers, frozen
     params = traced_variables(model, size)[1]["params"]
+    check_skip(skip, params, config.model.name)
     if prunes(config):
         check_prunable(config, params, layers, config.model.name)
     if not config.optim.rules:

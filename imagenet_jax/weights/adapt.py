@@ -10,9 +10,9 @@ from absl import logging
 
 from imagenet_jax.models.blocks import left_without
 from imagenet_jax.models.cost import variable_shapes
-from imagenet_jax.models.layers.quantized import is_range
+from imagenet_jax.models.layers.quantized import NAME, is_range, without_ranges
 from imagenet_jax.weights.head import head_paths
-from imagenet_jax.weights.torch_layout import get_leaf, leaves, put_leaf, refuse
+from imagenet_jax.weights.torch_layout import get_leaf, import_arrays, leaves, put_leaf, refuse
 
 BACKBONE = "backbone"  # the module that a network for more than classes has its maps from
 
@@ -82,6 +82,27 @@ def adapt(
             put_leaf(adapted[leaf.collection], leaf.path, fitted)
     refuse(problems)
     return adapted
+
+
+def import_whole(
+    model: nn.Module, image_size: int, arrays: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    """`import_arrays` of a network with a head, of which the file may be in floating point and have
+    all blocks where the model has ranges of int8, or lacks some.
+
+    Raises:
+      WeightsError: see there.
+    """
+    shapes = variable_shapes(model, image_size)
+    if not any(name.endswith(f".{NAME}.low") for name in arrays):
+        shapes = {**shapes, "batch_stats": without_ranges(shapes.get("batch_stats", {}))}
+    gone = tuple(
+        f"backbone.{body}{block}."
+        for block in model.layers.without_blocks
+        for body in ("", "body.")
+    )
+    kept = {name: array for name, array in arrays.items() if not name.startswith(gone)}
+    return import_arrays(shapes, kept)
 
 
 def as_backbone(variables: Mapping[str, Any], model: nn.Module, image_size: int) -> dict[str, Any]:

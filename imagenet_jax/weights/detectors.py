@@ -11,17 +11,16 @@ import numpy as np
 from absl import logging
 
 from imagenet_jax.errors import WeightsError
-from imagenet_jax.models.cost import variable_shapes
 from imagenet_jax.models.detection.detector import Detector
 from imagenet_jax.models.detection.detr import DETR
 from imagenet_jax.models.detection.retinanet import RetinaNet
 from imagenet_jax.models.detection.ssd import SSD, SSDLite
 from imagenet_jax.models.detection.yolox import YOLOX
 from imagenet_jax.models.mobilenet import MobileNetV2, MobileNetV3
+from imagenet_jax.weights.adapt import import_whole
 from imagenet_jax.weights.files import read_weights
 from imagenet_jax.weights.head import head_paths
 from imagenet_jax.weights.load import Loaded
-from imagenet_jax.weights.torch_layout import import_arrays
 
 _STEM, _THEIR_STEM = (f"backbone.{body}.stem.conv.conv.weight" for body in ("body", "backbone"))
 _POOL4, _C4 = 23, 13  # numbers of layers of VGG-16 and of MobileNetV3-Large
@@ -74,7 +73,7 @@ def load_detector(path: Path, model: Detector) -> Loaded | None:
         names = names or (tuple(coco_classes().values()) if outputs == 80 else ())
     model = model.clone(num_classes=outputs - ground)
     try:
-        variables = import_arrays(variable_shapes(model, _SIZE), arrays)
+        variables = import_whole(model, _SIZE, arrays)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
     return Loaded(model, variables, names)

@@ -8,13 +8,12 @@ from absl import logging
 
 from imagenet_jax.data.sources.masks import VOC
 from imagenet_jax.errors import WeightsError
-from imagenet_jax.models.cost import variable_shapes
 from imagenet_jax.models.heads.segmenter import Segmenter
 from imagenet_jax.models.mobilenet import MobileNetV2, MobileNetV3
+from imagenet_jax.weights.adapt import import_whole
 from imagenet_jax.weights.files import read_weights
 from imagenet_jax.weights.head import head_path
 from imagenet_jax.weights.load import Loaded
-from imagenet_jax.weights.torch_layout import import_arrays
 
 _HEADS = ("classifier.", "decoder.", "segmentation_head.")
 _AUXILIARY = "aux_classifier."
@@ -48,7 +47,7 @@ def load_segmenter(path: Path, model: Segmenter) -> Loaded | None:
         raise WeightsError(f"{path}: missing {bias}, the bias of the last layer")
     model = model.clone(num_classes=len(arrays[bias]))
     try:
-        variables = import_arrays(variable_shapes(model, _SIZE), arrays)
+        variables = import_whole(model, _SIZE, arrays)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
     names = VOC if model.num_classes == len(VOC) else ()  # as torchvision's are

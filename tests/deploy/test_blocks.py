@@ -109,12 +109,16 @@ def test_weights_lose_the_blocks_that_the_config_leaves_out(four_blocks, tmp_pat
         ("segmentation", "mobilenet_v2", "lraspp"),
         ("detection", "resnet18", "faster_rcnn"),
         ("classification", "vit_ti16", ""),
+        ("multi_task", "resnet18", "both"),
     ],
 )
 def test_networks_of_every_kind_lose_blocks(task, name, head):
     fields = {"model.scan": True, "model.remat": True} if not head else {}
     fields |= {"model.dtype": "float32", "data.fake_train_examples": 4}
-    whole = random_model(task_config(task, name, head, **fields))
+    config = task_config(task, name, "" if head == "both" else head, **fields)
+    if head == "both":
+        config.multi_task.tasks = ("detection:fcos", "segmentation:fcn")
+    whole = random_model(config)
     less = without_blocks(whole, 0.5)
     assert len(less.config.model.without_blocks) == {"vit_ti16": 6, "resnet18": 3}.get(name, 5)
     check_config(less.config, make_mesh())

@@ -178,7 +178,10 @@ def random_model(config):
     return TrainedModel("random", model, variables, task)
 
 
-@pytest.mark.parametrize(("task", "head"), [("classification", ""), ("segmentation", "unet")])
+@pytest.mark.parametrize(
+    ("task", "head"),
+    [("classification", ""), pytest.param("segmentation", "unet", marks=pytest.mark.slow)],
+)
 def test_a_model_in_bfloat16_is_exported(tmp_path, task, head):
     """Where weights are constants XLA fuses and rounds otherwise."""
     fields = {"model.width": 16, "model.dtype": "bfloat16", "data.fake_eval_examples": 8}
@@ -273,6 +276,7 @@ def test_what_is_made_of_maps_takes_any_batch(head):
     check_any_batch(program_of(made), variable_shapes(made.model, size), size)
 
 
+@pytest.mark.slow
 def test_several_tasks_have_the_classes_of_each(tmp_path):
     config = task_config("multi_task", "resnet18", **{"model.width": 16})
     config.multi_task.tasks = ("classification", "segmentation:unet")

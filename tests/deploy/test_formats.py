@@ -44,6 +44,7 @@ def pixels():
     return np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("formats")  # they share what takes long
 def test_onnx_runtime(exported, pixels):
     """Any number of images; nothing in it but ONNX's own operations, of the opset that it says."""
@@ -60,6 +61,7 @@ def test_onnx_runtime(exported, pixels):
     assert "Conv" in kinds and not kinds & {"BatchNormalization", "Sqrt", "Shape"}
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("formats")
 def test_onnx_of_integers(exported, pixels):
     """Weights are int8, with a factor for each channel, and a quarter of the bytes."""
@@ -77,6 +79,7 @@ def test_onnx_of_integers(exported, pixels):
     assert facts["onnx_int8"]["calibrated_on"] == 8  # 40 examples, 32 of which are compared
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("formats")
 def test_litert(exported, pixels):
     from ai_edge_litert.interpreter import Interpreter
@@ -94,6 +97,7 @@ def test_litert(exported, pixels):
     assert facts["litert_int8"]["bytes"] < 0.4 * facts["litert"]["bytes"]
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("formats")
 def test_tensorflow_serving_is_given_images_or_files(exported, pixels):
     """A photo in a file is cropped and resized as in evaluation."""
@@ -142,6 +146,7 @@ def test_photos_are_prepared_as_in_evaluation(crop, shape):
     np.testing.assert_allclose(found["boxes"].numpy()[0], boxes, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_network_in_bfloat16_computes_in_float32_elsewhere(tmp_path):
     fields = {"model.width": 16, "model.dtype": "bfloat16", "data.fake_eval_examples": 8}
     made = random_model(task_config("segmentation", "resnet18", "unet", **fields))

@@ -125,6 +125,7 @@ def pixels():
     return np.random.default_rng(1).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("detectors")  # they share what takes long
 def test_an_onnx_file_and_numpy_find_what_the_program_finds(exported, pixels, tmp_path):
     made, out, facts = exported
@@ -141,6 +142,7 @@ def test_an_onnx_file_and_numpy_find_what_the_program_finds(exported, pixels, tm
     assert number == 2
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("detectors")
 def test_a_litert_file_too(exported, pixels):
     made, out, facts = exported
@@ -151,6 +153,7 @@ def test_a_litert_file_too(exported, pixels):
         check_same(of_image, row(told, number))
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("detectors")
 def test_what_a_format_holds_is_stated(exported):
     """And weights of a head that all maps share are there once."""

@@ -155,7 +155,10 @@ def available_memory():
     return next(1024 * int(line.split()[1]) for line in lines if "MemAvailable" in line)
 
 
-LARGE = ("nfnet_f0", "bit_r50x1", "inception_v3", "efficientnet_v2_s", "vgg11_bn")
+LARGE = (  # and those of which a sibling is quick
+    *("nfnet_f0", "bit_r50x1", "inception_v3", "efficientnet_v2_s", "vgg11_bn"),
+    *("convnextv2_tiny", "densenet121", "googlenet", "regnet_y_400mf", "swin_t"),
+)
 
 
 def sides(name):

@@ -32,6 +32,7 @@ def result(tmp_path_factory, module_config):
     return folder, json.loads((folder / "result.json").read_text())
 
 
+@pytest.mark.slow
 def test_report(result):
     folder, report = result
     assert [v["batch_per_device"] for v in report["variants"]] == [2, 4]
@@ -60,6 +61,7 @@ def test_report(result):
     assert len(list((folder / "study").glob("*.png"))) == 4
 
 
+@pytest.mark.slow
 def test_compiler_and_model_agree_on_flops(result):
     """Of 8x8 pixels a part of the 3x3 kernels reads padding only, which XLA leaves out."""
     for facts in result[1]["variants"]:
@@ -67,6 +69,7 @@ def test_compiler_and_model_agree_on_flops(result):
         assert facts["flops_per_image"] > 0.5 * facts["model_flops_per_image"]
 
 
+@pytest.mark.slow
 def test_compare(result, capsys):
     study = result[0] / "study"
     reports = [str(study / f"attached_shard_map_{batch}.json") for batch in (2, 4)]

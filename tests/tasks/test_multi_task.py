@@ -72,6 +72,7 @@ def alone(config, name, head):
     return config
 
 
+@pytest.mark.slow
 def test_each_task_has_the_loss_that_it_has_alone(config):
     config.multi_task.weights = (0.5, 2, 1)
     batch, task = batch_and_task(config)

@@ -243,7 +243,8 @@ def test_shifted_views_are_refused(config):
         make_task(config).model()
 
 
-@pytest.mark.parametrize("classes", [21, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("classes", [21, 5])
 def test_weights_of_torchvision_are_read_from_a_file(tmp_path, classes):
     torch = pytest.importorskip("torch")
     theirs = torchvision().models.get_model(

@@ -110,6 +110,24 @@ def test_estimated_statistics_are_not_averaged():
     assert np.any(moved["params"]["w"])
 
 
+def test_the_average_of_a_range_starts_with_the_first_that_was_seen():
+    """From 0 on it would cut off most of what comes in the first steps."""
+    config = base_config()
+    config.ema_decay, config.ema_ramp = 0.9, "none"
+    average = {"conv": {"quantized": {"low": np.zeros(()), "high": np.zeros(())}, "m": np.zeros(3)}}
+    found = []
+    for step, high in enumerate((4.0, 5.0)):
+        ema = {"params": {"w": np.zeros(3)}, "batch_stats": average}
+        state = TrainState(np.int32(step), None, None, None, ema, None)
+        seen = {"low": np.float32(0), "high": np.float32(high)}
+        stats = {"conv": {"quantized": seen, "m": np.ones(3)}}
+        average = moved_average(state, {"w": WAY[0]}, stats, config, 0)["batch_stats"]
+        found.append(float(average["conv"]["quantized"]["high"]))
+    np.testing.assert_allclose(found, [4, 4.1], rtol=1e-6)
+    assert average["conv"]["quantized"]["low"] == 0
+    np.testing.assert_allclose(average["conv"]["m"], 0.19, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

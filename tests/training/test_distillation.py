@@ -33,7 +33,11 @@ MEAN, STD = (0.5, 0.4, 0.3), (0.3, 0.2, 0.25)  # the teacher's
 
 @pytest.mark.parametrize(
     ("kind", "temperature", "share"),
-    [("soft", 3.0, 0.7), ("hard", 1.0, 0.5), ("soft", 1.0, 1.0)],
+    [
+        pytest.param("soft", 3.0, 0.7, marks=pytest.mark.slow),
+        ("hard", 1.0, 0.5),
+        ("soft", 1.0, 1.0),
+    ],
 )
 def test_a_step_is_that_of_torch_and_the_teacher_sees_the_same_mix(kind, temperature, share):
     """Of two linear networks behind norms, on mixed images of which one pair is padding."""
@@ -120,6 +124,7 @@ def test_several_labels_are_learnt_class_by_class(kind):
     np.testing.assert_allclose(found, expected.mean(-1), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_each_head_of_a_distilled_vit_learns_from_its_own():
     torch = pytest.importorskip("torch")
     config, rng = base_config(), np.random.default_rng(0)

@@ -240,7 +240,7 @@ def distance(found, expected, start=None):
 
 
 # Adam's relatives with soft targets; the others have parts of them.
-FAST = ("rsb:a2", "deit:s")
+FAST = ("deit:s",)
 
 
 @pytest.mark.parametrize(

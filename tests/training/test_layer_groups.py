@@ -1,9 +1,12 @@
 """Rates by layer: into which groups blocks go."""
 
+import pytest
+
 from imagenet_jax.models import create_model
 from imagenet_jax.training.tuning import layer_depths
 
 
+@pytest.mark.slow
 def test_depths_of_groups_and_single_blocks_are_those_of_convnext():
     """Of facebookresearch/ConvNeXt-V2 optim_factory.py: 12 groups, or each block by itself."""
     sizes, number = (3, 3, 27, 3), 0

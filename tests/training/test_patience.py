@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from imagenet_jax.training.loop import train
 
 
@@ -17,6 +19,7 @@ def test_training_stops_when_it_gets_no_better(loop_config, tmp_path):
     assert again["state_sha256"] == summary["state_sha256"]
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_is_reported(loop_config, tmp_path):
     loop_config.eval.every, loop_config.checkpoint.every = "2 steps", "20 steps"
     loop_config.eval.report, loop_config.optim.learning_rate = "best", 0.3

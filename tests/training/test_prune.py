@@ -231,6 +231,7 @@ def test_the_gradient_of_what_is_left():
     assert masked((), gradient) is gradient
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_its_masks(loop_config, tmp_path, capsys):
     """From a checkpoint between two rises of the share, to the bits; its log tells the share."""
     prune(loop_config, end="12 steps", skip=("@head", "conv2")).ema_decay = 0.9

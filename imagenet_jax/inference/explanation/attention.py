@@ -18,9 +18,15 @@ def attention_weights(run: Callable[..., Any], *args: Any) -> list[jax.Array]:
     found: list[jax.Array] = []
 
     def see(call: Any, args: Any, kwargs: Any, context: InterceptorContext) -> Any:
-        if isinstance(context.module, Attention) and context.method_name == "__call__":
-            found.append(_weights(context.module, args[0]))
-        return call(*args, **kwargs)
+        module, parent = context.module, context.module.parent
+        outputs = call(*args, **kwargs)
+        if context.method_name != "__call__":
+            return outputs
+        if isinstance(module, Attention) and not module.layers.quantize:
+            found.append(_weights(module, args[0]))
+        if isinstance(parent, Attention) and parent.layers.quantize and module.name == "qkv":
+            found.append(_softmax(outputs, parent.heads))  # of what is rounded
+        return outputs
 
     with nn.intercept_methods(see):
         run(*args)
@@ -30,8 +36,12 @@ def attention_weights(run: Callable[..., Any], *args: Any) -> list[jax.Array]:
 def _weights(module: Attention, x: jax.Array) -> jax.Array:
     """Once more from what the module sees: by itself, it need not have them in memory."""
     params = jax.tree.map(lambda leaf: leaf.astype(x.dtype), module.variables["params"]["qkv"])
-    qkv = x @ params["kernel"] + params["bias"][None, None]
-    q, k, _ = jnp.moveaxis(qkv.reshape(*x.shape[:2], 3, module.heads, -1), 2, 0)
+    return _softmax(x @ params["kernel"] + params["bias"][None, None], module.heads)
+
+
+def _softmax(qkv: jax.Array, heads: int) -> jax.Array:
+    """Of queries and keys in [B, T, 3 C]."""
+    q, k, _ = jnp.moveaxis(qkv.reshape(*qkv.shape[:2], 3, heads, -1), 2, 0)
     logits = jnp.einsum("bqhd,bkhd->bhqk", q * q.shape[-1] ** -0.5, k)
     return jax.nn.softmax(logits.astype(jnp.float32))
 

@@ -7,9 +7,13 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.tree_util import tree_leaves_with_path
+
+from imagenet_jax.errors import ConfigError
 
 RANGES = "ranges"  # the collection in which `Quantized` says what it sees, if it is mutable
 NAME = "quantized"  # of each such module in its layer
+_CALLS = "_calls_of_quantized"
 _LEVELS = 255  # steps between the least and the largest int8
 _LARGEST = 127  # of a kernel; -128 stays unused, as runtimes want it
 
@@ -59,12 +63,19 @@ class Quantized(nn.Module):
         return self.product(x, rounded, *args, **options)
 
     def _move(self, low: Any, high: Any, least: jax.Array, most: jax.Array) -> None:
-        """The range towards the extremes of a batch; an empty one gets them."""
+        """The range towards the extremes of a batch; an empty one gets them.
+
+        Of a layer that is called several times, as for each map of a pyramid, these are of all.
+        """
         if self.axis_name:
             least, most = jax.lax.pmean((least, most), self.axis_name)
-        empty, keep = high.value <= low.value, self.momentum
-        low.value = jnp.where(empty, least, keep * low.value + (1 - keep) * least)
-        high.value = jnp.where(empty, most, keep * high.value + (1 - keep) * most)
+        calls = vars(self.scope.root).setdefault(_CALLS, {})  # of this pass over the network
+        old = calls.get(self.path, (low.value, high.value, least, most))
+        least, most = jnp.minimum(old[2], least), jnp.maximum(old[3], most)
+        calls[self.path] = (*old[:2], least, most)
+        empty, keep = old[1] <= old[0], self.momentum
+        low.value = jnp.where(empty, least, keep * old[0] + (1 - keep) * least)
+        high.value = jnp.where(empty, most, keep * old[1] + (1 - keep) * most)
 
 
 def is_range(path: Sequence[str]) -> bool:
@@ -74,7 +85,7 @@ def is_range(path: Sequence[str]) -> bool:
 
 def rounded_layers(batch_stats: Any) -> list[str]:
     """The paths of the layers that have a range, as "layer1.0/conv1", in order."""
-    leaves = jax.tree_util.tree_leaves_with_path(batch_stats)
+    leaves = tree_leaves_with_path(batch_stats)
     paths = [[key.key for key in path] for path, _ in leaves]
     return list(dict.fromkeys("/".join(path[:-2]) for path in paths if is_range(path)))
 
@@ -86,6 +97,17 @@ def without_ranges(batch_stats: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in inner.items() if not isinstance(v, Mapping) or v}
 
 
+def check_skip(skip: Sequence[str], params: Any, model: str) -> None:
+    """Raises ConfigError for a pattern of `Quantized.skip` that finds no kernel of a model."""
+    paths = ["/".join(key.key for key in path) for path, _ in tree_leaves_with_path(params)]
+    for pattern in skip:
+        if not any(re.search(pattern, path) for path in paths if path.endswith("kernel")):
+            raise ConfigError(
+                f"config.model.quantize_skip: {pattern!r} finds no kernel of {model}, such as "
+                f"{next(path for path in paths if path.endswith('kernel'))!r}"
+            )
+
+
 def told_of_rounded(variables: Mapping[str, Any]) -> str:
     """How many layers are rounded, and which are not, for people.
 
@@ -93,7 +115,7 @@ def told_of_rounded(variables: Mapping[str, Any]) -> str:
       variables: params and batch_stats, arrays or shapes.
     """
     rounded = rounded_layers(variables["batch_stats"])
-    leaves = jax.tree_util.tree_leaves_with_path(variables["params"])
+    leaves = tree_leaves_with_path(variables["params"])
     paths = [[key.key for key in path] for path, _ in leaves]
     layers = ["/".join(path[:-1]) for path in paths if path[-1].endswith("kernel")]
     others = [layer for layer in layers if layer not in rounded]

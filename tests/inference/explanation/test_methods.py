@@ -2,6 +2,7 @@
 
 import functools
 
+import jax
 import numpy as np
 import pytest
 from oracles import reference_model, torchvision
@@ -14,6 +15,7 @@ from imagenet_jax.models import create_model
 from imagenet_jax.models.cost import variable_shapes
 from imagenet_jax.models.facts import FACTS
 from imagenet_jax.tasks.classification import Classification
+from imagenet_jax.training.state import init_variables
 from imagenet_jax.training.trained import TrainedModel
 from imagenet_jax.weights.torch_layout import import_arrays
 
@@ -214,3 +216,24 @@ def test_attention_rollout_is_the_product_of_what_timm_attends_to(kind):
     grid = as_torch(read[:, tokens:].reshape(2, 4, 4, 1))
     fine = torch.nn.functional.interpolate(grid, scale_factor=16, mode="bilinear")
     close(found, fine.numpy()[:, 0])
+
+
+@pytest.mark.slow
+def test_attention_rollout_of_a_network_in_int8_is_of_what_is_rounded():
+    """Nearly that of the same network in floating point."""
+    config = base_config()
+    config.model.name, config.data.image_size = "vit_ti16", 64
+    model = create_model("vit_ti16", num_classes=10, depth=2)
+    variables = jax.device_get(init_variables(jax.random.key(0), model=model, image_size=64))
+    whole = TrainedModel("vit", model, variables, Classification.of_size(config, 10))
+    model = create_model("vit_ti16", num_classes=10, depth=2, quantize="int8")
+    shapes = variable_shapes(model, 64)["batch_stats"]
+    ends = {"low": np.float32(-4), "high": np.float32(4)}
+    stats = jax.tree_util.tree_map_with_path(lambda path, _: ends[path[-1].key], shapes)
+    rounded = TrainedModel("int8", model, {**variables, "batch_stats": stats}, whole.task)
+    found, expected = (
+        np.stack([one.maps["attention_rollout"] for one in Explainer(of).explain(pictures(64))])
+        for of in (rounded, whole)
+    )
+    apart = np.abs(found - expected).max() / np.abs(expected).max()
+    assert 0 < apart < 0.1

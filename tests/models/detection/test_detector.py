@@ -105,6 +105,7 @@ def test_outputs_losses_and_boxes_are_torchvisions(kind, backbone, size):
         assert same_boxes(mine, row, one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [pytest.param("retinanet", marks=EXHAUSTIVE), *ONE_STAGE[1:]])
 def test_gradients_of_heads_are_torchvisions(kind):
     """Of the sum of all terms, in float64, with respect to the pyramid and to all parameters."""

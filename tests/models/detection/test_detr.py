@@ -167,6 +167,7 @@ def test_each_query_tells_its_best_class_without_suppression():
     assert (np.asarray(found.boxes) >= 0).all() and (np.asarray(found.boxes) <= SIZE).all()
 
 
+@pytest.mark.slow
 def test_its_own_files_are_read_for_cocos_classes(tmp_path):
     torch = pytest.importorskip("torch")
     model = create_detector("resnet18", "detr", num_classes=91, features=32)

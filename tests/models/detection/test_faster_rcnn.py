@@ -49,6 +49,7 @@ def both(kind):
     return theirs, ours, variables, image, images
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["faster_rcnn", pytest.param(KINDS[1], marks=EXHAUSTIVE)])
 def test_proposals_and_boxes_are_torchvisions(kind):
     torch = torch_eager()
@@ -84,6 +85,7 @@ class Heads(nn.Module):
         return self.method.outputs(maps, self.layers, False, SIZE, targets)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["faster_rcnn", pytest.param(KINDS[1], marks=EXHAUSTIVE)])
 def test_losses_and_gradients_are_torchvisions(kind):
     """With all anchors and proposals sampled, in float64, with respect to maps and parameters."""

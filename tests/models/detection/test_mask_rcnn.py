@@ -137,6 +137,7 @@ def test_each_place_becomes_four_as_torchs_do():
     np.testing.assert_allclose(found, expected.transpose(0, 2, 3, 1), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_targets_of_masks_are_torchvisions():
     """Of boxes whose masks have a part for each pixel, also beside their object."""
     torch = torch_eager()

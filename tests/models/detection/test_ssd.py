@@ -83,7 +83,8 @@ def both(kind, tmp_path):
     return theirs, found.model, found.variables, image, torch.tensor(image.transpose(0, 3, 1, 2))
 
 
-@pytest.mark.parametrize("kind", ["ssdlite", pytest.param("ssd", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ssdlite", "ssd"])
 def test_outputs_losses_and_boxes_are_torchvisions(kind, tmp_path):
     torch = torch_eager()
     theirs, model, variables, image, x = both(kind, tmp_path)

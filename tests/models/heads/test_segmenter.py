@@ -77,13 +77,17 @@ def arrays_of(name, model):
     return {re.sub(*replace, key): value.numpy() for key, value in model.state_dict().items()}
 
 
-SLOW = ("fcn_resnet50", "deeplabv3_mobilenet_v3_large", "lraspp_mobilenet_v3_large")
+SLOW = (
+    "fcn_resnet50",
+    "deeplabv3_resnet50",
+    "deeplabv3_mobilenet_v3_large",
+    "lraspp_mobilenet_v3_large",
+)
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        "deeplabv3_resnet50",
         *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW),
     ],
 )

@@ -103,6 +103,39 @@ def test_ranges_move_as_those_of_torch_and_are_used_in_evaluation():
     np.testing.assert_allclose(changed["batch_stats"]["conv"][NAME]["high"], high, rtol=1e-6)
 
 
+class Twice(nn.Module):
+    """A layer that is given two maps, as heads of detectors are."""
+
+    layers: Layers
+
+    @nn.compact
+    def __call__(self, maps, train):
+        conv = self.layers.conv(6, 3, name="conv")
+        return [conv(one) for one in maps]
+
+
+def test_a_layer_that_is_called_twice_has_the_range_of_both():
+    """Whatever their order; and moves once a step."""
+    module = Twice(Layers(quantize="int8"))
+    maps = [RANDOM.normal(k, 1, (2, 5, 5, 2)).astype(np.float32) for k in (3, -2, 0)]
+    variables = module.init(jax.random.key(0), maps, train=False)
+    ends = []
+    for order in (maps, maps[::-1]):
+        train = jax.jit(
+            lambda given, order: module.apply(given, order, True, mutable="batch_stats")
+        )
+        stats = train(variables, order)[1]
+        ends.append(stats["batch_stats"]["conv"][NAME])
+        both = {"params": variables["params"], **stats}
+        twice = [one * 2 for one in order]
+        ends.append(train(both, twice)[1]["batch_stats"]["conv"][NAME])
+    most = np.max([one.max((1, 2, 3)).mean() for one in maps])
+    least = np.min([one.min((1, 2, 3)).mean() for one in maps])
+    for found, factor in zip(ends, (1, 1.1, 1, 1.1), strict=True):
+        np.testing.assert_allclose(found["high"], most * factor, rtol=1e-6)
+        np.testing.assert_allclose(found["low"], least * factor, rtol=1e-6)
+
+
 def test_without_a_range_nothing_is_rounded():
     x = RANDOM.normal(size=(2, 5, 5, 2)).astype(np.float32)
     module, plain = One(Layers(quantize="int8")), One(Layers())
@@ -137,8 +170,8 @@ def test_every_layer_of_each_family_is_rounded(family):
     image = jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32)
 
     def apply(image):
-        return model.apply(variables, image, train=True, mutable=["batch_stats"], rngs=keys)[1]
+        keys, seen = {"dropout": jax.random.key(1)}, ["ranges", "batch_stats"]
+        return model.apply(variables, image, train=True, mutable=seen, rngs=keys)[1]
 
-    keys = {"dropout": jax.random.key(1)}
-    changed = jax.eval_shape(apply, image)
-    assert rounded_layers(changed["batch_stats"]) == rounded_layers(shapes["batch_stats"])
+    seen = jax.eval_shape(apply, image)["ranges"]
+    assert sorted(rounded_layers(seen)) == sorted(rounded_layers(shapes["batch_stats"]))

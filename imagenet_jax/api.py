@@ -114,14 +114,13 @@ def batches(
     """
     check_fields(config)
     split = task_split(config, train=train)
-    program = make_program(
-        make_task(config, split), make_mesh(config.sharding), num_examples=split.num_examples
-    )
+    task, mesh = make_task(config, split), make_mesh(config.sharding)
     if train:
+        program = make_program(task, mesh, num_examples=split.num_examples)
         total = program.total_steps
         stages = make_stages(program, start)
         return stage_batches(stages, split, start, total if stop is None else stop)
-    size = program.eval_batch_size(split.num_examples)
+    size = make_program(task, mesh).eval_batch_size(split.num_examples)
     return split.eval_batches(np.arange(size), size)
 
 

@@ -77,7 +77,7 @@ BREAKS_OF_DETECTION = (
     (
         "areas stay those of the photo that was made smaller",
         "data/preparation/stored_objects.py",
-        "objects.area) * scale**2",
+        "objects.area) * scale",
         "objects.area) * 1.0",
         ("data/preparation/test_stored_objects.py::test_areas_are_those_of_what_is_stored",),
     ),

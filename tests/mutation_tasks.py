@@ -20,10 +20,10 @@ BREAKS_OF_TASKS = (
     ),
     (
         "boxes of a mirror image are not mirrored back",
-        "tasks/detection.py",
-        "one._replace(boxes=augment.mirrored_boxes(one.boxes, size)) for one in mirrored",
-        "one for one in mirrored",
-        ("tasks/test_detection.py::test_what_is_found_in_mirror_images_is_mirrored_back",),
+        "tasks/views.py",
+        "(mirrored_boxes(boxes, size) if self.mirrored else boxes) / self.scale",
+        "boxes / self.scale",
+        ("tasks/test_detection.py::test_what_is_found_in_other_views_is_moved_back",),
     ),
     (
         "padding is an object",

@@ -198,6 +198,8 @@ def test_batches_begin_anywhere_and_evaluate_each_example_once(loop_config):
     assert len(stream) == 20
     later = list(ij.batches(loop_config, train=True, start=7, stop=9))
     jax.tree.map(np.testing.assert_array_equal, stream[7:9], later)
+    with loop_config.unlocked():  # the schedule is of the training, which has more images
+        loop_config.duration, loop_config.schedule.warmup = "4 epochs", "9 steps"
     index = np.concatenate([b["index"][b["mask"]] for b in ij.batches(loop_config, train=False)])
     assert sorted(index) == list(range(30))
 

@@ -79,6 +79,7 @@ def test_the_blocks_that_matter_least_go(four_blocks, capsys):
         without_blocks(without_blocks(less, 0.9), 0.9)
 
 
+@pytest.mark.slow
 def test_blocks_and_channels_go_in_either_order(four_blocks):
     """Channels that say nothing change nothing, with all blocks or with some."""
     whole = with_a_quarter_alive(four_blocks, "fc")

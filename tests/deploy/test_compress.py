@@ -54,6 +54,7 @@ def test_what_is_pruned_at_once_is_counted_measured_and_a_run(
     assert "non-zero" in told and "at once  " not in told
 
 
+@pytest.mark.slow
 def test_a_variant_recovers(finished_run, tmp_path, one_block, capsys):
     """Of weights in training/test_prune.py."""
     rows = compressed(finished_run, tmp_path, "--prune=0.5", "--structure=channels", "--epochs=1")

@@ -178,10 +178,8 @@ def random_model(config):
     return TrainedModel("random", model, variables, task)
 
 
-@pytest.mark.parametrize(
-    ("task", "head"),
-    [("classification", ""), pytest.param("segmentation", "unet", marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("task", "head"), [("classification", ""), ("segmentation", "unet")])
 def test_a_model_in_bfloat16_is_exported(tmp_path, task, head):
     """Where weights are constants XLA fuses and rounds otherwise."""
     fields = {"model.width": 16, "model.dtype": "bfloat16", "data.fake_eval_examples": 8}

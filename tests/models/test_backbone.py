@@ -176,6 +176,7 @@ def test_the_map_before_the_pooling_changes_nothing_else(train, fused):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", ["token", "avg"])
 def test_a_loop_gives_the_maps_of_a_row(pool):
     row, loop = (vit.ViT(8, 32, 4, 2, 3, pool=pool, scan=scan) for scan in (False, True))

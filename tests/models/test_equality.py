@@ -155,9 +155,9 @@ def available_memory():
     return next(1024 * int(line.split()[1]) for line in lines if "MemAvailable" in line)
 
 
-LARGE = (  # and those of which a sibling is quick
+LONG = (  # to compile; they are in the slow set
     *("nfnet_f0", "bit_r50x1", "inception_v3", "efficientnet_v2_s", "vgg11_bn"),
-    *("convnextv2_tiny", "densenet121", "googlenet", "regnet_y_400mf", "swin_t"),
+    *("convnextv2_tiny", "densenet121", "googlenet", "regnet_y_400mf", "swin_t", "convnext_tiny"),
 )
 
 
@@ -173,7 +173,7 @@ def sides(name):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE))
+        pytest.param(name, marks=[pytest.mark.slow] * (name in LONG))
         for name in FAMILIES
         if FACTS[name].reference
     ],

@@ -36,7 +36,7 @@ MEAN, STD = (0.5, 0.4, 0.3), (0.3, 0.2, 0.25)  # the teacher's
     [
         pytest.param("soft", 3.0, 0.7, marks=pytest.mark.slow),
         ("hard", 1.0, 0.5),
-        ("soft", 1.0, 1.0),
+        pytest.param("soft", 1.0, 1.0, marks=pytest.mark.slow),
     ],
 )
 def test_a_step_is_that_of_torch_and_the_teacher_sees_the_same_mix(kind, temperature, share):

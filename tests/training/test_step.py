@@ -141,7 +141,7 @@ def test_views_do_not_depend_on_devices_and_micro_batches(loop_config):
     assert plain[0] > other[0] + 0.01
 
 
-@pytest.mark.parametrize("every", [1, 2])
+@pytest.mark.parametrize("every", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_ema_is_the_running_average_of_the_parameters(every, loop_config):
     loop_config.ema_decay, loop_config.ema_every = 0.5, every
     states = [curve(loop_config, steps=steps)[1] for steps in range(4)]

@@ -136,6 +136,7 @@ def test_a_lora_run_trains_resumes_and_is_evaluated(vit_config, tmp_path):
     assert "lora_a" not in str(trained_model(tmp_path / "a", "latest").variables["params"])
 
 
+@pytest.mark.slow
 def test_updates_shrink_from_block_to_block():
     model = create_model("resnet18", num_classes=4)
     params = variable_shapes(model, 32)["params"]

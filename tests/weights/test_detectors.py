@@ -59,6 +59,7 @@ def test_a_classifier_becomes_the_backbone():
     assert np.array_equal(mean, theirs["batch_stats"]["bn1"]["mean"])
 
 
+@pytest.mark.slow
 def test_files_of_torchvisions_first_versions_are_read(tmp_path):
     theirs = torch_detector("retinanet")
     old = {}

@@ -101,6 +101,7 @@ def random_variables(model, size, seed=0):
     )
 
 
+@pytest.mark.slow
 def test_augregs_files_are_read_as_timm_reads_them(tmp_path):
     torch = pytest.importorskip("torch")
     model = create_model("vit_ti16", num_classes=7)

@@ -125,6 +125,7 @@ def test_a_class_of_several_labels_is_found_by_its_name_its_title_or_its_number(
             explainer.explain(pixels, of_class=name)
 
 
+@pytest.mark.slow
 def test_a_segment_has_the_mean_of_its_logits():
     """Also one that the network does not see: that of all pixels."""
     made = random_model(task_config("segmentation", "resnet8", "unet", **{"model.width": 8}))

@@ -38,7 +38,10 @@ PUBLISHED = {
 }
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (k > 0)) for k, name in enumerate(PUBLISHED)],
+)
 def test_parameters_and_multiply_adds_are_torchvisions(name):
     torch = pytest.importorskip("torch")
     from torch.utils.flop_counter import FlopCounterMode

@@ -26,6 +26,7 @@ OPTIONS = {"roi_width": 64, "roi_samples": 10**6}
 SIZE = 128
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "params"),
     # torchvision's pages, and what it does not count: its FrozenBatchNorm.
@@ -152,6 +153,7 @@ def test_losses_and_gradients_are_torchvisions(kind):
         assert np.abs(array - expected).max() <= 1e-5 * np.abs(expected).max() + 1e-12
 
 
+@pytest.mark.slow
 def test_both_forms_of_roi_align_are_torchvisions_with_gradients():
     torch = torch_eager()
     random = np.random.default_rng(0)

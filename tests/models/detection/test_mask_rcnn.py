@@ -26,7 +26,10 @@ SIZE = 128
 @pytest.mark.parametrize(
     ("kind", "params"),
     # torchvision's pages, and what it does not count: its FrozenBatchNorm.
-    [("mask_rcnn", 44_401_393 + 53_120), ("mask_rcnn_v2", 46_359_409)],
+    [
+        ("mask_rcnn", 44_401_393 + 53_120),
+        pytest.param("mask_rcnn_v2", 46_359_409, marks=pytest.mark.slow),
+    ],
 )
 def test_parameters_are_torchvisions(kind, params):
     shapes = variable_shapes(create_detector("resnet50", kind, num_classes=90), 128)

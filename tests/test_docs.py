@@ -211,6 +211,7 @@ ELSEWHERE = (
         "verification.json",
         "export.json",
         "classes.json",
+        "thresholds.json",
     ),
     *("confusion.csv", "per_class.csv"),
 )

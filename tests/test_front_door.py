@@ -18,8 +18,8 @@ HEAVY = (
     *("matplotlib", "optuna", "sklearn", "torch", "cv2", "PIL"),
 )
 VERBS = (
-    *("train", "evaluate", "predict", "explain", "average", "export", "serve", "compress"),
-    *("models", "fields", "recipes", "prepare", "benchmark", "study", "sweep"),
+    *("train", "evaluate", "predict", "verify", "explain", "average", "export", "serve"),
+    *("compress", "models", "fields", "recipes", "prepare", "benchmark", "study", "sweep"),
 )
 PROGRAM = f"""
 import contextlib, io, json, sys
@@ -79,6 +79,13 @@ WRONG = [
     ("--data.name=fake", 2, "did you mean --config.data.name=fake?"),
     ("--config.image_size=1", 1, "did you mean 'data.image_size'"),
     ("predict", 2, "photos"),
+    ("verify a.jpg", 2, "second"),
+    ("verify a.jpg b.jpg --far=2", 2, "--far: 2 is not 0 to 1"),
+    ("verify a.jpg b.jpg --config=verify_digits", 1, "no checkpoints in runs/verify_digits"),
+    ("--config=verify_digits --config.accumulate=2", 1, "which compares all images of a batch"),
+    ("--config=verify_digits --config.data.per_class=5", 1, "the nearest that is, is 165"),
+    ("--config=verify_digits --config.embedding.pairs=no.txt", 1, "no.txt' cannot be read"),
+    ("--config.data.held_out_classes=7..9", 1, "cannot tell classes that it was never trained on"),
     ("average runs/a runs/b", 1, "no checkpoints in runs/a"),
     ("average --output=x.safetensors --checkpoints=first:2", 1, "expected last:N, best:N"),
     ("evaluate --model=resnet50 --config.eval.norm_batches=2", 1, "is for checkpoints of a run"),

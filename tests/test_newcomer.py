@@ -63,6 +63,7 @@ SMALLER = (
     Rule(r"--launcher=slurm.*--dry_run", "it only prints"),
     Rule(r"--config.data.name=photos_256", "a small network", TINY),
     Rule(r"launch.py --config=(configs/)?(resnet50|cifar10_cpu|cifar10)\b", "small data", NOISE),
+    Rule(r"task=embedding", "a short run", f"{SHORT} --config.model.bn_group_size=8"),
     Rule(r"^python launch.py --config=finetune", "a short run", SHORT),
     Rule(r"--config=segment_scenes", "a few steps", "--config.duration='4 steps'"),
     Rule(
@@ -71,6 +72,7 @@ SMALLER = (
         "--config.duration='4 steps' --config.schedule.warmup='1 steps'",
     ),
     Rule(r"--config=detect_photos", "a short run", SHORT),
+    Rule(r"--config=verify_digits", "a few steps", "--config.duration='100 steps'"),
     Rule(r"prepare --preview", "small pictures", "--config.data.image_size=64"),
     Rule(r"benchmark --what", "a short measurement", "--seconds=1 --config.batch_size=32"),
     Rule(r"my_config.py --workdir", "a short run", f"{SHORT} --config.batch_size=32"),
@@ -110,6 +112,9 @@ def folder(tmp_path_factory):
         for hue, kind in enumerate(("cat", "dog")):
             for number in range(count):
                 photo(folder / place / kind / f"{number}.jpg", hue)
+    for name in range(4):
+        for number in range(12):
+            photo(folder / f"PEOPLE/person_{name}/{number}.jpg", name % 3)
     for name in ("n01440764_tench", "n01443537_goldfish"):
         photo(folder / f"imagenet/{name}.JPEG", 1)
     for number in range(20):

@@ -75,6 +75,8 @@ def start_job(arguments, *, devices, last=(), last_environment=None):
         # It has sums and a meter.
         pytest.param("jit", "multilabel", marks=EXHAUSTIVE),
         pytest.param("jit", "detection", marks=pytest.mark.slow),
+        # Images are compared with those of the other process.
+        pytest.param("shard_map", "embedding", marks=pytest.mark.slow),
         pytest.param("shard_map", "multilabel", marks=EXHAUSTIVE),
         pytest.param("shard_map", "classification", marks=EXHAUSTIVE),
     ],
@@ -83,6 +85,10 @@ def test_two_processes_of_four_devices_give_the_numbers_of_one_device(tmp_path, 
     arguments = [*LONG, "--config.duration=8 steps", f"--workdir={tmp_path}"]
     arguments += [f"--config.partitioner={partitioner}", f"--config.task={task}"]
     arguments += BOXES if task == "detection" else []
+    if task == "embedding":
+        arguments += ["--config.embedding.loss=proxy_anchor", "--config.data.per_class=4"]
+        # Of two images it would tell signs alone.
+        arguments += ["--config.embedding.norm=False", "--config.optim.learning_rate=0.01"]
     for process in start_job(arguments, devices=4):
         finish(process)
     together = summary(tmp_path)

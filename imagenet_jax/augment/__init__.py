@@ -20,6 +20,7 @@ from imagenet_jax.augment.geometry import (
     random_erasing,
     random_flip,
     random_translate,
+    turned,
 )
 from imagenet_jax.augment.keys import example_keys, fold_in
 from imagenet_jax.augment.mix import Targets, is_mixing, kept_rows, mix, rows_together
@@ -37,6 +38,8 @@ __all__ = [
     "train_inputs",
     "train_map",
     "train_masks",
+    "train_turns",
+    "turned",
 ]
 
 
@@ -93,6 +96,12 @@ def train_image(
     if augment.erase:
         image = random_erasing(image, fold_in(keys, 3), augment)
     return image
+
+
+def train_turns(batch: dict[str, jax.Array], key: jax.Array, turns: int) -> jax.Array:
+    """How training images are turned, int32 [B] of 0 to turns - 1, see `turned`."""
+    keys = fold_in(example_keys(key, batch["epoch"], batch["index"]), 5)
+    return jax.vmap(lambda key: jax.random.randint(key, (), 0, turns))(keys)
 
 
 def train_map(

@@ -13,6 +13,19 @@ def random_flip(image: jax.Array, keys: jax.Array) -> jax.Array:
     return jnp.where(flip[:, None, None, None], image[:, :, ::-1], image)
 
 
+def turned(image: jax.Array, turn: jax.Array) -> jax.Array:
+    """Square images [B, S, S, C], each turned by so many quarters of a circle to the left.
+
+    Args:
+      image: any dtype.
+      turn: int32 [B] of 0 to 7; from 4 on the mirror image is turned by the rest.
+    """
+    turn = turn[:, None, None, None]
+    image = jnp.where(turn >= 4, image[:, :, ::-1], image)
+    image = jnp.where(turn % 4 >= 2, image[:, ::-1, ::-1], image)
+    return jnp.where(turn % 2 == 1, image.swapaxes(1, 2)[:, ::-1], image)
+
+
 def alternating_flip(image: jax.Array, keys: jax.Array, epoch: jax.Array) -> jax.Array:
     """Mirrors half of the images [B, H, W, C], and in the next epoch the other half.
 

@@ -174,6 +174,19 @@ DATA: dict[str, Field] = {
         "training: every example once an epoch, or every class equally often, an epoch being as "
         "many examples as the split has",
     ),
+    "data.per_class": number(
+        0,
+        "training: images of each class in a batch, so that a batch has batch_size / per_class "
+        "classes; of a class with fewer some come again, augmented anew; 0: as data.sampling says",
+        0,
+    ),
+    "data.held_out_classes": Field(
+        (),
+        "embedding: classes that are never trained on and alone evaluated on (open set), by their "
+        "names or as FIRST..LAST, numbers of classes in the order of the data set",
+        "names or ranges, as in ('7..9',)",
+        lambda v: all(isinstance(name, str) and name for name in v) and len({*v}) == len(v),
+    ),
     "data.repeats": number(
         1, "training: how often an example comes in a row, each time augmented anew", 1
     ),

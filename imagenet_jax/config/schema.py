@@ -4,6 +4,7 @@ import re
 
 from imagenet_jax.config.data_fields import DATA
 from imagenet_jax.config.durations import is_duration
+from imagenet_jax.config.embedding_fields import EMBEDDING
 from imagenet_jax.config.field import Field, choice, duration, number, share
 from imagenet_jax.config.loss_fields import DISTILL, LOSS, MULTI_TASK
 from imagenet_jax.config.model_fields import MODEL
@@ -22,6 +23,7 @@ SECTIONS: dict[str, str] = {
     "loss": "The loss",
     "distill": "Learning from a teacher",
     "multi_task": "Several tasks at once",
+    "embedding": "Metric learning and verification",
     "optim": "The optimizer",
     "schedule": "The learning rate over time",
     "prune": "Weights that become zero",
@@ -79,7 +81,8 @@ SCHEMA: dict[str, Field] = {
     "sharding": Field(
         "data_parallel",
         "what is spread over the devices beside the batch: nothing; fsdp: parameters and "
-        "optimizer; tensor_parallel: the layers of transformers; see docs/scale-out.md",
+        "optimizer; tensor_parallel: the layers of transformers, and the directions of classes of "
+        "embeddings; see docs/scale-out.md",
         "data_parallel, fsdp, tensor_parallel or several with numbers of devices, as in "
         "'fsdp=4,tensor_parallel=2'",
         lambda v: re.fullmatch(rf"{_PART}(, *{_PART})*", v) is not None,
@@ -122,6 +125,7 @@ SCHEMA: dict[str, Field] = {
     **LOSS,
     **DISTILL,
     **MULTI_TASK,
+    **EMBEDDING,
     **OPTIM,
     **SCHEDULE,
     **PRUNE,

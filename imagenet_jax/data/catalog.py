@@ -11,7 +11,6 @@ import numpy as np
 from absl import logging
 from jax.experimental import multihost_utils
 
-from imagenet_jax.data.balanced_order import BalancedOrder
 from imagenet_jax.data.names import (
     BOX_FILES,
     FILES,
@@ -23,9 +22,9 @@ from imagenet_jax.data.names import (
     place_of,
     train_size,
 )
-from imagenet_jax.data.order import ChosenOrder, EvalOrder, Order, TrainOrder
+from imagenet_jax.data.order import ChosenOrder, EvalOrder, Order
 from imagenet_jax.data.sources.box_files import box_splits, open_boxes
-from imagenet_jax.data.sources.classes import ONE, SEGMENTATION, class_field, examples_by_class
+from imagenet_jax.data.sources.classes import ONE, SEGMENTATION, class_field, labels_of
 from imagenet_jax.data.sources.fake import FakeSource
 from imagenet_jax.data.sources.files import file_splits, open_files
 from imagenet_jax.data.sources.held_out import HeldOut
@@ -33,9 +32,11 @@ from imagenet_jax.data.sources.joined import JoinedSource, joined
 from imagenet_jax.data.sources.layout import left_out_text
 from imagenet_jax.data.sources.masks import mask_splits, open_masks
 from imagenet_jax.data.sources.objects import BOXES
+from imagenet_jax.data.sources.open_set import open_set_part
 from imagenet_jax.data.sources.outlines import OBJECT_MASKS
 from imagenet_jax.data.sources.parts import fold_of, slice_of, split_slice
 from imagenet_jax.data.sources.source import ArraySource, EncodedSource
+from imagenet_jax.data.training_order import training_order
 from imagenet_jax.errors import DataError
 
 if TYPE_CHECKING:  # it imports TensorFlow
@@ -73,8 +74,12 @@ class Split:
         data = self.config.data
         if data.folds:
             name = self.found or data.train_split
-            return f"{name}, {'all but ' * self.train}fold {data.fold} of {data.folds}"
-        return self.found or (data.train_split if self.train else data.eval_split)
+            name = f"{name}, {'all but ' * self.train}fold {data.fold} of {data.folds}"
+        else:
+            name = self.found or (data.train_split if self.train else data.eval_split)
+        if not data.held_out_classes:
+            return name
+        return f"{name}, {'all but ' * self.train}the held-out classes"
 
     @property
     def num_examples(self) -> int:
@@ -101,14 +106,15 @@ class Split:
 
         The offsets are those of `order.TrainOrder`.
         """
-        config = self.config
-        order = TrainOrder(
-            *(config.seed, self.num_examples, config.batch_size, rows, config.data.repeats),
-            *(offset, epoch_offset),
-        )
-        if config.data.sampling == "balanced":
-            order = BalancedOrder(**vars(order), by_class=examples_by_class(self.encoded))
+        order = training_order(self, rows, offset, epoch_offset)
         return self._batches(order, start, stop)
+
+    @functools.cached_property
+    def labels(self) -> np.ndarray:
+        """The one label of each example, int [N], see `labels_of`."""
+        names = ("sampling", "per_class", "held_out_classes")
+        set_fields = [f"data.{name}" for name in names if self.config.data[name]]
+        return labels_of(self.encoded, ", ".join(set_fields) or self.config.task)
 
     def eval_batches(self, rows: np.ndarray, batch_size: int) -> Iterator[dict]:
         """Every example once in batches of `batch_size`, the last one padded."""
@@ -177,8 +183,14 @@ def open_split(
             part = joined({fields: fold_of(source, **which) for fields, source in parts})
         else:
             part = fold_of(whole.source, **which)
-        return dataclasses.replace(whole, source=part, train=train)
-    return _open(config, train, reads)
+        split = dataclasses.replace(whole, source=part, train=train)
+    else:
+        split = _open(config, train, reads)
+    if not data.held_out_classes:
+        return split
+    name = split.name.rpartition(",")[0]
+    part = open_set_part(split.source, data.held_out_classes, name, train=train)
+    return dataclasses.replace(split, source=part)
 
 
 @functools.cache  # both splits are of the same files

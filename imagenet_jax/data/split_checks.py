@@ -23,14 +23,18 @@ class Counted(NamedTuple):
     counts: np.ndarray
 
 
-def check_splits(train_split: Split, eval_split: Split) -> None:
+def check_splits(train_split: Split, eval_split: Split, *, open_set: bool = False) -> None:
     """Finds classes that cannot be learnt, or not be told from another.
+
+    Args:
+      train_split, eval_split: of a run.
+      open_set: whether the evaluation may have other classes.
 
     Raises:
       DataError: if a label would not mean the same in both splits, or as `check_classes` says.
     """
     names = train_split.source.class_names
-    if names != eval_split.source.class_names:
+    if not open_set and names != eval_split.source.class_names:
         raise DataError(
             f"{train_split.name} has {train_split.num_classes} classes and {eval_split.name} has "
             f"{eval_split.num_classes}, or they have other names; they must be the same"
@@ -47,7 +51,8 @@ def check_splits(train_split: Split, eval_split: Split) -> None:
             "tell apart"
         )
     counts = [getattr(s.source, "class_counts", None) for s in (train_split, eval_split)]
-    if None in counts:  # of records, which would have to be read; `prepare` looked at its own
+    # Those of records would have to be read; `prepare` looked at its own.
+    if open_set or None in counts:
         return
     train, evaluation = (
         Counted(split.name, count())

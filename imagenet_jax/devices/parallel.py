@@ -178,6 +178,23 @@ def all_reduce_vectors(tree: Any, axis_name: str) -> Any:
     return jax.tree.unflatten(structure, reduced)
 
 
+def gather_rows(tree: Any, axis_name: str | None) -> Any:
+    """The rows [B, ...] that all devices of a mapped axis have, of this one's [b, ...].
+
+    Gradients come back to the device that a row is of, added up over those that looked at it.
+    Without an axis these are the rows of all.
+    """
+    if axis_name is None:
+        return tree
+    return jax.tree.map(lambda rows: jax.lax.all_gather(rows, axis_name, tiled=True), tree)
+
+
+def row_numbers(count: int, axis_name: str | None) -> jax.Array:
+    """Which rows of the global batch the `count` ones of this device are, int32 [count]."""
+    numbers = jnp.arange(count, dtype=jnp.int32)
+    return numbers if axis_name is None else numbers + count * jax.lax.axis_index(axis_name)
+
+
 def _by_pmap(step: Callable[..., Any], mesh: Mesh, fixed: int) -> Callable[..., Any]:
     """pmap wants a leading axis of devices; the result is the same on each and returned once."""
     mapped = jax.pmap(

@@ -25,6 +25,8 @@ TENSOR_RULES = (
     (r"mlp\w*/fc2/kernel$", 0),
     (r"attn/qkv/kernel$", 1),
     (r"attn/proj/kernel$", 0),
+    # Of `heads.embedder`: each device compares with some of the directions.
+    (r"class_weights/kernel$", 1),
 )
 
 

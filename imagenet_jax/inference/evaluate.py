@@ -69,8 +69,10 @@ def evaluate_run(
     task = make_task(config, split)
     if explain:
         _check_explained(task)
-    program = make_program(task, mesh)
     checkpoints = Checkpoints(folder, keep=config.checkpoint.keep, read_only=True)
+    if learnt := checkpoints.record(which):
+        task = task.learnt_from(learnt["data"])
+    program = make_program(task, mesh)
 
     def check(step: int, record: Record) -> None:
         if any(record["data"].get(name) != value for name, value in task.facts().items()):
@@ -169,6 +171,8 @@ def open_evaluation(trained: TrainedModel) -> Split:
     config = trained.config
     with working(f"opening {config.data.name}"):
         split = task_split(config, train=False)
+    if trained.task.is_open_set:
+        return split
     names, known = split.source.class_names, trained.task.class_names
     if trained.task.reads == (ONE,):
         split.label_map = _labels(names, known)

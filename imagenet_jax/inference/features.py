@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 from flax.linen.module import InterceptorContext
 
+from imagenet_jax.models.layers.norm import BatchNorm
 from imagenet_jax.training.trained import TrainedModel
 from imagenet_jax.weights.head import head_paths
 
@@ -21,7 +22,7 @@ def head_inputs(trained: TrainedModel) -> Callable[[Any, jax.Array], jax.Array]:
     seen: list[jax.Array] = []
 
     def record(call: Any, args: Any, kwargs: Any, context: InterceptorContext) -> Any:
-        if context.module.path in heads:
+        if context.module.path in heads and not isinstance(context.module, BatchNorm):
             seen.append(args[0])
         return call(*args, **kwargs)
 

@@ -117,8 +117,9 @@ class Predictor:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """What the outputs stand for, as the data set calls them: of ImageNet the synsets."""
-        return self.trained.task.class_names
+        """What the outputs stand for, as the data set calls them: of ImageNet the synsets; () of
+        embeddings."""
+        return getattr(self.trained.task, "class_names", ())
 
     def __call__(
         self, images: Any, top: int | None = None

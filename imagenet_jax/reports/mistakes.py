@@ -23,6 +23,8 @@ _FILES = (
     "confusion.png",
     "most_wrong.png",
     "precision_recall.png",
+    "thresholds.json",  # see `pair_mistakes`
+    "roc.png",
     "explained.png",  # see `inference.explanation.mistakes`
 )
 

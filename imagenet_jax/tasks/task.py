@@ -95,6 +95,8 @@ class Task(abc.ABC):
     has_maps: ClassVar[bool] = False
     # Whether it tells boxes around things, see `inference.coco_predictions`.
     has_boxes: ClassVar[bool] = False
+    # Whether it is evaluated on other classes than those of training.
+    is_open_set: ClassVar[bool] = False
     # How many things `predict` tells of a photo unless it is said.
     top: ClassVar[int] = 5
     # Whether `predict` averages over the views of config.eval.tta.
@@ -126,6 +128,12 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def facts(self) -> dict[str, Any]:
         """What the meaning of an output depends on; kept in checkpoints, equal when resumed."""
+
+    def learnt_from(self, facts: Mapping[str, Any]) -> "Task":
+        """The task on these data with weights that were learnt by one with such `facts`: this one,
+        unless it can do with others."""
+        del facts
+        return self
 
     @abc.abstractmethod
     def fields(self) -> dict[str, Field]:

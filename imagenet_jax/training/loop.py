@@ -57,8 +57,9 @@ def train(
     with stop_requests() as stop, workdir_lock(workdir), watchdog(config.hang_timeout):
         with working(f"opening {config.data.name}"):
             train_split, eval_split = (task_split(config, train=train) for train in (True, False))
-            check_splits(train_split, eval_split)
-        task = make_task(config, train_split)
+            task = make_task(config, train_split)
+            check_splits(train_split, eval_split, open_set=task.is_open_set)
+            task.meter(eval_split)  # which finds early what is wrong with the split
         with working("building the program"):
             program = make_program(task, mesh, num_examples=train_split.num_examples)
         say_facts(program, train_split, eval_split)

@@ -3,7 +3,7 @@
 import argparse
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ml_collections
 
@@ -14,6 +14,9 @@ from imagenet_jax.training.checks import check_fields
 from imagenet_jax.verbs.model_flags import add_weights_flags, check_weights, find_trained, load
 from imagenet_jax.verbs.verb import Verb
 
+if TYPE_CHECKING:  # it imports JAX
+    from imagenet_jax.training.trained import TrainedModel
+
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photos", nargs="+", help="image files, folders, or patterns as 'a/*.jpg'")
@@ -21,7 +24,8 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--csv",
         metavar="FILE",
-        help="also a table: path, class 1, probability 1, ... of each photo, or its error",
+        help="also a table: path, class 1, probability 1, ... of each photo, or its error; "
+        "embedding: the distances to all photos",
     )
     parser.add_argument(
         "--maps",
@@ -72,6 +76,8 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
             f"--coco={args.coco}: config.task = {trained.config.task!r} tells no boxes"
         )
     photos = find_photos(args.photos)
+    if trained.task.is_open_set:
+        return _compared(args, trained, photos)
     result = predict_photos(trained, photos)
     if args.maps:
         part, task = of_maps
@@ -85,7 +91,23 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
     return draw_predictions(result, _picture(args), trained.config)
 
 
+def _compared(
+    args: argparse.Namespace, trained: "TrainedModel", photos: list[str]
+) -> dict[str, Any]:
+    """What embeddings tell of photos is how far they are from each other."""
+    from imagenet_jax.inference.alike import compare_photos, draw_nearest, write_distances
+
+    result = compare_photos(trained, photos)
+    if args.csv:
+        result = write_distances(result, photos, Path(os.path.expanduser(args.csv)))
+    return draw_nearest(result, _picture(args), trained.config)
+
+
 def _text(result: dict[str, Any]) -> str:
+    if "distances" in result:
+        from imagenet_jax.inference.alike import distances_text
+
+        return distances_text(result)
     from imagenet_jax.inference.predict import predictions_table
 
     return predictions_table(result)

@@ -16,11 +16,13 @@ from imagenet_jax.verbs.study import STUDY
 from imagenet_jax.verbs.sweep import SWEEP
 from imagenet_jax.verbs.train import TRAIN
 from imagenet_jax.verbs.verb import Verb
+from imagenet_jax.verbs.verify import VERIFY
 
 VERBS: dict[str, Verb] = {
     "train": TRAIN,
     "evaluate": EVALUATE,
     "predict": PREDICT,
+    "verify": VERIFY,
     "explain": EXPLAIN,
     "average": AVERAGE,
     "export": EXPORT,

@@ -10,6 +10,7 @@ from absl import logging
 
 from imagenet_jax.models.blocks import left_without
 from imagenet_jax.models.cost import variable_shapes
+from imagenet_jax.models.heads.embedder import OWN
 from imagenet_jax.models.layers.quantized import NAME, is_range, without_ranges
 from imagenet_jax.weights.head import head_paths
 from imagenet_jax.weights.torch_layout import get_leaf, import_arrays, leaves, put_leaf, refuse
@@ -48,7 +49,8 @@ def adapt(
       WeightsError: listing what is missing, unexpected or of another shape.
     """
     heads = head_paths(model, image_size) if new_head else ()
-    layers = getattr(model, "layers", None) or model.backbone.layers
+    network = getattr(model, "backbone", model)
+    layers = getattr(model, "layers", None) or network.layers
     variables = left_without(variables, layers.without_blocks)
     have = {(leaf.collection, leaf.path): leaf for leaf in leaves(variables)}
     shapes = variable_shapes(model, image_size, channels)
@@ -58,6 +60,7 @@ def adapt(
         f"unexpected {leaf.torch_name} {leaf.shape}"
         for key, leaf in have.items()
         if key not in want and leaf.path[:-1] not in heads and not is_range(leaf.path)
+        if leaf.path[0] not in OWN  # which a network for other outputs has no use for
     ]
     for key, leaf in want.items():
         if leaf.path[:-1] in heads:
@@ -75,7 +78,7 @@ def adapt(
             problems.append(f"missing {leaf.torch_name}")
             continue
         array = get_leaf(variables[leaf.collection], leaf.path)
-        fitted = _fit(leaf.path[-1], np.asarray(array), leaf.shape, model)
+        fitted = _fit(leaf.path[-1], np.asarray(array), leaf.shape, network)
         if fitted is None:
             problems.append(f"{leaf.torch_name} has the shape {array.shape}, expected {leaf.shape}")
         else:

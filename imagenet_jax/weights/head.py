@@ -6,6 +6,7 @@ import functools
 import flax.linen as nn
 
 from imagenet_jax.models.cost import variable_shapes
+from imagenet_jax.models.heads.embedder import Embedder
 from imagenet_jax.models.shared import SharedBackbone
 from imagenet_jax.weights.torch_layout import leaves
 
@@ -31,7 +32,9 @@ def head_path(model: nn.Module, image_size: int) -> tuple[str, ...]:
 
 
 def _of_classes(model: nn.Module, count: int) -> nn.Module:
-    """The model, or each head of several, for so many classes."""
+    """The model, or each head of several, for so many classes, or numbers of an embedding."""
+    if isinstance(model, Embedder):
+        return model.clone(backbone=model.backbone.clone(num_classes=count))
     if not isinstance(model, SharedBackbone):
         return model.clone(num_classes=count)
     heads = (

@@ -5,6 +5,7 @@ import pytest
 from oracles import torchvision
 from scipy.stats import ks_2samp
 
+from imagenet_jax import augment
 from imagenet_jax.augment import geometry
 from imagenet_jax.config import base_config
 
@@ -106,3 +107,18 @@ def test_inside_is_the_box():
     expected = np.zeros((6, 8), bool)
     expected[1:4, 2:6] = True
     np.testing.assert_array_equal(mask, expected)
+
+
+def test_images_are_turned_as_numpy_turns_them():
+    image = np.random.default_rng(0).normal(size=(8, 5, 5, 3)).astype(np.float32)
+    found = augment.turned(jnp.asarray(image), jnp.arange(8))
+    for turn, (one, before) in enumerate(zip(found, image, strict=True)):
+        before = before[:, ::-1] if turn >= 4 else before
+        np.testing.assert_array_equal(one, np.rot90(before, turn % 4))
+    batch = {"index": jnp.arange(400), "epoch": jnp.zeros(400, int)}
+    turns = np.asarray(augment.train_turns(batch, jax.random.key(0), 8))
+    assert np.bincount(turns, minlength=8).min() > 30
+    again = augment.train_turns(
+        {"index": jnp.array([7]), "epoch": jnp.array([0])}, jax.random.key(0), 8
+    )
+    assert again[0] == turns[7]

@@ -86,31 +86,36 @@ def numbers_of(values: Mapping[str, np.ndarray], row: int) -> tuple[int, ...]:
     return tuple(np.flatnonzero(values[SEVERAL][row]).tolist())
 
 
-def examples_by_class(source: Any) -> list[np.ndarray]:
-    """The numbers of the examples of each class that has any, int64 [n] each.
-
-    Args:
-      source: an `EncodedSource` or `ArraySource` of one label an image; where only its records
-        know the labels, all of them are read.
-
-    Raises:
-      DataError: for a source of several labels an image.
-    """
-    if ONE not in source.fields:
-        raise DataError("data.sampling = balanced: images need one label each")
-    labels = _labels(source, "data.sampling = balanced")
+def examples_by_class(labels: np.ndarray) -> list[np.ndarray]:
+    """The numbers of the examples of each class that has any, int64 [n] each, of labels [N]."""
     order = np.argsort(labels, kind="stable")
     starts = np.flatnonzero(np.diff(labels[order])) + 1
     return np.split(order, starts)
 
 
 def class_counts(source: Any, count: int) -> np.ndarray:
-    """How many examples of a source each of `count` classes has, int64 [count]; as above.
+    """How many examples of a source each of `count` classes has, int64 [count].
 
     Raises:
       DataError: if labels cannot be read.
     """
     return np.bincount(_labels(source, "loss.class_weights = balanced"), minlength=count)
+
+
+def labels_of(source: Any, purpose: str) -> np.ndarray:
+    """The one label of each example, int [N].
+
+    Args:
+      source: an `EncodedSource` or `ArraySource` of one label an image; where only its records
+        know the labels, all of them are read.
+      purpose: what wants to know, for a message.
+
+    Raises:
+      DataError: for a source of several labels an image, or labels that cannot be read.
+    """
+    if ONE not in source.fields:
+        raise DataError(f"{purpose}: images need one label each")
+    return _labels(source, purpose)
 
 
 def _labels(source: Any, purpose: str) -> np.ndarray:

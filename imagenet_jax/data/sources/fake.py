@@ -61,6 +61,10 @@ class FakeSource:
         values = self._classes.values(np.stack(labels, 1).tolist())
         return images, values, np.ones(len(index), bool)
 
+    def groups(self) -> np.ndarray:
+        """The label of each image that has one, int64 [N]."""
+        return np.arange(self.num_examples) % self.num_classes
+
     def _boxes(self, index: np.ndarray) -> dict[str, np.ndarray]:
         """Of each image up to eight boxes, of a tenth of its sides at least."""
         values = {name: field.filled(len(index)) for name, field in self.fields.items()}

@@ -28,6 +28,11 @@ def fold_of(source: Any, fold: int, folds: int, *, train: bool) -> Any:
             f"fold {fold} of {folds} has none of the split's {len(order)} images; set data.folds "
             f"to {len(order)} at most"
         )
+    return part_with(source, index)
+
+
+def part_with(source: Any, index: np.ndarray) -> Any:
+    """The examples of a source with these numbers, int64 [n]."""
     return (_ArrayPart if hasattr(source, "arrays") else EncodedPart)(source, index)
 
 

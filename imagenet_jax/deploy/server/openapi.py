@@ -28,6 +28,11 @@ _PREDICTIONS = {
                     "path": {"type": "string", "description": "the name of the file"},
                     "classes": {"type": "array", "items": {"type": "object"}},
                     "objects": {"type": "array", "items": {"type": "object"}},
+                    "embedding": {
+                        "type": "array",
+                        "description": "a vector of length 1",
+                        "items": {"type": "number"},
+                    },
                     "segmentation": {"type": "string", "description": "a PNG in base64"},
                 },
             },

@@ -11,7 +11,7 @@ from imagenet_jax.errors import ConfigError, DataError
 from imagenet_jax.inference.explanation.explainer import Explainer
 from imagenet_jax.inference.explanation.methods import GRAD_CAM
 from imagenet_jax.inference.explanation.pictures import heat
-from imagenet_jax.inference.explanation.targets import Wanted
+from imagenet_jax.inference.explanation.targets import Wanted, target_of
 from imagenet_jax.printable import printable
 from imagenet_jax.reports.box_mistakes import mistakes_of, sure_score, worst_images
 from imagenet_jax.reports.box_pictures import boxed
@@ -46,6 +46,8 @@ class _Tile(NamedTuple):
 
 def check_explained(task: Task) -> None:
     """Raises ConfigError where mistakes cannot be explained."""
+    if task.is_open_set:
+        target_of(task)  # which says why not
     if hasattr(task, "tasks"):
         raise ConfigError("--explain is for one task; `explain --part=TASK` explains photos")
     views = task.config.eval.tta or tuple(map(float, task.config.eval.scales)) != (1.0,)

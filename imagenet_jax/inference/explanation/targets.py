@@ -181,7 +181,16 @@ class BoxTarget(Target):
 
 
 def target_of(task: Task) -> Target:
-    """What can be explained of a task that is not several ones."""
+    """What can be explained of a task that is not several ones.
+
+    Raises:
+      ConfigError: for one that tells neither classes nor segments nor boxes.
+    """
+    if task.is_open_set:
+        raise ConfigError(
+            f"config.task = {task.config.task!r} gives embeddings, and what can be explained is a "
+            "class, a segment or a box"
+        )
     if task.has_boxes:
         return BoxTarget(task)
     return SegmentTarget(task) if task.has_maps else ClassTarget(task)

@@ -29,6 +29,7 @@ from imagenet_jax.study.operations import (
 )
 from imagenet_jax.study.topology import Hardware
 from imagenet_jax.tasks.table import make_task, task_split
+from imagenet_jax.terminal import say
 from imagenet_jax.training.checks import batch_unit
 from imagenet_jax.training.program import Program, make_program
 from imagenet_jax.training.program_checks import check_config
@@ -42,6 +43,11 @@ FIGURES = (
     *("predicted_step_seconds", "predicted_images_per_second_per_chip"),
     *("predicted_images_per_second", "mfu", "phases", "layers"),
 )
+
+
+# What XLA says of products in transformers whose Triton kernels it cannot try on a GPU.
+_NO_TILES = "Couldn't find output tile sizes"
+_WITHOUT_TRITON = "xla_gpu_enable_triton_gemm=false"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +92,29 @@ def study_variant(
       ConfigError: for a config that `train` refuses.
       DataError: with_input, if the data set is not there.
     """
+    how = {"partitioner": partitioner, "batch_per_device": batch_per_device, "trace": trace}
+    how |= {"with_input": with_input, "search": search}
+    try:
+        return _study(config, hardware, **how)
+    except jax.errors.JaxRuntimeError as error:
+        if hardware.platform != "cuda" or _NO_TILES not in str(error):
+            raise
+        say(f"without a GPU XLA finds no tiles for a product of matrices: {_WITHOUT_TRITON} now")
+        config = config.copy_and_resolve_references()
+        config.compiler_options = (*config.compiler_options, _WITHOUT_TRITON)
+        return _study(config, hardware, **how)
+
+
+def _study(
+    config: ml_collections.ConfigDict,
+    hardware: Hardware,
+    *,
+    partitioner: str,
+    batch_per_device: int,
+    trace: Path | None,
+    with_input: bool,
+    search: bool,
+) -> Variant:
     split = task_split(config, train=True) if with_input else None
     make = partial(_program, config, hardware, partitioner, split)
     program = make(batch_per_device)

@@ -14,7 +14,8 @@ Outputs = Mapping[str, np.ndarray]
 # same operations in other ways where weights are constants.
 TOLERANCE = {"float32": 1e-3, "bfloat16": 0.05, "float16": 0.01}
 # Share of the pixels of an image that may change sides.
-_PIXELS = {"float32": 1e-3, "bfloat16": 0.02, "float16": 0.005}
+_PIXELS = {"float32": 1e-3, "bfloat16": 5e-3, "float16": 1e-3}
+_TURNED = 0.1  # cosine distance, below which verification calls photos the same
 _ROUNDED = 0.1  # share of images that may have another answer if values are rounded otherwise
 _OTHERS = 0.25  # share of images that a network of integers may see otherwise
 
@@ -29,8 +30,8 @@ class Difference(NamedTuple):
         boxes, and of all scores, over 1.
       changed: images of which a decision is another one: the best class, or which labels are
         there, beyond what the difference allows; the classes of more than a thousandth of the
-        pixels, of bfloat16 a fiftieth; a box with a score above 0.1 that the other does not have,
-        see `box_comparison`.
+        pixels, of bfloat16 five; a box with a score above 0.1 that the other does not have, see
+        `box_comparison`; an embedding that points elsewhere, at a cosine distance above 0.1.
     """
 
     images: int
@@ -80,6 +81,8 @@ def compared(
             continue
         elif mine.dtype.kind != "f":
             changed |= (mine != other).reshape(count, -1).mean(1) > _PIXELS[dtype]
+        elif kind == "embedding":
+            changed |= 1 - (mine * other).sum(-1) > _TURNED
         elif kind == "multilabel" or several_labels:
             sure = np.abs(mine) > most * scale
             changed |= (((mine > 0) != (other > 0)) & sure).any(-1)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from imagenet_jax.deploy.litert_int8 import in_int8
-from imagenet_jax.deploy.program import plain_program
+from imagenet_jax.deploy.program import ends_in_float, plain_program
 from imagenet_jax.deploy.savedmodel import tf_function
 from imagenet_jax.errors import ExportError
 from imagenet_jax.training.trained import TrainedModel
@@ -37,8 +37,8 @@ def write_litert(
         activations: the means of the extremes of each, as of `quantization.quantized`; of outputs
         the extremes.
       numbers: float32; float16: weights, half the size; int8: weights for each channel, and
-        activations, where the converter has integers for an operation. What a detector does after
-        its last layer stays in float: 255 steps are few for pixels.
+        activations, where the converter has integers for an operation. What follows the
+        last layer of a detector or of embeddings stays in float.
 
     Raises:
       ExportError: for a model with operations that LiteRT does not have, or of more than 2 GB.
@@ -58,7 +58,7 @@ def write_litert(
             converter.target_spec.supported_types = [tf.float16]
         try:
             if numbers == "int8":
-                data = in_int8(converter, calibration, trained.task.part_that("has_boxes"))
+                data = in_int8(converter, calibration, ends_in_float(trained.task))
             else:
                 data = converter.convert()
         except Exception as error:  # of whatever operation it does not know

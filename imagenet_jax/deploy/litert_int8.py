@@ -8,17 +8,17 @@ import numpy as np
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL")
 
 
-def in_int8(converter: Any, calibration: np.ndarray, has_boxes: bool) -> bytes:
+def in_int8(converter: Any, calibration: np.ndarray, in_float: bool) -> bytes:
     """What a converter to integers makes of a network.
 
     Its own ranges go from the least to the most of all images. Here they are the means of the
     extremes of each, as of `quantization.quantized`, but for outputs: logits that are cut off are
-    equal. What a detector does after its last layer stays in float: 255 steps are few for pixels.
+    equal.
 
     Args:
       converter: a tf.lite.TFLiteConverter that optimizes.
       calibration: images as the network is given them [N, S, S, 3].
-      has_boxes: whether it is a detector.
+      in_float: whether what follows the last layer stays in float, see `program.ends_in_float`.
     """
     from imagenet_jax.data.host_tensorflow import tf
 
@@ -28,7 +28,7 @@ def in_int8(converter: Any, calibration: np.ndarray, has_boxes: bool) -> bytes:
         converter=converter, debug_dataset=converter.representative_dataset
     )
     debugger.calibrated_model = _calibrated(debugger.calibrated_model, calibration)
-    names = _after_weights(debugger.calibrated_model) if has_boxes else []
+    names = _after_weights(debugger.calibrated_model) if in_float else []
     debugger.options = debugging.QuantizationDebugOptions(denylisted_nodes=names)
     return debugger.get_nondebug_quantized_model()
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from imagenet_jax.deploy.program import check_weights_fit, plain_program
+from imagenet_jax.deploy.program import check_weights_fit, ends_in_float, plain_program
 from imagenet_jax.errors import ExportError
 from imagenet_jax.training.trained import TrainedModel
 
@@ -105,7 +105,7 @@ def write_onnx_int8(
     """`write_onnx` with weights int8 for each channel and activations uint8, as pairs of
     QuantizeLinear and DequantizeLinear, which runtimes join with the operation between them.
 
-    What a detector does after its last layer stays in float: 255 steps are few for pixels.
+    What follows the last layer of a detector or of embeddings stays in float, see `ends_in_float`.
 
     Args:
       trained, path, inputs: see there.
@@ -119,9 +119,9 @@ def write_onnx_int8(
 
     whole = path.with_suffix(".float.onnx")
     write_onnx(trained, whole, inputs)
-    has_boxes = trained.task.part_that("has_boxes")
+    in_float = ends_in_float(trained.task)
     options: dict[str, Any] = {"CalibMovingAverage": True}  # of all images at once: their mean
-    if not has_boxes:
+    if not in_float:
         options["TensorQuantOverrides"] = _ranges_of_outputs(whole, calibration)
     with _quiet(), _its_errors(f"{trained.name} in int8"):
         quantize_static(
@@ -132,7 +132,7 @@ def write_onnx_int8(
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
-            nodes_to_exclude=_after_weights(whole) if has_boxes else [],
+            nodes_to_exclude=_after_weights(whole) if in_float else [],
             extra_options=options,
         )
     whole.unlink()

@@ -68,6 +68,12 @@ def _task_of(task: Task, fields: Mapping[str, Any]) -> Task:
     return dataclasses.replace(task, config=config, **({"tasks": parts} if parts else {}))
 
 
+def ends_in_float(task: Task) -> bool:
+    """Whether integers end with the last weights: 255 steps are few for pixels of boxes, and for
+    the length by which an embedding is divided."""
+    return bool(task.part_that("has_boxes") or task.part_that("is_open_set"))
+
+
 def plain_form(trained: TrainedModel) -> TrainedModel:
     """What formats with operations of their own hold: the network computes in float32, and boxes
     are `RawBoxes`, raw_boxes and raw_scores, where suppression would follow.

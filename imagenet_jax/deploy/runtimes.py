@@ -101,9 +101,10 @@ def _written(trained: TrainedModel, kind: str, path: Path, calibration: np.ndarr
         unfinished = Path(folder) / path.name
         try:
             check_formats([kind])
-            TABLE[kind].write(trained, unfinished, request)
-            run = TABLE[kind].read(unfinished)
-            run(calibration[:1])
+            with working(f"writing {path.name}"):
+                TABLE[kind].write(trained, unfinished, request)
+                run = TABLE[kind].read(unfinished)
+                run(calibration[:1])
         except (ConfigError, ExportError, RuntimeError) as error:
             say(f"without {path.name}: {str(error).strip()}")
             return None

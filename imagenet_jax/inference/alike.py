@@ -9,11 +9,11 @@ import numpy as np
 
 from imagenet_jax.errors import ConfigError, DataError
 from imagenet_jax.inference.photos import read_pixels
-from imagenet_jax.inference.predict import predict_photos
+from imagenet_jax.inference.predict import predict_photos, with_picture, with_table
 from imagenet_jax.printable import printable
 from imagenet_jax.reports.pair_mistakes import THRESHOLDS
 from imagenet_jax.reports.workdir import REPORT
-from imagenet_jax.reports.writers import replace_csv, replace_figure
+from imagenet_jax.reports.writers import replace_figure
 from imagenet_jax.training.trained import TrainedModel
 
 NEAREST = 5
@@ -85,12 +85,7 @@ def write_distances(result: dict[str, Any], photos: Sequence[str], path: Path) -
     Returns:
       The result; where that failed, with one more of its errors.
     """
-    try:
-        replace_csv(path, _rows(result, photos))
-    except OSError as error:
-        failed = {"path": str(path), "error": f"{printable(path)} cannot be written: {error}"}
-        return {**result, "errors": [*result["errors"], failed]}
-    return result
+    return with_table(result, _rows(result, photos), path)
 
 
 def _rows(result: dict[str, Any], photos: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -114,12 +109,7 @@ def draw_nearest(result: dict[str, Any], path: Path, config: Any) -> dict[str, A
       The result with picture and drawn, how many photos there are a row of; where that failed, with
       one more of its errors.
     """
-    try:
-        drawn = _draw(result, path, config)
-    except Exception as error:  # matplotlib, its fonts and the disk raise anything
-        failed = {"path": str(path), "error": f"{printable(str(path))} cannot be drawn: {error}"}
-        return {**result, "errors": [*result["errors"], failed]}
-    return {**result, "picture": str(path), "drawn": drawn}
+    return with_picture(result, lambda: _draw(result, path, config), path)
 
 
 def _draw(result: dict[str, Any], path: Path, config: Any) -> int:

@@ -1,6 +1,6 @@
 """What is in photos, as the task of a trained model tells it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +90,13 @@ def write_predictions(result: dict[str, Any], photos: Sequence[str], path: Path)
     Returns:
       The result; where that failed, with one more of its errors.
     """
+    return with_table(result, _rows(result, photos), path)
+
+
+def with_table(result: dict[str, Any], rows: Iterable[Sequence[str]], path: Path) -> dict[str, Any]:
+    """Writes rows into a CSV file; the result, where that failed with one more of its errors."""
     try:
-        replace_csv(path, _rows(result, photos))
+        replace_csv(path, rows)
     except OSError as error:
         failed = {"path": str(path), "error": f"{printable(path)} cannot be written: {error}"}
         return {**result, "errors": [*result["errors"], failed]}
@@ -155,8 +160,14 @@ def draw_predictions(result: dict[str, Any], path: Path, config: Any) -> dict[st
       The result with picture and drawn, how many photos there are in it; where that failed, with
       one more of its errors: the predictions do not depend on it.
     """
+    return with_picture(result, lambda: _draw(result, path, config), path)
+
+
+def with_picture(result: dict[str, Any], draw: Callable[[], int], path: Path) -> dict[str, Any]:
+    """Draws a picture; the result with picture and drawn, which `draw` gives, or where that failed
+    with one more of its errors."""
     try:
-        drawn = _draw(result, path, config)
+        drawn = draw()
     except Exception as error:  # matplotlib, its fonts and the disk raise anything
         failed = {"path": str(path), "error": f"{printable(str(path))} cannot be drawn: {error}"}
         return {**result, "errors": [*result["errors"], failed]}

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import ml_collections
 
 from imagenet_jax.errors import ConfigError, did_you_mean
+from imagenet_jax.tasks.embedding_checks import OPEN_SET, check_embedding, check_per_class
+from imagenet_jax.tasks.pair_files import read_pairs
 
 if TYPE_CHECKING:  # it imports JAX
     from imagenet_jax.data import Split
@@ -31,6 +33,20 @@ def check_task(name: str) -> None:
             f"config.task = {name!r} does not exist; expected {', '.join(task_names())}"
             + did_you_mean(name, task_names())
         )
+
+
+def check_settings(config: ml_collections.ConfigDict) -> None:
+    """Raises ConfigError for fields that do not go with config.task, as far as JAX is not needed
+    to know; the rest its class refuses."""
+    check_per_class(config)
+    if config.task in OPEN_SET:
+        check_embedding(config)
+
+
+def check_lists(config: ml_collections.ConfigDict) -> None:
+    """Raises DataError for a file that config.task reads beside the data set and cannot."""
+    if config.task in OPEN_SET and config.embedding.pairs:
+        read_pairs(config.embedding.pairs)
 
 
 def find_task(name: str) -> "type[Task]":

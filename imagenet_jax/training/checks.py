@@ -20,9 +20,7 @@ from imagenet_jax.models.facts import FACTS, check_model
 from imagenet_jax.reports.tracking import make_tracking
 from imagenet_jax.reports.workdir import checkpoints_of
 from imagenet_jax.suites.table import check_names, find_suites
-from imagenet_jax.tasks.embedding_checks import check_embedding, check_per_class
-from imagenet_jax.tasks.pair_files import read_pairs
-from imagenet_jax.tasks.table import check_task, find_task
+from imagenet_jax.tasks.table import check_lists, check_settings, check_task, find_task
 from imagenet_jax.training.average_checks import check_averaged_statistics, check_averages
 from imagenet_jax.training.optimizer_checks import check_optimizer
 from imagenet_jax.training.pruning_checks import check_pruning
@@ -42,9 +40,7 @@ def check_fields(config: ml_collections.ConfigDict) -> None:
     for stage in config_stages(config):
         check_model(config.model.name, model_options(stage.config))
         _check_views(stage.config)
-        if config.task == "embedding":
-            check_embedding(stage.config)
-    check_per_class(config)
+        check_settings(stage.config)
     check_lora(config)
     _check_quantize(config)
     check_optimizer(config)
@@ -209,8 +205,7 @@ def check_source(config: ml_collections.ConfigDict, *, here: bool) -> None:
         check_data(stage.config.data)
     if here:
         check_files(config.data.name)
-        if config.task == "embedding" and config.embedding.pairs:
-            read_pairs(config.embedding.pairs)
+        check_lists(config)
 
 
 def check_training(config: ml_collections.ConfigDict, *, here: bool) -> None:

@@ -17,7 +17,12 @@ from imagenet_jax import Predictor
 from imagenet_jax.cli import main
 from imagenet_jax.config import base_config
 from imagenet_jax.deploy import stablehlo
-from imagenet_jax.deploy.comparison import check_difference, compared
+from imagenet_jax.deploy.comparison import (
+    Difference,
+    check_difference,
+    check_rounding,
+    compared,
+)
 from imagenet_jax.deploy.export import export
 from imagenet_jax.deploy.folder import STABLEHLO
 from imagenet_jax.deploy.program import program_of
@@ -210,6 +215,17 @@ def test_decisions_are_compared():
         turned = maps.copy()
         turned[0, 0, :count] = 1
         assert compared({"segmentation": maps}, {"segmentation": turned}).changed == changed
+        half = dict.fromkeys(("segmentation",), maps), {"segmentation": turned}
+        assert compared(*half, dtype="bfloat16").changed == 0
+    turned[0, 0, :51] = 1
+    assert compared({"segmentation": maps}, {"segmentation": turned}, dtype="bfloat16").changed
+    angles = np.array([[0.0, 0.0], [0.44, 0.46]])  # their cosine distances: 0.095, 0.104
+    ours, theirs = ({"embedding": np.stack([np.cos(a), np.sin(a)], 1)} for a in angles)
+    assert compared(ours, theirs).changed == 1
+    check_rounding(Difference(20, 0.1, 2), "a file")
+    for found in (Difference(20, 0.1, 3), Difference(20, float("nan"), 0)):
+        with pytest.raises(ExportError, match="levels that are rounded otherwise"):
+            check_rounding(found, "a file")
     broken = {"logits": np.full((2, 2), np.nan, np.float32)}
     with pytest.raises(ExportError, match="largest difference is inf"):
         check_difference(compared({"logits": logits}, broken), "a file")

@@ -176,12 +176,15 @@ def test_a_box_has_the_score_that_is_told(head, tmp_path):
     Image.fromarray(pictures(size, 1)[0, : size // 2]).save(tmp_path / "a.png")
     told = Predictor(made)(tmp_path / "a.png")["objects"]
     explainer, photos = Explainer(made, steps=1), [str(tmp_path / "a.png")]
-    result, explained = explain_photos(explainer, photos, methods, box=2)
+    # Not the first one, and a thick one: a thin box is another when it moves by a rounding.
+    thinnest = [min(x2 - x1, y2 - y1) for x1, y1, x2, y2 in (one["box"] for one in told)]
+    number = 1 + int(np.argmax(thinnest[1:]))
+    result, explained = explain_photos(explainer, photos, methods, box=number + 1)
     check_maps([one.explanation for one in explained], methods, size)
     (one,) = result["explanations"]
-    assert one["target"]["label"] == told[1]["label"] and one["seen"] == [0, 0, size, size]
-    assert one["target"]["box"] == pytest.approx(told[1]["box"], abs=0.02)
-    assert one["score"] == pytest.approx(told[1]["score"], rel=1e-2)
+    assert one["target"]["label"] == told[number]["label"] and one["seen"] == [0, 0, size, size]
+    assert one["target"]["box"] == pytest.approx(told[number]["box"], abs=0.02)
+    assert one["score"] == pytest.approx(told[number]["score"], rel=2e-2)
     left, top, right, bottom = np.ceil(explained[0].explanation.target.arrays["box"] - 0.5).astype(
         int
     )

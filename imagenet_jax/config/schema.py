@@ -62,9 +62,10 @@ SCHEMA: dict[str, Field] = {
     "ema_every": number(1, "steps from one move of the averaged weights to the next", 1),
     "ema_ramp": choice(
         "tensorflow",
-        ("tensorflow", "timm", "none"),
+        ("tensorflow", "timm", "none", "cosine"),
         "what the decay is at most at the n-th move: n / (9 + n), as in TensorFlow; "
-        "1 - n ** (-2 / 3); or ema_decay from the beginning (torchvision, composer)",
+        "1 - n ** (-2 / 3); or ema_decay from the beginning (torchvision, composer); cosine: from "
+        "ema_decay to 1 at the end of the run (BYOL, DINO)",
     ),
     "ema_start": duration(
         "", "copies in place of averages, up to the first move at or after it", empty=True

@@ -18,6 +18,8 @@ if TYPE_CHECKING:  # it imports JAX
     from imagenet_jax.data import Split
     from imagenet_jax.tasks.task import Task
 
+LEARN_FROM_AVERAGE = ("byol", "dino", "mean_teacher", "moco_v3")  # see `Task.losses_beside`
+
 
 @functools.cache
 def task_names() -> tuple[str, ...]:

@@ -101,6 +101,8 @@ class Task(abc.ABC):
     top: ClassVar[int] = 5
     # Whether `predict` averages over the views of config.eval.tta.
     averages_views: ClassVar[bool] = False
+    # Whether it learns from the average of its own weights, by `losses_beside`.
+    learns_from_average: ClassVar[bool] = False
     # Whether it looks at images in the sizes of config.eval.scales.
     takes_scales: ClassVar[bool] = False
 
@@ -184,6 +186,23 @@ class Task(abc.ABC):
           apply: inputs -> outputs and updated collections.
           inputs, targets: see `inputs`.
         """
+
+    def losses_beside(
+        self,
+        average: Callable[[Any], Any],
+        apply: Callable[..., tuple[Any, dict[str, Any]]],
+        inputs: Any,
+        targets: Any,
+    ) -> Outcome:
+        """As `losses`, of a task that `learns_from_average`.
+
+        Args:
+          average: inputs -> outputs of the network with the averaged weights, config.ema_decay, in
+            training mode: BatchNorm sees the batch, and nothing that it updates is kept. It has no
+            gradient.
+          apply, inputs, targets: as of `losses`.
+        """
+        raise NotImplementedError
 
     def distilled(self, outcome: Outcome, teacher: Any) -> Outcome:
         """What `losses` gave, and what it adds that a teacher was shown the same inputs.

@@ -4,6 +4,7 @@ import ml_collections
 
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.models.facts import FACTS
+from imagenet_jax.tasks.table import LEARN_FROM_AVERAGE
 
 
 def check_averages(config: ml_collections.ConfigDict) -> None:
@@ -18,6 +19,16 @@ def check_averages(config: ml_collections.ConfigDict) -> None:
             raise ConfigError(
                 f"config.{name} = {config[name]!r} needs config.ema_decay, which is 0: no average"
             )
+    if config.task in LEARN_FROM_AVERAGE and not decay:
+        raise ConfigError(
+            f"config.task = {config.task!r} learns from the average of its weights, and "
+            "config.ema_decay = 0 keeps none; set it, as to 0.99"
+        )
+    if config.task in LEARN_FROM_AVERAGE and config.eval.norm_batches:
+        raise ConfigError(
+            f"config.eval.norm_batches = {config.eval.norm_batches} would estimate statistics from "
+            f"the loss of config.task = {config.task!r}, which itself needs averages; set it to 0"
+        )
     if config.eval.weights == "both" and not (decay or swa):
         raise ConfigError(
             "config.eval.weights = 'both' needs averaged weights: set config.ema_decay or swa_start"

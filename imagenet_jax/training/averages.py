@@ -22,6 +22,7 @@ def moved_average(
     batch_stats: Any,
     config: ml_collections.ConfigDict,
     start: int,
+    course: tuple[float, float] = (0, 1),
 ) -> Any:
     """The averaged {"params", "batch_stats"} after a step, or None where there are none.
 
@@ -34,6 +35,8 @@ def moved_average(
       params, batch_stats: after it.
       config: see `schema.SCHEMA`.
       start: step at which config.ema_start or swa_start is over.
+      course: steps that were done before step 0, in batches of another size, and steps of the
+        run with these, at which the decay of config.ema_ramp = "cosine" is 1.
     """
     if state.ema is None:
         return None
@@ -42,7 +45,9 @@ def moved_average(
         copies = max(copies, 1)
     moves = state.step if every == 1 else state.step // every
     moves = moves - copies if copies else moves  # averaged ones before this one
-    decay = _decay(config, jnp.maximum(moves, 0) if copies else moves)
+    before, whole = course
+    done = (state.step + before) / whole
+    decay = _decay(config, jnp.maximum(moves, 0) if copies else moves, done)
     if copies:
         decay = jnp.where(moves < 0, 0.0, decay)
     if every > 1:
@@ -62,12 +67,16 @@ def moved_average(
     return {"params": params, "batch_stats": moved(state.ema["batch_stats"], batch_stats)}
 
 
-def _decay(config: ml_collections.ConfigDict, moves: jax.Array) -> jax.Array | float:
-    """What a move keeps of the average, after so many."""
+def _decay(
+    config: ml_collections.ConfigDict, moves: jax.Array, done: jax.Array
+) -> jax.Array | float:
+    """What a move keeps of the average, after so many; `done` is the share of the run."""
     if config.swa_start:
         return (1.0 + moves) / (2.0 + moves)
     if config.ema_ramp == "none":
         return config.ema_decay
+    if config.ema_ramp == "cosine":
+        return 1.0 - (1.0 - config.ema_decay) * (1.0 + jnp.cos(jnp.pi * done)) / 2.0
     if config.ema_ramp == "timm":
         return jnp.minimum(config.ema_decay, 1.0 - (1.0 + moves) ** (-2 / 3))
     return jnp.minimum(config.ema_decay, (1.0 + moves) / (10.0 + moves))

@@ -99,6 +99,7 @@ class Program:
             tuning=self.tuning,
             gather=self._gather,
             average_start=self._average_start(),
+            average_course=self._course(),
         )
         size, batch_size = train_size(self.config.data), self.config.batch_size
         fixed = (self.teacher.shapes(self.mesh),) if self.teacher else ()
@@ -141,6 +142,10 @@ class Program:
         if not duration:
             return 0
         return max(self.course.steps(duration, self.num_examples, self.total_steps), 0)
+
+    def _course(self) -> tuple[float, float]:
+        before = self.course.shift
+        return before, max(self.total_steps + before, 1)
 
     def _gather(self, params: Any) -> Any:
         return sharding.gather_params(params, self.mesh)

@@ -37,6 +37,7 @@ def train_step(
     tuning: Tuning = WHOLE,
     gather: Callable[[Any], Any] = lambda params: params,
     average_start: int = 0,
+    average_course: tuple[float, float] = (0, 1),
     axis_name: str | None = None,
 ) -> tuple[TrainState, Sums]:
     """One update of the trained parameters.
@@ -47,7 +48,7 @@ def train_step(
       teacher_variables: the variables of the teacher, if there is one; they stay as they are.
       task, model, optimizer, teacher, tuning, gather: static; see `Task`, `Teacher` and
         `sharding.gather_params`.
-      average_start: see `moved_average`; static.
+      average_start, average_course: see `moved_average`; static.
       axis_name: mapped axis over which the batch is spread, if this is a device's share.
 
     Returns:
@@ -64,7 +65,11 @@ def train_step(
         variables = {"params": params, "batch_stats": batch_stats}
         collections = ("batch_stats", "auxiliary", *(["distillation"] if teacher else []))
         apply = partial(apply_in_training, model, variables, key, tuning, collections=collections)
-        outcome = task.losses(apply, inputs, targets)
+        if task.learns_from_average:
+            average = partial(_apply_average, model, state.ema, gather, key)
+            outcome = task.losses_beside(average, apply, inputs, targets)
+        else:
+            outcome = task.losses(apply, inputs, targets)
         if teacher:
             outcome = _distilled(outcome, inputs, task, teacher, gather(teacher_variables))
         mask = task.kept(part["mask"])
@@ -90,7 +95,8 @@ def train_step(
         params, evaluated = tuning.join(new, frozen), averaged(opt_state, new)
         if batch_stats and evaluated is not new:  # the statistics are to be those of this point
             _, batch_stats, _ = pass_at(loss_alone, evaluated)
-        ema = moved_average(state, params, batch_stats, task.config, average_start)
+        span = average_start, average_course
+        ema = moved_average(state, params, batch_stats, task.config, *span)
         if ema is not None:  # what is pruned now has been something else on the way
             ema = {**ema, "params": masked(opt_state, ema["params"])}
     after = state.replace(params=params, batch_stats=batch_stats, opt_state=opt_state, ema=ema)
@@ -115,6 +121,16 @@ def _distilled(
     with jax.named_scope("teacher"):
         outputs = teacher.outputs(variables, inputs, task.config.augment)
     return task.distilled(outcome, outputs)
+
+
+def _apply_average(
+    model: nn.Module, average: Any, gather: Callable[[Any], Any], key: jax.Array, inputs: Any
+) -> Any:
+    """What the averaged weights make of inputs, in training mode; no gradient comes back."""
+    variables = {**average, "params": gather(average["params"])}
+    with jax.named_scope("teacher"):
+        outputs, _ = apply_in_training(model, variables, key, WHOLE, inputs, ["batch_stats"])
+    return jax.lax.stop_gradient(outputs)
 
 
 def _pass(

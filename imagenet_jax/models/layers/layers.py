@@ -257,8 +257,11 @@ class Layers:
 
     def head(
         self, classes: int, *, name: str, init: Callable = normal_02, bias: bool = True
-    ) -> nn.Dense:
-        """The linear layer that gives logits, in float32 at least."""
+    ) -> Callable[[jax.Array], jax.Array]:
+        """The linear layer that gives logits, in float32 at least; of no classes none, so that a
+        network gives the features that it would see."""
+        if not classes:
+            return lambda x: x.astype(wide(self.dtype))
         inits = self.head_inits(init)
         return nn.Dense(
             classes,

@@ -11,7 +11,7 @@ import numpy as np
 from imagenet_jax.augment.keys import fold_in, uniform
 
 _LUMA = (0.2989, 0.587, 0.114)  # ITU-R BT.601, as torchvision rounds it
-_SOLARIZE_FROM = 128 / 255  # Pillow's default
+SOLARIZE_FROM = 128 / 255  # Pillow's default
 # Of the colours of ImageNet's training images, RGB in [0, 1]: a column for each eigenvalue, as in
 # facebookarchive/fb.resnet.torch datasets/imagenet.lua.
 _EIGENVALUES = (0.2175, 0.0188, 0.0045)
@@ -74,7 +74,7 @@ def random_color(
     sigma = uniform(fold_in(keys, 0), *augment.blur_sigma)
     changes = (
         (augment.grayscale, to_gray),
-        (augment.solarize, lambda x: solarize(x, _SOLARIZE_FROM)),
+        (augment.solarize, lambda x: solarize(x, SOLARIZE_FROM)),
         (augment.blur, lambda x: gaussian_blur(x, sigma, largest=augment.blur_sigma[1])),
     )
     if augment.three_augment:  # Touvron et al. 2022, DeiT III: one of the three
@@ -86,7 +86,11 @@ def random_color(
                 changed = uniform(fold_in(keys, 2 + number)) < chance
                 image = jnp.where(changed[:, None, None, None], change(image), image)
     if any(_ranges(augment)):
-        image = color_jitter(image, fold_in(keys, 5), _ranges(augment), augment.jitter)
+        jittered = color_jitter(image, fold_in(keys, 5), _ranges(augment), augment.jitter)
+        if augment.jitter_share < 1:
+            chosen = uniform(fold_in(keys, 8)) < augment.jitter_share
+            jittered = jnp.where(chosen[:, None, None, None], jittered, image)
+        image = jittered
     if augment.lighting:
         image += pca_noise(fold_in(keys, 7), augment.lighting)[:, None, None]
     if augment.noise:

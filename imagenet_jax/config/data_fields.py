@@ -9,6 +9,11 @@ RESAMPLED = ("nearest", "bilinear", "bicubic")  # interpolations of a turned or 
 METHODS = (*RESAMPLED, "area", "lanczos")
 CROPS = ("center_crop", "resize_center_crop", "resize", "letterbox", "none")
 
+
+def _are_shares(value: tuple[float, ...]) -> bool:
+    return len(value) <= 3 and all(0 <= share <= 1 for share in value)
+
+
 DATA: dict[str, Field] = {
     "data.name": Field(
         "imagenet2012",
@@ -197,6 +202,18 @@ DATA: dict[str, Field] = {
         1,
         16,
     ),
+    "data.crops": number(
+        1,
+        "training: random crops of each example, as data.crop_area says, each a view of it for "
+        "learning without labels",
+        1,
+        16,
+    ),
+    "data.local_crops": number(
+        0, "training: further crops of each example, smaller ones (DINO's multi-crop)", 0, 64
+    ),
+    "data.local_size": number(96, "height and width of data.local_crops in pixels", 1, 2**14),
+    "data.local_area": interval((0.05, 0.4), "share of the image's area of data.local_crops"),
     "data.workers": number(0, "threads that read and decode; 0: one per CPU core", 0),
     "data.prefetch": number(2, "batches made ahead by the host", 1),
     "data.fake_train_examples": number(1281167, "fake: size of the training split", 1, MOST),
@@ -222,9 +239,23 @@ DATA: dict[str, Field] = {
         "form of the colour jitter, in random order; tensorflow: brightness is added, contrast "
         "turns about each channel's mean, saturation is that of HSV (Inception, slim)",
     ),
+    "augment.jitter_share": number(1.0, "share of the images with colour jitter", 0, 1),
     "augment.grayscale": number(0.0, "share of the training images made grey", 0, 1),
     "augment.solarize": number(0.0, "share whose levels from 128 on are inverted", 0, 1),
     "augment.blur": number(0.0, "share blurred by a Gaussian", 0, 1),
+    "augment.view_blur": Field(
+        (),
+        "learning without labels: shares of the first, the second and of further crops that are "
+        "blurred; (): augment.blur of each",
+        "one to three numbers of 0 to 1, as in (1.0, 0.1, 0.5); of the last one on all the same",
+        _are_shares,
+    ),
+    "augment.view_solarize": Field(
+        (),
+        "the same of solarisation; (): augment.solarize of each",
+        "one to three numbers of 0 to 1, as in (0.0, 0.2, 0.0); of the last one on all the same",
+        _are_shares,
+    ),
     "augment.blur_sigma": interval((0.1, 2.0), "range of the Gaussian's sigma in pixels"),
     "augment.lighting": number(
         0.0, "standard deviation of the noise along the colours' axes (AlexNet: 0.1); 0: none", 0

@@ -9,6 +9,7 @@ from imagenet_jax.config.field import Field, choice, duration, number, share
 from imagenet_jax.config.loss_fields import DISTILL, LOSS, MULTI_TASK
 from imagenet_jax.config.model_fields import MODEL
 from imagenet_jax.config.optim_fields import OPTIM, SCHEDULE
+from imagenet_jax.config.pretrain_fields import PRETRAIN
 from imagenet_jax.config.prune_fields import PRUNE
 
 # Kind of device or None, name and value of one of config.compiler_options.
@@ -24,6 +25,7 @@ SECTIONS: dict[str, str] = {
     "distill": "Learning from a teacher",
     "multi_task": "Several tasks at once",
     "embedding": "Metric learning and verification",
+    "pretrain": "Learning without labels",
     "optim": "The optimizer",
     "schedule": "The learning rate over time",
     "prune": "Weights that become zero",
@@ -127,6 +129,7 @@ SCHEMA: dict[str, Field] = {
     **DISTILL,
     **MULTI_TASK,
     **EMBEDDING,
+    **PRETRAIN,
     **OPTIM,
     **SCHEDULE,
     **PRUNE,

@@ -21,6 +21,7 @@ from imagenet_jax.data.names import (
     names_default_splits,
     place_of,
     train_size,
+    train_views,
 )
 from imagenet_jax.data.order import ChosenOrder, EvalOrder, Order
 from imagenet_jax.data.sources.box_files import box_splits, open_boxes
@@ -215,9 +216,9 @@ def _open(config: ml_collections.ConfigDict, train: bool, reads: Sequence[str]) 
         name = class_field(() if others else reads, data.fake_classes, "data.name = fake").name
         name = others[0] if others else name
         size = train_size(data) if train else data.image_size
-        views = data.views if train else 1
+        height = train_views(data)[0] if train else size
         source = FakeSource(
-            count, data.fake_classes, size, reads=name, views=views, most=data.max_objects
+            count, data.fake_classes, size, reads=name, height=height, most=data.max_objects
         )
         return Split(config, source, train)
     name, cut = split_slice(split) if kind in (*FILES, MASKS, *BOX_FILES) else (split, None)

@@ -76,8 +76,13 @@ def known_size(data: ml_collections.ConfigDict) -> tuple[int, int]:
 
 
 def train_views(data: ml_collections.ConfigDict) -> tuple[int, int, int]:
-    """The shape of what a training batch has of an example: its views, one above the other."""
-    return data.views * train_size(data), train_size(data), 3
+    """The shape of what a training batch has of an example: its views, one above the other, and
+    below them lines of as many small ones as there is room for."""
+    size = train_size(data)
+    height = data.views * data.crops * size
+    if data.local_crops:
+        height += -(-data.local_crops // (size // data.local_size)) * data.local_size
+    return height, size, 3
 
 
 def train_size(data: ml_collections.ConfigDict) -> int:
@@ -101,11 +106,31 @@ def check_data(data: ml_collections.ConfigDict) -> None:
             "data.rotate, data.translate, data.views, data.mosaic and data.copy_paste make others "
             "each epoch; set one of the two"
         )
+    if data.crops > 1 or data.local_crops:
+        _check_crops(data)
     if not place_of(data.name) and not _TFDS_NAME.fullmatch(data.name):
         raise ConfigError(
             f"config.data.name = {data.name!r} is not known; expected the name of a TFDS data set "
             f"(imagenet2012, cifar10, digits, NAME:VERSION, NAME/CONFIG, ...), fake, "
             f"{', '.join(f'{k}:PATH' for k in _KINDS)}"
+        )
+
+
+def _check_crops(data: ml_collections.ConfigDict) -> None:
+    """Raises ConfigError for several crops of each image where they would not differ or fit."""
+    said = f"config.data.crops = {data.crops}, local_crops = {data.local_crops}"
+    if data.train_crop != "random_resized_crop":
+        raise ConfigError(
+            f"{said}: each is a random crop, and config.data.train_crop = {data.train_crop!r} is "
+            "not; set 'random_resized_crop'"
+        )
+    others = [name for name in ("views", "mosaic", "copy_paste") if data[name] > (name == "views")]
+    if others:
+        raise ConfigError(f"{said} does not go with config.data.{' and data.'.join(others)}")
+    if data.local_crops and data.local_size > train_size(data):
+        raise ConfigError(
+            f"config.data.local_size = {data.local_size} is more than the {train_size(data)} "
+            "pixels of data.crops; local crops are smaller ones"
         )
 
 

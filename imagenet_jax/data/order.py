@@ -7,6 +7,9 @@ import numpy as np
 
 from imagenet_jax.data.shuffle import shuffled
 
+# By which the epochs of what is read for a row beside it are later, so that its crops are others.
+LATER = 2**24
+
 
 class Rows(NamedTuple):
     """Rows of one global batch: which examples they hold."""

@@ -19,8 +19,10 @@ import numpy as np
 from absl import logging
 
 from imagenet_jax.data.chunk import FINISH, ChunkMaker
+from imagenet_jax.data.crop_views import CropViews
 from imagenet_jax.data.host_tensorflow import tf
 from imagenet_jax.data.images.preprocess import Preprocess
+from imagenet_jax.data.names import train_views
 from imagenet_jax.data.order import Order, Rows
 from imagenet_jax.data.several_images import SeveralImages
 from imagenet_jax.data.sources.source import EncodedSource, ImpossibleValue
@@ -65,8 +67,11 @@ class Pipeline:
     def __post_init__(self) -> None:
         self._maker = ChunkMaker(self.source, self.preprocess)
         maps = tuple(name for name, field in self.source.fields.items() if field.is_map)
-        how = self.preprocess.data, self.preprocess.seed, len(self.source), maps
-        self.several = SeveralImages(*how, self.preprocess.train)
+        data, train = self.preprocess.data, self.preprocess.train
+        if data.crops + data.local_crops > 1:
+            self.several = CropViews(data, train)
+        else:
+            self.several = SeveralImages(data, self.preprocess.seed, len(self.source), maps, train)
         self.keys = ("image", *self.source.fields, "mask", "index", "epoch")
 
     def batches(self, order: Order, start: int, stop: int) -> Iterator[Arrays]:
@@ -169,7 +174,9 @@ class Pipeline:
 
         types = [tensor.dtype for tensor in rows.values()]
         found = zip(rows, tf.numpy_function(made, list(rows.values()), types, False), strict=True)
-        return {name: tf.ensure_shape(new, (None, *rows[name].shape[1:])) for name, new in found}
+        shapes = {name: tensor.shape[1:] for name, tensor in rows.items()}
+        shapes["image"] = train_views(self.preprocess.data)
+        return {name: tf.ensure_shape(new, (None, *shapes[name])) for name, new in found}
 
     def _read(self, number: np.int64, rows: Rows) -> tuple[Any, ...]:
         """A chunk's number and what `ChunkMaker.read` makes of it; if it fails, -1 and nothing."""

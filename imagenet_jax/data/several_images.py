@@ -9,12 +9,11 @@ from imagenet_jax.data.images.boxes import uniforms
 from imagenet_jax.data.images.copy_paste import copy_paste
 from imagenet_jax.data.images.mosaic import DRAWS, PARTS, mosaic
 from imagenet_jax.data.images.object_rows import Example, example_of, put_into
-from imagenet_jax.data.order import Rows
+from imagenet_jax.data.order import LATER, Rows
 
 Arrays = dict[str, np.ndarray]
 
 _STREAM = 0x6D6F7361  # apart from the random numbers of crops
-_EPOCHS = 2**24  # by which the epochs of others are later, so that they have crops of their own
 _CHOSEN = 0.5  # share of the objects that are pasted
 # Of the random numbers of a row: whether there is a mosaic and a paste, those of a mosaic; from the
 # last on one for each other image, then one for each object.
@@ -56,7 +55,7 @@ class SeveralImages:
         index = np.minimum(drawn * self.count, self.count - 1).astype(np.int32)
         mask = rows.mask[:, None] & self._used(draws)
         index = np.where(mask, index, -1)
-        epoch = rows.epoch[:, None] + number * _EPOCHS
+        epoch = rows.epoch[:, None] + number * LATER
         columns = (rows.index, index), (rows.epoch, epoch), (rows.mask, mask)
         return Rows(*(np.column_stack(pair).astype(pair[0].dtype).reshape(-1) for pair in columns))
 

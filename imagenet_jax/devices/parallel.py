@@ -42,13 +42,13 @@ def put_batch(host_batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax
 
 
 def batch_shapes(
-    batch_size: int, image_size: int, fields: Mapping[str, Any], views: int = 1
+    batch_size: int, image_size: int, fields: Mapping[str, Any], height: int = 0
 ) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes and dtypes of a global batch on the devices; `fields` are those of a task, `views`
-    of an image one above the other."""
+    """Shapes and dtypes of a global batch on the devices; `fields` are those of a task;
+    `height` is that of the views of an image one above the other, 0: image_size."""
     struct = jax.ShapeDtypeStruct
     return {
-        "image": struct((batch_size, views * image_size, image_size, 3), np.uint8),
+        "image": struct((batch_size, height or image_size, image_size, 3), np.uint8),
         **{
             name: struct((batch_size, *field.sized(image_size).shape), field.dtype)
             for name, field in fields.items()

@@ -104,6 +104,8 @@ class BiT(Backbone):
                 )(x, train)
             yield f"stages.{stage}", x
         x = nn.relu(_group_norm(dtype=layers.dtype, name="norm")(x))
+        if not self.num_classes:
+            return global_avg_pool(x).astype(wide(layers.dtype))
         # A linear layer, stored as a 1x1 convolution.
         accurate = dataclasses.replace(layers, dtype=wide(layers.dtype))
         inits = layers.head_inits(nn.initializers.zeros)

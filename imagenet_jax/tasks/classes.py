@@ -266,7 +266,8 @@ def network_options(config: ml_collections.ConfigDict, devices: int) -> dict[str
     """The options of `create_model` for batches that are spread over so many devices."""
     options = model_options(config)
     # Of one call on one device.
-    images = config.batch_size * config.data.views // (config.accumulate * devices)
+    views = config.data.views * config.data.crops
+    images = config.batch_size * views // (config.accumulate * devices)
     images //= 2 if config.augment.mix_per == "half" else 1
     one_group = config.model.bn_group_size in (0, images)
     options |= {"dtype": config.model.dtype, "fused_norm": config.model.fused_norm and one_group}

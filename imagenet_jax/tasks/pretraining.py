@@ -1,4 +1,4 @@
-"""What tasks share that learn features without labels: they are evaluated by what these are worth."""
+"""What tasks share that learn without labels: the evaluation of their features."""
 
 import abc
 import dataclasses
@@ -14,6 +14,19 @@ from imagenet_jax.data.names import known_size
 from imagenet_jax.data.sources.classes import ONE, ClassField
 from imagenet_jax.devices.sharding import DATA_AXIS
 from imagenet_jax.tasks.task import Batch, Field, Sums, Task
+
+
+def feature_std(mean: np.ndarray, mean_square: np.ndarray) -> float:
+    """How far features of length 1 are spread: 1 in all directions alike, 0 all the same.
+
+    The mean over the dimensions of their standard deviation, times the root of their number, as
+    in SimSiam (Chen & He 2020, figure 2).
+
+    Args:
+      mean, mean_square: of each dimension and of its square over the images, [D].
+    """
+    deviations = np.sqrt(np.maximum(mean_square - np.square(mean), 0))
+    return float(deviations.mean() * np.sqrt(len(mean)))
 
 
 class Known(NamedTuple):
@@ -82,13 +95,18 @@ class Pretraining(Task):
         return {"count": mask.sum(dtype=jnp.int32)}
 
     def summarize(self, sums: Iterable[Mapping[str, np.ndarray]]) -> dict[str, float | int]:
-        """num_examples; of training the mean of each other sum over them."""
-        total: dict[str, float] = {}
+        """num_examples; of training loss and feature_std, see there."""
+        total: dict[str, Any] = {}
         for part in sums:
             total = {name: total.get(name, 0.0) + np.float64(part[name]) for name in part}
-        count = int(total.pop("count", 0))
-        means = {name: float(value / max(count, 1)) for name, value in total.items()}
-        return {"num_examples": count, **means}
+        count = int(total.get("count", 0))
+        found: dict[str, float | int] = {"num_examples": count}
+        if "loss" in total:
+            found["loss"] = float(total["loss"] / max(count, 1))
+        if "feature" in total:
+            means = (total[name] / max(count, 1) for name in ("feature", "feature_square"))
+            found["feature_std"] = feature_std(*means)
+        return found
 
     def observe(self, predictions: jax.Array, targets: Known) -> dict[str, jax.Array]:
         return {"features": predictions, "label": targets.label}

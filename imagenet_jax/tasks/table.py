@@ -13,6 +13,7 @@ import ml_collections
 from imagenet_jax.errors import ConfigError, did_you_mean
 from imagenet_jax.tasks.embedding_checks import OPEN_SET, check_embedding, check_per_class
 from imagenet_jax.tasks.pair_files import read_pairs
+from imagenet_jax.tasks.self_supervised_checks import check_views
 
 if TYPE_CHECKING:  # it imports JAX
     from imagenet_jax.data import Split
@@ -41,6 +42,7 @@ def check_settings(config: ml_collections.ConfigDict) -> None:
     """Raises ConfigError for fields that do not go with config.task, as far as JAX is not needed
     to know; the rest its class refuses."""
     check_per_class(config)
+    check_views(config)
     if config.task in OPEN_SET:
         check_embedding(config)
 

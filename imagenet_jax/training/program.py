@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from imagenet_jax.data.names import train_size
+from imagenet_jax.data.names import train_size, train_views
 from imagenet_jax.data.order import even_batch
 from imagenet_jax.devices import parallel, sharding
 from imagenet_jax.errors import ConfigError
@@ -107,7 +107,7 @@ class Program:
             return self._compile(
                 *(step, self.state_shapes(), batch_size, size, *fixed),
                 donate=True,
-                views=self.config.data.views,
+                height=train_views(self.config.data)[0],
             )
 
     def compile_statistics_step(self, step: Callable[..., Any]) -> jax.stages.Compiled:
@@ -119,8 +119,8 @@ class Program:
         number = jax.ShapeDtypeStruct((), np.int32, sharding=sharding.replicated(self.mesh))
         first = {**self.state_shapes().eval_variables(), "step": number}
         size, batch_size = train_size(self.config.data), self.config.batch_size
-        views = self.config.data.views
-        return self._compile(step, first, batch_size, size, donate=False, views=views)
+        height = train_views(self.config.data)[0]
+        return self._compile(step, first, batch_size, size, donate=False, height=height)
 
     def compile_eval_step(self, num_examples: int) -> jax.stages.Compiled:
         """`step.eval_step` for the batches of a split of `num_examples`: (variables, batch) ->
@@ -174,12 +174,12 @@ class Program:
         size: int,
         *fixed: Any,
         donate: bool,
-        views: int = 1,
+        height: int = 0,
     ) -> jax.stages.Compiled:
         return parallel.compile_step(
             step,
             first,
-            parallel.batch_shapes(batch_size, size, self.task.fields(), views),
+            parallel.batch_shapes(batch_size, size, self.task.fields(), height),
             *fixed,
             mesh=self.mesh,
             partitioner=self.config.partitioner,

@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from imagenet_jax.data.images import boxes, policies
-from imagenet_jax.data.names import train_size, train_views
+from imagenet_jax.data.names import train_size
+from imagenet_jax.data.order import LATER
 
 _DRAWN = 40  # random numbers of a crop
 _LONG = 32  # times its short side: no photo is so long
@@ -65,8 +66,9 @@ class Preprocess:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of what comes out of an image: its views, one above the other."""
-        return train_views(self.data) if self.train else (self.size, self.size, 3)
+        """Of what comes out of a crop: its views, one above the other."""
+        views = self.data.views if self.train else 1
+        return views * self.size, self.size, 3
 
     @property
     def rule(self) -> str:
@@ -82,7 +84,11 @@ class Preprocess:
         data = self.data
         if self.rule == "random_resized_crop":
             uniform = boxes.uniforms(self.seed, epoch, index, _DRAWN)
-            return boxes.random_resized_crop(shape, uniform, data.crop_area, data.crop_ratio)
+            found = boxes.random_resized_crop(shape, uniform, data.crop_area, data.crop_ratio)
+            if not (self.train and data.local_crops):
+                return found
+            small = boxes.random_resized_crop(shape, uniform, data.local_area, data.crop_ratio)
+            return np.where(self._is_local(epoch)[:, None], small, found)
         if self.rule == "center_crop":
             return boxes.center_square(shape, data.eval_crop_fraction)
         return boxes.whole(shape)
@@ -107,6 +113,8 @@ class Preprocess:
 
         `place`: where it comes, of the rule ssd_crop; (): where `self.place` says.
 
+        One of data.local_crops is made in the upper left corner of it.
+
         With data.views = V in training `out` is [V * S, S, 3]: the box as it is, and below it
         V - 1 times augmented.
 
@@ -115,6 +123,9 @@ class Preprocess:
         """
         method = self._method(index, epoch)
         first, *others = out.reshape(-1, out.shape[1], *out.shape[1:])
+        if self.train and self.data.local_crops and self._is_local(epoch):
+            side = self.data.local_size
+            first, place = first[:side, :side], (0, 0, side, side)
         place = tuple(place) or self.place(pixels.shape[:2], index, epoch)
         self._put(pixels, first, method, place)
         if self.train and (others or policies.is_on(self.data)):
@@ -207,6 +218,10 @@ class Preprocess:
             return boxes.scaled(shape, factor, size, draw[1:])
         return 0, 0, size, size
 
+    def _is_local(self, epoch: int | np.ndarray) -> bool | np.ndarray:
+        """Whether a crop of this epoch is one of data.local_crops, see `crop_views`."""
+        return epoch // LATER >= self.data.crops
+
     def _method(self, index: int, epoch: int) -> str:
         """The interpolation."""
         method = self.data.resize_method
@@ -219,7 +234,7 @@ class Preprocess:
 
     def _put(self, pixels: np.ndarray, out: np.ndarray, method: str, place: Sequence[int]) -> None:
         """The box resized to where `place` says."""
-        size, shape = self.size, pixels.shape[:2]
+        size, shape = len(out), pixels.shape[:2]
         if self.rule == "none" and shape != (size, size):
             field = "train_size" if self.train and self.data.train_size else "image_size"
             raise ValueError(

@@ -26,7 +26,7 @@ class FakeSource:
     image_size: int
     seed: int = 0
     reads: str = ONE
-    views: int = 1  # of an image, one above the other
+    height: int = 0  # of its views, one above the other; 0: image_size
     most: int = 100  # boxes that an image has room for
 
     def __post_init__(self) -> None:
@@ -38,7 +38,8 @@ class FakeSource:
         }
         self._classes = ClassField("" if self.reads in others else self.reads, self.num_classes)
         self.fields = others.get(self.reads) or self._classes.fields
-        self._image_bytes = self.views * self.image_size**2 * 3
+        self._shape = self.height or self.image_size, self.image_size, 3
+        self._image_bytes = int(np.prod(self._shape))
         size = max(_POOL_BYTES, 2 * self._image_bytes)
         words = np.random.Philox(key=self.seed).random_raw(-(-size // 8))
         self._pool = words.view(np.uint8)
@@ -47,10 +48,9 @@ class FakeSource:
         return self.num_examples
 
     def arrays(self, index: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
-        shape = (self.views * self.image_size, self.image_size, 3)
         starts = index.astype(np.int64) * 7919 % (len(self._pool) - self._image_bytes)
         windows = [self._pool[start : start + self._image_bytes] for start in starts]
-        images = np.stack(windows).reshape(-1, *shape)
+        images = np.stack(windows).reshape(-1, *self._shape)
         if self.reads == SEGMENTATION:
             maps = images[..., 0] % min(self.num_classes, NO_CLASS)
             return images, {SEGMENTATION: maps}, np.ones(len(index), bool)

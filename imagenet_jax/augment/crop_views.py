@@ -13,7 +13,6 @@ import ml_collections
 from imagenet_jax.augment import color
 from imagenet_jax.augment.geometry import random_flip
 from imagenet_jax.augment.keys import example_keys, fold_in, uniform
-from imagenet_jax.data.names import train_size
 
 _STREAM = 0x76696577  # apart from the keys of images that are no views
 
@@ -41,7 +40,7 @@ def train_crops(
       config: of the run: augment, and crops, local_crops and local_size of data.
     """
     data, augment = config.data, config.augment
-    count, size = batch["image"].shape[0], train_size(data)
+    count, _, size, _ = batch["image"].shape
     first = fold_in(example_keys(key, batch["epoch"], batch["index"]), _STREAM)
 
     def augmented(image: jax.Array, start: int, each: int) -> jax.Array:

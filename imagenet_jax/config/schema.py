@@ -5,6 +5,7 @@ import re
 from imagenet_jax.config.data_fields import DATA
 from imagenet_jax.config.durations import is_duration
 from imagenet_jax.config.embedding_fields import EMBEDDING
+from imagenet_jax.config.feature_fields import FEATURES
 from imagenet_jax.config.field import Field, choice, duration, number, share
 from imagenet_jax.config.loss_fields import DISTILL, LOSS, MULTI_TASK
 from imagenet_jax.config.model_fields import MODEL
@@ -195,6 +196,7 @@ SCHEMA: dict[str, Field] = {
         "NAME or NAME=folder:PATH each, as in ('v2', 'a=folder:/data/imagenet-a')",
         lambda v: all(isinstance(name, str) for name in v),
     ),
+    **FEATURES,
     "checkpoint.every": duration("1 epochs", "saving during training; the end is always saved"),
     "checkpoint.keep": number(2, "latest checkpoints kept, beside the best", 1),
     "checkpoint.keep_best": number(1, "best checkpoints kept, as for an average of them", 1),

@@ -86,7 +86,7 @@ def compress(trained: TrainedModel, request: Request, out: Path) -> dict[str, An
     config.finetune.update(weights="", mode="full")
     task = dataclasses.replace(trained.task, config=config)
     trained = dataclasses.replace(trained, task=task)
-    examples, metric = _examples(trained, bool(request.duration)), trained.task.best
+    examples, metric = _examples(trained, bool(request.duration)), task.best_of(config)
     whole = _evaluated(trained)
     rows = [{"name": WHOLE, "workdir": None, metric: whole and whole[metric]}]
     found, calls = {WHOLE: trained}, {WHOLE: partial(program_call, trained)}
@@ -128,7 +128,7 @@ def _made(
     """A variant of a network as it is in the end, its rows, and what runs them, by their names."""
     say(f"{variant.name}: {'finding ranges' if variant.quantize else 'pruning'}")
     images, about = calibration_images(base) if variant.quantize else (None, "")
-    at_once, metric = _smaller(base, variant, request, images), base.task.best
+    at_once, metric = _smaller(base, variant, request, images), base.task.best_of(base.config)
     before = _evaluated(at_once) if evaluates else None
     start = at_once
     if request.duration and variant.prunes_weights:  # on the way

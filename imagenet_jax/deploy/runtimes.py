@@ -71,7 +71,7 @@ def in_runtimes(
         row |= {"compared": len(images), "same_answers": len(images) - changed[kind]}
         outputs = runs[kind](images[:1])
         known = split and ("logits" in outputs or "raw_boxes" in outputs)
-        metric = trained.task.best
+        metric = trained.task.best_of(trained.config)
         row[metric] = _evaluated(runs[kind], trained, split)[metric] if known else None
         rows.append(row | file_sizes(folder / FORMATS[kind].file))
         calls[row["name"]] = partial(_call, runs[kind], trained)

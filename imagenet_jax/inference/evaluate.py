@@ -1,7 +1,8 @@
 """Evaluation of what is trained: a checkpoint of a run, or pretrained weights."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +12,26 @@ import numpy as np
 from jax.sharding import Mesh
 
 from imagenet_jax.config import network_name
-from imagenet_jax.data import Split
+from imagenet_jax.data import Split, check_splits
 from imagenet_jax.data.catalog import evaluation_split
 from imagenet_jax.data.sources.classes import ONE
 from imagenet_jax.data.sources.imagenet import SYNSETS, imagenet_labels
 from imagenet_jax.devices.sharding import make_mesh, replicated
-from imagenet_jax.errors import CheckpointError, ConfigError, DataError, did_you_mean
-from imagenet_jax.hosts.lock import run_at_work
-from imagenet_jax.reports.workdir import REPORT, checkpoints_of
-from imagenet_jax.reports.writers import replace_csv
+from imagenet_jax.errors import CheckpointError, DataError, did_you_mean
+from imagenet_jax.inference.evaluation_files import (
+    add_explanations,
+    check_explainable,
+    unless_in_use,
+    write_files,
+)
+from imagenet_jax.reports.workdir import checkpoints_of
 from imagenet_jax.tasks.table import make_task, task_split
-from imagenet_jax.tasks.task import Meter, Task
+from imagenet_jax.tasks.task import Task
 from imagenet_jax.terminal import say, working
 from imagenet_jax.training.batch_statistics import BatchStatistics, config_for_statistics
 from imagenet_jax.training.checkpoint import Checkpoints, Record
 from imagenet_jax.training.checks import check_source
-from imagenet_jax.training.evaluate import evaluate_split, write_report
+from imagenet_jax.training.evaluate import bank_for, evaluate_split, say_bank
 from imagenet_jax.training.position import course_of
 from imagenet_jax.training.program import make_program
 from imagenet_jax.training.program_checks import check_config
@@ -68,7 +73,7 @@ def evaluate_run(
         split = task_split(config, train=False)
     task = make_task(config, split)
     if explain:
-        _check_explained(task)
+        check_explainable(task)
     checkpoints = Checkpoints(folder, keep=config.checkpoint.keep, read_only=True)
     if learnt := checkpoints.record(which):
         task = task.learnt_from(learnt["data"])
@@ -89,19 +94,20 @@ def evaluate_run(
     if needs_statistics(record, config):
         variables = _with_statistics(variables, config, mesh, record)
     eval_step = program.compile_eval_step(split.num_examples)
+    evaluated = partial(evaluate_split, program, eval_step, split=split, bank=_bank(task, split))
     raw = {}
     if config.eval.weights == "both":
-        plain = state.eval_variables("raw")
-        raw = {"eval_raw": evaluate_split(program, eval_step, plain, split)}
-    meter, report_to = task.meter(split), _unless_in_use(workdir)
-    result = evaluate_split(program, eval_step, variables, split, meter=meter)
-    written = _written(task, meter, split, report_to, per_image)
+        raw = {"eval_raw": evaluated(state.eval_variables("raw"))}
+    meter, report_to = task.meter(split), unless_in_use(workdir)
+    result = evaluated(variables, meter=meter)
+    _warn(task, result)
+    written = write_files(task, meter, split, report_to, per_image)
     if explain and report_to:
         params = program.tuning.merge_lora(variables["params"])
         whole = jax.device_get({**variables, "params": params})
         name = f"{workdir}, step {record['position']['step']}"
         trained = TrainedModel(name, program.model, whole, task)
-        written = _with_explanations(written, trained, meter, split, report_to)
+        written = add_explanations(written, trained, meter, split, report_to)
     return {
         "task": config.task,
         "model": network_name(config),
@@ -139,7 +145,7 @@ def evaluate_pretrained(
     """
     config = trained.config
     if explain:
-        _check_explained(trained.task)
+        check_explainable(trained.task)
     mesh = make_mesh(config.sharding)
     check_config(config, mesh, training=False)
     split = open_evaluation(trained)
@@ -148,13 +154,15 @@ def evaluate_pretrained(
     variables = jax.device_put(variables, replicated(mesh))
     eval_step = program.compile_eval_step(split.num_examples)
     meter = trained.task.meter(split)
-    workdir = workdir and _unless_in_use(workdir)
-    result = evaluate_split(program, eval_step, variables, split, meter=meter)
+    workdir = workdir and unless_in_use(workdir)
+    bank = _bank(trained.task, split)
+    result = evaluate_split(program, eval_step, variables, split, meter=meter, bank=bank)
+    _warn(trained.task, result)
     summary = {"task": config.task, "model": trained.name, "dataset": config.data.name}
     summary["eval"] = result
-    written = _written(trained.task, meter, split, workdir, per_image)
+    written = write_files(trained.task, meter, split, workdir, per_image)
     if explain and workdir:
-        written = _with_explanations(written, trained, meter, split, workdir)
+        written = add_explanations(written, trained, meter, split, workdir)
     summary |= written
     if trained.weights:
         summary["reported_top1"] = trained.weights.top1
@@ -171,7 +179,7 @@ def open_evaluation(trained: TrainedModel) -> Split:
     config = trained.config
     with working(f"opening {config.data.name}"):
         split = task_split(config, train=False)
-    if trained.task.is_open_set:
+    if trained.task.is_open_set or trained.task.gives_features:
         return split
     names, known = split.source.class_names, trained.task.class_names
     if trained.task.reads == (ONE,):
@@ -225,6 +233,27 @@ def evaluate_suites(trained: TrainedModel) -> dict[str, Any]:
     return {"task": config.task, "model": trained.name, "suites": suites.results}
 
 
+def _bank(task: Task, split: Split) -> Split | None:
+    """The training images that an evaluation of a task on a split compares with.
+
+    Raises:
+      DataError: if there are none, or they have other classes.
+    """
+    if not task.looks_at_training:
+        return None
+    with working(f"opening {task.config.data.name}"):
+        train_split = task_split(task.config, train=True)
+    check_splits(train_split, split)
+    bank = bank_for(task, train_split)
+    say_bank(bank, train_split)
+    return bank
+
+
+def _warn(task: Task, result: Mapping[str, Any]) -> None:
+    if concern := task.concern(result):
+        say(f"warning: {concern}")
+
+
 def _with_statistics(
     variables: dict[str, Any], config: ml_collections.ConfigDict, mesh: Mesh, record: Record
 ) -> dict[str, Any]:
@@ -238,57 +267,6 @@ def _with_statistics(
         make_task(config, split), mesh, num_examples=split.num_examples, course=course
     )
     return BatchStatistics(program, split).estimated(variables, record["position"]["step"])
-
-
-def _unless_in_use(workdir: Path) -> Path | None:
-    """None for a folder in which a run is at work, which a line says."""
-    holder = run_at_work(workdir)
-    if holder:
-        say(f"{workdir} is in use by {holder}: what goes wrong is not written there")
-    return None if holder else workdir
-
-
-def _written(
-    task: Task, meter: Meter | None, split: Split, workdir: Path | None, per_image: Path | None
-) -> dict[str, Any]:
-    """report, and errors if there are."""
-    written: dict[str, Any] = {}
-    if workdir:
-        written["report"] = write_report(task, meter, split, workdir / REPORT)
-    if per_image and jax.process_index() == 0:
-        try:
-            replace_csv(per_image, task.example_rows(meter, split))
-        except OSError as error:
-            written["errors"] = [{"error": f"{per_image} cannot be written: {error}"}]
-    return written
-
-
-def _check_explained(task: Task) -> None:
-    """Raises ConfigError where `_with_explanations` is not possible."""
-    from imagenet_jax.inference.explanation.mistakes import check_explained
-
-    check_explained(task)
-    if jax.process_count() > 1:
-        raise ConfigError(f"--explain is for one process, and this job has {jax.process_count()}")
-
-
-def _with_explanations(
-    written: dict[str, Any], trained: TrainedModel, meter: Meter, split: Split, workdir: Path
-) -> dict[str, Any]:
-    """What `_written` gave, and a picture in the folder of the report; or one more error."""
-    from imagenet_jax.inference.explanation.mistakes import NAME, draw_explained
-
-    path = workdir / REPORT / NAME
-    try:
-        with working("explaining what goes wrong"):
-            drawn = draw_explained(trained, meter, split, path)
-    except OSError as error:
-        failed = {"error": f"{path} cannot be written: {error}"}
-        return {**written, "errors": [*written.get("errors", []), failed]}
-    report = written["report"]
-    if not drawn or not report:
-        return written
-    return {**written, "report": {**report, "files": [*report["files"], NAME]}}
 
 
 def _labels(names: Sequence[str], known: tuple[str, ...]) -> np.ndarray:

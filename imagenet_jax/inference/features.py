@@ -1,6 +1,7 @@
-"""What the last layer of a trained model sees of images."""
+"""What the last layer of a trained model sees of images, or would see."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -15,8 +16,11 @@ from imagenet_jax.weights.head import head_paths
 def head_inputs(trained: TrainedModel) -> Callable[[Any, jax.Array], jax.Array]:
     """A compiled function of variables and images uint8 [B, S, S, 3]: the features [B, D].
 
-    Of DeiT's distilled models they are the mean of both heads' inputs, as in timm.
+    Of DeiT's distilled models they are the mean of both heads' inputs, as in timm; of a task that
+    gives features these.
     """
+    if trained.task.gives_features:
+        return jax.jit(partial(_predicted, trained))
     model = trained.model
     heads = head_paths(model, trained.config.data.image_size)
     seen: list[jax.Array] = []
@@ -35,3 +39,8 @@ def head_inputs(trained: TrainedModel) -> Callable[[Any, jax.Array], jax.Array]:
         return (sum(seen[1:], seen[0]) / len(seen)).reshape(len(images), -1)
 
     return before_head
+
+
+def _predicted(trained: TrainedModel, variables: Any, images: jax.Array) -> jax.Array:
+    apply = partial(trained.model.apply, variables, train=False)
+    return trained.task.predict(apply, trained.task.image_inputs(images))

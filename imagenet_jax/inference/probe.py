@@ -1,15 +1,16 @@
 """How good a model's features are for another data set: linear probe and few-shot accuracy."""
 
-import dataclasses
 from typing import Any
 
 import numpy as np
 
 from imagenet_jax.data import Split, check_splits
+from imagenet_jax.data.bank import bank_of
+from imagenet_jax.data.catalog import open_split
 from imagenet_jax.data.order import even_batch
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.inference.features import head_inputs
-from imagenet_jax.tasks.table import task_split
+from imagenet_jax.tasks.linear_probe import fit_linear
 from imagenet_jax.training.trained import TrainedModel
 
 SHOTS = (1, 2, 5, 10)
@@ -34,11 +35,6 @@ def probe(
       DataError: if the splits have other classes.
       ConfigError: for a task of several labels, or none.
     """
-    # Here and not above: half of the time of all imports, which no other verb needs.
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
     if trained.task.reads != ("label",):
         raise ConfigError(
             f"--probe learns the one label of each image, which config.task = "
@@ -46,15 +42,14 @@ def probe(
         )
     config = trained.config.copy_and_resolve_references()
     config.data.train_split = train_split
-    eval_split = task_split(config, train=False)
-    train_part = dataclasses.replace(task_split(config, train=True), train=False)
+    eval_split = open_split(config, train=False)
+    train_part = bank_of(open_split(config, train=True))
     check_splits(train_part, eval_split)
     x, y = features(trained, train_part)
     test_x, test_y = features(trained, eval_split)
 
     def accuracy(rows: np.ndarray) -> float:
-        scaled = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=500))
-        return float(scaled.fit(x[rows], y[rows]).score(test_x, test_y))
+        return float((fit_linear(x[rows], y[rows]).predict(test_x) == test_y).mean())
 
     per_class = np.bincount(y, minlength=train_part.num_classes).min()
     few_shot = []
@@ -80,7 +75,7 @@ def _draw(label: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 
 def features(trained: TrainedModel, split: Split) -> tuple[np.ndarray, np.ndarray]:
-    """What the last layer sees of each readable image, float32 [N, D], and labels int32 [N]."""
+    """See `head_inputs`, of each readable image, float32 [N, D], and labels int32 [N]."""
     config, before_head = split.config, head_inputs(trained)
     size = even_batch(split.num_examples, config.eval.batch_size)
     found, labels = [], []

@@ -93,7 +93,7 @@ def sweep(
     for combination in combinations:
         with_fields(config, combination)
     task = find_task(config.task)
-    request = dataclasses.replace(request, metric=request.metric or task.best)
+    request = dataclasses.replace(request, metric=request.metric or task.best_of(config))
     if request.metric not in task.eval_metrics:
         raise ConfigError(
             f"--metric={request.metric} is no metric of config.task = {config.task!r}; expected "

@@ -12,7 +12,6 @@ import numpy as np
 
 from imagenet_jax.augment.crop_views import Views, train_crops
 from imagenet_jax.devices.parallel import gather_rows, row_numbers
-from imagenet_jax.models.heads.embedder import normalised
 from imagenet_jax.models.heads.projector import Projected, create_projecting
 from imagenet_jax.tasks.classes import network_options
 from imagenet_jax.tasks.pretraining import Pretraining
@@ -93,22 +92,13 @@ class SelfSupervised(Pretraining):
         """Which rows of the global batch the `count` ones of this device are."""
         return row_numbers(count, self.axis_name)
 
-    def zero_sums(self) -> Sums:
-        zeros = jnp.zeros((self.config.pretrain.size,))
-        return super().zero_sums() | {"feature": zeros, "feature_square": zeros}
-
     def sums(self, outcome: Outcome, targets: Seen, mask: jax.Array) -> Sums:
-        """With what the spread of the projections follows from: their means over an image's views,
-        and those of their squares."""
-        vectors = normalised(jax.lax.stop_gradient(outcome.outputs.projection))
-        whole = self.config.data.crops * mask.shape[0]
-        vectors = vectors[:whole].reshape(mask.shape[0], -1, vectors.shape[-1])
-        there = mask[:, None].astype(jnp.float32)
+        """count, loss, and feature_std of the projections of first views."""
+        whole = outcome.outputs.projection[: self.config.data.crops * mask.shape[0]]
         return {
             "count": mask.sum(dtype=jnp.int32),
             "loss": jnp.where(mask, outcome.numerators["loss"], 0).sum(),
-            "feature": (there * vectors.mean(1)).sum(0),
-            "feature_square": (there * jnp.square(vectors).mean(1)).sum(0),
+            "feature_std": self.feature_std_sum(whole[:: self.config.data.crops], mask),
         }
 
 

@@ -77,6 +77,13 @@ class Meter(Protocol):
         """The metrics of all examples."""
 
 
+class LearningMeter(Meter, Protocol):
+    """One of a task that `looks_at_training`."""
+
+    def learn(self, observed: Mapping[str, np.ndarray]) -> None:
+        """As `add`, of training images in evaluation mode; all of them come before those."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Task(abc.ABC):
     """What a run learns. Static, like the model: no arrays.
@@ -105,6 +112,8 @@ class Task(abc.ABC):
     learns_from_average: ClassVar[bool] = False
     # Whether it looks at images in the sizes of config.eval.scales.
     takes_scales: ClassVar[bool] = False
+    # Whether `predict` gives features, float32 [B, D], and nothing that was learnt is of classes.
+    gives_features: ClassVar[bool] = False
 
     @classmethod
     def reads_of(cls, config: ml_collections.ConfigDict) -> tuple[Any, ...]:
@@ -279,6 +288,16 @@ class Task(abc.ABC):
         """A new one for a `data.Split`, or None."""
         return None
 
+    @property
+    def looks_at_training(self) -> bool:
+        """Whether its meter is a `LearningMeter`, which is given the training images first."""
+        return False
+
+    def concern(self, metrics: Mapping[str, float]) -> str:
+        """What people should be warned of by metrics of training or of an evaluation, a line; ""
+        where all is well."""
+        return ""
+
     def report(self, meter: Meter, split: Any, folder: Path) -> dict[str, Any]:
         """Writes what goes wrong on a `data.Split` into a folder, by a meter that was given it.
 
@@ -307,6 +326,12 @@ class Task(abc.ABC):
     best: ClassVar[str] = "loss"
     # Of the metrics that the progress bar has, {"train/NAME": format}.
     formats: ClassVar[Mapping[str, str]] = {"train/loss": "loss {:.4f}"}
+
+    @classmethod
+    def best_of(cls, config: ml_collections.ConfigDict) -> str:
+        """`best`, where that depends on the config."""
+        del config
+        return cls.best
 
     @classmethod
     def score(cls, result: Mapping[str, float]) -> float:

@@ -22,6 +22,7 @@ from imagenet_jax.reports.workdir import checkpoints_of
 from imagenet_jax.suites.table import check_names, find_suites
 from imagenet_jax.tasks.table import check_lists, check_settings, check_task, find_task
 from imagenet_jax.training.average_checks import check_averaged_statistics, check_averages
+from imagenet_jax.training.feature_checks import check_features
 from imagenet_jax.training.optimizer_checks import check_optimizer
 from imagenet_jax.training.pruning_checks import check_pruning
 from imagenet_jax.weights.networks import NETWORKS, check_network
@@ -46,6 +47,7 @@ def check_fields(config: ml_collections.ConfigDict) -> None:
     check_optimizer(config)
     check_pruning(config)
     check_averages(config)
+    check_features(config)
     _check_tta(config)
     _check_teacher(config)
     check_names(config.eval.suites, config.task)

@@ -2,12 +2,14 @@
 
 import collections
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from imagenet_jax.data import Split
+from imagenet_jax.data.bank import bank_of
 from imagenet_jax.devices.parallel import local_rows
 from imagenet_jax.hosts.preemption import StopRequested, StopRequests
 from imagenet_jax.hosts.watchdog import doing
@@ -25,6 +27,7 @@ def evaluate_split(
     stop: StopRequests | None = None,
     meter: Meter | None = None,
     batch_size: int | None = None,
+    bank: Split | None = None,
 ) -> dict[str, Any]:
     """Runs `eval_step` over a whole split.
 
@@ -33,6 +36,7 @@ def evaluate_split(
       stop: whether to stop before the end.
       meter: of the program's task, for who looks into it afterwards.
       batch_size: that `eval_step` is compiled for; None: that of a split of this size.
+      bank: training images that the meter is given first, see `bank_for`.
 
     Returns:
       split, num_examples, the metrics of the task (see `Task.summarize`), and unreadable (images
@@ -41,19 +45,41 @@ def evaluate_split(
     Raises:
       StopRequested: between two batches, if `stop` says so.
     """
-    stop = stop or StopRequests()
+    stop, meter = stop or StopRequests(), meter or program.task.meter(split)
     batch_size = batch_size or program.eval_batch_size(split.num_examples)
+    run = partial(_run_over, program, eval_step, variables, batch_size=batch_size, stop=stop)
+    if bank:
+        run(bank, meter.learn)
+    results = run(split, meter and meter.add)
+    if bank:  # to compare millions of images takes hours, in which nothing hangs
+        doing(f"the metrics of {split.name}", limited=False)
+    summary = program.task.summarize(results) | (meter.metrics() if meter else {})
+    summary = program.task.completed(summary)
+    unreadable = split.num_examples - summary["num_examples"] - summary.get("left_out", 0)
+    return {"split": split.name, **summary, "unreadable": unreadable}
+
+
+def _run_over(
+    program: Program,
+    eval_step: Callable[..., Any],
+    variables: Any,
+    split: Split,
+    add: Callable[[dict[str, Any]], None] | None,
+    *,
+    batch_size: int,
+    stop: StopRequests,
+) -> list[Any]:
+    """The sums of each batch of a split; `add` is given what was observed."""
     host_batches = split.eval_batches(local_rows(program.mesh, batch_size), batch_size)
-    meter = meter or program.task.meter(split)
     results: list[Any] = []
     running: collections.deque[Any] = collections.deque()
 
     def take(sums: Any, observed: Any) -> None:
         results.append(jax.device_get(sums))
-        if meter:
+        if add:
             rows = jax.device_get(observed)
             mask = rows.pop("mask")
-            meter.add({name: array[mask] for name, array in rows.items()})
+            add({name: array[mask] for name, array in rows.items()})
 
     with (
         Feed(host_batches, program.mesh, check_wait=stop.check_wait) as feed,
@@ -71,10 +97,20 @@ def evaluate_split(
                 show(f"evaluating {split.name}: {done:,} of {split.num_examples:,}")
     while running:
         take(*running.popleft())
-    summary = program.task.summarize(results) | (meter.metrics() if meter else {})
-    summary = program.task.completed(summary)
-    unreadable = split.num_examples - summary["num_examples"] - summary.get("left_out", 0)
-    return {"split": split.name, **summary, "unreadable": unreadable}
+    return results
+
+
+def bank_for(task: Task, train_split: Split) -> Split | None:
+    """The training images that evaluations of a task compare with; None if it looks at none."""
+    most = task.config.eval.probe_examples
+    return bank_of(train_split, most) if task.looks_at_training else None
+
+
+def say_bank(bank: Split, train_split: Split) -> None:
+    """A line on what evaluations compare with."""
+    count, whole = bank.num_examples, train_split.num_examples
+    part = f"{count:,} of the {whole:,}" if count < whole else f"the {whole:,}"
+    say(f"{'features':8} are compared with those of {part} images of {train_split.name}")
 
 
 def write_report(task: Task, meter: Meter | None, split: Split, folder: Path) -> dict[str, Any]:

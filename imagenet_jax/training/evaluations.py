@@ -1,6 +1,7 @@
 """What a run evaluates on the way: its split, with one or both weights, and suites."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from imagenet_jax.data import Split
@@ -8,7 +9,7 @@ from imagenet_jax.hosts.preemption import StopRequests
 from imagenet_jax.reports.report import raw_rows
 from imagenet_jax.tasks.task import Meter, Task
 from imagenet_jax.training.batch_statistics import BatchStatistics
-from imagenet_jax.training.evaluate import evaluate_split
+from imagenet_jax.training.evaluate import bank_for, evaluate_split
 from imagenet_jax.training.program import Program
 from imagenet_jax.training.state import TrainState
 from imagenet_jax.training.suites import Suites
@@ -74,10 +75,16 @@ class Evaluations:
             self._statistics = self._statistics or BatchStatistics(program, self._train_split)
             state = state.replace(ema=self._statistics.estimated(state.ema, step, self._stop))
         variables, raw, others = state.eval_variables(weights), {}, {}
-        what = self._split, self._stop
-        result = evaluate_split(program, self._step, variables, *what, meter=meter)
+        evaluated = partial(
+            evaluate_split,
+            *(program, self._step),
+            split=self._split,
+            stop=self._stop,
+            bank=bank_for(program.task, self._train_split),
+        )
+        result = evaluated(variables, meter=meter)
         if weights == "both":
-            raw = evaluate_split(program, self._step, state.eval_variables("raw"), *what)
+            raw = evaluated(state.eval_variables("raw"))
         if self._suites:
             others = self._suites.evaluate(variables, self._stop)
         return state, Evaluation(result, raw, others, meter)

@@ -18,6 +18,7 @@ from imagenet_jax.reports.writers import Tracking
 from imagenet_jax.tasks.table import make_task, task_split
 from imagenet_jax.terminal import say, working
 from imagenet_jax.training.checkpoint import Checkpoints
+from imagenet_jax.training.evaluate import bank_for, say_bank
 from imagenet_jax.training.feed import Feed
 from imagenet_jax.training.first_batch import write_first_batch
 from imagenet_jax.training.program import make_program
@@ -64,6 +65,8 @@ def train(
             program = make_program(task, mesh, num_examples=train_split.num_examples)
         say_facts(program, train_split, eval_split)
         say_pruning(program)
+        if bank := bank_for(task, train_split):
+            say_bank(bank, train_split)
         suites = Suites(program) if config.eval.suites else None
         if suites:
             say(f"{'suites':8} {suites.about} more at each evaluation")
@@ -144,5 +147,5 @@ def _take_steps(run: Run, out: Outputs) -> bool:
                 run.save()
     if run.out_of_patience:
         count = run.evaluations_since
-        run.say(f"no better {run.task.best} in {count} evaluations: stopped")
+        run.say(f"no better {run.task.best_of(config)} in {count} evaluations: stopped")
     return True

@@ -27,6 +27,7 @@ from imagenet_jax.terminal import working
 from imagenet_jax.training.changes import check_changes
 from imagenet_jax.training.checkpoint import Checkpoints, Record
 from imagenet_jax.training.clock import Clock
+from imagenet_jax.training.concerns import Concerns
 from imagenet_jax.training.data_dependent import data_dependent_variables
 from imagenet_jax.training.evaluate import write_report
 from imagenet_jax.training.evaluations import Evaluation, Evaluations
@@ -67,6 +68,7 @@ class Run:
         self.skipped = SkippedUpdates(self.config.optim.nonfinite)
         self.pending: list[Any] = []  # sums of the steps since the last log, on the devices
         self.evaluations = Evaluations(train_split, eval_split, stop, suites)
+        self.concerns = Concerns(self.task, self.say)
         self.last_eval: tuple[int, Evaluation] | None = None
         self.statistics_of: int | None = None  # step of whose average the statistics are
         self.best_score, self.evaluations_since = None, 0  # for config.eval.patience
@@ -162,6 +164,7 @@ class Run:
             raise self.checkpoints.diverged(str(error), rate) from None
         self.clock.tick(training=True)
         means = self.task.summarize(kept) if kept else {}
+        self.concerns.look("training", self.step, means)
         out.write(
             self.step,
             {
@@ -188,6 +191,7 @@ class Run:
                 if out and jax.process_count() == 1:  # an error need not cost the training
                     self.save()
                 raise
+        self.concerns.look("evaluation", self.step, found.result)
         self.last_eval, self.evaluation_due = (self.step, found), False
         self.statistics_of = self.step if self.config.eval.norm_batches else self.statistics_of
         score = self.task.score(found.result)
@@ -255,7 +259,8 @@ class Run:
         if self.is_main:
             write_summary(self.workdir / "summary.json", summary)
             try:
-                plot_curves(self.workdir, self.config, self.task.best, self.eval_split.name)
+                best = self.task.best_of(self.config)
+                plot_curves(self.workdir, self.config, best, self.eval_split.name)
             except OSError as error:  # a full disk
                 self.say(f"warning: curves.png cannot be written: {error}")
             if out:

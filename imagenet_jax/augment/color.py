@@ -164,10 +164,11 @@ def adjust_hue(image: jax.Array, shift: jax.Array) -> jax.Array:
     high, low = image.max(-1), image.min(-1)
     spread = high - low
     safe = jnp.where(spread > 0, spread, 1)
+    # Not by what equals `high`: XLA may compute both anew, rounded in two ways, and nothing does.
     hue = jnp.where(
-        high == red,
+        (red >= green) & (red >= blue),
         (green - blue) / safe,
-        jnp.where(high == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
+        jnp.where(green >= blue, 2 + (blue - red) / safe, 4 + (red - green) / safe),
     )
     hue = hue / 6 + shift[:, None, None]
     # Each channel is a trapezoid of the hue: see "HSL and HSV", formula of f(n).

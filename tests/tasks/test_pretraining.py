@@ -234,7 +234,7 @@ def test_photos_without_classes_are_learnt_from(tmp_path, one_block):
 @pytest.mark.slow
 def test_an_exported_model_gives_features(run, command, photos, tmp_path):
     facts = command("export", f"--out={tmp_path}/out", "--platforms=cpu")
-    assert facts["outputs"] == {"features": {"shape": [None, 32], "dtype": "float32"}}
+    assert facts["outputs"] == {"features": {"shape": [None, 8], "dtype": "float32"}}
     assert facts["class_names"] == []
     predictor, photo = Predictor.from_run(run[0]), str(photos / "val/colour_0/0.png")
     program = stablehlo.read_stablehlo((tmp_path / "out" / STABLEHLO).read_bytes())
@@ -243,27 +243,26 @@ def test_an_exported_model_gives_features(run, command, photos, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_find_what_one_does(run, photos, tmp_path):
-    """On the weights of the run; each has two devices."""
+def test_two_processes_find_what_one_does(photos, tmp_path):
+    """A run of two, each with two devices, and an evaluation of it by one."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{found.getsockname()[1]}"
+    script, workdir = Path(__file__).with_name("pixel_mean.py"), f"--workdir={tmp_path}/run"
 
-    def start(number, count):
-        told = tmp_path / f"{count}_{number}.json"
-        command = [sys.executable, str(Path(__file__).with_name("pixel_mean.py")), "evaluate"]
-        environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2", "PYTHONPATH": os.getcwd()}
-        if count > 1:
-            environment |= {"JAX_COORDINATOR_ADDRESS": address, "JAX_PROCESS_ID": str(number)}
-            environment |= {"JAX_NUM_PROCESSES": str(count)}
-        return told, subprocess.Popen(
-            [*command, f"--workdir={run[0]}", f"--json={told}"], env=environment
-        )
+    def start(*arguments, **environment):
+        environment |= {"JAX_NUM_CPU_DEVICES": "2", "PYTHONPATH": str(Path(launch.__file__).parent)}
+        command = [sys.executable, str(script), *arguments, workdir]
+        return subprocess.Popen(command, env=os.environ | environment)
 
-    results = []
-    for count in (1, 2):
-        job = [start(number, count) for number in range(count)]
-        assert [process.wait() for _, process in job] == [0] * count
-        results.append(json.loads(job[0][0].read_text())["eval"])
-    alone, together = results
-    assert together == alone | {"feature_std": pytest.approx(alone["feature_std"], rel=1e-5)}
+    fields = [f"--config.data.name=folder:{photos}", *flags_of(SMALL)]
+    fields += ["--config.eval.linear_probe=True", "--config.partitioner=shard_map"]
+    together = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
+    job = [start("train", *fields, **together, JAX_PROCESS_ID=str(k)) for k in range(2)]
+    assert [process.wait() for process in job] == [0, 0]
+    assert start("evaluate", f"--json={tmp_path}/alone.json").wait() == 0
+    together = json.loads((tmp_path / "run/summary.json").read_text())
+    alone = json.loads((tmp_path / "alone.json").read_text())["eval"]
+    assert together["num_processes"] == 2 and 0.25 < alone["knn"] < 1
+    spread = pytest.approx(alone["feature_std"], rel=1e-5)
+    assert together["eval"] == alone | {"feature_std": spread}

@@ -8,6 +8,7 @@ import numpy as np
 from imagenet_jax.deploy.box_comparison import other_boxes, other_raw_boxes
 from imagenet_jax.errors import ExportError
 from imagenet_jax.models.detection.suppression import Suppression
+from imagenet_jax.tasks.nearest import unit
 
 Outputs = Mapping[str, np.ndarray]
 # Of the scale of an output, by the type in which a network computes: compilers fuse and fold the
@@ -31,7 +32,8 @@ class Difference(NamedTuple):
       changed: images of which a decision is another one: the best class, or which labels are
         there, beyond what the difference allows; the classes of more than a thousandth of the
         pixels, of bfloat16 five; a box with a score above 0.1 that the other does not have, see
-        `box_comparison`; an embedding that points elsewhere, at a cosine distance above 0.1.
+        `box_comparison`; an embedding, or features, that point elsewhere, at a cosine distance
+        above 0.1.
     """
 
     images: int
@@ -83,6 +85,8 @@ def compared(
             changed |= (mine != other).reshape(count, -1).mean(1) > _PIXELS[dtype]
         elif kind == "embedding":
             changed |= 1 - (mine * other).sum(-1) > _TURNED
+        elif kind == "features":
+            changed |= 1 - (unit(mine) * unit(other)).sum(-1) > _TURNED
         elif kind == "multilabel" or several_labels:
             sure = np.abs(mine) > most * scale
             changed |= (((mine > 0) != (other > 0)) & sure).any(-1)

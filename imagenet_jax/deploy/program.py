@@ -21,9 +21,9 @@ _MOST = 2**31 - 2**26  # bytes of weights in a file of 2 GB at most, which proto
 def program_of(trained: TrainedModel, inputs: str = "uint8") -> Callable[[Any, jax.Array], Any]:
     """A function of variables and images [B, S, S, 3], S being config.data.image_size.
 
-    It gives a dict of arrays [B, ...]: logits of a classifier; embedding; segmentation, the class
-    of each pixel; boxes (left, top, right, bottom in pixels of the S x S image), scores and classes
-    of a detector, and masks; of several tasks theirs, as TASK or TASK/NAME.
+    It gives a dict of arrays [B, ...]: logits of a classifier; embedding; features; segmentation,
+    the class of each pixel; boxes (left, top, right, bottom in pixels of the S x S image), scores
+    and classes of a detector, and masks; of several tasks theirs, as TASK or TASK/NAME.
 
     Args:
       trained: the model.

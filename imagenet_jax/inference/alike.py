@@ -1,4 +1,4 @@
-"""How alike photos are, by the embeddings of a trained model."""
+"""How alike photos are, by the embeddings or features of a trained model."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -14,6 +14,7 @@ from imagenet_jax.printable import printable
 from imagenet_jax.reports.pair_mistakes import THRESHOLDS
 from imagenet_jax.reports.workdir import REPORT
 from imagenet_jax.reports.writers import replace_figure
+from imagenet_jax.tasks.nearest import unit
 from imagenet_jax.training.trained import TrainedModel
 
 NEAREST = 5
@@ -24,13 +25,13 @@ def compare_photos(trained: TrainedModel, photos: Sequence[str]) -> dict[str, An
     """What `predict_photos` gives, and how far the photos are from each other.
 
     Args:
-      trained: a model with embeddings.
+      trained: a model that gives embeddings or features.
       photos: paths of image files.
 
     Returns:
-      As `predict_photos`, each prediction with embedding and nearest, up to five others of path and
-      distance, the nearest first; and distances, cosine distances of 0 to 2, a row for each
-      prediction.
+      As `predict_photos`, each prediction with embedding or features and nearest, up to five others
+      of path and distance, the nearest first; and distances, cosine distances of 0 to 2, a row
+      for each prediction.
 
     Raises:
       DataError: if none can be read.
@@ -47,8 +48,11 @@ def compare_photos(trained: TrainedModel, photos: Sequence[str]) -> dict[str, An
 
 
 def _distances(predictions: Sequence[dict[str, Any]]) -> np.ndarray:
-    embedding = np.array([photo["embedding"] for photo in predictions])
-    found = (1 - embedding @ embedding.T).clip(0, 2)
+    if "features" in predictions[0]:
+        vectors = np.float64(unit(np.array([photo["features"] for photo in predictions])))
+    else:
+        vectors = np.array([photo["embedding"] for photo in predictions])
+    found = (1 - vectors @ vectors.T).clip(0, 2)
     np.fill_diagonal(found, 0)
     return found
 

@@ -44,10 +44,10 @@ def nearest(queries: np.ndarray, bank: np.ndarray, count: int) -> Neighbours:
     place = np.empty((len(queries), 0), np.int64)
     for start in range(0, len(bank), _BANK):
         block = queries @ bank[start : start + _BANK].T
+        best = _largest(block, min(count, block.shape[1]))
         # What was found before stands before the block: it comes first of what is equally near.
-        near = np.concatenate([near, block], 1)
-        numbers = np.broadcast_to(np.arange(start, start + block.shape[1]), block.shape)
-        place = np.concatenate([place, numbers], 1)
+        near = np.concatenate([near, np.take_along_axis(block, best, 1)], 1)
+        place = np.concatenate([place, best + start], 1)
         best = _largest(near, min(count, near.shape[1]))
         near, place = np.take_along_axis(near, best, 1), np.take_along_axis(place, best, 1)
     order = np.argsort(-near, 1, kind="stable")
@@ -60,9 +60,11 @@ def _largest(values: np.ndarray, count: int) -> np.ndarray:
     if count == columns:
         return np.broadcast_to(np.arange(columns), values.shape)
     limit = np.partition(values, columns - count, 1)[:, columns - count, None]
-    chosen, equal = values > limit, values == limit
-    room = count - chosen.sum(1, keepdims=True)
-    chosen |= equal & (np.cumsum(equal, 1, dtype=np.int32) <= room)
+    chosen = values >= limit
+    tied = np.flatnonzero(np.count_nonzero(chosen, 1) > count)
+    above, equal = values[tied] > limit[tied], values[tied] == limit[tied]
+    room = count - np.count_nonzero(above, 1)[:, None]
+    chosen[tied] = above | (equal & (np.cumsum(equal, 1, dtype=np.int32) <= room))
     return np.nonzero(chosen)[1].reshape(len(values), count)
 
 

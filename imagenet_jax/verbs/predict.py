@@ -25,7 +25,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         "--csv",
         metavar="FILE",
         help="also a table: path, class 1, probability 1, ... of each photo, or its error; "
-        "embedding: the distances to all photos",
+        "embeddings and features: the distances to all photos",
     )
     parser.add_argument(
         "--maps",
@@ -76,7 +76,7 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
             f"--coco={args.coco}: config.task = {trained.config.task!r} tells no boxes"
         )
     photos = find_photos(args.photos)
-    if trained.task.is_open_set:
+    if trained.task.is_open_set or trained.task.gives_features:
         return _compared(args, trained, photos)
     result = predict_photos(trained, photos)
     if args.maps:
@@ -94,7 +94,7 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
 def _compared(
     args: argparse.Namespace, trained: "TrainedModel", photos: list[str]
 ) -> dict[str, Any]:
-    """What embeddings tell of photos is how far they are from each other."""
+    """What embeddings and features tell of photos is how far they are from each other."""
     from imagenet_jax.inference.alike import compare_photos, draw_nearest, write_distances
 
     result = compare_photos(trained, photos)

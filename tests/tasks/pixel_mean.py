@@ -61,3 +61,10 @@ def as_task() -> Iterator[None]:
         patch.setitem(sys.modules, module.__name__, module)
         patch.setattr(table, "task_names", lambda: (*names, NAME))
         yield
+
+
+if __name__ == "__main__":
+    import launch
+
+    with as_task():
+        sys.exit(launch.main(sys.argv[1:]))

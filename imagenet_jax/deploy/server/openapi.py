@@ -33,6 +33,7 @@ _PREDICTIONS = {
                         "description": "a vector of length 1",
                         "items": {"type": "number"},
                     },
+                    "features": {"type": "array", "items": {"type": "number"}},
                     "segmentation": {"type": "string", "description": "a PNG in base64"},
                 },
             },

@@ -46,7 +46,7 @@ class _Tile(NamedTuple):
 
 def check_explained(task: Task) -> None:
     """Raises ConfigError where mistakes cannot be explained."""
-    if task.is_open_set:
+    if task.is_open_set or task.gives_features:
         target_of(task)  # which says why not
     if hasattr(task, "tasks"):
         raise ConfigError("--explain is for one task; `explain --part=TASK` explains photos")

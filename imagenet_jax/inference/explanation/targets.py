@@ -186,9 +186,10 @@ def target_of(task: Task) -> Target:
     Raises:
       ConfigError: for one that tells neither classes nor segments nor boxes.
     """
-    if task.is_open_set:
+    if task.is_open_set or task.gives_features:
+        what = "embeddings" if task.is_open_set else "features"
         raise ConfigError(
-            f"config.task = {task.config.task!r} gives embeddings, and what can be explained is a "
+            f"config.task = {task.config.task!r} gives {what}, and what can be explained is a "
             "class, a segment or a box"
         )
     if task.has_boxes:

@@ -18,7 +18,7 @@ FEATURES: dict[str, Field] = {
     "eval.linear_probe": Field(
         False,
         "of features: in each evaluation also a logistic regression that learns classes from those "
-        "of the training images; on one core a minute for 50,000 images",
+        "of the training images",
     ),
     "eval.probe_examples": number(
         0,

@@ -63,6 +63,13 @@ OPTIM: dict[str, Field] = {
     "optim.weight_decay": number(
         1e-4, "weight decay of the kernels, see optim.decay_coupling; 0: none", 0
     ),
+    "optim.weight_decay_end": Field(
+        -1.0,
+        "weight decay at the end of the run, to which it goes by a cosine (DINO); -1: it stays; "
+        "not with lars and prodigy",
+        "-1, or at least 0",
+        lambda v: v == -1 or v >= 0,
+    ),
     "optim.decay_coupling": choice(
         "",
         ("", "l2", "rate", "schedule"),

@@ -14,6 +14,9 @@ PRETRAIN: dict[str, Field] = {
     "pretrain.predictor": number(
         0, "byol, simsiam, moco_v3: outputs of the predictor's hidden layer; 0: none", 0, 2**16
     ),
+    "pretrain.predictor_norm": choice(
+        "hidden", ("none", "hidden", "all"), "which of the two layers of the predictor have one"
+    ),
     "pretrain.temperature": number(
         0.1, "simclr, moco_v3: by which cosines are divided; dino: the student's", 1e-3, 1e3
     ),

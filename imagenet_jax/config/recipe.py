@@ -87,6 +87,28 @@ def efficientnet_training(config: ml_collections.ConfigDict) -> None:
     config.schedule.warmup_prefix = False
 
 
+def two_views(config: ml_collections.ConfigDict, strength: float = 0.5) -> None:
+    """Two crops of each image, jittered as torchvision's ColorJitter does, some of them grey.
+
+    The ranges of brightness, contrast, saturation and hue are 0.8, 0.8, 0.8 and 0.2 times
+    `strength`.
+    """
+    config.data.crops = 2
+    config.augment.brightness = config.augment.contrast = 0.8 * strength
+    config.augment.saturation = 0.8 * strength
+    config.augment.hue = 0.2 * strength
+    config.augment.jitter_share = 0.8
+    config.augment.grayscale = 0.2
+
+
+def byol_views(config: ml_collections.ConfigDict) -> None:
+    """The two kinds of views of BYOL, which MoCo v3 and DINO have taken over."""
+    two_views(config)
+    config.augment.saturation = 0.2
+    config.augment.view_blur = (1.0, 0.1)
+    config.augment.view_solarize = (0.0, 0.2)
+
+
 def caffe_images(config: ml_collections.ConfigDict, size: int) -> None:
     """Caffe's, as near as can be: boxes of the area that `size` of 256 pixels squared have, levels
     of 0 to 255 less the mean colour of its files."""

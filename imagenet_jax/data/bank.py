@@ -42,7 +42,7 @@ def evenly(count: int, most: int, seed: int) -> np.ndarray:
 def _fake(split: Split) -> object:
     """The source with images of the size that evaluation sees."""
     config = split.config.copy_and_resolve_references()
-    config.data.update(train_size=0, views=1)
+    config.data.update(train_size=0, views=1, crops=1, local_crops=0)
     return open_split(config, True, tuple(split.source.fields)).source
 
 

@@ -19,6 +19,7 @@ from imagenet_jax.config.durations import exact_steps_of
 from imagenet_jax.config.stages import config_stages
 from imagenet_jax.data.names import known_size, train_size
 from imagenet_jax.study.chips import CHIPS
+from imagenet_jax.study.passes import passes_of_views
 
 FILE = Path(__file__).parent / "recipe_costs.csv"
 # By name: topology, devices, and images on a device at a time, at most.
@@ -58,13 +59,14 @@ class Row(NamedTuple):
 
 
 def predicted_cost(config: ml_collections.ConfigDict, place: str) -> Cost | None:
-    """What is predicted for a run; None if a step of it was not compiled there, or has a teacher.
+    """What is predicted for a run; None if a step of it was not compiled there, or has a teacher
+    of another architecture or an encoder that sees a part of the patches.
 
     Args:
       config: of the run.
       place: of `PLACES`.
     """
-    if config.distill.weights:
+    if config.distill.weights or config.task == "mae":
         return None
     topology, devices, _ = PLACES[place]
     platform = CHIPS[topology.partition(":")[0]].platform
@@ -74,7 +76,7 @@ def predicted_cost(config: ml_collections.ConfigDict, place: str) -> Cost | None
         if row is None:
             return None
         passes = 1 + 1 / config.optim.sam_every if config.optim.sam else 1
-        passes *= config.data.views
+        passes *= passes_of_views(config)
         passes /= 2 if config.augment.mix_per == "half" else 1  # an image of two that are read
         speed = row.batch * devices / row.seconds / area / passes * _REACHED[platform]
         seconds += images / speed

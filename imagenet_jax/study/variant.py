@@ -27,6 +27,7 @@ from imagenet_jax.study.operations import (
     collectives,
     list_operations,
 )
+from imagenet_jax.study.passes import passes_of_views
 from imagenet_jax.study.topology import Hardware
 from imagenet_jax.tasks.table import make_task, task_split
 from imagenet_jax.terminal import say
@@ -189,8 +190,8 @@ def _costs(
         collective_seconds(chip, kind, sums["bytes"], devices) for kind, sums in shared.items()
     )
     step = compute + communication
-    views = program.config.data.views
-    model_flops = 6 * views * count_macs(program.model, train_size(program.config.data))
+    passes = passes_of_views(program.config)
+    model_flops = 6 * passes * count_macs(program.model, train_size(program.config.data))
     if teacher := program.teacher:  # forward alone
         model_flops += 2 * count_macs(teacher.model, teacher.image_size)
     if program.config.augment.mix_per == "half":  # the network sees one of two that are read

@@ -47,7 +47,8 @@ class SelfSupervised(Pretraining):
         how = self.config.pretrain
         widths = (*[how.hidden] * (how.layers - 1), how.size)
         options = network_options(self.config, devices)
-        head = {"norm": how.norm, "predictor": how.predictor} | self.head()
+        predictor = {"predictor": how.predictor, "predictor_norm": how.predictor_norm}
+        head = {"norm": how.norm} | predictor | self.head()
         return create_projecting(self.config.model.name, widths=widths, head=head, **options)
 
     def head(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from imagenet_jax.training.optimizers.adam import (
     scale_by_nadam,
 )
 from imagenet_jax.training.optimizers.clip import clip_by_unit
+from imagenet_jax.training.optimizers.decay import decay_over_time
 from imagenet_jax.training.optimizers.lookahead import lookahead
 from imagenet_jax.training.optimizers.muon import scale_by_muon, scale_to_adam
 from imagenet_jax.training.optimizers.prodigy import prodigy
@@ -47,7 +48,7 @@ def make_optimizer(
       scale: factors of the updates beside those of optim.rules.
       progress: share of the run that is done after so many updates.
     """
-    made = _without_lookahead(optim, schedule, layers, scale)
+    made = _without_lookahead(optim, schedule, layers, scale, progress)
     if not optim.lookahead:
         return made
     every, power = optim.lookahead_every, optim.lookahead_power
@@ -59,11 +60,12 @@ def _without_lookahead(
     schedule: Schedule,
     layers: Layers,
     scale: Transformation | None,
+    progress: Callable[[Any], Any],
 ) -> Transformation:
     clip = optax.clip_by_global_norm(optim.clip_norm) if optim.clip_norm else optax.identity()
     if optim.agc:
         clip = clip_by_unit(clip, optim.agc, layers)
-    update = _update(optim, schedule, layers)
+    update = _update(optim, schedule, layers, progress)
     if any(rule.rate is not None for rule in rules_of(optim)):
         update = scale_rates(update, optim, layers)
     if optim.name.startswith("schedule_free"):
@@ -75,7 +77,12 @@ def _without_lookahead(
     return optax.chain(update, scale) if scale else update
 
 
-def _update(optim: ml_collections.ConfigDict, schedule: Schedule, layers: Layers) -> Transformation:
+def _update(
+    optim: ml_collections.ConfigDict,
+    schedule: Schedule,
+    layers: Layers,
+    progress: Callable[[Any], Any],
+) -> Transformation:
     """The optimizer with its decay; the order of the parts is that of old checkpoints."""
     factors = partial(decay_factors, optim, layers=layers)
     coupling = optim.decay_coupling or OWN_COUPLING.get(optim.name, "rate")
@@ -83,6 +90,8 @@ def _update(optim: ml_collections.ConfigDict, schedule: Schedule, layers: Layers
     if coupling == "schedule":
         weight = weight / peak if peak else 0.0
     decay, rate = add_decay(optim, weight, layers), optax.scale_by_learning_rate(schedule)
+    if optim.weight_decay_end >= 0 and optim.weight_decay:
+        decay = decay_over_time(decay, optim.weight_decay_end / optim.weight_decay, progress)
     if optim.name == "prodigy":
         return prodigy(schedule, optim.b1, optim.b2, optim.eps, weight, factors)
     if optim.name == "lars":

@@ -1,23 +1,25 @@
 """Learning from views: the same numbers however a batch is spread, augmentation, and refusals."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_step import EXHAUSTIVE, curve, largest_difference
 
-import launch
 from imagenet_jax.augment.color import gaussian_blur, normalize, to_gray
 from imagenet_jax.augment.crop_views import train_crops
 from imagenet_jax.data.names import check_data
+from imagenet_jax.devices.sharding import make_mesh
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.tasks import make_task
 from imagenet_jax.tasks.self_supervised_checks import METHODS
 from imagenet_jax.tasks.table import LEARN_FROM_AVERAGE, find_task, task_names
 from imagenet_jax.training.averages import moved_average
 from imagenet_jax.training.checks import check_fields
+from imagenet_jax.training.finetune import starting_variables
+from imagenet_jax.training.loop import train
+from imagenet_jax.training.program import make_program
+from imagenet_jax.training.trained import trained_model
 
 
 def settle(config, task):
@@ -179,35 +181,25 @@ def test_a_model_without_features_is_refused(loop_config):
 
 
 @pytest.mark.slow
-def test_pretraining_helps_a_classifier_with_few_labels(tmp_path, one_block):
-    """Digits: run, evaluate, fine-tune from the workdir with 10 steps of labels."""
-    common = {
-        **{"data.name": "digits", "data.eval_split": "test", "data.image_size": 8},
-        **{"data.eval_crop": "none", "model.name": "resnet8", "model.width": 16},
-        **{"model.dtype": "float32", "model.stem": "cifar", "model.bn_group_size": 0},
-        **{"augment.flip": False, "augment.pad": 0, "eval.every": "", "log.tensorboard": False},
-        **{"schedule.warmup": "0 steps", "optim.name": "adamw", "optim.learning_rate": 0.003},
-    }
-
-    def flags(workdir, **fields):
-        each = (common | fields).items()
-        return [f"--workdir={workdir}", *(f"--config.{name}={value}" for name, value in each)]
-
-    first, views = tmp_path / "first", {"data.crops": 2, "data.train_crop": "random_resized_crop"}
-    views |= {
-        "task": "simclr",
-        "duration": "250 steps",
-        "batch_size": 64,
-        "data.crop_area": "(.4,1)",
-    }
-    assert launch.main(["train", *flags(first, **views, **{"pretrain.temperature": 0.2})]) == 0
-    summary = json.loads((first / "summary.json").read_text())
-    assert summary["eval"]["knn"] > 0.9 and summary["eval"]["feature_std"] > 0.3
-    top1 = []
-    for weights in ("", first):
-        workdir = tmp_path / f"tuned{len(top1)}"
-        fields = {"duration": "12 steps", "batch_size": 32, "finetune.weights": weights}
-        fields |= {"data.train_crop": "none", "data.train_split": "train[:10%]"}
-        assert launch.main(["train", *flags(workdir, **fields)]) == 0
-        top1.append(json.loads((workdir / "summary.json").read_text())["eval"]["top1"])
-    assert top1[1] > top1[0] + 0.1
+@pytest.mark.parametrize("model", ["resnet8", "vit_ti16"])
+def test_a_classifier_starts_from_what_was_learnt(loop_config, tmp_path, one_block, model):
+    """All of it but the projector; the last layer is its own. With the averaged weights."""
+    config = settle(loop_config, "byol")
+    config.duration, config.eval.every, config.eval.knn = "3 steps", "", 5
+    if model == "vit_ti16":
+        config.model.update(name=model, stem="", width=0)
+        config.data.image_size = 32
+    summary = train(config, tmp_path / "run")
+    assert 0 <= summary["eval"]["knn"] <= 1 and summary["eval"]["feature_std"] > 0
+    learnt = trained_model(tmp_path / "run", "latest").variables
+    new = config.copy_and_resolve_references()
+    new.task, new.finetune.weights, new.data.crops = "classification", str(tmp_path / "run"), 1
+    new.ema_decay, new.ema_ramp = 0.0, "tensorflow"
+    program = make_program(make_task(new), make_mesh(), num_examples=40)
+    start = starting_variables(program)
+    found, wanted = (dict(jax.tree_util.tree_leaves_with_path(x)) for x in (start, learnt))
+    own = {path for path in wanted if {"projector", "predictor"} & {key.key for key in path}}
+    head = {path for path in found if path not in wanted}
+    assert own and head and set(wanted) - own == set(found) - head
+    for path in set(found) - head:
+        np.testing.assert_array_equal(found[path], np.asarray(wanted[path]))

@@ -17,7 +17,7 @@ def run_optimizer(steps=5, **fields):
     optim = base_config().optim
     optim.update(fields)
     params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
-    made = make_optimizer(optim, lambda step: 0.1)
+    made = make_optimizer(optim, lambda step: 0.1, progress=lambda updates: updates / steps)
     state = made.init(params)
     for _ in range(steps):
         gradient = jax.tree.map(lambda p: 2 * p + 1, params)
@@ -47,6 +47,21 @@ def test_adamw_is_the_papers_formula_with_decay_on_kernels_only():
             m, v = 0.9 * m + 0.1 * gradient, 0.99 * v + 0.01 * gradient**2
             direction = (m / (1 - 0.9**step)) / (np.sqrt(v / (1 - 0.99**step)) + 1e-8)
             p -= 0.1 * (direction + decay * p)
+        np.testing.assert_allclose(found[name], p, rtol=1e-5)
+
+
+def test_weight_decay_goes_to_its_end_by_a_cosine():
+    """As DINO's cosine_scheduler, of AdamW: torch's, with another decay at each step."""
+    found = run_optimizer(name="adamw", weight_decay=0.1, weight_decay_end=0.4)
+    for name, is_decayed in (("kernel", True), ("bias", False)):
+        p, m, v = 1.0, 0.0, 0.0
+        for step in range(5):
+            decay = 0.4 + (0.1 - 0.4) * (1 + np.cos(np.pi * step / 5)) / 2
+            gradient = 2 * p + 1
+            m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+            direction = m / (1 - 0.9 ** (step + 1))
+            direction /= np.sqrt(v / (1 - 0.999 ** (step + 1))) + 1e-8
+            p -= 0.1 * (direction + is_decayed * decay * p)
         np.testing.assert_allclose(found[name], p, rtol=1e-5)
 
 

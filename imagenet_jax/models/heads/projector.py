@@ -16,7 +16,6 @@ from imagenet_jax.models.table import create_model
 
 PROJECTOR, PREDICTOR, PROTOTYPES, CENTRE = "projector", "predictor", "prototypes", "centre"
 OWN = (PROJECTOR, PREDICTOR, PROTOTYPES, CENTRE)  # modules that a classifier does not have
-NORMS = ("none", "hidden", "all")
 
 
 class Projected(NamedTuple):
@@ -93,6 +92,7 @@ class Projecting(nn.Module):
       norm: see `Perceptron`.
       gelu: activation of the projector.
       predictor: width of the hidden layer of a predictor; 0: none.
+      predictor_norm: as `norm`, of the predictor.
       prototypes: how many; 0: none.
       momentum: of the centre of the teacher's scores, see `centred`.
     """
@@ -102,6 +102,7 @@ class Projecting(nn.Module):
     norm: str = "hidden"
     gelu: bool = False
     predictor: int = 0
+    predictor_norm: str = "hidden"
     prototypes: int = 0
     momentum: float = 0.9
 
@@ -111,8 +112,9 @@ class Projecting(nn.Module):
         self.project = Perceptron(self.widths, self.norm, self.gelu, layers, name=PROJECTOR)
         if self.predictor:
             widths = (self.predictor, self.widths[-1])
-            norm = "none" if self.norm == "none" else "hidden"
-            self.predict = Perceptron(widths, norm, self.gelu, layers, name=PREDICTOR)
+            self.predict = Perceptron(
+                widths, self.predictor_norm, self.gelu, layers, name=PREDICTOR
+            )
         if self.prototypes:
             self.scores = Prototypes(self.prototypes, name=PROTOTYPES)
             zeros = nn.initializers.zeros

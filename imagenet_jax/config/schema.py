@@ -7,6 +7,7 @@ from imagenet_jax.config.durations import is_duration
 from imagenet_jax.config.embedding_fields import EMBEDDING
 from imagenet_jax.config.field import Field, choice, duration, number, share
 from imagenet_jax.config.loss_fields import DISTILL, LOSS, MULTI_TASK
+from imagenet_jax.config.mae_fields import MAE
 from imagenet_jax.config.model_fields import MODEL
 from imagenet_jax.config.optim_fields import OPTIM, SCHEDULE
 from imagenet_jax.config.prune_fields import PRUNE
@@ -24,6 +25,7 @@ SECTIONS: dict[str, str] = {
     "distill": "Learning from a teacher",
     "multi_task": "Several tasks at once",
     "embedding": "Metric learning and verification",
+    "mae": "Masked autoencoders",
     "optim": "The optimizer",
     "schedule": "The learning rate over time",
     "prune": "Weights that become zero",
@@ -127,6 +129,7 @@ SCHEMA: dict[str, Field] = {
     **DISTILL,
     **MULTI_TASK,
     **EMBEDDING,
+    **MAE,
     **OPTIM,
     **SCHEDULE,
     **PRUNE,

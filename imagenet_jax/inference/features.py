@@ -15,7 +15,8 @@ from imagenet_jax.weights.head import head_paths
 def head_inputs(trained: TrainedModel) -> Callable[[Any, jax.Array], jax.Array]:
     """A compiled function of variables and images uint8 [B, S, S, 3]: the features [B, D].
 
-    Of DeiT's distilled models they are the mean of both heads' inputs, as in timm.
+    Of DeiT's distilled models they are the mean of both heads' inputs, as in timm; of a network
+    without heads they are what it gives.
     """
     model = trained.model
     heads = head_paths(model, trained.config.data.image_size)
@@ -31,7 +32,9 @@ def head_inputs(trained: TrainedModel) -> Callable[[Any, jax.Array], jax.Array]:
         seen.clear()
         with nn.intercept_methods(record):
             inputs = trained.task.image_inputs(images)
-            model.apply(variables, inputs, train=False)
+            features = model.apply(variables, inputs, train=False)
+        if not heads:
+            return features
         return (sum(seen[1:], seen[0]) / len(seen)).reshape(len(images), -1)
 
     return before_head

@@ -49,7 +49,7 @@ def evaluate_split(
     running: collections.deque[Any] = collections.deque()
 
     def take(sums: Any, observed: Any) -> None:
-        results.append(jax.device_get(sums))
+        results.append(program.task.metered(jax.device_get(sums), meter))
         if meter:
             rows = jax.device_get(observed)
             mask = rows.pop("mask")

@@ -13,6 +13,7 @@ from imagenet_jax.models.cost import variable_shapes
 from imagenet_jax.models.heads.embedder import OWN
 from imagenet_jax.models.layers.quantized import NAME, is_range, without_ranges
 from imagenet_jax.weights.head import head_paths
+from imagenet_jax.weights.masked_autoencoder import without_decoder
 from imagenet_jax.weights.torch_layout import get_leaf, import_arrays, leaves, put_leaf, refuse
 
 BACKBONE = "backbone"  # the module that a network for more than classes has its maps from
@@ -51,7 +52,7 @@ def adapt(
     heads = head_paths(model, image_size) if new_head else ()
     network = getattr(model, "backbone", model)
     layers = getattr(model, "layers", None) or network.layers
-    variables = left_without(variables, layers.without_blocks)
+    variables = left_without(without_decoder(variables, model), layers.without_blocks)
     have = {(leaf.collection, leaf.path): leaf for leaf in leaves(variables)}
     shapes = variable_shapes(model, image_size, channels)
     want = {(leaf.collection, leaf.path): leaf for leaf in leaves(shapes)}

@@ -1,4 +1,4 @@
-"""What tasks share that learn features without labels: they are evaluated by what these are worth."""
+"""What tasks share that learn features without labels: evaluated by what these are worth."""
 
 import abc
 import dataclasses
@@ -49,7 +49,7 @@ class Pretraining(Task):
 
     @classmethod
     def of_facts(cls, config: ml_collections.ConfigDict, facts: Mapping[str, Any]) -> "Pretraining":
-        return cls(config, tuple(facts["class_names"]))
+        return cls(config, ())  # what was learnt depends on no classes
 
     def facts(self) -> dict[str, Any]:
         return {"learnt_without_labels": self.config.task}

@@ -58,13 +58,14 @@ class Row(NamedTuple):
 
 
 def predicted_cost(config: ml_collections.ConfigDict, place: str) -> Cost | None:
-    """What is predicted for a run; None if a step of it was not compiled there, or has a teacher.
+    """What is predicted for a run; None if a step of it was not compiled there, as of one that does
+    something else than to tell classes, or has a teacher.
 
     Args:
       config: of the run.
       place: of `PLACES`.
     """
-    if config.distill.weights:
+    if config.distill.weights or config.task != "classification":
         return None
     topology, devices, _ = PLACES[place]
     platform = CHIPS[topology.partition(":")[0]].platform
@@ -83,13 +84,15 @@ def predicted_cost(config: ml_collections.ConfigDict, place: str) -> Cost | None
 
 
 def steps(config: ml_collections.ConfigDict, place: str) -> Iterator[tuple[str, int, float, float]]:
-    """The steps of a run, one for each stage.
+    """The steps of a run, one for each stage; of a classifier, as the overrides name no task.
 
     Yields:
       What it is of, as overrides "FIELD=VALUE FIELD=VALUE" of the default config; the images that
       a device has at a time; how many images the run trains on in that stage; and by how much
       their area is larger than those of the step.
     """
+    if config.task != "classification":
+        return
     _, devices, most = PLACES[place]
     batch = min(most, 1 << max(0, (config.batch_size // devices).bit_length() - 1))
     stages, count = config_stages(config), known_size(config.data)[1]

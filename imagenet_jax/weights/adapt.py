@@ -32,7 +32,8 @@ def adapt(
     Position embeddings are resampled (bicubic) to another image size. The first convolution is
     summed up for one input channel, and repeated and scaled for other numbers, as in timm. Blocks
     that the new model is without, by `layers.Layers.without_blocks`, are left out. Ranges of int8
-    come along where both models have some.
+    come along where both models have some. Of a masked autoencoder a classifier takes the encoder,
+    see `without_decoder`.
 
     Args:
       variables: params and batch_stats, NumPy arrays.
@@ -52,7 +53,8 @@ def adapt(
     heads = head_paths(model, image_size) if new_head else ()
     network = getattr(model, "backbone", model)
     layers = getattr(model, "layers", None) or network.layers
-    variables = left_without(without_decoder(variables, model), layers.without_blocks)
+    variables = without_decoder(variables, model, image_size)
+    variables = left_without(variables, layers.without_blocks)
     have = {(leaf.collection, leaf.path): leaf for leaf in leaves(variables)}
     shapes = variable_shapes(model, image_size, channels)
     want = {(leaf.collection, leaf.path): leaf for leaf in leaves(shapes)}

@@ -12,10 +12,13 @@ from imagenet_jax.models.heads.masked_autoencoder import (
     MaskedAutoencoder,
     is_of_decoder,
 )
+from imagenet_jax.models.layers.sincos import sincos2d
 from imagenet_jax.models.vit import ViT
 
 
-def without_decoder(variables: Mapping[str, Any], model: nn.Module) -> Mapping[str, Any]:
+def without_decoder(
+    variables: Mapping[str, Any], model: nn.Module, image_size: int
+) -> Mapping[str, Any]:
     """Variables of a masked autoencoder for a ViT, or a network around one; others, and those for
     another masked autoencoder, as they are.
 
@@ -51,6 +54,11 @@ def without_decoder(variables: Mapping[str, Any], model: nn.Module) -> Mapping[s
         places = np.asarray(params["pos_embed"])
         before = np.zeros_like(places[:, :1])
         params["pos_embed"] = np.concatenate([before, places], 1) if has else places[:, 1:]
+    if "pos_embed" not in params and vit.pos_embed == "learn":
+        side = image_size // vit.patch
+        places = sincos2d(side, side, vit.width)
+        params["pos_embed"] = np.pad(places, ((0, 0), (vit.tokens, 0), (0, 0)))
+        new.append("pos_embed, from the fixed one")
     logging.info(
         "the weights of a masked autoencoder become those of a classifier, without %s%s",
         ", ".join(left_out),

@@ -77,9 +77,10 @@ SHAPELESS = (
 
 
 @functools.cache
-def shapes(model, image_size):
+def shapes(task, model, image_size):
     """By the fields of a model, as many recipes have the same."""
     config = base_config()
+    config.task = task
     config.model.update(json.loads(model))
     config.data.image_size = image_size
     return variable_shapes(make_task(config).model(), image_size)["params"]
@@ -92,7 +93,7 @@ def shapes(model, image_size):
 def test_those_parameters_decay_that_do_in_the_source(name):
     config, source = RECIPES[name][0], SOURCES[name]
     model = {field: value for field, value in config.model.items() if field not in SHAPELESS}
-    params = shapes(json.dumps(model), config.data.image_size)
+    params = shapes(config.task, json.dumps(model), config.data.image_size)
     factors = {
         jax.tree_util.keystr(path, simple=True, separator="/"): factor
         for path, factor in jax.tree_util.tree_leaves_with_path(decay_factors(config.optim, params))
@@ -134,6 +135,7 @@ OTHER = {
     **dict.fromkeys(_VITS, ("--config.model.name=vit_ti16",)),
     "convnext_v2": ("--config.model.name=resnet8", "--config.optim.rules="),
     "airbench": (),
+    "mae_vit_b16": ("--config.model.name=vit_ti16", "--config.mae.decoder_depth=1"),
 }
 
 

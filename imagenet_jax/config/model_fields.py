@@ -61,7 +61,22 @@ MODEL: dict[str, Field] = {
     "model.fpn_bottom_up": Field(
         False, "detection: the pyramid goes back from fine maps to coarse ones (PANet)"
     ),
-    "model.width": number(0, "channels of the first stage; 0: the model's own", 0),
+    "model.width": number(
+        0, "channels of the first stage, or of a transformer's tokens; 0: the model's own", 0
+    ),
+    "model.patch": number(
+        0, "ViTs, Mixers: height and width of a patch in pixels; 0: the model's own", 0, 2**10
+    ),
+    "model.depth": number(
+        0,
+        "ViTs, Mixers, RegNets: blocks; EfficientNets: factor of the blocks of a stage; 0: the "
+        "model's own",
+        0,
+        10**3,
+    ),
+    "model.heads": number(
+        0, "ViTs: heads of the attention, which divide the width; 0: the model's own", 0, 2**10
+    ),
     "model.channels": Field(
         (),
         "ResNets, VGGs, MobileNets, EfficientNets: layers that have other numbers of outputs than "

@@ -8,6 +8,7 @@ from imagenet_jax.config.embedding_fields import EMBEDDING
 from imagenet_jax.config.feature_fields import FEATURES
 from imagenet_jax.config.field import Field, choice, duration, number, share
 from imagenet_jax.config.loss_fields import DISTILL, LOSS, MULTI_TASK
+from imagenet_jax.config.mae_fields import MAE
 from imagenet_jax.config.model_fields import MODEL
 from imagenet_jax.config.optim_fields import OPTIM, SCHEDULE
 from imagenet_jax.config.pretrain_fields import PRETRAIN
@@ -27,6 +28,7 @@ SECTIONS: dict[str, str] = {
     "multi_task": "Several tasks at once",
     "embedding": "Metric learning and verification",
     "pretrain": "Learning without labels",
+    "mae": "Masked autoencoders",
     "optim": "The optimizer",
     "schedule": "The learning rate over time",
     "prune": "Weights that become zero",
@@ -131,6 +133,7 @@ SCHEMA: dict[str, Field] = {
     **MULTI_TASK,
     **EMBEDDING,
     **PRETRAIN,
+    **MAE,
     **OPTIM,
     **SCHEDULE,
     **PRUNE,

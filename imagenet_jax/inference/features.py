@@ -35,7 +35,9 @@ def head_inputs(trained: TrainedModel) -> Callable[[Any, jax.Array], jax.Array]:
         seen.clear()
         with nn.intercept_methods(record):
             inputs = trained.task.image_inputs(images)
-            model.apply(variables, inputs, train=False)
+            features = model.apply(variables, inputs, train=False)
+        if not heads:
+            return features
         return (sum(seen[1:], seen[0]) / len(seen)).reshape(len(images), -1)
 
     return before_head

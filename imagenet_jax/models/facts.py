@@ -5,6 +5,7 @@ The data is in models.csv, one line per model.
 
 import csv
 import dataclasses
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -62,6 +63,12 @@ class Facts:
     def has_attention(self) -> bool:
         """Whether it is a transformer."""
         return self.family in ("vit", "swin")
+
+    @property
+    def patch(self) -> int:
+        """Height and width in pixels of a ViT's patches, as its name ends with them; else 0."""
+        digits = re.search(r"\d+$", self.name.removesuffix("_distilled"))
+        return int(digits[0]) if digits and self.family == "vit" else 0
 
     @property
     def has_batch_norm(self) -> bool:

@@ -7,7 +7,7 @@ et al. 2020, https://arxiv.org/abs/2012.12877), which differ in their training o
 import dataclasses
 from collections.abc import Callable, Container, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -16,82 +16,14 @@ import numpy as np
 
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.models.backbone import Backbone, Level, Maps
-from imagenet_jax.models.layers.attention import attention, has_flash_attention
 from imagenet_jax.models.layers.dtypes import wide
 from imagenet_jax.models.layers.image_conv import image_conv
 from imagenet_jax.models.layers.layers import Layers, add_shortcut, linear_rates, normal_02
-from imagenet_jax.models.layers.platforms import CPU, choose
 from imagenet_jax.models.layers.residual import Residual
+from imagenet_jax.models.layers.self_attention import Attention
 from imagenet_jax.models.layers.sincos import sincos2d
 
-Params = dict[str, jax.Array]
 _XAVIER = {"init": nn.initializers.xavier_uniform(), "bias_init": nn.initializers.normal(1e-6)}
-
-
-class Attention(nn.Module):
-    """Multi-head self-attention over tokens [B, T, C]."""
-
-    heads: int
-    layers: Layers
-    init: Callable = normal_02
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        channels, dtype = x.shape[-1], x.dtype
-        qkv = self.layers.dense(3 * channels, init=self.init, name="qkv")
-        proj = self.layers.dense(channels, init=self.init, name="proj")
-        if self.is_initializing():
-            return proj(jnp.split(qkv(x), 3, -1)[0])
-        if self.layers.quantize:  # the modules round
-            return proj(self._attended(qkv(x).reshape(*x.shape[:2], 3, self.heads, -1)))
-        params = qkv.variables["params"], proj.variables["params"]
-        params = jax.tree.map(lambda param: param.astype(dtype), params)
-        attend = partial(choose, CPU, self._in_rows, self._attend)
-        if not has_flash_attention(dtype, channels // self.heads):
-            return attend(x, *params)
-        return choose(("cuda",), self._flash, attend, x, *params)
-
-    @nn.nowrap
-    def _attend(self, x: jax.Array, inner: Params, outer: Params) -> jax.Array:
-        channels = x.shape[-1]
-        # Each head's q, k and v come out of the products as `attention` reads them: one product
-        # for all three, and a reshape after it, cost XLA six copies a block.
-        kernels = jnp.moveaxis(inner["kernel"].reshape(channels, 3, self.heads, -1), 1, 0)
-        biases = inner["bias"].reshape(3, self.heads, -1, 1)
-        q, k, v = (
-            jnp.einsum("btc,chd->bhdt", x, kernel) + bias[None]
-            for kernel, bias in zip(kernels, biases, strict=True)
-        )
-        kernel = outer["kernel"].reshape(self.heads, -1, channels)
-        return jnp.einsum("bhdq,hdc->bqc", attention(q, k, v), kernel) + outer["bias"][None, None]
-
-    @nn.nowrap
-    def _in_rows(self, x: jax.Array, inner: Params, outer: Params) -> jax.Array:
-        """With channels last throughout, which spares a CPU transposing."""
-        kernel = inner["kernel"].reshape(-1, 3, self.heads, x.shape[-1] // self.heads)
-        bias = inner["bias"].reshape(1, 1, *kernel.shape[1:])
-        y = self._attended(jnp.einsum("btc,cshd->btshd", x, kernel) + bias)
-        return y @ outer["kernel"] + outer["bias"][None, None]
-
-    @nn.nowrap
-    def _attended(self, qkv: jax.Array) -> jax.Array:
-        """[B, T, C] of q, k and v of each head [B, T, 3, H, C / H]."""
-        q, k, v = (qkv[:, :, part] for part in range(3))
-        logits = jnp.einsum("bqhd,bkhd->bhqk", q * q.shape[-1] ** -0.5, k)
-        weights = jax.nn.softmax(logits.astype(wide(qkv.dtype))).astype(qkv.dtype)
-        y = jnp.einsum("bhqk,bkhd->bqhd", weights, v)
-        return y.reshape(*y.shape[:2], -1)
-
-    @nn.nowrap
-    def _flash(self, x: jax.Array, inner: Params, outer: Params) -> jax.Array:
-        """By cuDNN, whose kernels keep the weights of pairs of tokens to themselves."""
-        # In heads from the start: tensor_parallel gathers the kernel, and not the activations.
-        kernel = inner["kernel"].reshape(-1, 3, self.heads, x.shape[-1] // self.heads)
-        bias = inner["bias"].reshape(1, 1, *kernel.shape[1:])
-        qkv = jnp.einsum("btc,cshd->btshd", x, kernel) + bias
-        q, k, v = (qkv[:, :, part] for part in range(3))
-        y = jax.nn.dot_product_attention(q, k, v, implementation="cudnn")
-        return y.reshape(x.shape) @ outer["kernel"] + outer["bias"][None, None]
 
 
 class Mlp(nn.Module):
@@ -152,8 +84,23 @@ class EncoderBlock(Residual):
         return add(x, mlp(layers.layer_norm(name="norm2")(x), train), "ls2")
 
 
+class Visible(NamedTuple):
+    """Images of which some patches are looked at, in place of images alone.
+
+    Attributes:
+      image: [B, H, W, 3].
+      places: int32 [B, K], the numbers of these patches, counted row by row; None: all of them.
+    """
+
+    image: jax.Array
+    places: jax.Array | None = None
+
+
 class ViT(Backbone):
     """A transformer over patches, for images [B, H, W, 3] of the size it was initialised with.
+
+    Of `Visible` images it gives the tokens [B, tokens + K, C] behind the last block, each
+    normalised by "norm", and has no layers after it.
 
     Attributes:
       patch: height and width of a patch in pixels.
@@ -199,19 +146,27 @@ class ViT(Backbone):
         return (1 + self.distilled) * (self.pool == "token")
 
     @nn.nowrap
-    def maps(self, image: jax.Array, train: bool, names: Container[str]) -> Maps:
+    def maps(self, image: jax.Array | Visible, train: bool, names: Container[str]) -> Maps:
         """Maps blocks.N of the patches, not normalised; see `Backbone.maps`."""
-        layers, x = self.layers, image.astype(self.layers.dtype)
+        if self.width % self.heads:
+            raise ConfigError(f"{self.heads} heads do not divide config.model.width = {self.width}")
+        layers, visible = self.layers, image if isinstance(image, Visible) else None
+        x = (visible.image if visible else image).astype(layers.dtype)
         options = {"bias": True, "init": nn.initializers.lecun_normal(), "padding": 0}
         embed = partial(layers.conv, **options, conv_general_dilated=image_conv)
         x = embed(self.width, self.patch, self.patch, name="patch_embed.proj")(x)
         grid = x.shape  # [B, h, w, C]
         x = x.reshape(x.shape[0], -1, self.width)
-        tokens = layers.dropout(self.dropout)(self._placed(x, grid[1:3]), train)
+        x = self._placed(x, grid[1:3])
+        if visible and visible.places is not None:
+            x = self._seen(x, visible.places)
+        tokens = layers.dropout(self.dropout)(x, train)
         in_a_loop = self.scan and not self.is_initializing()
         encode = self._in_a_loop if in_a_loop else self._in_a_row
         for name, x in encode(tokens, train, names):
-            yield name, x[:, -grid[1] * grid[2] :].reshape(grid)
+            yield name, x if visible else x[:, -grid[1] * grid[2] :].reshape(grid)
+        if visible:
+            return layers.layer_norm(name="norm")(x)
         if self.distilled:
             return self._of_two_heads(x)
         x = self._pooled(x)
@@ -235,6 +190,12 @@ class ViT(Backbone):
         else:
             place = np.pad(sincos2d(*grid, self.width), ((0, 0), (self.tokens, 0), (0, 0)))
         return x + jnp.asarray(place).astype(x.dtype)
+
+    @nn.nowrap
+    def _seen(self, x: jax.Array, places: jax.Array) -> jax.Array:
+        """Of tokens [B, T, C] those before the patches, and the patches of these numbers [B, K]."""
+        patches = jnp.take_along_axis(x[:, self.tokens :], places[..., None], 1)
+        return jnp.concatenate([x[:, : self.tokens], patches], 1)
 
     @nn.nowrap
     def _pooled(self, x: jax.Array) -> jax.Array:

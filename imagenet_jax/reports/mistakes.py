@@ -26,6 +26,7 @@ _FILES = (
     "thresholds.json",  # see `pair_mistakes`
     "roc.png",
     "explained.png",  # see `inference.explanation.mistakes`
+    "reconstruction.png",  # see `reconstructions`
 )
 
 

@@ -20,6 +20,7 @@ from imagenet_jax.config.stages import config_stages
 from imagenet_jax.data.names import known_size, train_size
 from imagenet_jax.study.chips import CHIPS
 from imagenet_jax.study.passes import passes_of_views
+from imagenet_jax.tasks.self_supervised_checks import METHODS
 
 FILE = Path(__file__).parent / "recipe_costs.csv"
 # By name: topology, devices, and images on a device at a time, at most.
@@ -59,14 +60,14 @@ class Row(NamedTuple):
 
 
 def predicted_cost(config: ml_collections.ConfigDict, place: str) -> Cost | None:
-    """What is predicted for a run; None if a step of it was not compiled there, or has a teacher
-    of another architecture or an encoder that sees a part of the patches.
+    """What is predicted for a run; None if a step of it was not compiled there, if it has a teacher
+    of another architecture, or does something else than to tell classes or compare views.
 
     Args:
       config: of the run.
       place: of `PLACES`.
     """
-    if config.distill.weights or config.task == "mae":
+    if config.distill.weights or config.task not in ("classification", *METHODS):
         return None
     topology, devices, _ = PLACES[place]
     platform = CHIPS[topology.partition(":")[0]].platform
@@ -85,13 +86,15 @@ def predicted_cost(config: ml_collections.ConfigDict, place: str) -> Cost | None
 
 
 def steps(config: ml_collections.ConfigDict, place: str) -> Iterator[tuple[str, int, float, float]]:
-    """The steps of a run, one for each stage.
+    """The steps of a run, one for each stage; of a classifier, as the overrides name no task.
 
     Yields:
       What it is of, as overrides "FIELD=VALUE FIELD=VALUE" of the default config; the images that
       a device has at a time; how many images the run trains on in that stage; and by how much
       their area is larger than those of the step.
     """
+    if config.task != "classification":
+        return
     _, devices, most = PLACES[place]
     batch = min(most, 1 << max(0, (config.batch_size // devices).bit_length() - 1))
     stages, count = config_stages(config), known_size(config.data)[1]

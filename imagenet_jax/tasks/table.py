@@ -12,6 +12,7 @@ import ml_collections
 
 from imagenet_jax.errors import ConfigError, did_you_mean
 from imagenet_jax.tasks.embedding_checks import OPEN_SET, check_embedding, check_per_class
+from imagenet_jax.tasks.mae_checks import check_mae
 from imagenet_jax.tasks.pair_files import read_pairs
 from imagenet_jax.tasks.self_supervised_checks import check_views
 
@@ -45,6 +46,8 @@ def check_settings(config: ml_collections.ConfigDict) -> None:
     check_views(config)
     if config.task in OPEN_SET:
         check_embedding(config)
+    if config.task == "mae":
+        check_mae(config)
 
 
 def check_lists(config: ml_collections.ConfigDict) -> None:

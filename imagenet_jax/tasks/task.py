@@ -298,6 +298,12 @@ class Task(abc.ABC):
         where all is well."""
         return ""
 
+    def metered(self, sums: Mapping[str, np.ndarray], meter: Meter | None) -> Mapping[str, Any]:
+        """Of what `evaluation_sums` gave of a batch what `summarize` adds up; of the rest a meter
+        may take note."""
+        del meter
+        return sums
+
     def report(self, meter: Meter, split: Any, folder: Path) -> dict[str, Any]:
         """Writes what goes wrong on a `data.Split` into a folder, by a meter that was given it.
 

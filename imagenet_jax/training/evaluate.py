@@ -50,7 +50,7 @@ def evaluate_split(
     run = partial(_run_over, program, eval_step, variables, batch_size=batch_size, stop=stop)
     if bank:
         run(bank, meter.learn)
-    results = run(split, meter and meter.add)
+    results = run(split, meter and meter.add, meter)
     if bank:  # to compare millions of images takes hours, in which nothing hangs
         doing(f"the metrics of {split.name}", limited=False)
     summary = program.task.summarize(results) | (meter.metrics() if meter else {})
@@ -65,17 +65,18 @@ def _run_over(
     variables: Any,
     split: Split,
     add: Callable[[dict[str, Any]], None] | None,
+    meter: Meter | None = None,
     *,
     batch_size: int,
     stop: StopRequests,
 ) -> list[Any]:
-    """The sums of each batch of a split; `add` is given what was observed."""
+    """`Task.metered` sums of each batch of a split; `add` is given what was observed."""
     host_batches = split.eval_batches(local_rows(program.mesh, batch_size), batch_size)
     results: list[Any] = []
     running: collections.deque[Any] = collections.deque()
 
     def take(sums: Any, observed: Any) -> None:
-        results.append(jax.device_get(sums))
+        results.append(program.task.metered(jax.device_get(sums), meter))
         if add:
             rows = jax.device_get(observed)
             mask = rows.pop("mask")

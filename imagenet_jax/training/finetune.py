@@ -131,6 +131,8 @@ def _why_new(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
     """Why the outputs of weights mean something else than those of the task; "" if they do not."""
     if not theirs:
         return "the weights have none, or do not say what its outputs mean"
+    if "learnt_without_labels" in {**theirs, **ours} and theirs != ours:
+        return "the weights were learnt without labels, or are to be"
     for name in {**theirs, **ours}:
         mine, other = ours.get(name), theirs.get(name)
         if other == mine:

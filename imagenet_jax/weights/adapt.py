@@ -13,6 +13,7 @@ from imagenet_jax.models.cost import variable_shapes
 from imagenet_jax.models.heads import embedder, projector
 from imagenet_jax.models.layers.quantized import NAME, is_range, without_ranges
 from imagenet_jax.weights.head import head_paths
+from imagenet_jax.weights.masked_autoencoder import without_decoder
 from imagenet_jax.weights.torch_layout import get_leaf, import_arrays, leaves, put_leaf, refuse
 
 _THROWN_AWAY = (*embedder.OWN, *projector.OWN)
@@ -32,7 +33,8 @@ def adapt(
     Position embeddings are resampled (bicubic) to another image size. The first convolution is
     summed up for one input channel, and repeated and scaled for other numbers, as in timm. Blocks
     that the new model is without, by `layers.Layers.without_blocks`, are left out. Ranges of int8
-    come along where both models have some.
+    come along where both models have some. Of a masked autoencoder a classifier takes the encoder,
+    see `without_decoder`.
 
     Args:
       variables: params and batch_stats, NumPy arrays.
@@ -52,6 +54,7 @@ def adapt(
     heads = head_paths(model, image_size) if new_head else ()
     network = getattr(model, "backbone", model)
     layers = getattr(model, "layers", None) or network.layers
+    variables = without_decoder(variables, model, image_size)
     variables = left_without(variables, layers.without_blocks)
     have = {(leaf.collection, leaf.path): leaf for leaf in leaves(variables)}
     shapes = variable_shapes(model, image_size, channels)

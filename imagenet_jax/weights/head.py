@@ -7,6 +7,7 @@ import flax.linen as nn
 
 from imagenet_jax.models.cost import variable_shapes
 from imagenet_jax.models.heads.embedder import Embedder
+from imagenet_jax.models.heads.masked_autoencoder import MaskedAutoencoder
 from imagenet_jax.models.shared import SharedBackbone
 from imagenet_jax.weights.torch_layout import leaves
 
@@ -16,7 +17,7 @@ def head_paths(model: nn.Module, image_size: int) -> tuple[tuple[str, ...], ...]
     """Paths of the modules whose parameters depend on the number of classes.
 
     The last one gives the logits, or with "head" those of DeiT's distilled models; others are
-    auxiliary heads, which run in training only.
+    auxiliary heads, which run in training only. There are none of a network without classes.
     """
     one, two = (
         {leaf.path: leaf.shape for leaf in leaves(variable_shapes(m, image_size))}
@@ -33,6 +34,8 @@ def head_path(model: nn.Module, image_size: int) -> tuple[str, ...]:
 
 def _of_classes(model: nn.Module, count: int) -> nn.Module:
     """The model, or each head of several, for so many classes, or numbers of an embedding."""
+    if isinstance(model, MaskedAutoencoder):
+        return model  # which has none
     if isinstance(model, Embedder):
         return model.clone(backbone=model.backbone.clone(num_classes=count))
     if not isinstance(model, SharedBackbone):

@@ -5,6 +5,7 @@ import pytest
 from oracles import torchvision
 
 from imagenet_jax.models import create_model, vit
+from imagenet_jax.models.layers import self_attention
 from imagenet_jax.models.layers.attention import has_flash_attention
 from imagenet_jax.weights.torch_layout import import_arrays
 
@@ -33,7 +34,7 @@ def test_fused_attention_of_a_gpu_is_the_same(platform, pool, monkeypatch):
         return attend(*args)
 
     monkeypatch.setattr(jax.nn, "dot_product_attention", instead)
-    monkeypatch.setattr(vit, "has_flash_attention", lambda dtype, size: True)
+    monkeypatch.setattr(self_attention, "has_flash_attention", lambda dtype, size: True)
     for one, other in zip(jax.tree.leaves(gradient()), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4 * np.abs(other).max())
     assert asked == ["cudnn"] * 2

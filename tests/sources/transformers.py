@@ -282,4 +282,31 @@ SOURCES = {
             **{"model.name": "deit_s16_distilled", "loss.label_smoothing": 0.1},
         },
     ),
+    # facebookresearch/mae: the loops set the rate at each step
+    "mae_vit_b16:pretrain": Source(
+        slow=True,
+        rate=warmed(2.4e-3, 40, 800),
+        # 12 + 8 x (qkv, proj, fc1, fc2), patches, decoder_embed, mask_token, decoder_pred
+        decayed=(251, 84),
+        undecayed="bias|scale",
+        fields={
+            **{"mae.mask_ratio": 0.75, "mae.norm_pixels": True, "data.crop_area": (0.2, 1.0)},
+            **{"optim.b2": 0.95, "optim.weight_decay": 0.05, "batch_size": 4096},
+            **{"data.policy": "", "augment.flip": True, "augment.brightness": 0.0},
+        },
+    ),
+    "mae_vit_b16:finetune": Source(
+        slow=True,
+        rate=warmed(2e-3, 5, 100, end=1e-6),
+        # 12 x (qkv, proj, fc1, fc2), patches, head
+        decayed=(151, 50),
+        undecayed="bias|scale|pos_embed",
+        fields={
+            **{"augment.mixup": 0.8, "augment.cutmix": 1.0, "augment.erase": 0.25},
+            **{"data.policy_magnitude": 9, "data.policy_magnitude_std": 0.5, "data.repeats": 1},
+            **{"optim.weight_decay": 0.05, "optim.b2": 0.999, "finetune.layer_decay": 0.65},
+            **{"model.drop_path": 0.1, "model.head_std": 2e-5, "loss.label_smoothing": 0.1},
+            **{"data.crop_area": (0.08, 1.0), "batch_size": 1024, "model.pool": "avg"},
+        },
+    ),
 }

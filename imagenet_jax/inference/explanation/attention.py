@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax.linen.module import InterceptorContext
 
 from imagenet_jax.inference.explanation.programs import Program, Programs
-from imagenet_jax.models.vit import Attention
+from imagenet_jax.models.layers.self_attention import Attention
 
 
 def attention_weights(run: Callable[..., Any], *args: Any) -> list[jax.Array]:

@@ -10,6 +10,7 @@ from imagenet_jax.config.loss_fields import DISTILL, LOSS, MULTI_TASK
 from imagenet_jax.config.model_fields import MODEL
 from imagenet_jax.config.optim_fields import OPTIM, SCHEDULE
 from imagenet_jax.config.prune_fields import PRUNE
+from imagenet_jax.config.semi_fields import LABELLED, SEMI
 
 # Kind of device or None, name and value of one of config.compiler_options.
 COMPILER_OPTION = re.compile(r"(?:([^:=]+): *)?([a-z]\w*)=(.+)")
@@ -24,6 +25,7 @@ SECTIONS: dict[str, str] = {
     "distill": "Learning from a teacher",
     "multi_task": "Several tasks at once",
     "embedding": "Metric learning and verification",
+    "semi": "Learning from images without labels",
     "optim": "The optimizer",
     "schedule": "The learning rate over time",
     "prune": "Weights that become zero",
@@ -98,6 +100,7 @@ SCHEMA: dict[str, Field] = {
     ),
     **MODEL,
     **DATA,
+    **LABELLED,
     "finetune.weights": Field(
         "",
         "what training starts from: pretrained weights (resnet50, resnet50.tv_in1k), a .pth, "
@@ -127,6 +130,7 @@ SCHEMA: dict[str, Field] = {
     **DISTILL,
     **MULTI_TASK,
     **EMBEDDING,
+    **SEMI,
     **OPTIM,
     **SCHEDULE,
     **PRUNE,

@@ -46,6 +46,7 @@ def probe(
         )
     config = trained.config.copy_and_resolve_references()
     config.data.train_split = train_split
+    config.data.labelled_share = 0.0  # images without labels teach it nothing
     eval_split = task_split(config, train=False)
     train_part = dataclasses.replace(task_split(config, train=True), train=False)
     check_splits(train_part, eval_split)

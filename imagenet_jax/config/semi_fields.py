@@ -1,4 +1,4 @@
-"""The fields of semi-supervised learning: config.semi, and which images of config.data have labels."""
+"""The fields of semi-supervised learning: config.semi, and which training images have labels."""
 
 import ml_collections
 
@@ -25,7 +25,7 @@ LABELLED: dict[str, Field] = {
     "data.labelled_list": Field(
         "",
         "training: a text file with the names of the images that have their labels, one a line, "
-        "as the data set has them (cat/1.jpg) or without their folder; or their numbers; '': all",
+        "as the data set has them (train/cat/1.jpg) or with fewer folders; or their numbers; '': all",
     ),
     "data.labelled_share": share(
         0.0,

@@ -23,8 +23,8 @@ def check_labelled(config: ml_collections.ConfigDict) -> None:
     elif data.labelled_share:
         raise ConfigError(
             f"config.data.labelled_share = {data.labelled_share:g} is for config.task = "
-            f"{' or '.join(map(repr, SEMI_SUPERVISED))}: {config.task!r} learns nothing from images "
-            "without labels; set it to 0 to train on those with labels alone"
+            f"{' or '.join(map(repr, SEMI_SUPERVISED))}: {config.task!r} learns nothing from "
+            "images without labels; set it to 0 to train on those with labels alone"
         )
 
 

@@ -90,7 +90,7 @@ def labelled_examples(
 
 
 def read_names(file: str) -> list[str]:
-    """The lines of config.data.labelled_list. Raises DataError if it cannot be read, or has none."""
+    """The lines of config.data.labelled_list. Raises DataError if there are none to be read."""
     try:
         text = Path(os.path.expanduser(file)).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -106,25 +106,26 @@ def listed_examples(file: str, source: Any, split: str) -> np.ndarray:
     """The numbers of the examples that a list names, int64 [n], sorted; see `read_names`.
 
     Raises:
-      DataError: for a name that is not there, or that is several images' without their folders.
+      DataError: for a name that is not there, or that is several images'.
     """
     named = getattr(source, "name", None)
     names = [named(number) if named else str(number) for number in range(len(source))]
-    numbers = {name: number for number, name in enumerate(names)}
-    without_folder: dict[str, list[int]] = {}
+    ending: dict[str, list[int]] = {}  # the examples whose names end so
     for number, name in enumerate(names):
-        without_folder.setdefault(name.rpartition("/")[2], []).append(number)
+        parts = name.split("/")
+        for start in range(len(parts)):
+            ending.setdefault("/".join(parts[start:]), []).append(number)
+    numbers = {name: [number] for number, name in enumerate(names)}
     found = set()
     for text in read_names(file):
-        places = [numbers[text]] if text in numbers else without_folder.get(text, [])
+        places = numbers.get(text) or ending.get(text, [])
         if not places and text.isdecimal() and int(text) < len(names):
             places = [int(text)]
         if len(places) != 1:
-            several = f"{len(places)} images have that name, write their folders"
-            raise DataError(
-                f"config.data.labelled_list = {file!r} has {text!r}, and "
-                + (several if places else f"{split} has no such image{did_you_mean(text, names)}")
-            )
+            what = f"{len(places)} images have that name, write their folders"
+            if not places:
+                what = f"{split} has no such image{did_you_mean(text, names)}"
+            raise DataError(f"config.data.labelled_list = {file!r} has {text!r}, and {what}")
         found.add(places[0])
     return np.array(sorted(found), np.int64)
 

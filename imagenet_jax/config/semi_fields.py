@@ -25,7 +25,13 @@ LABELLED: dict[str, Field] = {
     "data.labelled_list": Field(
         "",
         "training: a text file with the names of the images that have their labels, one a line, "
-        "as the data set has them (train/cat/1.jpg) or with fewer folders; or their numbers; '': all",
+        "as the data set has them (train/cat/1.jpg) or with fewer folders; or with their numbers; "
+        "'': all",
+    ),
+    "data.unlabelled_class": Field(
+        "",
+        "the class whose training images have no label, as the folder unlabelled: it is none of "
+        "the classes then, and what else is in training has its label; '': none",
     ),
     "data.labelled_share": share(
         0.0,
@@ -58,5 +64,6 @@ def labelled_fields(data: ml_collections.ConfigDict) -> list[str]:
         "labelled_per_class": data.labelled_per_class > 0,
         "labelled_fraction": data.labelled_fraction < 1,
         "labelled_list": bool(data.labelled_list),
+        "unlabelled_class": bool(data.unlabelled_class),
     }
     return [name for name, is_set in chosen.items() if is_set]

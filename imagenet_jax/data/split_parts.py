@@ -8,7 +8,7 @@ from absl import logging
 
 from imagenet_jax.config.semi_fields import labelled_fields
 from imagenet_jax.data.sources.joined import JoinedSource, joined
-from imagenet_jax.data.sources.labelled import labelled_source
+from imagenet_jax.data.sources.labelled import labelled_source, source_without_class
 from imagenet_jax.data.sources.open_set import open_set_part
 from imagenet_jax.data.sources.parts import fold_of
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # it imports this
 
 
 def part_of(split: "Split", train: bool) -> "Split":
-    """What config.data.folds, held_out_classes and the fields labelled_* leave of a split.
+    """What is left of a split by config.data: folds, held_out_classes, and which have labels.
 
     A line of the log says how many images have labels, where not all have.
 
@@ -45,6 +45,9 @@ def part_of(split: "Split", train: bool) -> "Split":
         source, about = labelled_source(split.source, data, config.seed, split.name)
         say_once(about)
         split = dataclasses.replace(split, source=source)
+    elif data.unlabelled_class:
+        part = source_without_class(split.source, data.unlabelled_class)
+        split = dataclasses.replace(split, source=part)
     return split
 
 

@@ -5,7 +5,7 @@ import ml_collections
 from imagenet_jax.config.semi_fields import SEMI_SUPERVISED, labelled_fields
 from imagenet_jax.errors import ConfigError
 
-_HOW_MANY = "config.data.labelled_per_class, labelled_fraction or labelled_list"
+_CHOICES = "config.data.labelled_per_class, labelled_fraction, labelled_list or unlabelled_class"
 
 
 def check_labelled(config: ml_collections.ConfigDict) -> None:
@@ -34,7 +34,7 @@ def _check_streams(config: ml_collections.ConfigDict, are_chosen: bool) -> None:
     if not are_chosen:
         raise ConfigError(
             f"config.task = {config.task!r} learns from images with labels and from others, and "
-            f"nothing says which have some; set {_HOW_MANY}"
+            f"nothing says which have some; set {_CHOICES}"
         )
     if not data.labelled_share:
         raise ConfigError(

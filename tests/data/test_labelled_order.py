@@ -199,3 +199,28 @@ def test_the_labelled_part_of_a_slice_is_none_of_the_rest(config, photos, caplog
     part = open_split(config, train=True)
     assert {*part.source.index.tolist()} < {*whole.source.index.tolist()}
     assert part.num_examples == 2
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25])
+def test_a_folder_of_images_without_labels(config, photos, share):
+    """It is no class: neither its name nor its number is left."""
+    for number in range(5):
+        place = photos / "train/aa"  # between the classes
+        place.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8), (0, 50 * number, 0)).save(place / f"{number}.png")
+    config.data.update(name=f"folder:{photos}", eval_split="train", train_crop="none")
+    config.data.update(unlabelled_class="aa", labelled_share=share)
+    train, evaluation = (open_split(config, train=train) for train in (True, False))
+    assert train.source.class_names == evaluation.source.class_names == ("a", "b")
+    assert (train.num_examples, evaluation.num_examples) == (17 if share else 12, 12)
+    index, label = labels_of_batches(train)
+    told = {train.example_name(i): k for i, k in zip(index, label.tolist(), strict=True)}
+    expected = {"train/a/2.png": 0, "train/b/3.png": 1, "train/aa/4.png": HIDDEN}
+    expected = {k: v for k, v in expected.items() if share or v != HIDDEN}
+    assert {name: told[name] for name in expected} == expected and len(told) == train.num_examples
+    (batch,) = evaluation.eval_batches(np.arange(12), 12)
+    assert batch["label"].tolist() == [0] * 6 + [1] * 6
+    config.data.unlabelled_class = "ab"
+    with pytest.raises(DataError, match=r"= 'ab': train has no images of such a class"):
+        open_split(config, train=True)
+    assert open_split(config, train=False).source.class_names == ("a", "aa", "b")

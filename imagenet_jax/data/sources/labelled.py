@@ -41,11 +41,27 @@ def labelled_source(
         f"{data.name}: {len(chosen):,} of {len(labels):,} images of {split} have their labels, "
         f"{counts.min():,} to {counts.max():,} of each of {len(counts):,} classes"
     )
+    if data.labelled_share:
+        if len(chosen) == len(labels):
+            raise DataError(f"{about}: none is left to be learnt from without; lower their number")
+        is_known = np.isin(np.arange(len(labels)), chosen)
+        index, labels = np.arange(len(labels)), np.where(is_known, labels, HIDDEN)
+    else:
+        index, labels = chosen, labels[chosen]
+    if data.unlabelled_class:
+        return _without_class(source, index, labels, data.unlabelled_class), about
     if not data.labelled_share:
         return part_with(source, chosen), about
-    if len(chosen) == len(labels):
-        raise DataError(f"{about}: none is left to be learnt from without; lower their number")
-    return hidden_labels(source, labels, chosen), about
+    return _told(source, index, labels, source.class_names), about
+
+
+def source_without_class(source: Any, name: str) -> Any:
+    """The images of all other classes, if there is one of this name: what is evaluated on."""
+    if name not in source.class_names:
+        return source
+    labels = labels_of(source, "data.unlabelled_class")
+    index = np.flatnonzero(labels != source.class_names.index(name))
+    return _without_class(source, index, labels[index], name)
 
 
 def labelled_examples(
@@ -57,10 +73,12 @@ def labelled_examples(
 
     Raises:
       DataError: for a class that has images and none with a label, or too few; a list that cannot
-        be read, or that names what is not there.
+        be read, or that names what is not there; data.unlabelled_class where there is no such one.
     """
     (field,) = labelled_fields(data)
     labels = labels_of(source, f"data.{field}")
+    if field == "unlabelled_class":
+        return labels, _of_other_classes(data.unlabelled_class, source, labels, split)
     if field == "labelled_list":
         chosen = listed_examples(data.labelled_list, source, split)
         without = np.setdiff1d(labels, labels[chosen])
@@ -74,19 +92,35 @@ def labelled_examples(
         return labels, chosen
     order = permutation(seed, _CHOICE, len(labels))
     groups = [order[group] for group in examples_by_class(labels[order])]
+    counts = [data.labelled_per_class] * len(groups)
     if field == "labelled_fraction":
         counts = [max(1, int(data.labelled_fraction * len(group) + 0.5)) for group in groups]
-    else:
-        counts = [data.labelled_per_class] * len(groups)
-        few = min(groups, key=len)
-        if len(few) < data.labelled_per_class:
-            name = source.class_names[labels[few[0]]]
-            raise DataError(
-                f"config.data.labelled_per_class = {data.labelled_per_class}, and {name!r} has "
-                f"{len(few)} images in {split}; set it to {len(few)} at most"
-            )
+    few = min(groups, key=len)
+    if len(few) < data.labelled_per_class:
+        raise DataError(
+            f"config.data.labelled_per_class = {data.labelled_per_class}, and "
+            f"{source.class_names[labels[few[0]]]!r} has {len(few)} images in {split}; set it to "
+            f"{len(few)} at most"
+        )
     chosen = [group[:count] for group, count in zip(groups, counts, strict=True)]
     return labels, np.sort(np.concatenate(chosen))
+
+
+def _of_other_classes(name: str, source: Any, labels: np.ndarray, split: str) -> np.ndarray:
+    """The numbers of the examples of all classes but one, which some and not all are of.
+
+    Raises:
+      DataError: if it is otherwise.
+    """
+    names = source.class_names
+    of_it = labels == names.index(name) if name in names else np.zeros(len(labels), bool)
+    if of_it.all() or not of_it.any():
+        which = "no images but those" if of_it.all() and len(labels) else "no images"
+        raise DataError(
+            f"config.data.unlabelled_class = {name!r}: {split} has {which} of such a class"
+            f"{'' if name in names else did_you_mean(name, names)}"
+        )
+    return np.flatnonzero(~of_it)
 
 
 def read_names(file: str) -> list[str]:
@@ -130,43 +164,54 @@ def listed_examples(file: str, source: Any, split: str) -> np.ndarray:
     return np.array(sorted(found), np.int64)
 
 
-def hidden_labels(source: Any, labels: np.ndarray, labelled: np.ndarray) -> Any:
-    """A source with `HIDDEN` in place of the labels of others than the examples `labelled` [n]."""
-    kind = _HiddenArrays if hasattr(source, "arrays") else _HiddenEncoded
-    return kind(source, np.where(np.isin(np.arange(len(labels)), labelled), labels, HIDDEN))
+def _without_class(source: Any, index: np.ndarray, labels: np.ndarray, name: str) -> Any:
+    """Examples index [n] with their labels [n], of which none is that of a class of this name; the
+    classes behind it have other numbers then."""
+    number = source.class_names.index(name)
+    names = (*source.class_names[:number], *source.class_names[number + 1 :])
+    return _told(source, index, labels - (labels > number), names)
 
 
-class _Hidden:
-    """All of a source, with other labels int [N].
+def _told(source: Any, index: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> Any:
+    """The examples index [n] of a source with other labels [n] and names of classes."""
+    kind = _ToldArrays if hasattr(source, "arrays") else _ToldEncoded
+    return kind(source, index, labels, tuple(names))
+
+
+class _Told:
+    """Examples of a source, with other labels.
 
     Attributes:
-      labelled, unlabelled: the numbers of the examples that have a label, and of the others.
+      labelled, unlabelled: the numbers of those that have a label, and of the others.
     """
 
-    def __init__(self, source: Any, labels: np.ndarray):
-        super().__init__(source, np.arange(len(source)))
-        self._told = labels.astype(np.int32)
+    def __init__(
+        self, source: Any, index: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...]
+    ):
+        super().__init__(source, index)
+        self.class_names = class_names
+        self._labels = labels.astype(np.int32)
         self.labelled = np.flatnonzero(labels != HIDDEN)
         self.unlabelled = np.flatnonzero(labels == HIDDEN)
 
     def groups(self) -> np.ndarray:
         """The label of each image, int32 [N], as far as it is known."""
-        return self._told
+        return self._labels
 
 
-class _HiddenEncoded(_Hidden, EncodedPart):
+class _ToldEncoded(_Told, EncodedPart):
     """See `source.EncodedSource`."""
 
     def read(
         self, index: np.ndarray
     ) -> tuple[list[bytes | memoryview], Mapping[str, Sequence[np.ndarray]]]:
         files, values = super().read(index)
-        return files, {**values, ONE: self._told[index]}
+        return files, {**values, ONE: self._labels[index]}
 
 
-class _HiddenArrays(_Hidden, ArrayPart):
+class _ToldArrays(_Told, ArrayPart):
     """See `source.ArraySource`."""
 
     def arrays(self, index: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
         images, values, mask = super().arrays(index)
-        return images, {**values, ONE: self._told[index]}, mask
+        return images, {**values, ONE: self._labels[index]}, mask

@@ -9,7 +9,7 @@ from PIL import Image
 import launch
 from imagenet_jax import Predictor
 
-pytestmark = (pytest.mark.xdist_group("semi_supervised_run"), pytest.mark.slow)
+pytestmark = [pytest.mark.xdist_group("semi_supervised_run"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,54 @@ TAUGHT = (
 
 BREAKS_OF_TASKS = (
     (
+        "images that are not clear count",
+        "tasks/consistency_losses.py",
+        "return jnp.where(confident, loss, 0), confident",
+        "return loss, confident",
+        ("tasks/test_consistency_losses.py::test_clear_classes_are_learnt[0.7]",),
+    ),
+    (
+        "the loss without labels is divided by the images with some",
+        "tasks/semi_supervised.py",
+        '"unlabelled": (batch["mask"] & ~labelled).sum(),',
+        '"unlabelled": (batch["mask"] & labelled).sum(),',
+        ("tasks/test_semi_supervised.py::test_the_loss_is_that_of_the_papers[fixmatch]",),
+    ),
+    (
+        "the teacher sees what the student sees",
+        "augment/views.py",
+        "jax.random.fold_in(jax.random.fold_in(key, _VIEWS), number) if number else key",
+        "key",
+        ("tasks/test_semi_supervised.py::test_the_views_of_an_image[mean_teacher]",),
+    ),
+    (
+        "hidden labels reach the batch",
+        "data/sources/labelled.py",
+        "return images, {**values, ONE: self._labels[index]}, mask",
+        "return images, values, mask",
+        ("data/test_labelled_order.py::test_batches_have_no_label_of_the_others",),
+    ),
+    (
+        "both streams of a batch are at one place",
+        "data/labelled_order.py",
+        "np.arange(self.batch_size) - before + seen - done",
+        "np.arange(self.batch_size) - before + done",
+        (
+            "data/test_labelled_order.py::"
+            "test_each_batch_has_the_share_and_each_stream_its_own_epochs",
+        ),
+    ),
+    (
+        "other images have labels than those of a smaller number",
+        "data/sources/labelled.py",
+        "chosen = [group[:count] for group, count in zip(groups, counts, strict=True)]",
+        "chosen = [np.roll(group, count)[:count] for group, count in zip(groups, counts)]",
+        (
+            "data/test_labelled_order.py::"
+            "test_the_chosen_images_are_balanced_and_follow_from_the_seed",
+        ),
+    ),
+    (
         "an image is its own other image of a class",
         "tasks/metric_losses.py",
         "return Pairs(there & alike & ~itself, there & ~alike)",

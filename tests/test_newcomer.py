@@ -65,6 +65,7 @@ SMALLER = (
     Rule(r"launch.py --config=(configs/)?(resnet50|cifar10_cpu|cifar10)\b", "small data", NOISE),
     Rule(r"task=embedding", "a short run", f"{SHORT} --config.model.bn_group_size=8"),
     Rule(r"^python launch.py --config=finetune", "a short run", SHORT),
+    Rule(r"--config=fixmatch_digits", "a few steps", "--config.duration='20 steps'"),
     Rule(r"--config=segment_scenes", "a few steps", "--config.duration='4 steps'"),
     Rule(
         r"--config=detect_scenes",
@@ -112,6 +113,9 @@ def folder(tmp_path_factory):
         for hue, kind in enumerate(("cat", "dog")):
             for number in range(count):
                 photo(folder / place / kind / f"{number}.jpg", hue)
+    for kind, count in (("cat", 6), ("dog", 6), ("unlabelled", 12)):
+        for number in range(count):
+            photo(folder / "FEW" / kind / f"{number}.jpg", number % 2)
     for name in range(4):
         for number in range(12):
             photo(folder / f"PEOPLE/person_{name}/{number}.jpg", name % 3)

@@ -136,9 +136,14 @@ OPTIM: dict[str, Field] = {
 SCHEDULE: dict[str, Field] = {
     "schedule.name": choice(
         "cosine",
-        ("cosine", "linear", "polynomial", "step", "exponential", "rsqrt", "constant"),
-        "course of the rate after warmup; linear after a warmup is the triangle of FFCV and "
-        "airbench, constant with a cooldown is warmup-stable-decay",
+        (
+            *("cosine", "quarter_cosine", "linear", "polynomial", "step", "exponential", "rsqrt"),
+            "constant",
+        ),
+        "course of the rate after warmup; quarter_cosine falls slowly at first, as the cosine of "
+        "an angle from 0 on (FixMatch: to 7/16 pi, where schedule.end = 0.195 of the peak is "
+        "left); linear after a warmup is the triangle of FFCV and airbench, constant with a "
+        "cooldown is warmup-stable-decay",
     ),
     "schedule.warmup": duration("0 steps", "linear rise from schedule.warmup_start to the peak"),
     "schedule.warmup_start": number(
@@ -177,7 +182,7 @@ SCHEDULE: dict[str, Field] = {
     ),
     "schedule.end": number(
         0.0,
-        "cosine, linear, polynomial, and all at the end of a cooldown: last rate, exponential: "
+        "cosines, linear, polynomial, and all at the end of a cooldown: last rate, exponential: "
         "lowest rate; a share of the peak or see schedule.unit",
         0,
         1,

@@ -13,6 +13,7 @@ from imagenet_jax.config.model_fields import MODEL
 from imagenet_jax.config.optim_fields import OPTIM, SCHEDULE
 from imagenet_jax.config.pretrain_fields import PRETRAIN
 from imagenet_jax.config.prune_fields import PRUNE
+from imagenet_jax.config.semi_fields import LABELLED, SEMI
 
 # Kind of device or None, name and value of one of config.compiler_options.
 COMPILER_OPTION = re.compile(r"(?:([^:=]+): *)?([a-z]\w*)=(.+)")
@@ -29,6 +30,7 @@ SECTIONS: dict[str, str] = {
     "embedding": "Metric learning and verification",
     "pretrain": "Learning without labels",
     "mae": "Masked autoencoders",
+    "semi": "Learning with few labels",
     "optim": "The optimizer",
     "schedule": "The learning rate over time",
     "prune": "Weights that become zero",
@@ -103,6 +105,7 @@ SCHEMA: dict[str, Field] = {
     ),
     **MODEL,
     **DATA,
+    **LABELLED,
     "finetune.weights": Field(
         "",
         "what training starts from: pretrained weights (resnet50, resnet50.tv_in1k), a .pth, "
@@ -134,6 +137,7 @@ SCHEMA: dict[str, Field] = {
     **EMBEDDING,
     **PRETRAIN,
     **MAE,
+    **SEMI,
     **OPTIM,
     **SCHEDULE,
     **PRUNE,

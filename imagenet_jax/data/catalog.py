@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import jax
 import ml_collections
 import numpy as np
-from absl import logging
 from jax.experimental import multihost_utils
 
 from imagenet_jax.data.names import (
@@ -29,14 +28,14 @@ from imagenet_jax.data.sources.classes import ONE, SEGMENTATION, class_field, la
 from imagenet_jax.data.sources.fake import FakeSource
 from imagenet_jax.data.sources.files import file_splits, open_files
 from imagenet_jax.data.sources.held_out import HeldOut
-from imagenet_jax.data.sources.joined import JoinedSource, joined
+from imagenet_jax.data.sources.joined import joined
 from imagenet_jax.data.sources.layout import left_out_text
 from imagenet_jax.data.sources.masks import mask_splits, open_masks
 from imagenet_jax.data.sources.objects import BOXES
-from imagenet_jax.data.sources.open_set import open_set_part
 from imagenet_jax.data.sources.outlines import OBJECT_MASKS
-from imagenet_jax.data.sources.parts import fold_of, slice_of, split_slice
+from imagenet_jax.data.sources.parts import slice_of, split_slice
 from imagenet_jax.data.sources.source import ArraySource, EncodedSource
+from imagenet_jax.data.split_parts import part_of, say_once
 from imagenet_jax.data.training_order import training_order
 from imagenet_jax.errors import DataError
 
@@ -176,27 +175,7 @@ def open_split(
     """
     data = config.data
     check_data(data)
-    if data.folds:
-        whole = _open(config, True, reads)
-        which = {"fold": data.fold, "folds": data.folds, "train": train}
-        if isinstance(whole.source, JoinedSource):
-            parts = whole.source.parts.items()
-            part = joined({fields: fold_of(source, **which) for fields, source in parts})
-        else:
-            part = fold_of(whole.source, **which)
-        split = dataclasses.replace(whole, source=part, train=train)
-    else:
-        split = _open(config, train, reads)
-    if not data.held_out_classes:
-        return split
-    name = split.name.rpartition(",")[0]
-    part = open_set_part(split.source, data.held_out_classes, name, train=train)
-    return dataclasses.replace(split, source=part)
-
-
-@functools.cache  # both splits are of the same files
-def _say_once(text: str) -> None:
-    logging.warning("%s", text)
+    return part_of(_open(config, train or data.folds > 0, reads), train)
 
 
 def _open(config: ml_collections.ConfigDict, train: bool, reads: Sequence[str]) -> Split:
@@ -236,11 +215,11 @@ def _open(config: ml_collections.ConfigDict, train: bool, reads: Sequence[str]) 
         source = _open_records(data, name, reads, default)
     found = source.split + split[len(name) :]
     if isinstance(source, HeldOut):
-        _say_once(f"{data.name}: {source.about}")
+        say_once(f"{data.name}: {source.about}")
     elif found != split:
-        _say_once(f"{data.name} has no split {split!r}: {found!r} stands for it")
+        say_once(f"{data.name} has no split {split!r}: {found!r} stands for it")
     if left_out := left_out_text(source.left_out):
-        _say_once(f"{data.name}: left out: {left_out}")
+        say_once(f"{data.name}: left out: {left_out}")
     return Split(config, slice_of(source, cut) if cut else source, train, found=found)
 
 

@@ -1,15 +1,15 @@
 """The order of a training split, by config.data."""
 
-import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
-from absl import logging
 
 from imagenet_jax.data.balanced_order import BalancedOrder
+from imagenet_jax.data.labelled_order import LabelledOrder
 from imagenet_jax.data.order import TrainOrder
 from imagenet_jax.data.per_class_order import PerClassOrder
 from imagenet_jax.data.sources.classes import examples_by_class
+from imagenet_jax.data.split_parts import say_once
 from imagenet_jax.errors import DataError
 
 if TYPE_CHECKING:  # it imports this
@@ -36,6 +36,10 @@ def training_order(
         by_class = examples_by_class(split.labels)
         _check_per_class(split, by_class)
         return PerClassOrder(**vars(order), by_class=by_class, per_class=data.per_class)
+    if data.labelled_share:
+        source, share = split.encoded, data.labelled_share
+        streams = {"labelled": source.labelled, "unlabelled": source.unlabelled}
+        return LabelledOrder(**vars(order), **streams, labelled_share=share)
     if data.sampling == "balanced":
         return BalancedOrder(**vars(order), by_class=examples_by_class(split.labels))
     return order
@@ -53,12 +57,7 @@ def _check_per_class(split: "Split", by_class: list[np.ndarray]) -> None:
         )
     few = sum(len(examples) < per_class for examples in by_class)
     if few:
-        _say_once(
+        say_once(
             f"{config.data.name}: {few:,} of {classes:,} classes have fewer than data.per_class = "
             f"{per_class} images, which come several times in a batch"
         )
-
-
-@functools.cache  # each stage asks for an order
-def _say_once(text: str) -> None:
-    logging.warning("%s", text)

@@ -42,6 +42,7 @@ def probe(
         )
     config = trained.config.copy_and_resolve_references()
     config.data.train_split = train_split
+    config.data.labelled_share = 0.0  # images without labels teach it nothing
     eval_split = open_split(config, train=False)
     train_part = bank_of(open_split(config, train=True))
     check_splits(train_part, eval_split)

@@ -103,7 +103,7 @@ def _images(config: ml_collections.ConfigDict, reads: Sequence[str]) -> np.ndarr
     config = from_dict(config.to_dict())
     rows = COLUMNS * (2 if config.augment.mix_per == "half" else 1)
     config.batch_size, config.data.cache = rows * config.data.repeats, False
-    config.data.views = 1
+    config.data.views, config.data.labelled_share = 1, 0.0
     batches = open_split(config, True, reads).train_batches(np.arange(rows), 0, 1)
     batch = next(batches)
     batches.close()

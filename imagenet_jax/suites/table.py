@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from imagenet_jax.config.semi_fields import CLASSIFIERS
 from imagenet_jax.data.names import resolved_dir
 from imagenet_jax.data.sources.imagenet import SYNSETS
 from imagenet_jax.errors import ConfigError, DataError, did_you_mean
@@ -169,7 +170,7 @@ def check_names(asked: Sequence[str], task: str) -> None:
     for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"the evaluation suite {name} is asked for {names.count(name)} times")
-    if asked and task != "classification":
+    if asked and task not in CLASSIFIERS:
         raise ConfigError(
             f"evaluation suites are for config.task = 'classification', this one is {task!r}"
         )

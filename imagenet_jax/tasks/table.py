@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import ml_collections
 
+from imagenet_jax.data.sources.labelled import read_names
 from imagenet_jax.errors import ConfigError, did_you_mean
 from imagenet_jax.tasks.embedding_checks import OPEN_SET, check_embedding, check_per_class
 from imagenet_jax.tasks.mae_checks import check_mae
 from imagenet_jax.tasks.pair_files import read_pairs
 from imagenet_jax.tasks.self_supervised_checks import check_views
+from imagenet_jax.tasks.semi_supervised_checks import check_labelled
 
 if TYPE_CHECKING:  # it imports JAX
     from imagenet_jax.data import Split
@@ -44,6 +46,7 @@ def check_settings(config: ml_collections.ConfigDict) -> None:
     to know; the rest its class refuses."""
     check_per_class(config)
     check_views(config)
+    check_labelled(config)
     if config.task in OPEN_SET:
         check_embedding(config)
     if config.task == "mae":
@@ -54,6 +57,8 @@ def check_lists(config: ml_collections.ConfigDict) -> None:
     """Raises DataError for a file that config.task reads beside the data set and cannot."""
     if config.task in OPEN_SET and config.embedding.pairs:
         read_pairs(config.embedding.pairs)
+    if config.data.labelled_list:
+        read_names(config.data.labelled_list)
 
 
 def find_task(name: str) -> "type[Task]":

@@ -12,6 +12,7 @@ from typing import Any
 import ml_collections
 
 from imagenet_jax.config import model_options, validate
+from imagenet_jax.config.semi_fields import SEMI_SUPERVISED, labelled_fields
 from imagenet_jax.config.stages import config_stages
 from imagenet_jax.data.names import check_data, check_files
 from imagenet_jax.data.sources.classes import ONE
@@ -56,6 +57,8 @@ def check_fields(config: ml_collections.ConfigDict) -> None:
 def _check_views(config: ml_collections.ConfigDict) -> None:
     """Raises ConfigError for several views of images where nothing compares them, or not so."""
     views, weight = config.data.views, config.loss.jsd
+    if config.task in SEMI_SUPERVISED:  # whose own checks know of views
+        return
     if (views > 1) != (weight > 0):
         raise ConfigError(
             f"config.data.views = {views} and config.loss.jsd = {weight} go together: 3 and 12 in "
@@ -220,7 +223,8 @@ def check_training(config: ml_collections.ConfigDict, *, here: bool) -> None:
     """
     check_source(config, here=here)
     check_averaged_statistics(config)
-    for name in ("sampling", "per_class"):
+    chosen = labelled_fields(config.data)
+    for name in ("sampling", "per_class", *chosen):
         if config.data[name] and find_task(config.task).reads != (ONE,):
             raise ConfigError(
                 f"config.data.{name} = {config.data[name]!r} needs one label for each image, "

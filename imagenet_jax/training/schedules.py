@@ -1,5 +1,6 @@
 """The learning rate as a function of the number of updates done."""
 
+import math
 import re
 from collections.abc import Callable, Sequence
 
@@ -16,7 +17,7 @@ from imagenet_jax.training.position import Course
 Schedule = Callable[[jax.Array | int], jax.Array]
 
 # Those that reach schedule.end by themselves, and stay there in a cooldown.
-_ENDING = ("cosine", "linear", "polynomial")
+_ENDING = ("cosine", "quarter_cosine", "linear", "polynomial")
 
 
 def make_schedule(
@@ -33,7 +34,8 @@ def make_schedule(
     the warmup taking the place of its beginning:
 
     - "cosine", "linear" and "polynomial" (the share that is left, to a power) fall from the peak
-      to schedule.end at `total_steps`, or where the cooldown begins;
+      to schedule.end at `total_steps`, or where the cooldown begins; so does "quarter_cosine",
+      the cosine of an angle that rises evenly from 0;
     - "step" multiplies by schedule.factor at each boundary;
     - "exponential" does so every schedule.timescale, never below schedule.end;
     - "rsqrt" is peak / sqrt(1 + t / timescale);
@@ -128,6 +130,9 @@ def _falling(config: ml_collections.ConfigDict, peak: float, end: float, steps: 
     schedule = config.schedule
     if schedule.name == "cosine":
         return optax.cosine_decay_schedule(peak, steps, alpha=end)
+    if schedule.name == "quarter_cosine":
+        angle = math.acos(end)
+        return lambda time: peak * jnp.cos(angle * jnp.clip(time / steps, 0, 1))
     if schedule.name == "linear":
         return optax.linear_schedule(peak, peak * end, steps)
     if schedule.name == "polynomial":

@@ -28,6 +28,14 @@ def test_cosine_after_warmup():
     np.testing.assert_allclose(rates[10:], expected, atol=1e-6)
 
 
+def test_quarter_cosine_is_that_of_fixmatch():
+    """lr * cos(7 pi k / 16 K), google-research/fixmatch, fixmatch.py."""
+    rates = schedule(name="quarter_cosine", end=np.cos(7 * np.pi / 16).item())
+    np.testing.assert_allclose(rates, 2 * np.cos(7 * np.pi / 16 * np.arange(101) / 100), rtol=1e-5)
+    rates = schedule(name="quarter_cosine", warmup="10 percent", cooldown="1 epochs")
+    np.testing.assert_allclose(rates[10:91], 2 * np.cos(np.pi / 160 * np.arange(81)), atol=1e-6)
+
+
 def test_linear_down_to_the_end_share():
     rates = schedule(name="linear", end=0.25)
     np.testing.assert_allclose(rates, np.linspace(2, 0.5, 101), rtol=1e-5)

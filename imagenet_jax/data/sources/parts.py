@@ -33,7 +33,7 @@ def fold_of(source: Any, fold: int, folds: int, *, train: bool) -> Any:
 
 def part_with(source: Any, index: np.ndarray) -> Any:
     """The examples of a source with these numbers, int64 [n]."""
-    return (_ArrayPart if hasattr(source, "arrays") else EncodedPart)(source, index)
+    return (ArrayPart if hasattr(source, "arrays") else EncodedPart)(source, index)
 
 
 def split_slice(split: str) -> tuple[str, tuple[str, str] | None]:
@@ -78,6 +78,8 @@ def _place(text: str, count: int) -> int:
 
 class _Part:
     def __init__(self, source: Any, index: np.ndarray):
+        if type(source) in (EncodedPart, ArrayPart):  # `index` is of the whole, to be compared
+            source, index = source.source, source.index[index]
         self.source, self.index = source, index
         self.class_names, self.fields = source.class_names, source.fields
 
@@ -106,7 +108,7 @@ class EncodedPart(_Part):
         return self.source.describe(int(self.index[index]))
 
 
-class _ArrayPart(_Part):
+class ArrayPart(_Part):
     """See `source.ArraySource`."""
 
     source: ArraySource

@@ -1,0 +1,53 @@
+"""Digits of which four a class have labels: FixMatch, Mean Teacher, or from those labels alone.
+
+Command:   python launch.py --config=fixmatch_digits
+           python launch.py --config=fixmatch_digits:mean_teacher
+           python launch.py --config=fixmatch_digits:supervised
+Hardware:  2 CPU cores.
+Accuracy:  not yet run
+"""
+
+from imagenet_jax.config import base_config
+
+
+def get_config(task: str = "fixmatch"):
+    config = base_config()
+    config.task = "classification" if task == "supervised" else task
+    config.batch_size = 40 if task == "supervised" else 160
+    config.duration = "300 steps" if task == "fixmatch" else "600 steps"
+    config.ema_decay = 0.99
+    config.model.name = "resnet20"
+    config.model.dtype = "float32"
+    config.model.bn_group_size = 0
+    config.data.name = "digits"
+    config.data.eval_split = "test"
+    config.data.image_size = 8
+    config.data.train_crop = "none"
+    config.data.eval_crop = "none"
+    config.data.labelled_per_class = 4
+    config.augment.flip = False
+    config.augment.pad = 1
+    config.augment.mean = (0.305, 0.305, 0.305)
+    config.augment.std = (0.376, 0.376, 0.376)
+    config.loss.label_smoothing = 0.0
+    if task != "supervised":
+        config.data.labelled_share = 0.125
+    if task == "fixmatch":
+        config.data.views = 2
+        config.data.policy = "randaugment"
+        config.augment.erase = 1.0
+    else:
+        config.data.cache = True
+        config.augment.noise = 0.3
+    if task == "mean_teacher":
+        config.semi.weight = 20.0
+        config.semi.ramp_up = "30 percent"
+    config.optim.learning_rate = 0.1
+    config.optim.nesterov = True
+    config.optim.weight_decay = 5e-4
+    config.schedule.warmup = "10 percent"
+    config.eval.batch_size = 360
+    config.eval.every = "20 percent"
+    config.checkpoint.every = "20 percent"
+    config.log.every = "50 steps"
+    return config

@@ -19,6 +19,7 @@ from imagenet_jax.models.backbone import Backbone, Level, Maps
 from imagenet_jax.models.layers.dtypes import wide
 from imagenet_jax.models.layers.image_conv import image_conv
 from imagenet_jax.models.layers.layers import Layers, add_shortcut, linear_rates, normal_02
+from imagenet_jax.models.layers.positions import resampled
 from imagenet_jax.models.layers.residual import Residual
 from imagenet_jax.models.layers.self_attention import Attention
 from imagenet_jax.models.layers.sincos import sincos2d
@@ -97,7 +98,10 @@ class Visible(NamedTuple):
 
 
 class ViT(Backbone):
-    """A transformer over patches, for images [B, H, W, 3] of the size it was initialised with.
+    """A transformer over the patches of images [B, H, W, 3].
+
+    Learnt positions are for square images of the size it was initialised with, and resampled for
+    those of another one.
 
     Of `Visible` images it gives the tokens [B, tokens + K, C] behind the last block, each
     normalised by "norm", and has no layers after it.
@@ -186,7 +190,11 @@ class ViT(Backbone):
             first = jnp.broadcast_to(first.astype(x.dtype), (x.shape[0], 1, self.width))
             x = jnp.concatenate([first, x], 1)
         if self.pos_embed == "learn":
-            place = self.param("pos_embed", normal_02, (1, *x.shape[1:]), jnp.float32)
+            learnt = self.variables.get("params", {}).get("pos_embed", x)
+            shape = (1, learnt.shape[1], self.width)
+            place = self.param("pos_embed", normal_02, shape, jnp.float32)
+            if shape[1] != x.shape[1]:
+                place = resampled(place, grid, self.tokens)
         else:
             place = np.pad(sincos2d(*grid, self.width), ((0, 0), (self.tokens, 0), (0, 0)))
         return x + jnp.asarray(place).astype(x.dtype)

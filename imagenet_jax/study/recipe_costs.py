@@ -38,6 +38,8 @@ _FREE = {
     *("model.head_bias", "model.kernel_init", "model.dropout", "model.drop_path"),
     *("model.uniform_drop_path", "model.layer_scale"),
 }
+# Tasks whose network is a classifier's but for its last layers, which cost little.
+_LIKE_CLASSIFIERS = ("classification", *METHODS)
 _GRID = 16  # pixels: of sizes between, the nearest is compiled, and its time goes with the area
 
 
@@ -61,13 +63,13 @@ class Row(NamedTuple):
 
 def predicted_cost(config: ml_collections.ConfigDict, place: str) -> Cost | None:
     """What is predicted for a run; None if a step of it was not compiled there, if it has a teacher
-    of another architecture, or does something else than to tell classes or compare views.
+    of another architecture, or if its network does something else than the one that was compiled.
 
     Args:
       config: of the run.
       place: of `PLACES`.
     """
-    if config.distill.weights or config.task not in ("classification", *METHODS):
+    if config.distill.weights or config.task not in _LIKE_CLASSIFIERS:
         return None
     topology, devices, _ = PLACES[place]
     platform = CHIPS[topology.partition(":")[0]].platform
@@ -86,14 +88,14 @@ def predicted_cost(config: ml_collections.ConfigDict, place: str) -> Cost | None
 
 
 def steps(config: ml_collections.ConfigDict, place: str) -> Iterator[tuple[str, int, float, float]]:
-    """The steps of a run, one for each stage; of a classifier, as the overrides name no task.
+    """The steps of a run, one for each stage: a classifier's, as the overrides name no task.
 
     Yields:
       What it is of, as overrides "FIELD=VALUE FIELD=VALUE" of the default config; the images that
       a device has at a time; how many images the run trains on in that stage; and by how much
       their area is larger than those of the step.
     """
-    if config.task != "classification":
+    if config.task not in _LIKE_CLASSIFIERS:
         return
     _, devices, most = PLACES[place]
     batch = min(most, 1 << max(0, (config.batch_size // devices).bit_length() - 1))

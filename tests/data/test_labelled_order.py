@@ -57,8 +57,8 @@ def test_it_goes_on_with_another_batch_size_where_it_was():
     """Five steps of 16 images, then steps of 8: both streams give what larger batches would."""
     later = order_of(batch_size=8, offset=5 * 8)
     mixed = [
-        sum(parts, [])
-        for parts in zip(
+        [*first, *second]
+        for first, second in zip(
             streams_of(order_of(), range(5)), streams_of(later, range(5, 11)), strict=True
         )
     ]

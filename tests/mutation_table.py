@@ -9,6 +9,7 @@ from mutation_explanations import BREAKS_OF_EXPLANATIONS
 from mutation_files import BREAKS_OF_FILES
 from mutation_images import BREAKS_OF_IMAGES
 from mutation_optim import BREAKS_OF_OPTIMIZERS
+from mutation_pretraining import BREAKS_OF_PRETRAINING
 from mutation_tasks import BREAKS_OF_TASKS
 
 CLOSED_FORM = "training/test_one_step.py::test_head_and_auxiliary_head_move_by_their_gradients"
@@ -281,6 +282,7 @@ BREAKS = (
     *BREAKS_OF_OPTIMIZERS,
     *BREAKS_OF_IMAGES,
     *BREAKS_OF_TASKS,
+    *BREAKS_OF_PRETRAINING,
     *BREAKS_OF_DETECTION,
     *BREAKS_OF_EXPLANATIONS,
     *BREAKS_OF_FILES,

@@ -58,8 +58,8 @@ class Row(NamedTuple):
 
 
 def predicted_cost(config: ml_collections.ConfigDict, place: str) -> Cost | None:
-    """What is predicted for a run; None if a step of it was not compiled there, as of one that does
-    something else than to tell classes, or has a teacher.
+    """What is predicted for a run; None if a step of it was not compiled there, as of any task but
+    classification, or if it has a teacher.
 
     Args:
       config: of the run.

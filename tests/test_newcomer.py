@@ -73,6 +73,12 @@ SMALLER = (
         "--config.duration='4 steps' --config.schedule.warmup='1 steps'",
     ),
     Rule(r"--config=detect_photos", "a short run", SHORT),
+    Rule(
+        r"--config=mae_cifar10",
+        "a few steps of digits",
+        "--config.data.name=digits --config.data.image_size=8 --config.data.train_crop=none "
+        "--config.duration='4 steps' --config.schedule.warmup='1 steps' --config.model.depth=1",
+    ),
     Rule(r"--config=verify_digits", "a few steps", "--config.duration='100 steps'"),
     Rule(r"prepare --preview", "small pictures", "--config.data.image_size=64"),
     Rule(r"benchmark --what", "a short measurement", "--seconds=1 --config.batch_size=32"),

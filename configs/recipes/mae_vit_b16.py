@@ -53,7 +53,7 @@ def get_config(variant="pretrain"):
     config.optim.b2 = 0.95
     config.optim.decayed = ("@timm", "^mask_token$")
     config.schedule.warmup = "40 epochs"
-    config.eval.every = "40 epochs"  # each looks at all images without hiding any: half an epoch
+    config.eval.every = "40 epochs"  # which looks at all images, and at all of each
     return config
 
 

@@ -14,7 +14,7 @@ def get_config(task: str = "fixmatch"):
     config = base_config()
     config.task = "classification" if task == "supervised" else task
     config.batch_size = 40 if task == "supervised" else 160
-    config.duration = "300 steps" if task == "fixmatch" else "600 steps"
+    config.duration = "400 steps" if task == "fixmatch" else "600 steps"
     config.ema_decay = 0.99
     config.model.name = "resnet20"
     config.model.dtype = "float32"
@@ -36,9 +36,10 @@ def get_config(task: str = "fixmatch"):
         config.data.views = 2
         config.data.policy = "randaugment"
         config.augment.erase = 1.0
+        config.augment.erase_area = (0.02, 0.2)
     else:
         config.data.cache = True
-        config.augment.noise = 0.3
+    config.augment.noise = 0.3
     if task == "mean_teacher":
         config.semi.weight = 20.0
         config.semi.ramp_up = "30 percent"

@@ -51,9 +51,9 @@ class Split:
 
     A batch is a dict of NumPy arrays with the rows that this process holds:
       image uint8 [b, S, S, 3] RGB, [b, views * S, S, 3] with data.views; the fields of the
-      source, e.g. label int32 [b]; mask bool [b], False for padding and for images that cannot be
-      read; index int32 [b], the example's number in its split; epoch int32 [b], how often the
-      example came up before.
+      source, e.g. label int32 [b], -1 where it is hidden (data.labelled_share); mask bool [b],
+      False for padding and for images that cannot be read; index int32 [b], the example's number in
+      its split; epoch int32 [b], how often the example came up before.
     `unreadable` names the images that were skipped so far, {index: "NAME: reason"};
     label_map int32 [K] gives the labels of evaluation batches for those of the source; found is
     the split's name, where the data set calls it otherwise than the config does.

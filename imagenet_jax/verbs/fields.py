@@ -1,6 +1,7 @@
 """`launch.py fields`: what --config.FIELD=VALUE can set."""
 
 import argparse
+import re
 import shutil
 import textwrap
 from pathlib import Path
@@ -36,7 +37,11 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
     ]
 
     def fits(name: str) -> bool:
-        return any(word in name or word in SCHEMA[name].meaning.lower() for word in wanted)
+        # In the meaning a word begins so: "lr" is no part of SimCLR.
+        meaning = SCHEMA[name].meaning.lower()
+        return any(
+            word in name or re.search(rf"(?<!\w){re.escape(word)}", meaning) for word in wanted
+        )
 
     names = [name for name in SCHEMA if not wanted or fits(name)]
     names = names or [field for word in wanted for field in likely_fields(word)[:1]]

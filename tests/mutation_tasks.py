@@ -17,61 +17,6 @@ MASKED = (
 
 BREAKS_OF_TASKS = (
     (
-        "images that are not clear count",
-        "tasks/consistency_losses.py",
-        "return jnp.where(confident, loss, 0), confident",
-        "return loss, confident",
-        ("tasks/test_consistency_losses.py::test_clear_classes_are_learnt[0.7]",),
-    ),
-    (
-        "the loss without labels is divided by the images with some",
-        "tasks/semi_supervised.py",
-        '"unlabelled": (batch["mask"] & ~labelled).sum(),',
-        '"unlabelled": (batch["mask"] & labelled).sum(),',
-        ("tasks/test_semi_supervised.py::test_the_loss_is_that_of_the_papers[fixmatch]",),
-    ),
-    (
-        "the teacher sees what the student sees",
-        "augment/views.py",
-        "jax.random.fold_in(jax.random.fold_in(key, _VIEWS), number) if number else key",
-        "key",
-        ("tasks/test_semi_supervised.py::test_the_views_of_an_image[mean_teacher]",),
-    ),
-    (
-        "hidden labels reach the batch",
-        "data/sources/labelled.py",
-        "return images, {**values, ONE: self._labels[index]}, mask",
-        "return images, values, mask",
-        ("data/test_labelled_order.py::test_batches_have_no_label_of_the_others",),
-    ),
-    (
-        "both streams of a batch are at one place",
-        "data/labelled_order.py",
-        "np.arange(self.batch_size) - before + seen - done",
-        "np.arange(self.batch_size) - before + done",
-        (
-            "data/test_labelled_order.py::"
-            "test_each_batch_has_the_share_and_each_stream_its_own_epochs",
-        ),
-    ),
-    (
-        "other images have labels than those of a smaller number",
-        "data/sources/labelled.py",
-        "chosen = [group[:count] for group, count in zip(groups, counts, strict=True)]",
-        "chosen = [np.roll(group, count)[:count] for group, count in zip(groups, counts)]",
-        (
-            "data/test_labelled_order.py::"
-            "test_the_chosen_images_are_balanced_and_follow_from_the_seed",
-        ),
-    ),
-    (
-        "an image is its own other image of a class",
-        "tasks/metric_losses.py",
-        "return Pairs(there & alike & ~itself, there & ~alike)",
-        "return Pairs(there & alike, there & ~alike)",
-        ("tasks/test_metric_losses.py::test_semi_hard_triplets_are_facenets[0-whole]",),
-    ),
-    (
         "rows of the second device are taken for those of the first",
         "devices/parallel.py",
         "numbers if axis_name is None else numbers + count * jax.lax.axis_index(axis_name)",
@@ -94,41 +39,6 @@ BREAKS_OF_TASKS = (
         "best_threshold(self.distances[~mine], self.pairs.same[~mine])",
         "best_threshold(self.distances[mine], self.pairs.same[mine])",
         ("tasks/test_verification.py::test_each_fold_has_the_threshold_of_the_others",),
-    ),
-    (
-        "all patches of an image are told, and not those that are hidden",
-        "tasks/mae_pixels.py",
-        "jnp.where(found.masked, error, 0).sum(1) / found.masked.sum(1)",
-        "error.mean(1)",
-        (MASKED,),
-    ),
-    (
-        "the decoder has patches in the order in which the encoder saw them",
-        "models/heads/masked_autoencoder.py",
-        "jnp.take_along_axis(in_order, rank[..., None], 1)",
-        "in_order",
-        (MASKED,),
-    ),
-    (
-        "the first patches of an image are seen, and not those of the least noise",
-        "models/heads/masked_autoencoder.py",
-        "Visible(image, order[:, :seen])",
-        "Visible(image, rank[:, :seen])",
-        (MASKED,),
-    ),
-    (
-        "which patches are hidden is another matter on each device",
-        "tasks/mae.py",
-        'keys = example_keys(key, batch["epoch"], batch["index"])',
-        'keys = example_keys(key, batch["epoch"], jnp.arange(batch["index"].shape[0]))',
-        ("tasks/test_mae.py::test_eight_devices_hide_the_patches_that_one_does[shard_map-1]",),
-    ),
-    (
-        "a class token's position stays with the first patch",
-        "weights/masked_autoencoder.py",
-        "if has else places[:, 1:]",
-        "if has else places[:, :-1]",
-        ("tasks/test_mae_run.py::test_every_pool_starts_from_every_encoder[True-avg-learn]",),
     ),
     (
         "boxes are not mirrored with their image",
@@ -380,20 +290,6 @@ BREAKS_OF_TASKS = (
         "~(logits <= own)",
         "(logits > own)",
         ("tasks/test_metrics.py::test_nan_is_never_correct",),
-    ),
-    (
-        "a masked NaN spreads",
-        "tasks/metrics.py",
-        '"loss": jnp.where(mask, loss, 0).sum(),',
-        '"loss": (mask * loss).sum(),',
-        ("tasks/test_metrics.py::test_masked_nan_loss_does_not_spread",),
-    ),
-    (
-        "padding counts",
-        "tasks/metrics.py",
-        '"count": mask.sum(dtype=jnp.int32),',
-        '"count": jnp.int32(len(mask)),',
-        ("tasks/test_metrics.py::test_masked_examples_do_not_count",),
     ),
     # What is shown.
     (

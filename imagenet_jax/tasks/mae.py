@@ -23,7 +23,6 @@ from imagenet_jax.models.heads.masked_autoencoder import (
 from imagenet_jax.reports.reconstructions import grey_patches, write_reconstructions
 from imagenet_jax.reports.sheet import pixels_of
 from imagenet_jax.tasks.classes import network_options
-from imagenet_jax.tasks.feature_spread import SPREAD, feature_std, spread_sums, zero_spread
 from imagenet_jax.tasks.few_images import FewMeter, few_of_batch, few_sums, without_few
 from imagenet_jax.tasks.mae_checks import check_mae, patch_size
 from imagenet_jax.tasks.mae_pixels import reconstructed_images, reconstruction_errors
@@ -37,7 +36,7 @@ class Shown(NamedTuple):
     """What evaluation knows of images: labels int32 [B], numbers in the split int32 [B], and the
     images float32 [B, S, S, 3] themselves."""
 
-    label: jax.Array
+    label: jax.Array | None
     index: jax.Array
     image: jax.Array
 
@@ -61,7 +60,6 @@ class MaskedAutoencoding(Pretraining):
 
     head_has_norms = False
     eval_metrics: ClassVar[Mapping[str, bool]] = {**Pretraining.eval_metrics, "loss": False}
-    best = "loss"
 
     def model(self, devices: int = 1) -> MaskedAutoencoder:
         """The ViT config.model.name with a decoder.
@@ -88,7 +86,7 @@ class MaskedAutoencoding(Pretraining):
             return self.training_inputs(batch, key, step)
         image, index = self.image_inputs(batch["image"]), batch["index"]
         keys = example_keys(jax.random.key(0), jnp.zeros_like(index), index)
-        return self._masked(image, keys), Shown(batch[ONE], index, image)
+        return self._masked(image, keys), Shown(batch.get(ONE), index, image)
 
     def training_inputs(
         self, batch: Batch, key: jax.Array, step: jax.Array
@@ -96,7 +94,7 @@ class MaskedAutoencoding(Pretraining):
         del step
         image = augment.train_image(batch, key, self.config.augment)
         keys = example_keys(key, batch["epoch"], batch["index"])
-        return self._masked(image, keys), Known(batch[ONE])
+        return self._masked(image, keys), Known(batch.get(ONE))
 
     def _masked(self, image: jax.Array, keys: jax.Array) -> Masked:
         """Images [B, H, W, 3] with noise of their keys [B]."""
@@ -135,16 +133,12 @@ class MaskedAutoencoding(Pretraining):
         size, norm = patch_size(self.config), self.config.mae.norm_pixels
         return {"size": size, "norm_pixels": norm}
 
-    def zero_sums(self) -> Sums:
-        return super().zero_sums() | zero_spread(self.model().backbone.width)
-
     def sums(self, outcome: Outcome, targets: Known, mask: jax.Array) -> Sums:
-        """The loss, and what `feature_std` is computed of; the features are those of the patches
-        that are seen."""
+        """count, loss, and feature_std of the patches that are seen."""
         return {
             "count": mask.sum(dtype=jnp.int32),
             "loss": jnp.where(mask, outcome.numerators["loss"], 0).sum(),
-            **spread_sums(outcome.outputs.features, mask),
+            "feature_std": self.feature_std_sum(outcome.outputs.features, mask),
         }
 
     def predict(self, apply: Callable[..., Any], inputs: jax.Array | Masked) -> Any:
@@ -173,16 +167,8 @@ class MaskedAutoencoding(Pretraining):
         return without_few(sums)
 
     def summarize(self, sums: Iterable[Mapping[str, np.ndarray]]) -> dict[str, float | int]:
-        """num_examples, loss, and of training feature_std, see there."""
-        rest, spread = [], {name: 0.0 for name in SPREAD}
-        for part in map(without_few, sums):
-            for name in SPREAD:
-                spread[name] = spread[name] + np.float64(part.pop(name, 0.0))
-            rest.append(part)
-        found = super().summarize(rest)
-        if np.ndim(spread[SPREAD[0]]):
-            found["feature_std"] = feature_std(spread, found["num_examples"])
-        return found
+        """As of all such tasks, without what is for pictures."""
+        return super().summarize(map(without_few, sums))
 
     def observe(self, predictions: jax.Array | Judged, targets: Shown) -> dict[str, jax.Array]:
         if isinstance(predictions, Judged):

@@ -8,7 +8,6 @@ from test_step import EXHAUSTIVE, compiled, curve, largest_difference
 from imagenet_jax.data import open_split
 from imagenet_jax.devices import parallel
 from imagenet_jax.errors import ConfigError
-from imagenet_jax.tasks.feature_spread import feature_std, spread_sums
 from imagenet_jax.tasks.table import make_task
 from imagenet_jax.training.checks import check_fields
 
@@ -87,20 +86,6 @@ def test_the_images_that_are_drawn_do_not_depend_on_devices_and_batches(config, 
     pixels = (levels - config.augment.mean) / config.augment.std
     same = np.abs(arrays["image"] - pixels).max(-1) < 1e-5
     assert (same == seen).mean() > 0.99  # by chance a pixel that is told may be right
-
-
-@pytest.mark.parametrize("collapsed", [False, True])
-def test_the_spread_of_features_is_that_of_the_whole_batch(collapsed):
-    rng = np.random.default_rng(0)
-    features = rng.normal(0.3, [0.0] * 6 if collapsed else [1, 2, 0.1, 1, 1, 3], (12, 6))
-    features = features.astype(np.float32) * (1 + rng.random((12, 1), np.float32))
-    mask = np.arange(12) != 5
-    parts = [spread_sums(features[rows], mask[rows]) for rows in (slice(0, 8), slice(8, 12))]
-    sums = jax.tree.map(lambda *each: np.sum(each, 0), *parts)
-    unit = features[mask] / np.linalg.norm(features[mask], axis=1, keepdims=True)
-    expected = (unit * 6**0.5).std(0).mean()
-    assert feature_std(sums, int(mask.sum())) == pytest.approx(expected, abs=1e-3)
-    assert (expected < 1e-6) == collapsed
 
 
 def test_masks_are_of_the_example_and_its_epoch(config):

@@ -3,6 +3,10 @@
 SELF = "tasks/test_self_supervised.py::"
 LOSSES = "tasks/test_view_losses.py::"
 CROPS = "data/test_crop_views.py::"
+MASKED = (
+    "models/heads/test_masked_autoencoder.py::"
+    "test_encoder_masks_decoder_and_loss_are_those_of_the_paper[token-learn]"
+)
 
 BREAKS_OF_PRETRAINING = (
     (
@@ -124,13 +128,6 @@ BREAKS_OF_PRETRAINING = (
         ),
     ),
     (
-        "an image is its own other image of a class",
-        "tasks/metric_losses.py",
-        "return Pairs(there & alike & ~itself, there & ~alike)",
-        "return Pairs(there & alike, there & ~alike)",
-        ("tasks/test_metric_losses.py::test_semi_hard_triplets_are_facenets[0-whole]",),
-    ),
-    (
         "all patches of an image are told, and not those that are hidden",
         "tasks/mae_pixels.py",
         "jnp.where(found.masked, error, 0).sum(1) / found.masked.sum(1)",
@@ -164,19 +161,5 @@ BREAKS_OF_PRETRAINING = (
         "if has else places[:, 1:]",
         "if has else places[:, :-1]",
         ("tasks/test_mae_run.py::test_every_pool_starts_from_every_encoder[True-avg-learn]",),
-    ),
-    (
-        "a masked NaN spreads",
-        "tasks/metrics.py",
-        '"loss": jnp.where(mask, loss, 0).sum(),',
-        '"loss": (mask * loss).sum(),',
-        ("tasks/test_metrics.py::test_masked_nan_loss_does_not_spread",),
-    ),
-    (
-        "padding counts",
-        "tasks/metrics.py",
-        '"count": mask.sum(dtype=jnp.int32),',
-        '"count": jnp.int32(len(mask)),',
-        ("tasks/test_metrics.py::test_masked_examples_do_not_count",),
     ),
 )

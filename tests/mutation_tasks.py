@@ -10,12 +10,29 @@ TAUGHT = (
     "test_a_step_is_that_of_torch_and_the_teacher_sees_the_same_mix[soft-3.0-0.7]"
 )
 
-MASKED = (
-    "models/heads/test_masked_autoencoder.py::"
-    "test_encoder_masks_decoder_and_loss_are_those_of_the_paper[token-learn]"
-)
 
 BREAKS_OF_TASKS = (
+    (
+        "an image is its own other image of a class",
+        "tasks/metric_losses.py",
+        "return Pairs(there & alike & ~itself, there & ~alike)",
+        "return Pairs(there & alike, there & ~alike)",
+        ("tasks/test_metric_losses.py::test_semi_hard_triplets_are_facenets[0-whole]",),
+    ),
+    (
+        "a masked NaN spreads",
+        "tasks/metrics.py",
+        '"loss": jnp.where(mask, loss, 0).sum(),',
+        '"loss": (mask * loss).sum(),',
+        ("tasks/test_metrics.py::test_masked_nan_loss_does_not_spread",),
+    ),
+    (
+        "padding counts",
+        "tasks/metrics.py",
+        '"count": mask.sum(dtype=jnp.int32),',
+        '"count": jnp.int32(len(mask)),',
+        ("tasks/test_metrics.py::test_masked_examples_do_not_count",),
+    ),
     (
         "rows of the second device are taken for those of the first",
         "devices/parallel.py",

@@ -63,7 +63,7 @@ SMALLER = (
     Rule(r"--launcher=slurm.*--dry_run", "it only prints"),
     Rule(r"--config.data.name=photos_256", "a small network", TINY),
     Rule(r"launch.py --config=(configs/)?(resnet50|cifar10_cpu|cifar10)\b", "small data", NOISE),
-    Rule(r"task=embedding", "a short run", f"{SHORT} --config.model.bn_group_size=8"),
+    Rule(r"task=(embedding|fixmatch)", "a short run", f"{SHORT} --config.model.bn_group_size=8"),
     Rule(r"^python launch.py --config=finetune", "a short run", SHORT),
     Rule(r"--config=fixmatch_digits", "a few steps", "--config.duration='20 steps'"),
     Rule(r"--config=segment_scenes", "a few steps", "--config.duration='4 steps'"),

@@ -43,8 +43,8 @@ LABELLED: dict[str, Field] = {
 SEMI: dict[str, Field] = {
     "semi.weight": number(
         1.0,
-        "weight of the loss of images without labels: 1 in FixMatch; in Mean Teacher 100 times "
-        "the labelled share of the data set",
+        "weight of the loss that needs no labels: 1 in FixMatch; in Mean Teacher's reference 100 "
+        "times the labelled share of the data set",
         0,
     ),
     "semi.threshold": number(

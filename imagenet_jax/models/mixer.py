@@ -9,8 +9,8 @@ import jax
 from imagenet_jax.models.backbone import Backbone, Level, Maps
 from imagenet_jax.models.layers.dtypes import wide
 from imagenet_jax.models.layers.layers import Layers, add_shortcut, linear_rates
+from imagenet_jax.models.layers.mlp import Mlp
 from imagenet_jax.models.layers.residual import Residual
-from imagenet_jax.models.vit import Mlp
 
 
 class MixerBlock(Residual):

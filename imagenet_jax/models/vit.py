@@ -5,7 +5,7 @@ et al. 2020, https://arxiv.org/abs/2012.12877), which differ in their training o
 """
 
 import dataclasses
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,30 +19,13 @@ from imagenet_jax.models.backbone import Backbone, Level, Maps
 from imagenet_jax.models.layers.dtypes import wide
 from imagenet_jax.models.layers.image_conv import image_conv
 from imagenet_jax.models.layers.layers import Layers, add_shortcut, linear_rates, normal_02
+from imagenet_jax.models.layers.mlp import Mlp
 from imagenet_jax.models.layers.positions import resampled
 from imagenet_jax.models.layers.residual import Residual
 from imagenet_jax.models.layers.self_attention import Attention
 from imagenet_jax.models.layers.sincos import sincos2d
 
 _XAVIER = {"init": nn.initializers.xavier_uniform(), "bias_init": nn.initializers.normal(1e-6)}
-
-
-class Mlp(nn.Module):
-    """Two linear layers with GELU between, over the last axis."""
-
-    inner: int
-    layers: Layers
-    dropout: float = 0.0
-    init: Callable = normal_02
-    bias_init: Callable = nn.initializers.zeros
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        dense = partial(self.layers.dense, init=self.init, bias_init=self.bias_init)
-        y = self.layers.gelu(dense(self.inner, name="fc1")(x))
-        y = self.layers.dropout(self.dropout)(y, train)
-        y = dense(x.shape[-1], name="fc2")(y)
-        return self.layers.dropout(self.dropout)(y, train)
 
 
 class EncoderBlock(Residual):

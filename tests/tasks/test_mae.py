@@ -106,6 +106,18 @@ def test_masks_are_of_the_example_and_its_epoch(config):
     assert (fixed[0] == fixed[2]).all() and (fixed[0] != fixed[1]).all()
 
 
+def test_people_are_shown_what_the_encoder_sees(config):
+    config.augment.pad = 0
+    task, index = make_task(config), np.arange(2, dtype=np.int32)
+    images = np.full((2, 8, 8, 3), 255, np.uint8)
+    known = {"label": index, "index": index, "epoch": index, "mask": index >= 0}
+    batch = {"image": images, **known}
+    pixels, _ = task.seen(*task.inputs(batch, jax.random.key(1), 0, train=True))
+    tiles = pixels.reshape(2, 4, 2, 4, 2, 3)
+    assert ((tiles == 255).all((2, 4, 5)).sum((1, 2)) == 4).all()
+    assert ((tiles == 128).all((2, 4, 5)).sum((1, 2)) == 12).all()
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

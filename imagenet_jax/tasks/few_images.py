@@ -82,6 +82,10 @@ class FewMeter:
         self.inner = inner
         self._kept: dict[int, dict[str, np.ndarray]] = {}
 
+    def learn(self, observed: Mapping[str, np.ndarray]) -> None:
+        """What the other meter is given of training images, if it looks at any."""
+        self.inner.learn(observed)
+
     def add(self, observed: Mapping[str, np.ndarray]) -> None:
         """See `Meter`."""
         if self.inner:

@@ -28,7 +28,7 @@ def get_config(task: str = "fixmatch"):
     config.duration = "1048576 steps" if is_paper else "6000 steps"
     config.ema_decay = 0.999
     config.model.name = "resnet20" if is_paper else "resnet8"
-    config.model.width = 32
+    config.model.width = 32 if is_paper else 24
     config.model.stem = "cifar" if is_paper else "cifar_half"
     config.model.bn_group_size = 0 if is_paper else 64
     if not is_paper:

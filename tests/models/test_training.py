@@ -18,6 +18,7 @@ from imagenet_jax.models import (
     efficientnet,
     googlenet,
     inception,
+    inception_resnet,
     lenet,
     mixer,
     mobilenet,
@@ -40,6 +41,7 @@ SMALL = {
     "vgg": partial(vgg.VGG, (1, 1, 1, 1, 1), dropout=0.0, batch_norm=True),
     "googlenet": partial(googlenet.GoogLeNet, dropout=0.0, auxiliary_dropout=0.0),
     "inception": partial(inception.InceptionV3, dropout=0.0, auxiliary=False),
+    "inception_resnet": partial(inception_resnet.InceptionResNetV1, dropout=0.0),
     "resnet": partial(resnet.ResNet, (1, 1, 1), resnet.Bottleneck, width=16, stem="cifar"),
     "resnext": partial(
         resnet.ResNet, (1, 1), resnet.Bottleneck, groups=4, base_width=16, width=32, stem="cifar"
@@ -68,7 +70,7 @@ SMALL = {
     "mixer": partial(mixer.Mixer, 8, 64, 2),
     "swin": partial(swin.Swin, (2, 2), 32, drop_path=0.0, window=4),
 }
-SIZES = {"alexnet": 64, "inception": 96}
+SIZES = {"alexnet": 64, "inception": 96, "inception_resnet": 128}
 RATES = {"alexnet": 3e-4, "squeezenet": 5e-4, "nfnet": 1e-3}
 
 

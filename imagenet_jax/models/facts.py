@@ -23,15 +23,15 @@ _TAKE_CHANNELS = ("resnet", "vgg", "mobilenet", "efficientnet")
 # Families of residual blocks, `layers.residual.Residual`, which a network can do without.
 _RESIDUAL = (
     *("resnet", "mobilenet", "efficientnet", "convnext", "regnet", "vit", "swin", "mixer"),
-    *("bit", "nfnet", "inception_resnet"),
+    *("bit", "nfnet", "inception_resnet", "mobilefacenet"),
 )
 # Families with batch normalisation in each of their models.
 _BATCH_NORM = (
     *("airbench", "googlenet", "inception", "resnet", "densenet", "mobilenet", "efficientnet"),
-    *("regnet", "darknet", "inception_resnet"),
+    *("regnet", "darknet", "inception_resnet", "mobilefacenet"),
 )
 # Families whose last layer has no bias.
-_WITHOUT_HEAD_BIAS = ("airbench", "inception_resnet")
+_WITHOUT_HEAD_BIAS = ("airbench", "inception_resnet", "mobilefacenet")
 
 
 @dataclasses.dataclass(frozen=True)

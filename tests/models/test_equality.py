@@ -33,6 +33,7 @@ DEEP = ("bit_r101x1", "bit_r101x3", "bit_r152x2", "bit_r152x4", "efficientnet_li
 TRAINED = {name: 64 for name in FAMILIES if FACTS[name].reference} | {
     **{"alexnet": 96, "inception_v3": 299, "resnext50_32x4d": 64, "vit_ti16": 224},
     **{"mixer_s32": 224, "vgg11": 32, "vgg11_bn": 32, "inception_resnet_v1": 160},
+    "mobilefacenet": 112,
 }
 
 
@@ -168,7 +169,7 @@ LONG = (  # to compile; they are in the slow set
 def sides(name):
     """Odd and not square, but for models of one size."""
     size = FACTS[name].image_size
-    if name.startswith(("vit", "deit", "mixer")):
+    if name.startswith(("vit", "deit", "mixer", "mobilefacenet")):
         return size, size
     least = SIZES.get(name, 64)
     return least, least + 33

@@ -15,6 +15,8 @@ from imagenet_jax.models.layers.layers import Layers, add_shortcut
 from imagenet_jax.models.layers.prelu import PReLU
 from imagenet_jax.models.layers.residual import Residual
 
+LAST_STRIDE = 16  # of the map that a convolution of its size is for
+
 
 class ConvNormPReLU(nn.Module):
     """A convolution without bias, BatchNorm and, unless it is linear, PReLU."""

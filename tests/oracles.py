@@ -31,6 +31,34 @@ def reference_model(reference: str, **options) -> Any:
         torchvision()  # timm imports it
         timm = pytest.importorskip("timm", reason="timm is not installed")
         return timm.create_model(name, num_classes=1000, **options)
+    if library in ("facenet_pytorch", "TreB1eN/InsightFace_Pytorch"):
+        return face_classifier(reference)
     if name in ("googlenet", "inception_v3"):
         options |= {"init_weights": False, "aux_logits": True}
     return torchvision().models.get_model(name, **options)
+
+
+def face_embedder(reference: str) -> Any:
+    """A network that gives embeddings of faces, by the table's "LIBRARY NAME"."""
+    torchvision()  # facenet-pytorch imports it
+    library, _, name = reference.partition(" ")
+    if library == "facenet_pytorch":
+        faces = pytest.importorskip(library, reason="facenet-pytorch is not installed")
+        return getattr(faces, name)()
+    import torch_faces
+
+    return getattr(torch_faces, name)(128)
+
+
+def face_classifier(reference: str) -> Any:
+    """The same, but its last layer gives 1000 logits and nothing is behind it."""
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    model = face_embedder(reference)
+    if hasattr(model, "last_linear"):
+        model.classify = True  # else it divides by the length
+        model.last_linear = torch.nn.Linear(1792, 1000, bias=False)
+        model.last_bn = model.logits = torch.nn.Identity()
+    else:
+        model.linear = torch.nn.Linear(512, 1000, bias=False)
+        model.bn, model.normalise = torch.nn.Identity(), torch.nn.Identity()
+    return model

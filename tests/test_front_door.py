@@ -52,7 +52,7 @@ SHOWN = [
     ("--help", 0, "the table of models"),
     *((f"{verb} --help", 0, f"usage: python launch.py {verb}") for verb in VERBS),
     ("help", 0, "first steps:"),
-    ("models", 0, "122 models"),
+    ("models", 0, "124 models"),
     ("recipes rsb", 0, "rsb:a3                           resnet50"),
     ("recipes nothing", 1, "no recipe matches 'nothing'"),
     ("--config=rsb:a4 --launcher=processes:1x1 --dry_run", 1, "expected a1, a2, a3"),

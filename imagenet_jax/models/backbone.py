@@ -5,13 +5,14 @@ their paths are the same.
 """
 
 from collections.abc import Container, Generator, Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from imagenet_jax.errors import ConfigError, did_you_mean
+from imagenet_jax.models.layers.norm import BatchNorm
 from imagenet_jax.models.layers.platforms import PLAIN, lowering_for
 
 # (name, map [B, h, w, C]) in the order of computation, then the logits float32 [B, num_classes].
@@ -44,7 +45,13 @@ _SIDES = 448, 896  # of two images; patches of 8, 14, 16 and 32 pixels divide bo
 
 
 class Backbone(nn.Module):
-    """A network for images [B, H, W, 3] that has named maps on the way to its logits."""
+    """A network for images [B, H, W, 3] that has named maps on the way to its logits.
+
+    Attributes:
+      norm_name: of the module that `embedding_norm` makes.
+    """
+
+    norm_name: ClassVar[str] = "embedding_norm"
 
     @nn.nowrap
     def maps(self, image: jax.Array, train: bool, names: Container[str]) -> Maps:
@@ -92,6 +99,11 @@ class Backbone(nn.Module):
         names = tuple(dict.fromkeys(names))
         found = self(image, train, names) if names else {}
         return {name: found[name] for name in names}
+
+    @nn.nowrap
+    def embedding_norm(self) -> BatchNorm:
+        """What `heads.embedder` puts behind a last layer that gives an embedding."""
+        return self.layers.norm(name=self.norm_name)
 
     @nn.nowrap
     def levels_among(self, maps: Sequence[Level]) -> Sequence[Level]:

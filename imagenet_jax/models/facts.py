@@ -23,13 +23,15 @@ _TAKE_CHANNELS = ("resnet", "vgg", "mobilenet", "efficientnet")
 # Families of residual blocks, `layers.residual.Residual`, which a network can do without.
 _RESIDUAL = (
     *("resnet", "mobilenet", "efficientnet", "convnext", "regnet", "vit", "swin", "mixer"),
-    *("bit", "nfnet"),
+    *("bit", "nfnet", "inception_resnet", "mobilefacenet"),
 )
 # Families with batch normalisation in each of their models.
 _BATCH_NORM = (
     *("airbench", "googlenet", "inception", "resnet", "densenet", "mobilenet", "efficientnet"),
-    *("regnet", "darknet"),
+    *("regnet", "darknet", "inception_resnet", "mobilefacenet"),
 )
+# Families whose last layer has no bias.
+_WITHOUT_HEAD_BIAS = ("airbench", "inception_resnet", "mobilefacenet")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +126,7 @@ def _lacks(facts: Facts, option: str) -> bool:
     if option == "bn_init":
         return not facts.has_batch_norm
     if option == "head_bias":
-        return facts.family == "airbench"  # which has none
+        return facts.family in _WITHOUT_HEAD_BIAS
     if option == "channels":
         return facts.family not in _TAKE_CHANNELS
     if option == "without_blocks":

@@ -12,12 +12,14 @@ from absl import logging
 from imagenet_jax.config import model_options
 from imagenet_jax.errors import WeightsError
 from imagenet_jax.models.detection.detector import Detector
+from imagenet_jax.models.heads.embedder import Embedder
 from imagenet_jax.models.heads.segmenter import Segmenter
 from imagenet_jax.tasks.classes import class_facts
 from imagenet_jax.training.program import Program
 from imagenet_jax.training.trained import trained_model
 from imagenet_jax.weights.adapt import BACKBONE, adapt, as_backbone
 from imagenet_jax.weights.detectors import load_detector
+from imagenet_jax.weights.embedders import load_embedder
 from imagenet_jax.weights.load import Loaded, load_file, load_pretrained
 from imagenet_jax.weights.networks import NETWORKS, check_network, network_file
 from imagenet_jax.weights.pretrained import FILE_SUFFIXES, find_pretrained, pretrained_start
@@ -50,6 +52,10 @@ def starting_variables(program: Program) -> dict[str, Any] | None:
             *(weights.name, weights.mean, weights.std),
         )
     options = model_options(config)
+    embeddings = _embedder_in_file(name, program)
+    if embeddings:
+        logging.info("config.finetune.weights = %r: embeddings are taken over", name)
+        return embeddings
     found = _network_in_file(name, program)
     if found:
         variables, facts = found.variables, class_facts(found.class_names)
@@ -71,10 +77,18 @@ def starting_variables(program: Program) -> dict[str, Any] | None:
         raise WeightsError(f"config.finetune.weights = {name!r}: {error}") from error
 
 
+def _embedder_in_file(name: str, program: Program) -> dict[str, Any] | None:
+    """The variables of a file of embeddings, for a run that learns some."""
+    path = _file(name)
+    if not path or not isinstance(program.model, Embedder):
+        return None
+    return load_embedder(path, program.model, program.config.data.image_size)
+
+
 def _network_in_file(name: str, program: Program) -> Loaded | None:
     """The weights of a file for the whole network of a run, where that is more than a backbone."""
-    path = Path(os.path.expanduser(name))
-    if path.is_dir() or path.suffix not in FILE_SUFFIXES:
+    path = _file(name)
+    if not path:
         return None
     if isinstance(program.model, Detector):
         return load_detector(path, program.model)
@@ -85,6 +99,12 @@ def _is_backbone(variables: dict[str, Any], program: Program) -> bool:
     """Whether these are a classifier's, for a network with another head on its maps."""
     shapes = program.state_shapes().params
     return BACKBONE in shapes and BACKBONE not in variables["params"]
+
+
+def _file(name: str) -> Path | None:
+    """The file of that name, if it is one of weights."""
+    path = Path(os.path.expanduser(name))
+    return None if path.is_dir() or path.suffix not in FILE_SUFFIXES else path
 
 
 def _is_named(name: str) -> bool:

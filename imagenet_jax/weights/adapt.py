@@ -10,13 +10,13 @@ from absl import logging
 
 from imagenet_jax.models.blocks import left_without
 from imagenet_jax.models.cost import variable_shapes
-from imagenet_jax.models.heads import embedder, projector
+from imagenet_jax.models.heads import projector
+from imagenet_jax.models.heads.embedder import own_modules
 from imagenet_jax.models.layers.quantized import NAME, is_range, without_ranges
 from imagenet_jax.weights.head import head_paths
 from imagenet_jax.weights.masked_autoencoder import without_decoder
 from imagenet_jax.weights.torch_layout import get_leaf, import_arrays, leaves, put_leaf, refuse
 
-_THROWN_AWAY = (*embedder.OWN, *projector.OWN)
 BACKBONE = "backbone"  # the module that a network for more than classes has its maps from
 
 
@@ -54,6 +54,7 @@ def adapt(
     heads = head_paths(model, image_size) if new_head else ()
     network = getattr(model, "backbone", model)
     layers = getattr(model, "layers", None) or network.layers
+    thrown_away = (*own_modules(network), *projector.OWN)
     variables = without_decoder(variables, model, image_size)
     variables = left_without(variables, layers.without_blocks)
     have = {(leaf.collection, leaf.path): leaf for leaf in leaves(variables)}
@@ -64,7 +65,7 @@ def adapt(
         f"unexpected {leaf.torch_name} {leaf.shape}"
         for key, leaf in have.items()
         if key not in want and leaf.path[:-1] not in heads and not is_range(leaf.path)
-        if leaf.path[0] not in _THROWN_AWAY  # which a network for other outputs has no use for
+        if leaf.path[0] not in thrown_away  # which a network for other outputs has no use for
     ]
     for key, leaf in want.items():
         if leaf.path[:-1] in heads:

@@ -14,8 +14,10 @@ from imagenet_jax.data.sources.imagenet import SYNSETS
 from imagenet_jax.errors import WeightsError
 from imagenet_jax.models import create_model
 from imagenet_jax.models.cost import variable_shapes
+from imagenet_jax.models.mobilefacenet import LAST_STRIDE, MobileFaceNet
 from imagenet_jax.weights import other_names
 from imagenet_jax.weights.download import fetch
+from imagenet_jax.weights.embedders import has_embedding, without_embedding
 from imagenet_jax.weights.files import read_weights
 from imagenet_jax.weights.fitting import models_by_size
 from imagenet_jax.weights.head import head_paths
@@ -163,11 +165,16 @@ def _fitted(
     size = own_size or 224
     heads = head_paths(template, size)
     prefixes = tuple(".".join((*path, "")) for path in heads)
+    if has_embedding(arrays, template):
+        if not may_lack_head:
+            raise WeightsError("the file is of a network of embeddings, which has no classes")
+        arrays = without_embedding(arrays, template, prefixes)
     if may_lack_head and not any(name.startswith(prefixes) for name in arrays):
         shapes = _without(variable_shapes(template, size), heads)
         variables = import_arrays(shapes, arrays)
         return Loaded(template, variables, has_head=False, image_size=own_size)
-    classes = _num_classes(arrays, prefixes[-1])
+    shapes = variable_shapes(template, size)
+    classes = _num_classes(arrays, prefixes[-1], {leaf.torch_name for leaf in leaves(shapes)})
     model = create_model(model_name, num_classes=classes, **options)
     variables = import_arrays(variable_shapes(model, size), arrays)
     names = state.class_names
@@ -199,18 +206,30 @@ def _guess_layout(arrays: Mapping[str, np.ndarray]) -> str:
     return next((layout for mark, layout in marks.items() if mark in arrays), "torch")
 
 
-def _num_classes(arrays: Mapping[str, np.ndarray], head: str) -> int:
-    """The length of the bias of the last layer, of which `head` is how its names begin."""
-    name = f"{head}bias"
+def _num_classes(arrays: Mapping[str, np.ndarray], head: str, names: Collection[str]) -> int:
+    """The number of outputs of the last layer, by its bias or, if it has none, by its kernel.
+
+    Args:
+      arrays: of the file.
+      head: how the names of the last layer begin.
+      names: of the arrays that the model has.
+    """
+    biased = f"{head}bias" in names
+    name, what = (f"{head}bias", "bias") if biased else (f"{head}weight", "kernel")
     if name not in arrays:
-        raise WeightsError(f"missing {name}, the bias of the last layer")
-    if arrays[name].ndim != 1 or not len(arrays[name]):
-        raise WeightsError(f"{name} has the shape {arrays[name].shape}, expected that of a list")
-    return len(arrays[name])
+        raise WeightsError(f"missing {name}, the {what} of the last layer")
+    shape = arrays[name].shape
+    if len(shape) != (1 if biased else 2) or not shape[0]:
+        expected = "a list" if biased else "a matrix"
+        raise WeightsError(f"{name} has the shape {shape}, expected that of {expected}")
+    return shape[0]
 
 
 def _image_size(template: nn.Module, arrays: Mapping[str, np.ndarray]) -> int | None:
     """The image size that position-dependent weights are for; None: any will do."""
+    if isinstance(template, MobileFaceNet):
+        shape = np.shape(arrays.get(_WHOLE_MAP))
+        return LAST_STRIDE * shape[-1] if len(shape) == 4 else None
     patch = getattr(template, "patch", 0)
     name = next((name for name in ("pos_embed", _MIXER) if name in arrays), "")
     if not patch or not name:
@@ -225,4 +244,5 @@ def _image_size(template: nn.Module, arrays: Mapping[str, np.ndarray]) -> int | 
     return patch * side
 
 
+_WHOLE_MAP = "conv_6_dw.conv.weight"  # [channels, 1, height, width] of the last map
 _MIXER = "blocks.0.mlp_tokens.fc1.weight"  # [outputs, tokens]

@@ -15,6 +15,7 @@ _LAST = {
     "kernel": "weight",
     "transposed_kernel": "weight",
     "scale": "weight",
+    "slope": "weight",
     "mean": "running_mean",
     "var": "running_var",
 }

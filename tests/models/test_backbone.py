@@ -27,7 +27,7 @@ TIMM = {
 DIFFERENT = ("regnet_x_400mf", "regnet_y_800mf", "regnet_y_8gf")
 ABSENT = (
     *("lenet", "airbench94", "airbench95", "resnet8", "resnet20", "alexnet", "googlenet"),
-    *("squeezenet1_0", "squeezenet1_1", "cspdarknet_nano"),
+    *("squeezenet1_0", "squeezenet1_1", "cspdarknet_nano", "inception_resnet_v1", "mobilefacenet"),
 )
 
 

@@ -23,13 +23,17 @@ from imagenet_jax.weights.torch_layout import export_arrays, import_arrays
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 # Convolutions in float64 run 6 to 31 times as long at level 0 (EfficientNet-B0, ResNeXt-50).
 LOOPS = QUICK | {"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": True}
-SIZES = {"alexnet": 96, "inception_v3": 128, "bit_r152x2": 128, "bit_r152x4": 128}
+SIZES = {
+    **{"alexnet": 96, "inception_v3": 128, "inception_resnet_v1": 96},
+    **{"bit_r152x2": 128, "bit_r152x4": 128},
+}
 # Their last maps in float32 are 1e-4 to 6e-4 of the scale from those in float64, torch's too.
 DEEP = ("bit_r101x1", "bit_r101x3", "bit_r152x2", "bit_r152x4", "efficientnet_lite4")
 # Where the loss's gradient and the running statistics are compared too, and the size for it.
 TRAINED = {name: 64 for name in FAMILIES if FACTS[name].reference} | {
     **{"alexnet": 96, "inception_v3": 299, "resnext50_32x4d": 64, "vit_ti16": 224},
-    **{"mixer_s32": 224, "vgg11": 32, "vgg11_bn": 32},
+    **{"mixer_s32": 224, "vgg11": 32, "vgg11_bn": 32, "inception_resnet_v1": 160},
+    "mobilefacenet": 112,
 }
 
 
@@ -158,13 +162,14 @@ def available_memory():
 LONG = (  # to compile; they are in the slow set
     *("nfnet_f0", "bit_r50x1", "inception_v3", "efficientnet_v2_s", "vgg11_bn"),
     *("convnextv2_tiny", "densenet121", "googlenet", "regnet_y_400mf", "swin_t", "convnext_tiny"),
+    "inception_resnet_v1",
 )
 
 
 def sides(name):
     """Odd and not square, but for models of one size."""
     size = FACTS[name].image_size
-    if name.startswith(("vit", "deit", "mixer")):
+    if name.startswith(("vit", "deit", "mixer", "mobilefacenet")):
         return size, size
     least = SIZES.get(name, 64)
     return least, least + 33

@@ -23,6 +23,7 @@ FAMILIES = {
     **{"efficientnet_lite0": 64, "efficientnet_v2_s": 64, "regnet_y_400mf": 64},
     **{"convnext_tiny": 64, "convnextv2_tiny": 64, "nfnet_f0": 64, "vit_ti16": 32},
     **{"mixer_s32": 64, "swin_t": 64, "airbench94": 32, "cspdarknet_nano": 64},
+    **{"inception_resnet_v1": 96, "mobilefacenet": 64},
 }
 
 

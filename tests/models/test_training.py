@@ -18,8 +18,10 @@ from imagenet_jax.models import (
     efficientnet,
     googlenet,
     inception,
+    inception_resnet,
     lenet,
     mixer,
+    mobilefacenet,
     mobilenet,
     nfnet,
     regnet,
@@ -40,6 +42,7 @@ SMALL = {
     "vgg": partial(vgg.VGG, (1, 1, 1, 1, 1), dropout=0.0, batch_norm=True),
     "googlenet": partial(googlenet.GoogLeNet, dropout=0.0, auxiliary_dropout=0.0),
     "inception": partial(inception.InceptionV3, dropout=0.0, auxiliary=False),
+    "inception_resnet": partial(inception_resnet.InceptionResNetV1, dropout=0.0),
     "resnet": partial(resnet.ResNet, (1, 1, 1), resnet.Bottleneck, width=16, stem="cifar"),
     "resnext": partial(
         resnet.ResNet, (1, 1), resnet.Bottleneck, groups=4, base_width=16, width=32, stem="cifar"
@@ -47,6 +50,7 @@ SMALL = {
     "bit": partial(bit.BiT, (1, 1)),
     "densenet": partial(densenet.DenseNet, (2, 2), growth=12),
     "squeezenet": partial(squeezenet.squeezenet1_1, dropout=0.0),
+    "mobilefacenet": mobilefacenet.MobileFaceNet,
     "mobilenet_v2": partial(mobilenet.MobileNetV2, width_multiplier=0.25, dropout=0.0),
     "mobilenet_v3": partial(mobilenet.MobileNetV3, mobilenet.SMALL, 128, dropout=0.0),
     "darknet": partial(darknet.CSPDarknet, width=8),
@@ -68,7 +72,7 @@ SMALL = {
     "mixer": partial(mixer.Mixer, 8, 64, 2),
     "swin": partial(swin.Swin, (2, 2), 32, drop_path=0.0, window=4),
 }
-SIZES = {"alexnet": 64, "inception": 96}
+SIZES = {"alexnet": 64, "inception": 96, "inception_resnet": 128}
 RATES = {"alexnet": 3e-4, "squeezenet": 5e-4, "nfnet": 1e-3}
 
 

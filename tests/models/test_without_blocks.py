@@ -33,6 +33,8 @@ FAMILIES = {
     "convnextv2_tiny": (32, [f"stages.0.blocks.{n}" for n in range(3)]),
     "nfnet_f0": (64, ["stages.1.1", "stages.2.1"]),
     "bit_r50x1": (64, ["stages.0.blocks.1", "stages.0.blocks.2", "stages.1.blocks.1"]),
+    "inception_resnet_v1": (96, [f"repeat_1.{n}" for n in range(5)]),
+    "mobilefacenet": (32, [f"conv_3.model.{n}" for n in range(4)]),
     "vit_ti16": (32, [f"blocks.{n}" for n in range(12)]),
     "mixer_s32": (64, [f"blocks.{n}" for n in range(8)]),
     "swin_t": (64, ["features.1.0", "features.1.1", "features.3.0", "features.3.1"]),

@@ -11,8 +11,7 @@ from imagenet_jax.models.backbone import Backbone
 from imagenet_jax.models.layers.layers import Layers
 from imagenet_jax.models.table import create_model
 
-CLASS_WEIGHTS, NORM = "class_weights", "embedding_norm"
-OWN = (CLASS_WEIGHTS, NORM)  # modules that a classifier does not have
+CLASS_WEIGHTS = "class_weights"
 
 
 def normalised(vectors: jax.Array, axis: int = -1) -> jax.Array:
@@ -65,7 +64,7 @@ class Embedder(nn.Module):
     def setup(self) -> None:
         nn.share_scope(self, self.backbone)
         if self.norm:
-            self.centred = self.layers.norm(name=NORM)
+            self.centred = self.backbone.embedding_norm()
         if self.classes:
             self.directions = ClassWeights(self.classes, name=CLASS_WEIGHTS)
 
@@ -92,6 +91,12 @@ class Embedder(nn.Module):
     def features(self, image: jax.Array, train: bool, names: Sequence[str]) -> dict[str, jax.Array]:
         """As `Backbone.features`."""
         return self.backbone.features(image, train, names)
+
+
+def own_modules(network: Any) -> tuple[str, ...]:
+    """Names of the modules that an embedder has and its backbone, as a classifier, does not."""
+    norms = (network.norm_name,) if isinstance(network, Backbone) else ()
+    return CLASS_WEIGHTS, *norms
 
 
 def create_embedder(

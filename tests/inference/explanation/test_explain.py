@@ -282,7 +282,8 @@ FAMILIES = {
     **{"bit_r50x1": 64, "densenet121": 64, "squeezenet1_1": 64, "mobilenet_v2": 64},
     **{"mobilenet_v3_small": 64, "efficientnet_b0": 64, "regnet_y_400mf": 64, "nfnet_f0": 64},
     **{"convnext_tiny": 64, "vit_ti16": 64, "mixer_s32": 64, "swin_t": 64, "airbench94": 32},
-    **{"cspdarknet_nano": 64, "lenet": 32},
+    **{"cspdarknet_nano": 64, "lenet": 32, "inception_resnet_v1": 96},
+    "mobilefacenet": 64,
 }
 
 

@@ -168,6 +168,28 @@ def test_verify_says_same_or_not(command, photos, capsys):
     assert ": not the same\n" in capsys.readouterr().out
 
 
+def test_photos_are_aligned_by_their_points(command, photos, tmp_path, capsys):
+    """Of the template turned by a right angle: the network sees the photo turned back."""
+    eyes_nose_mouth = np.array([(0.3, 0.5), (0.7, 0.5), (0.5, 0.6), (0.4, 0.8), (0.6, 0.8)]) * 8
+    points = np.stack([7 - eyes_nose_mouth[:, 1], eyes_nose_mouth[:, 0]], 1).ravel()
+    parts = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
+    file = tmp_path / "points.csv"
+    lines = ["name," + ",".join(f"{part}_{axis}" for part in parts for axis in "xy")]
+    lines += [f"person_5_000{n}.png," + ",".join(map(str, points)) for n in (1, 2)]
+    file.write_text("\n".join(lines))
+    flags = ["--config.data.eval_crop=align", f"--config.data.landmarks={file}"]
+    found = command("verify", photos[0], photos[2], *flags, "--far=0.05")
+    assert found["distance"] != command("verify", photos[0], photos[2], "--far=0.05")["distance"]
+    told = command("predict", *photos, *flags, status=1)
+    assert [photo["path"] for photo in told["predictions"]] == [photos[0], photos[2]]
+    assert told["distances"][0][1] == pytest.approx(found["distance"], abs=1e-6)
+    assert "has no points of it" in told["errors"][0]["error"]
+    command("evaluate", *flags, status=1)
+    assert "has points of none of the 30 images of val" in capsys.readouterr().err
+    command("verify", *photos[:2], "--config.data.eval_crop=align", status=1)
+    assert "'align' needs config.data.landmarks, which is ''" in capsys.readouterr().err
+
+
 def test_what_cannot_be_is_said(run, command, photos, people, finished_run, tmp_path, capsys):
     missing = people / "nobody.png"
     for arguments, message in (

@@ -11,7 +11,9 @@ from imagenet_jax.config import base_config, validate
 from imagenet_jax.data import open_split
 from imagenet_jax.data.images.align import TEMPLATE, align, similarity
 from imagenet_jax.data.landmarks import landmarks_of_photo, read_landmarks
-from imagenet_jax.errors import ConfigError, DataError
+from imagenet_jax.deploy.savedmodel_photos import photo_function
+from imagenet_jax.errors import ConfigError, DataError, ExportError
+from imagenet_jax.inference.photos import model_inputs
 
 HEADER = "name," + ",".join(
     f"{point}_{axis}"
@@ -137,6 +139,19 @@ def test_batches_have_aligned_faces(tmp_path, format, train):
         np.testing.assert_allclose(dots(image), TEMPLATE, atol=0.5)
 
 
+def test_names_without_splits_and_images_in_memory(tmp_path):
+    people(tmp_path, count=4)
+    file, whole = tmp_path / "val/points.csv", tmp_path / "val"
+    text = (tmp_path / "points.csv").read_text()
+    file.write_text(text.replace("val/", ""))
+    config = config_of(whole, train_split="train", eval_split="train", cache=True)
+    config.data.landmarks = str(file)
+    split = open_split(config, train=False)
+    assert split.example_name(0) == "ann/0.png"
+    for image in split.images(np.arange(4)):
+        np.testing.assert_allclose(dots(image), TEMPLATE, atol=0.5)
+
+
 def test_a_part_of_a_split_has_its_own_points(tmp_path):
     people(tmp_path)
     config = config_of(tmp_path, held_out_classes=("bob",), eval_split="train")
@@ -218,6 +233,18 @@ def test_a_list_that_changes_is_read_anew(tmp_path):
     found = read_landmarks(str(file))
     assert [*found.row_of] == ["b.jpg"]
     np.testing.assert_array_equal(found.points[0], TEMPLATE)
+
+
+def test_an_image_without_a_name_is_refused(tmp_path):
+    people(tmp_path)
+    config, photo = config_of(tmp_path), tmp_path / "val/ann/0.png"
+    ((image,), shapes) = next(model_inputs(str(photo), config))
+    np.testing.assert_allclose(dots(image), TEMPLATE, atol=0.5)
+    assert shapes == [(230, 260)]
+    with pytest.raises(DataError, match=r"image 0: .* by the name of its file, and this image has"):
+        next(model_inputs(photo.read_bytes(), config))
+    with pytest.raises(ExportError, match=r"eval_crop = 'align' needs points of each face"):
+        photo_function(None, config)
 
 
 @pytest.mark.parametrize(

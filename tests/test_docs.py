@@ -212,6 +212,8 @@ ELSEWHERE = (
         "export.json",
         "classes.json",
         "thresholds.json",
+        "groups.csv",
+        "evaluation/groups.csv",
     ),
     *("confusion.csv", "per_class.csv"),
 )

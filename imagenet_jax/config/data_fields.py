@@ -7,7 +7,7 @@ from imagenet_jax.config.field import Field, choice, interval, number
 MOST = 2**31 - 1  # examples: batches hold their numbers as int32
 RESAMPLED = ("nearest", "bilinear", "bicubic")  # interpolations of a turned or sheared image
 METHODS = (*RESAMPLED, "area", "lanczos")
-CROPS = ("center_crop", "resize_center_crop", "resize", "letterbox", "none")
+CROPS = ("center_crop", "resize_center_crop", "resize", "letterbox", "align", "none")
 
 
 def _are_shares(value: tuple[float, ...]) -> bool:
@@ -63,9 +63,14 @@ DATA: dict[str, Field] = {
     ),
     "data.pad_fill": Field(
         (124, 116, 104),
-        "letterbox, scale_jitter, ssd_crop: what is beside an image, ImageNet's mean colour",
+        "letterbox, scale_jitter, ssd_crop, align: what is beside an image, ImageNet's mean colour",
         "three levels of 0 to 255",
         lambda v: len(v) == 3 and all(0 <= level <= 255 for level in v),
+    ),
+    "data.landmarks": Field(
+        "",
+        "align: a CSV file with the columns name (of images), left_eye_x, left_eye_y, right_eye_x, "
+        "right_eye_y, and so for nose, left_mouth, right_mouth, in pixels of the photo",
     ),
     "data.mosaic": number(
         0.0,

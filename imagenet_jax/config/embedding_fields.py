@@ -57,4 +57,17 @@ EMBEDDING: dict[str, Field] = {
         20,
         10**7,
     ),
+    "embedding.groups": Field(
+        "",
+        "evaluation: a CSV file with the columns name, of images or of identities, and the group "
+        "each belongs to: results are also told of each group, over the pairs within it",
+    ),
+    "embedding.group_column": Field("", "the column of embedding.groups; '': the only other one"),
+    "embedding.group_far": number(
+        1e-3,
+        "embedding.groups: the false-accept rate over all pairs that says at which distance false "
+        "accepts and rejects of the groups are counted; if less than one pair, that of one",
+        0,
+        1,
+    ),
 }

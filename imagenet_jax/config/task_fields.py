@@ -20,6 +20,7 @@ def check_task_fields(values: Mapping[str, Any]) -> None:
             "config.data.train_crop = 'ssd_crop' goes by objects, which config.task = "
             f"{values['task']!r} does not read"
         )
+    _check_landmarks(values)
     if values["data.mosaic"] and not {*tasks} <= {*_OF_PLACES}:
         raise ConfigError(
             f"config.data.mosaic = {values['data.mosaic']:g} moves things within images, which is "
@@ -38,3 +39,24 @@ def check_task_fields(values: Mapping[str, Any]) -> None:
                 f"config.{name} = {values[name]!r} is for config.task = {_OF_BOXES[0]!r} and the "
                 f"like, not {values['task']!r}"
             )
+
+
+def _check_landmarks(values: Mapping[str, Any]) -> None:
+    """Raises ConfigError for faces to be aligned without points, or points of nothing."""
+    file = values["data.landmarks"]
+    aligned = [name for name in ("train_crop", "eval_crop") if values[f"data.{name}"] == "align"]
+    if aligned and values["task"] != "embedding":
+        raise ConfigError(
+            f"config.data.{aligned[0]} = 'align' is for config.task = 'embedding', not "
+            f"{values['task']!r}"
+        )
+    if aligned and not file:
+        raise ConfigError(
+            f"config.data.{aligned[0]} = 'align' needs config.data.landmarks, which is ''; set it "
+            "to a CSV file with five points of each face"
+        )
+    if file and not aligned:
+        raise ConfigError(
+            f"config.data.landmarks = {file!r} is for config.data.train_crop = 'align' or "
+            "eval_crop = 'align'; set one of them, or landmarks to ''"
+        )

@@ -10,6 +10,7 @@ import ml_collections
 import numpy as np
 from jax.experimental import multihost_utils
 
+from imagenet_jax.data.landmarks import landmarks_of
 from imagenet_jax.data.names import (
     BOX_FILES,
     FILES,
@@ -138,6 +139,14 @@ class Split:
         name = getattr(self.encoded, "name", None)
         return name(index) if name else f"example {index}"
 
+    @functools.cached_property
+    def landmarks(self) -> np.ndarray | None:
+        """Of each example, see `Preprocess`; None where the config does not align faces."""
+        data = self.config.data
+        if (data.train_crop if self.train else data.eval_crop) != "align":
+            return None
+        return landmarks_of(data, map(self.example_name, range(self.num_examples)), self.name)
+
     def _batches(self, order: Order, start: int, stop: int) -> Iterator[dict]:
         if self.config.data.cache and not hasattr(self.source, "arrays"):
             from imagenet_jax.data.sources.memory import decode_all
@@ -154,7 +163,7 @@ class Split:
 
         config = self.config
         fill = np.round(255 * np.array(config.augment.mean)).clip(0, 255).astype(np.uint8)
-        preprocess = Preprocess(config.data, config.seed, self.train)
+        preprocess = Preprocess(config.data, config.seed, self.train, self.landmarks)
         return Pipeline(self.source, preprocess, fill, self.unreadable)
 
 
@@ -175,7 +184,9 @@ def open_split(
     """
     data = config.data
     check_data(data)
-    return part_of(_open(config, train or data.folds > 0, reads), train)
+    split = part_of(_open(config, train or data.folds > 0, reads), train)
+    _ = split.landmarks  # before anything starts, it says which are lacking
+    return split
 
 
 def _open(config: ml_collections.ConfigDict, train: bool, reads: Sequence[str]) -> Split:

@@ -30,9 +30,17 @@ def photo_function(call: Any, config: ml_collections.ConfigDict) -> Any:
     Args:
       call: a tf.function of images uint8 [N, S, S, 3].
       config: of the run.
+
+    Raises:
+      ExportError: for faces that are to be aligned by points that no file of a photo has.
     """
     from imagenet_jax.data.host_tensorflow import tf
 
+    if config.data.eval_crop == "align":
+        raise ExportError(
+            "the signature \"photos\" takes files alone, and config.data.eval_crop = 'align' needs "
+            "points of each face; set --config.data.eval_crop=resize, for faces that are aligned"
+        )
     prepare = _prepare(config)
     signature = [tf.TensorSpec([None], tf.string, "image_bytes")]
 

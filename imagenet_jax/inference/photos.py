@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from imagenet_jax.data.landmarks import landmarks_of_photo
 from imagenet_jax.errors import DataError
 from imagenet_jax.printable import printable
 
@@ -122,20 +123,35 @@ def read_photo(path: str, config: Any) -> tuple[np.ndarray, tuple[int, int]]:
     """
     try:
         pixels = read_pixels(path, config)
-        return model_input(pixels, config), pixels.shape[:2]
+        return model_input(pixels, config, path), pixels.shape[:2]
     except ValueError as error:
         raise DataError(f"{printable(path)} cannot be read: {error}") from error
 
 
-def model_input(pixels: np.ndarray, config: Any) -> np.ndarray:
+def model_input(pixels: np.ndarray, config: Any, path: str = "") -> np.ndarray:
     """Pixels [H, W, 3] cropped and resized as in evaluation, uint8 [S, S, 3].
 
+    Args:
+      pixels: of a photo.
+      config: see `schema.SCHEMA`.
+      path: of its file, by whose name data.landmarks knows it; "": it has none.
+
     Raises:
-      ValueError: if they are not of the size that config.data wants.
+      ValueError: if they are not of the size that config.data wants, or a face is to be aligned
+        and there is no path.
+      DataError: if data.landmarks has no points of the file.
     """
     from imagenet_jax.data.images.preprocess import Preprocess
 
-    preprocess = Preprocess(config.data, config.seed, train=False)
+    landmarks = None
+    if config.data.eval_crop == "align":
+        if not path:
+            raise ValueError(
+                "config.data.eval_crop = 'align' knows the points of a face by the name of its "
+                "file, and this image has none; set 'resize' for faces that are aligned"
+            )
+        landmarks = landmarks_of_photo(config.data.landmarks, path)[None]
+    preprocess = Preprocess(config.data, config.seed, train=False, landmarks=landmarks)
     out = np.empty((config.data.image_size, config.data.image_size, 3), np.uint8)
     zero = np.zeros(1, np.int64)
     ((top, left, height, width),) = preprocess.boxes(np.array([pixels.shape[:2]]), zero, zero)
@@ -165,7 +181,8 @@ def model_inputs(images: Any, config: Any) -> Iterator[tuple[np.ndarray, list[tu
         for number, image in enumerate(images[start : start + MOST], start):
             try:
                 pixels = to_pixels(image, config)
-                part.append(model_input(pixels, config))
+                path = os.fspath(image) if isinstance(image, str | os.PathLike) else ""
+                part.append(model_input(pixels, config, path))
             except ValueError as error:
                 raise DataError(f"image {number}: {error}") from error
             shapes.append(pixels.shape[:2])

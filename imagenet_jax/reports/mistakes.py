@@ -24,6 +24,7 @@ _FILES = (
     "most_wrong.png",
     "precision_recall.png",
     "thresholds.json",  # see `pair_mistakes`
+    "groups.csv",
     "roc.png",
     "explained.png",  # see `inference.explanation.mistakes`
     "reconstruction.png",  # see `reconstructions`

@@ -1,8 +1,9 @@
 """What a verification found: its curve, the distances to accept, and the pairs it is wrong on."""
 
 import dataclasses
+import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from imagenet_jax.atomic import replace_text
 from imagenet_jax.printable import printable
 from imagenet_jax.reports.mistake_pictures import draw_images, short
 from imagenet_jax.reports.mistakes import write_files
-from imagenet_jax.reports.writers import replace_figure
+from imagenet_jax.reports.writers import replace_csv, replace_figure
 
 THRESHOLDS = "thresholds.json"
 _DRAWN_PAIRS = 12
@@ -50,10 +51,14 @@ def write_pair_mistakes(
     about: str,
     name_of: Callable[[int], str],
     pixels_of: Callable[[np.ndarray], np.ndarray],
+    tables: Mapping[str, Iterable[Sequence[Any]]] | None = None,
 ) -> dict[str, Any]:
     """Writes thresholds.json, roc.png and most_wrong.png.
 
     Arguments as of `mistakes.write_mistakes`.
+
+    Args:
+      tables: the rows of more files, by their names.
 
     Returns:
       folder; files, the names of those that were written.
@@ -73,6 +78,8 @@ def write_pair_mistakes(
     }
     if not len(worst):
         del makers["most_wrong.png"]
+    for name, rows in (tables or {}).items():
+        makers[name] = functools.partial(replace_csv, rows=rows)
     return {"folder": str(folder), "files": write_files(folder, makers)}
 
 

@@ -116,5 +116,7 @@ def summary_table(summary: Mapping[str, Any], task: Any) -> str:
         }
     width = max(map(len, rows))
     lines = [f"  {name:<{width}}  {value}" for name, value in rows.items()]
+    below = task.result_lines(result)
+    lines += ["", *below] if below else []
     about_classes = task.report_lines(summary.get("report") or {})
     return "\n".join([*lines, *([""] if about_classes else []), *about_classes])

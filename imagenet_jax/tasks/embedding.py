@@ -25,8 +25,8 @@ from imagenet_jax.tasks import metric_losses
 from imagenet_jax.tasks.classes import network_options
 from imagenet_jax.tasks.embedding_checks import check_embedding
 from imagenet_jax.tasks.embedding_meter import EmbeddingMeter, result_rows
+from imagenet_jax.tasks.group_results import group_lines, group_rows
 from imagenet_jax.tasks.metric_losses import Labels, Pairs
-from imagenet_jax.tasks.pair_files import find_pairs, read_pairs
 from imagenet_jax.tasks.task import Batch, Field, Outcome, Sums, Task, Term
 
 _SUMS = ("loss", "over", "same", "same_pairs", "other", "other_pairs")
@@ -261,12 +261,8 @@ class Embedding(Task):
         return {"embedding": predictions, "label": targets.label}
 
     def meter(self, split: Split) -> EmbeddingMeter:
-        """Raises DataError for pairs of config.embedding.pairs that the split does not have."""
-        file, most = self.settings.pairs, self.settings.num_pairs
-        if not file:
-            return EmbeddingMeter(most)
-        names = map(split.example_name, range(split.num_examples))
-        return EmbeddingMeter(most, find_pairs(read_pairs(file), names, split.name))
+        """Raises as `EmbeddingMeter.of_split`."""
+        return EmbeddingMeter.of_split(self.settings, split)
 
     def report(self, meter: EmbeddingMeter, split: Split, folder: Path) -> dict[str, Any]:
         """The curve, the distances to accept, and the pairs that are told most wrongly."""
@@ -275,16 +271,17 @@ class Embedding(Task):
         curve = found.distances, found.roc, found.metrics()
         about = f"{self.config.model.name} on {self.config.data.name}, {split.name}"
         how = split.example_name, split.images
-        return write_pair_mistakes(PairMistakes(*ends, pairs.same, *curve), folder, about, *how)
+        tables = {"groups.csv": group_rows(meter.of_groups["groups"])} if meter.groups else {}
+        mistakes = PairMistakes(*ends, pairs.same, *curve)
+        return write_pair_mistakes(mistakes, folder, about, *how, tables)
 
     @staticmethod
     def report_lines(report: Mapping[str, Any]) -> list[str]:
         files = ", ".join(report.get("files", ()))
         return [f"what goes wrong is in {report['folder']}: {files}"] if files else []
 
-    @staticmethod
-    def rows(result: Mapping[str, Any]) -> dict[str, str]:
-        return result_rows(result)
+    rows = staticmethod(result_rows)
+    result_lines = staticmethod(group_lines)
 
     def shown(self, predictions: jax.Array) -> dict[str, jax.Array]:
         return {"embedding": predictions}

@@ -40,6 +40,11 @@ def check_embedding(config: ml_collections.ConfigDict) -> None:
         raise ConfigError(
             f"config.task = 'embedding' does not go with config.{' and config.'.join(found)}"
         )
+    if config.embedding.group_column and not config.embedding.groups:
+        raise ConfigError(
+            f"config.embedding.group_column = {config.embedding.group_column!r} is a column of the "
+            "file config.embedding.groups, which is ''; set it to a CSV file"
+        )
     if loss in OF_BATCH and config.accumulate > 1:
         raise ConfigError(
             f"config.accumulate = {config.accumulate} does not go with config.embedding.loss = "

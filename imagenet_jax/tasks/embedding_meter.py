@@ -4,11 +4,17 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
+import ml_collections
 import numpy as np
 
+from imagenet_jax.data import Split
 from imagenet_jax.errors import DataError
+from imagenet_jax.tasks.group_files import Groups, find_groups, read_groups
+from imagenet_jax.tasks.group_results import group_metrics
+from imagenet_jax.tasks.pair_files import find_pairs, read_pairs
 from imagenet_jax.tasks.retrieval import retrieval
 from imagenet_jax.tasks.verification import (
+    FAR,
     FOLDS,
     PairList,
     Verification,
@@ -23,11 +29,37 @@ class EmbeddingMeter:
     Attributes:
       listed: pairs by the numbers of the examples of the split; None: they are made.
       most: pairs that are made at most.
+      groups: of the examples of the split; None: results are not told of groups.
+      group_far: see `group_metrics`.
     """
 
-    def __init__(self, most: int, listed: PairList | None = None):
+    def __init__(
+        self,
+        most: int,
+        listed: PairList | None = None,
+        groups: Groups | None = None,
+        group_far: float = FAR,
+    ):
         self.most, self.listed = most, listed
+        self.groups, self.group_far = groups, group_far
         self._parts: dict[str, list[np.ndarray]] = {"index": [], "embedding": [], "label": []}
+
+    @classmethod
+    def of_split(cls, settings: ml_collections.ConfigDict, split: Split) -> "EmbeddingMeter":
+        """By config.embedding.
+
+        Raises:
+          DataError: for pairs of images that the split does not have, or groups of nothing in it.
+        """
+        pairs, groups = None, None
+        listed = settings.pairs or settings.groups
+        names = [split.example_name(n) for n in range(split.num_examples)] if listed else []
+        if settings.pairs:
+            pairs = find_pairs(read_pairs(settings.pairs), names, split.name)
+        if settings.groups:
+            told = read_groups(settings.groups, settings.group_column)
+            groups = find_groups(told, names, split.labels, split.source.class_names, split.name)
+        return cls(settings.num_pairs, pairs, groups, settings.group_far)
 
     def add(self, observed: Mapping[str, np.ndarray]) -> None:
         """Takes embedding float32 [n, D] of length 1, label int32 [n] and index int32 [n], the
@@ -69,13 +101,22 @@ class EmbeddingMeter:
 
     def metrics(self) -> dict[str, Any]:
         """Those of `Verification` and of `retrieval`; pairs_left_out, of which an image could not
-        be read."""
+        be read; with groups those of `group_metrics`."""
         listed = len(self.pairs.same) if self.listed is None else len(self.listed.same)
         return {
             **self.verification.metrics(),
             "pairs_left_out": listed - len(self.pairs.same),
             **retrieval(self.arrays["embedding"], self.arrays["label"]),
+            **self.of_groups,
         }
+
+    @functools.cached_property
+    def of_groups(self) -> dict[str, Any]:
+        """See `group_metrics`; nothing without groups."""
+        if self.groups is None:
+            return {}
+        number = self.groups.number[self.arrays["index"]]
+        return group_metrics(self.verification, self.groups, number, self.group_far)
 
 
 def result_rows(result: Mapping[str, Any]) -> dict[str, str]:

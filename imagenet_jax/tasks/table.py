@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import ml_collections
 
+from imagenet_jax.data.landmarks import read_landmarks
 from imagenet_jax.data.sources.labelled import read_names
 from imagenet_jax.errors import ConfigError, did_you_mean
 from imagenet_jax.tasks.embedding_checks import OPEN_SET, check_embedding, check_per_class
+from imagenet_jax.tasks.group_files import read_groups
 from imagenet_jax.tasks.mae_checks import check_mae
 from imagenet_jax.tasks.pair_files import read_pairs
 from imagenet_jax.tasks.self_supervised_checks import check_views
@@ -57,6 +59,10 @@ def check_lists(config: ml_collections.ConfigDict) -> None:
     """Raises DataError for a file that config.task reads beside the data set and cannot."""
     if config.task in OPEN_SET and config.embedding.pairs:
         read_pairs(config.embedding.pairs)
+    if config.task in OPEN_SET and config.embedding.groups:
+        read_groups(config.embedding.groups, config.embedding.group_column)
+    if config.data.landmarks:
+        read_landmarks(config.data.landmarks)
     if config.data.labelled_list:
         read_names(config.data.labelled_list)
 

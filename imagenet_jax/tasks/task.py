@@ -349,6 +349,11 @@ class Task(abc.ABC):
     def rows(result: Mapping[str, Any]) -> dict[str, str]:
         """Lines of the table at the end of a verb, {what: value with unit}."""
 
+    @staticmethod
+    def result_lines(result: Mapping[str, Any]) -> list[str]:
+        """What is told below that table of a result, as lines of text."""
+        return []
+
     def answer(
         self, prediction: Any, top: int, shape: tuple[int, int] | None = None
     ) -> dict[str, Any]:

@@ -137,14 +137,19 @@ class Verification:
         return far, tar, np.maximum(-score, -1.0)  # at first nothing is accepted
 
     @functools.cached_property
-    def fold_accuracies(self) -> np.ndarray:
-        """The share of the pairs of each fold that is told right, float64 [10]."""
-        found = []
+    def right(self) -> np.ndarray:
+        """Which pairs are told right, each by the threshold of its fold, bool [n]."""
+        found = np.zeros(len(self.distances), bool)
         for fold in range(FOLDS):
             mine = self.pairs.fold == fold
             limit = best_threshold(self.distances[~mine], self.pairs.same[~mine])
-            found.append(((self.distances[mine] <= limit) == self.pairs.same[mine]).mean())
-        return np.array(found)
+            found[mine] = (self.distances[mine] <= limit) == self.pairs.same[mine]
+        return found
+
+    @functools.cached_property
+    def fold_accuracies(self) -> np.ndarray:
+        """The share of the pairs of each fold that is told right, float64 [10]."""
+        return np.array([self.right[self.pairs.fold == fold].mean() for fold in range(FOLDS)])
 
     def at(self, far: float) -> tuple[float, float]:
         """The true-accept rate and the distance of a false-accept rate of `far` at most."""

@@ -56,9 +56,12 @@ def fields_of(people, **fields):
 
 @pytest.fixture(scope="module")
 def run(people, module_config, tmp_path_factory):
-    """A working directory with ArcFace's directions, and its summary."""
+    """A working directory with ArcFace's directions, and its summary with results by group."""
     workdir = tmp_path_factory.mktemp("run") / "run"
+    groups = workdir.parent / "groups.csv"
+    groups.write_text("name,age\nperson_5,old\nperson_6,young\nperson_7,young\nperson_0,old\n")
     fields = {"embedding.loss": "arcface", "embedding.scale": 16, "log.every": "10 steps"}
+    fields |= {"embedding.groups": groups, "embedding.group_far": 0.05}
     flags = [f"--workdir={workdir}", *fields_of(people, **fields)]
     assert launch.main(["train", *flags]) == 0
     return workdir
@@ -91,7 +94,7 @@ def test_people_that_were_never_seen_are_told_apart(run, command, capsys):
     found = summary["eval"]
     assert (summary["task"], found["num_examples"], found["num_pairs"]) == ("embedding", 30, 260)
     assert found["accuracy"] > 0.9 and found["recall_at_1"] > 0.9 and "loss" not in found
-    assert [*summary["report"]["files"][-2:]] == ["thresholds.json", "roc.png"]
+    assert [*summary["report"]["files"][-2:]] == ["groups.csv", "roc.png"]
     lines = list(map(json.loads, (run / "metrics.jsonl").read_text().splitlines()))
     trained = [line for line in lines if "train/loss" in line]
     assert trained[-1]["train/loss"] < trained[0]["train/loss"]
@@ -100,6 +103,34 @@ def test_people_that_were_never_seen_are_told_apart(run, command, capsys):
     assert command("evaluate")["eval"] == found
     shown = " ".join(capsys.readouterr().out.split())
     assert f"verification {found['accuracy']:.2%} +- {found['accuracy_std']:.2%} of 260" in shown
+
+
+def test_results_are_told_by_group(run, command, capsys):
+    found = json.loads((run / "summary.json").read_text())["eval"]
+    (old, young), about = found["groups"], found["grouping"]
+    assert (old["group"], old["images"], old["other_pairs"], old["far"]) == ("old", 10, 0, None)
+    assert (young["group"], young["images"]) == ("young", 20)
+    assert old["pairs"] + young["pairs"] + about["pairs_between"] == found["num_pairs"]
+    assert about["kind"] == "identities" and about["not_found"] == ["person_0"]
+    assert command("evaluate")["eval"] == found
+    shown = capsys.readouterr().out
+    assert f"by age; false ones at the distance {about['threshold']:.4f}" in shown
+    assert f"{young['accuracy']:.2%} ({young['right']} of {young['pairs']})" in shown
+    table = run / "evaluation/groups.csv"
+    with table.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["right"]) for row in rows] == [old["right"], young["right"]]
+    assert (rows[0]["far"], float(rows[1]["far"])) == ("", pytest.approx(young["far"], abs=1e-6))
+    groups = run.parent / "groups.csv"
+    whole = groups.read_text()
+    try:
+        groups.write_text("name,age\nperson,old\n")
+        command("evaluate", status=1)
+        assert "names 1 images or identities, as 'person'," in capsys.readouterr().err
+    finally:
+        groups.write_text(whole)
+    assert "groups" not in command("evaluate", "--config.embedding.groups=")["eval"]
+    assert not table.exists()
 
 
 def test_photos_are_compared(run, command, photos, people, tmp_path, capsys):
@@ -135,6 +166,28 @@ def test_verify_says_same_or_not(command, photos, capsys):
     other = command("verify", *photos[:2], "--far=0.05")
     assert not other["same"] and other["distance"] > other["threshold"] == same["threshold"]
     assert ": not the same\n" in capsys.readouterr().out
+
+
+def test_photos_are_aligned_by_their_points(command, photos, tmp_path, capsys):
+    """Of the template turned by a right angle: the network sees the photo turned back."""
+    eyes_nose_mouth = np.array([(0.3, 0.5), (0.7, 0.5), (0.5, 0.6), (0.4, 0.8), (0.6, 0.8)]) * 8
+    points = np.stack([7 - eyes_nose_mouth[:, 1], eyes_nose_mouth[:, 0]], 1).ravel()
+    parts = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
+    file = tmp_path / "points.csv"
+    lines = ["name," + ",".join(f"{part}_{axis}" for part in parts for axis in "xy")]
+    lines += [f"person_5_000{n}.png," + ",".join(map(str, points)) for n in (1, 2)]
+    file.write_text("\n".join(lines))
+    flags = ["--config.data.eval_crop=align", f"--config.data.landmarks={file}"]
+    found = command("verify", photos[0], photos[2], *flags, "--far=0.05")
+    assert found["distance"] != command("verify", photos[0], photos[2], "--far=0.05")["distance"]
+    told = command("predict", *photos, *flags, status=1)
+    assert [photo["path"] for photo in told["predictions"]] == [photos[0], photos[2]]
+    assert told["distances"][0][1] == pytest.approx(found["distance"], abs=1e-6)
+    assert "has no points of it" in told["errors"][0]["error"]
+    command("evaluate", *flags, status=1)
+    assert "has points of none of the 30 images of val" in capsys.readouterr().err
+    command("verify", *photos[:2], "--config.data.eval_crop=align", status=1)
+    assert "'align' needs config.data.landmarks, which is ''" in capsys.readouterr().err
 
 
 def test_what_cannot_be_is_said(run, command, photos, people, finished_run, tmp_path, capsys):

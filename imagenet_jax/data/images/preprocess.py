@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from imagenet_jax.data.images import boxes, policies
+from imagenet_jax.data.images.align import align
 from imagenet_jax.data.names import train_size
 from imagenet_jax.data.order import LATER
 
@@ -52,12 +53,17 @@ class Preprocess:
         data.jitter_side, times a random factor of data.jitter; of what is larger S x S are cut
         out at random, what is smaller is padded at the lower right, as torchvision's references do.
       ssd_crop: in training, SSD's crop, which depends on the objects, see `object_crop`.
+      align: a face is cut out and turned by five points of it, see `align`.
       none: the image has S x S pixels already.
+
+    Attributes:
+      landmarks: of align, the points of the examples, float [N, 5, 2], NaN where there are none.
     """
 
     data: ml_collections.ConfigDict
     seed: int
     train: bool
+    landmarks: np.ndarray | None = None
 
     @property
     def size(self) -> int:
@@ -119,7 +125,8 @@ class Preprocess:
         V - 1 times augmented.
 
         Raises:
-          ValueError: if the rule is none and the image is of another size.
+          ValueError: if the rule is none and the image is of another size, or align and it has
+            no points.
         """
         method = self._method(index, epoch)
         first, *others = out.reshape(-1, out.shape[1], *out.shape[1:])
@@ -127,7 +134,10 @@ class Preprocess:
             side = self.data.local_size
             first, place = first[:side, :side], (0, 0, side, side)
         place = tuple(place) or self.place(pixels.shape[:2], index, epoch)
-        self._put(pixels, first, method, place)
+        if self.rule == "align":
+            align(pixels, self._points(index), first, self.data.pad_fill)
+        else:
+            self._put(pixels, first, method, place)
         if self.train and (others or policies.is_on(self.data)):
             for number, view in enumerate(others or [first]):
                 view[:] = policies.augment(first, self.data, self.seed, epoch, index, number)
@@ -217,6 +227,12 @@ class Preprocess:
             factor = min(factor, _LONG * size / max(shape))
             return boxes.scaled(shape, factor, size, draw[1:])
         return 0, 0, size, size
+
+    def _points(self, index: int) -> np.ndarray:
+        """The landmarks of an example, float [5, 2]."""
+        if self.landmarks is None or np.isnan(self.landmarks[index]).any():
+            raise ValueError(f"data.landmarks = {self.data.landmarks!r} has no points of it")
+        return self.landmarks[index]
 
     def _is_local(self, epoch: int | np.ndarray) -> bool | np.ndarray:
         """Whether a crop of this epoch is one of data.local_crops, see `crop_views`."""

@@ -161,4 +161,21 @@ BREAKS_OF_FILES = (
             "computed",
         ),
     ),
+    (
+        "a PReLU's slope is above zero",
+        "models/layers/prelu.py",
+        "return jnp.where(x > 0, x, slope * x)",
+        "return jnp.where(x > 0, slope * x, x)",
+        (
+            "models/heads/test_face_embedders.py::"
+            "test_embeddings_are_the_references_by_its_names[mobilefacenet]",
+        ),
+    ),
+    (
+        "an embedding's file is one of classes",
+        "weights/load.py",
+        "if not may_lack_head:",
+        "if False:",
+        ("weights/test_embedders.py::test_a_classifier_takes_over_what_is_before_the_embedding",),
+    ),
 )

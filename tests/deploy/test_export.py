@@ -277,7 +277,7 @@ DENSE = {
 
 @pytest.mark.parametrize(
     "head",
-    [pytest.param(n, marks=[pytest.mark.slow] * (n not in ("unet", "fcos"))) for n in DENSE],
+    [pytest.param(n, marks=[pytest.mark.slow] * (n != "unet")) for n in DENSE],
 )
 def test_what_is_made_of_maps_takes_any_batch(head):
     """Suppression, views and masks, too."""

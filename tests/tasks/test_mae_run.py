@@ -15,7 +15,7 @@ from imagenet_jax.models.heads.masked_autoencoder import create_masked_autoencod
 from imagenet_jax.models.layers.sincos import sincos2d
 from imagenet_jax.weights.adapt import adapt
 
-pytestmark = pytest.mark.xdist_group("mae_run")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("mae_run")]
 
 VIT = {"patch": 2, "width": 16, "depth": 1, "heads": 2}
 

@@ -40,7 +40,7 @@ PUBLISHED = {
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[pytest.mark.slow] * (k > 0)) for k, name in enumerate(PUBLISHED)],
+    [pytest.param(name, marks=pytest.mark.slow) for name in PUBLISHED],
 )
 def test_parameters_and_multiply_adds_are_torchvisions(name):
     torch = pytest.importorskip("torch")

@@ -38,7 +38,10 @@ def test_parameters_are_torchvisions(kind, params):
 
 @pytest.mark.parametrize(
     "kind",
-    ["mask_rcnn", pytest.param("mask_rcnn_v2", marks=(pytest.mark.slow, pytest.mark.exhaustive))],
+    [
+        pytest.param("mask_rcnn", marks=pytest.mark.slow),
+        pytest.param("mask_rcnn_v2", marks=(pytest.mark.slow, pytest.mark.exhaustive)),
+    ],
 )
 def test_masks_are_torchvisions(kind):
     torch = torch_eager()

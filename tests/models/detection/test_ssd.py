@@ -24,6 +24,7 @@ PUBLISHED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", PUBLISHED)
 def test_parameters_and_multiply_adds_are_torchvisions(kind):
     backbone, options, size, params, macs = PUBLISHED[kind]

@@ -17,9 +17,8 @@ QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes
 PUBLISHED = {"inception_resnet_v1": (512, 23_482_624), "mobilefacenet": (128, 1_003_136)}
 
 
-@pytest.mark.parametrize(
-    "name", ["mobilefacenet", pytest.param("inception_resnet_v1", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mobilefacenet", "inception_resnet_v1"])
 def test_embeddings_are_the_references_by_its_names(name):
     """With BatchNorms that have seen other images, and parameters that are nowhere zero or one."""
     torch = pytest.importorskip("torch")

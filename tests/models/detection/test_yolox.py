@@ -19,19 +19,15 @@ from imagenet_jax.weights.torch_layout import export_arrays
 SIZE, CLASSES = 96, 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "params", "million", "size", "gflops"),
     # Of its code, where it was counted; and of its README.
     [
-        *(
-            pytest.param(*row, marks=pytest.mark.slow)
-            for row in (
-                ("nano", 912_159, 0.91, 416, 1.08),
-                ("tiny", 5_055_855, 5.06, 416, 6.45),
-                ("s", 8_968_255, 9.0, 640, 26.8),
-                ("m", 25_326_495, 25.3, 640, 73.8),
-            )
-        ),
+        ("nano", 912_159, 0.91, 416, 1.08),
+        ("tiny", 5_055_855, 5.06, 416, 6.45),
+        ("s", 8_968_255, 9.0, 640, 26.8),
+        ("m", 25_326_495, 25.3, 640, 73.8),
     ],
 )
 def test_counts_are_the_published_ones(name, params, million, size, gflops):

@@ -61,9 +61,10 @@ def test_eight_devices_compare_the_views_of_all(loop_config, task, partitioner):
     config.partitioner = partitioner
     spread, spread_state = curve(config, steps=10)
     np.testing.assert_allclose(spread, alone, atol=1e-4)
-    assert largest_difference(alone_state, spread_state) < 1e-3
+    # What starts at zero is still so small that a ReLU which rounding turns shows in it.
+    assert largest_difference(alone_state, spread_state) < 0.02
     _, start = curve(config, devices=1, steps=0)
-    assert largest_difference(start, alone_state) > 0.01
+    assert largest_difference(start, alone_state) > 0.1
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import numpy as np
 
 from imagenet_jax import augment
 from imagenet_jax.atomic import replacing
+from imagenet_jax.augment.crop_views import train_crops
 from imagenet_jax.config import apply_overrides, base_config, from_dict
 from imagenet_jax.data import open_split
 from imagenet_jax.reports.sheet import COLUMNS, pixels_of, sheet_of_rows
@@ -88,7 +89,7 @@ def _plain(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
         if field not in ("mean", "std"):
             plain.augment[field] = default.augment[field]
     plain.augment.flip = False
-    several = ("mosaic", "copy_paste")
+    several = ("mosaic", "copy_paste", "crops", "local_crops")
     for field in (
         *("rotate", "translate", "policy", "policy_ops", "policy_magnitude", "repeats", *several),
     ):
@@ -108,5 +109,10 @@ def _images(config: ml_collections.ConfigDict, reads: Sequence[str]) -> np.ndarr
     batch = next(batches)
     batches.close()
     key = jax.random.key(config.seed)
-    step = jax.jit(lambda batch: augment.train_inputs(batch, key, 0, config.augment)[0])
-    return pixels_of(step(batch), config.augment)
+
+    def step(batch: dict[str, Any]) -> jax.Array:
+        if config.data.crops > 1:  # of each image its first view
+            return train_crops(batch, key, config).whole[:: config.data.crops]
+        return augment.train_inputs(batch, key, 0, config.augment)[0]
+
+    return pixels_of(jax.jit(step)(batch), config.augment)

@@ -3,7 +3,6 @@
 import jax
 import numpy as np
 import pytest
-import torch
 
 from imagenet_jax.tasks.consistency_losses import (
     pseudo_label_loss,
@@ -41,6 +40,7 @@ def test_clear_classes_are_learnt(threshold):
 
 def test_probabilities_are_compared_as_mean_teacher_does():
     """softmax_mse_loss of CuriousAI/mean-teacher, in torch, whose sum is over the images."""
+    torch = pytest.importorskip("torch")
     student = torch.tensor(ONE, requires_grad=True)
     parts = torch.softmax(student, 1) - torch.softmax(torch.tensor(OTHER), 1)
     expected = (parts**2).sum() / 5

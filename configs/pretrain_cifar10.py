@@ -8,9 +8,9 @@ Command:   JAX_NUM_CPU_DEVICES=2 python launch.py --config=pretrain_cifar10
            python launch.py --config=cifar10_cpu --config.model.width=32 --workdir=runs/tuned \\
                --config.finetune.weights=runs/pretrain_cifar10 --config.data.labelled_fraction=0.01
 Hardware:  2 CPU cores.
-Accuracy:  not yet run to its end. After 400 steps of 256 images (2 epochs, 16 minutes beside other
-           work) SimCLR's linear probe on 10,000 training images gave 48.7 %, that of the random
-           weights 34.5 %.
+Accuracy:  not yet run to its end. Of a run of 800 steps (4 epochs) with a warmup of 15 percent,
+           which was stopped after 600, SimCLR's linear probe on 10,000 training images gave 48.7 %
+           after 400 and 50.9 % after 600, of 2,000 test images; that of the random weights 34.5 %.
 """
 
 from imagenet_jax.config import base_config

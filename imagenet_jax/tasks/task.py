@@ -203,7 +203,7 @@ class Task(abc.ABC):
         inputs: Any,
         targets: Any,
     ) -> Outcome:
-        """As `losses`, of a task that `learns_from_average`.
+        """As `losses`, which it is unless a task `learns_from_average`; the step calls this.
 
         Args:
           average: inputs -> outputs of the network with the averaged weights, config.ema_decay, in
@@ -211,7 +211,8 @@ class Task(abc.ABC):
             gradient.
           apply, inputs, targets: as of `losses`.
         """
-        raise NotImplementedError
+        del average
+        return self.losses(apply, inputs, targets)
 
     def distilled(self, outcome: Outcome, teacher: Any) -> Outcome:
         """What `losses` gave, and what it adds that a teacher was shown the same inputs.

@@ -65,11 +65,8 @@ def train_step(
         variables = {"params": params, "batch_stats": batch_stats}
         collections = ("batch_stats", "auxiliary", *(["distillation"] if teacher else []))
         apply = partial(apply_in_training, model, variables, key, tuning, collections=collections)
-        if task.learns_from_average:
-            average = partial(_apply_average, model, state.ema, gather, key)
-            outcome = task.losses_beside(average, apply, inputs, targets)
-        else:
-            outcome = task.losses(apply, inputs, targets)
+        average = partial(_apply_average, model, state.ema, gather, key)
+        outcome = task.losses_beside(average, apply, inputs, targets)
         if teacher:
             outcome = _distilled(outcome, inputs, task, teacher, gather(teacher_variables))
         mask = task.kept(part["mask"])

@@ -61,8 +61,9 @@ def test_eight_devices_compare_the_views_of_all(loop_config, task, partitioner):
     config.partitioner = partitioner
     spread, spread_state = curve(config, steps=10)
     np.testing.assert_allclose(spread, alone, atol=1e-4)
-    # What starts at zero is still so small that a ReLU which rounding turns shows in it.
-    assert largest_difference(alone_state, spread_state) < 0.02
+    # Of BYOL what starts at zero is still so small that a ReLU which rounding turns shows in it.
+    most = 0.02 if task == "byol" else 1e-3
+    assert largest_difference(alone_state, spread_state) < most
     _, start = curve(config, devices=1, steps=0)
     assert largest_difference(start, alone_state) > 0.1
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from sources import convnets, older, transformers
+from sources import convnets, older, pretraining, transformers
 
 import launch
 from imagenet_jax.config import base_config
@@ -21,7 +21,7 @@ from imagenet_jax.training.checks import check_fields, validate_batch
 from imagenet_jax.training.rules import decay_factors
 from imagenet_jax.training.schedules import make_schedule
 
-SOURCES = convnets.SOURCES | older.SOURCES | transformers.SOURCES
+SOURCES = convnets.SOURCES | older.SOURCES | transformers.SOURCES | pretraining.SOURCES
 RECIPES = load_recipes()
 ROOT = Path(__file__).parents[1]
 
@@ -76,14 +76,18 @@ SHAPELESS = (
 )
 
 
+def parameters(config):
+    """Their shapes."""
+    return variable_shapes(make_task(config).model(), config.data.image_size)["params"]
+
+
 @functools.cache
-def shapes(task, model, image_size):
+def classifier(model, image_size):
     """By the fields of a model, as many recipes have the same."""
     config = base_config()
-    config.task = task
     config.model.update(json.loads(model))
     config.data.image_size = image_size
-    return variable_shapes(make_task(config).model(), image_size)["params"]
+    return parameters(config)
 
 
 @pytest.mark.parametrize(
@@ -92,8 +96,11 @@ def shapes(task, model, image_size):
 )
 def test_those_parameters_decay_that_do_in_the_source(name):
     config, source = RECIPES[name][0], SOURCES[name]
-    model = {field: value for field, value in config.model.items() if field not in SHAPELESS}
-    params = shapes(config.task, json.dumps(model), config.data.image_size)
+    if config.task == "classification":
+        model = {field: value for field, value in config.model.items() if field not in SHAPELESS}
+        params = classifier(json.dumps(model), config.data.image_size)
+    else:
+        params = parameters(config)
     factors = {
         jax.tree_util.keystr(path, simple=True, separator="/"): factor
         for path, factor in jax.tree_util.tree_leaves_with_path(decay_factors(config.optim, params))

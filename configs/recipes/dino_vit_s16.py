@@ -49,6 +49,7 @@ def get_config(epochs="300"):
     config.optim.learning_rate = 0.0005 * config.batch_size / 256
     config.optim.weight_decay = 0.04
     config.optim.weight_decay_end = 0.4
+    config.optim.decayed = ("@kernels", "@embeddings")
     config.optim.clip_norm = 3.0
     config.schedule.name = "cosine"
     config.schedule.warmup = "10 epochs"

@@ -5,7 +5,7 @@ from imagenet_jax.config.field import Field, choice, duration, number, share
 from imagenet_jax.config.rules import is_rule, is_set_or_pattern
 
 OPTIMIZERS = (
-    *("sgd", "adamw", "nadamw", "adafactor", "rmsprop", "lars", "lamb", "lion", "muon"),
+    *("sgd", "adamw", "nadamw", "adafactor", "rmsprop", "lars", "larc", "lamb", "lion", "muon"),
     *("ademamix", "prodigy", "schedule_free_sgd", "schedule_free_adamw"),
 )
 
@@ -14,17 +14,18 @@ OPTIM: dict[str, Field] = {
         "sgd",
         OPTIMIZERS,
         "the optimizer: rmsprop is TensorFlow's, adafactor big_vision's, nadamw AlgoPerf's, lars "
-        "MLPerf's, lamb timm's without its clip_norm = 1; prodigy's learning_rate is 1; lion's "
-        "rate is 3 to 10 times below AdamW's, its decay as much above",
+        "MLPerf's, larc apex' (no step is longer than without the ratio), lamb timm's without its "
+        "clip_norm = 1; prodigy's learning_rate is 1; lion's rate is 3 to 10 times below AdamW's, "
+        "its decay as much above",
     ),
     "optim.learning_rate": number(0.1, "peak learning rate for this batch_size", 0),
     "optim.momentum": share(
         0.9,
-        "sgd, rmsprop, lars, muon (0.95 by its authors): momentum; adafactor: of the updates; "
+        "sgd, rmsprop, lars, larc, muon (0.95 by its authors): momentum; adafactor: of the updates; "
         "schedule_free_sgd: share of the average in the point of the gradients",
     ),
     "optim.nesterov": Field(
-        True, "sgd, lars, muon: Nesterov's form of the momentum; MLPerf: False"
+        True, "sgd, lars, larc, muon: Nesterov's form of the momentum; MLPerf: False"
     ),
     "optim.b1": share(
         0.9,
@@ -44,7 +45,7 @@ OPTIM: dict[str, Field] = {
         "within the root, 0.001 in EfficientNets, 1 in Inception v3",
         0,
     ),
-    "optim.trust": number(0.001, "lars: the trust coefficient", 0),
+    "optim.trust": number(0.001, "lars, larc: the trust coefficient; 0.02 in apex", 0),
     "optim.adam_learning_rate": number(
         3e-4, "muon: peak rate of what Adam moves: head, stem, embeddings, norms, biases", 0
     ),
@@ -66,7 +67,7 @@ OPTIM: dict[str, Field] = {
     "optim.weight_decay_end": Field(
         -1.0,
         "weight decay at the end of the run, to which it goes by a cosine (DINO); -1: it stays; "
-        "not with lars and prodigy",
+        "not with lars, larc and prodigy",
         "-1, or at least 0",
         lambda v: v == -1 or v >= 0,
     ),
@@ -75,7 +76,7 @@ OPTIM: dict[str, Field] = {
         ("", "l2", "rate", "schedule"),
         "l2: added to the gradient; rate: weights shrink by decay times the learning rate a step "
         "(AdamW); schedule: by decay times the rate's share of its peak (big_vision, Composer's "
-        "DecoupledSGDW); '': l2 with sgd, rmsprop and lars, rate with others",
+        "DecoupledSGDW); '': l2 with sgd, rmsprop, lars and larc, rate with others",
     ),
     "optim.decayed": Field(
         ("kernel$", "lora_[ab]$"),

@@ -18,7 +18,7 @@ from imagenet_jax.training.optimizers.lookahead import lookahead
 from imagenet_jax.training.optimizers.muon import scale_by_muon, scale_to_adam
 from imagenet_jax.training.optimizers.prodigy import prodigy
 from imagenet_jax.training.optimizers.schedule_free import schedule_free
-from imagenet_jax.training.optimizers.trust import scale_by_lars, scale_by_trust_ratio
+from imagenet_jax.training.optimizers.trust import scale_by_larc, scale_by_lars, scale_by_trust_ratio
 from imagenet_jax.training.rules import (
     NO_LAYERS,
     Layers,
@@ -97,6 +97,9 @@ def _update(
     if optim.name == "lars":
         trust = scale_by_lars(weight, factors, optim.trust)
         return optax.chain(trust, rate, _momentum(optim))
+    if optim.name == "larc":
+        trust = scale_by_larc(weight, factors, optim.trust, schedule)
+        return optax.chain(trust, _momentum(optim), rate)
     if optim.name == "rmsprop":
         # The average begins at 1, and the rate is within the momentum, both as in TensorFlow.
         root = optax.scale_by_rms(optim.b2, optim.eps, initial_scale=1.0)
@@ -118,7 +121,7 @@ def _update(
 
 
 # What optim.decay_coupling = "" is; "rate" with others.
-OWN_COUPLING = {"sgd": "l2", "rmsprop": "l2", "lars": "l2"}
+OWN_COUPLING = dict.fromkeys(("sgd", "rmsprop", "lars", "larc"), "l2")
 
 
 def _kept(optim: ml_collections.ConfigDict) -> str | None:

@@ -9,7 +9,8 @@ from imagenet_jax.errors import ConfigError
 
 # Values of optim.decay_coupling, where not all have a meaning.
 _COUPLINGS = {
-    **dict.fromkeys(("rmsprop", "lars"), ("l2",)),  # the rate is within their momentum
+    # The rate is within the momentum of rmsprop and lars, the decay within the ratio of larc.
+    **dict.fromkeys(("rmsprop", "lars", "larc"), ("l2",)),
     **{"lamb": ("rate", "l2"), "prodigy": ("rate",)},
 }
 
@@ -23,7 +24,7 @@ def check_optimizer(config: ml_collections.ConfigDict) -> None:
             f"config.optim.decay_coupling = {optim.decay_coupling!r} is not possible with "
             f"config.optim.name = {name!r}; '' and {' and '.join(map(repr, couplings))} are"
         )
-    if optim.weight_decay_end >= 0 and (name in ("lars", "prodigy") or not optim.weight_decay):
+    if optim.weight_decay_end >= 0 and (name in ("lars", "larc", "prodigy") or not optim.weight_decay):
         wrong = f"weight_decay = {optim.weight_decay:g}" if not optim.weight_decay else ""
         raise ConfigError(
             f"config.optim.weight_decay_end = {optim.weight_decay_end:g} is not possible with "

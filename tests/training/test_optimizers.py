@@ -108,6 +108,18 @@ def test_lars_is_mlperfs(nesterov):
     assert_same(found, by_formula(make))
 
 
+@TIMM
+@pytest.mark.parametrize("trust", [0.02, 0.5])  # 0.5: the ratio is above the rate throughout
+def test_larc_is_timms(trust):
+    found = ours({"name": "larc", "momentum": 0.9, "nesterov": False, "trust": trust})
+
+    def make(groups):
+        options = {"momentum": 0.9, "trust_coeff": trust, "trust_clip": True}
+        return timm_optim().Lars(decayed(groups), **options)
+
+    assert_same(found, by_torch(make))
+
+
 def test_ademamix_is_the_papers():
     def make(path, p):
         m, s, v = (np.zeros_like(p) for _ in range(3))

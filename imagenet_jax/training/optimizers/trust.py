@@ -1,6 +1,7 @@
-"""Trust ratios: updates in proportion to the norm of each parameter, LARS and LAMB."""
+"""Trust ratios: updates in proportion to the norm of each parameter, LARS, LARC and LAMB."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -27,20 +28,58 @@ def scale_by_lars(
       factors: makes the decay's factor of each parameter of the parameters.
       coefficient: the trust coefficient, 0.001.
     """
-
-    def scale(factor: float, gradient: jax.Array, param: jax.Array) -> jax.Array:
-        if not factor:
-            return gradient
-        decay = weight_decay * factor
-        size, slope = norm(param), norm(gradient)
-        below = slope + decay * size
-        known = (size > 0) & (slope > 0)
-        ratio = jnp.where(known, coefficient * size / jnp.where(known, below, 1), 1.0)
-        return ratio * (gradient + decay * param)
-
+    scale = partial(_by_norms, weight_decay, coefficient, lambda ratio: ratio)
     return optax.stateless(
         lambda updates, params: jax.tree.map(scale, factors(params), updates, params)
     )
+
+
+def scale_by_larc(
+    weight_decay: float,
+    factors: Callable[[Any], Any],
+    coefficient: float,
+    schedule: Callable[[jax.Array], Any],
+) -> optax.GradientTransformation:
+    """As `scale_by_lars`, with a ratio that makes no step longer than without it.
+
+    It is divided by the learning rate and at most 1: LARC of NVIDIA's apex, timm's Lars with
+    trust_clip. The state is the number of updates.
+
+    Args:
+      weight_decay: L2, within the gradient.
+      factors: makes the decay's factor of each parameter of the parameters.
+      coefficient: the trust coefficient, 0.02 in apex.
+      schedule: the learning rate by updates done.
+    """
+
+    def init(params: Any) -> jax.Array:
+        return jnp.zeros((), jnp.int32)
+
+    def update(updates: Any, count: jax.Array, params: Any) -> tuple[Any, jax.Array]:
+        rate = schedule(count)
+        limited = lambda ratio: jnp.where(ratio < rate, ratio / rate, 1.0)  # noqa: E731
+        scale = partial(_by_norms, weight_decay, coefficient, limited)
+        return jax.tree.map(scale, factors(params), updates, params), count + 1
+
+    return optax.GradientTransformation(init, update)
+
+
+def _by_norms(
+    weight_decay: float,
+    coefficient: float,
+    limited: Callable[[jax.Array], jax.Array],
+    factor: float,
+    gradient: jax.Array,
+    param: jax.Array,
+) -> jax.Array:
+    if not factor:
+        return gradient
+    decay = weight_decay * factor
+    size, slope = norm(param), norm(gradient)
+    below = slope + decay * size
+    known = (size > 0) & (slope > 0)
+    ratio = jnp.where(known, limited(coefficient * size / jnp.where(known, below, 1)), 1.0)
+    return ratio * (gradient + decay * param)
 
 
 def scale_by_trust_ratio(factors: Callable[[Any], Any]) -> optax.GradientTransformation:

@@ -21,8 +21,8 @@ OPTIM: dict[str, Field] = {
     "optim.learning_rate": number(0.1, "peak learning rate for this batch_size", 0),
     "optim.momentum": share(
         0.9,
-        "sgd, rmsprop, lars, larc, muon (0.95 by its authors): momentum; adafactor: of the updates; "
-        "schedule_free_sgd: share of the average in the point of the gradients",
+        "sgd, rmsprop, lars, larc, muon (0.95 by its authors): momentum; adafactor: of the "
+        "updates; schedule_free_sgd: share of the average in the point of the gradients",
     ),
     "optim.nesterov": Field(
         True, "sgd, lars, larc, muon: Nesterov's form of the momentum; MLPerf: False"

@@ -21,7 +21,7 @@ from imagenet_jax.weights.adapt import BACKBONE, adapt, as_backbone
 from imagenet_jax.weights.detectors import load_detector
 from imagenet_jax.weights.embedders import load_embedder
 from imagenet_jax.weights.load import Loaded, load_file, load_pretrained
-from imagenet_jax.weights.networks import NETWORKS, check_network, network_file
+from imagenet_jax.weights.networks import NETWORKS, Network, check_network, network_file
 from imagenet_jax.weights.pretrained import FILE_SUFFIXES, find_pretrained, pretrained_start
 from imagenet_jax.weights.segmenters import load_segmenter
 
@@ -59,6 +59,8 @@ def starting_variables(program: Program) -> dict[str, Any] | None:
     found = _network_in_file(name, program)
     if found:
         variables, facts = found.variables, class_facts(found.class_names)
+        if isinstance(weights, Network):
+            variables = weights.variances(variables, config.model.bn_epsilon or 1e-5)
     else:
         variables, facts = trained_variables(name, model_name, options, may_lack_head=True)
     if _is_backbone(variables, program):

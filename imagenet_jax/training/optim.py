@@ -18,7 +18,11 @@ from imagenet_jax.training.optimizers.lookahead import lookahead
 from imagenet_jax.training.optimizers.muon import scale_by_muon, scale_to_adam
 from imagenet_jax.training.optimizers.prodigy import prodigy
 from imagenet_jax.training.optimizers.schedule_free import schedule_free
-from imagenet_jax.training.optimizers.trust import scale_by_larc, scale_by_lars, scale_by_trust_ratio
+from imagenet_jax.training.optimizers.trust import (
+    scale_by_larc,
+    scale_by_lars,
+    scale_by_trust_ratio,
+)
 from imagenet_jax.training.rules import (
     NO_LAYERS,
     Layers,

@@ -24,7 +24,8 @@ def check_optimizer(config: ml_collections.ConfigDict) -> None:
             f"config.optim.decay_coupling = {optim.decay_coupling!r} is not possible with "
             f"config.optim.name = {name!r}; '' and {' and '.join(map(repr, couplings))} are"
         )
-    if optim.weight_decay_end >= 0 and (name in ("lars", "larc", "prodigy") or not optim.weight_decay):
+    decay_stays = name in ("lars", "larc", "prodigy")
+    if optim.weight_decay_end >= 0 and (decay_stays or not optim.weight_decay):
         wrong = f"weight_decay = {optim.weight_decay:g}" if not optim.weight_decay else ""
         raise ConfigError(
             f"config.optim.weight_decay_end = {optim.weight_decay_end:g} is not possible with "

@@ -1,12 +1,11 @@
-"""torchvision's detectors and segmenters whose weights are known by name.
-
-Where torchvision sets the epsilon of the frozen norms of its first ResNets to 0, it is 1e-5 here.
-"""
+"""torchvision's detectors and segmenters whose weights are known by name."""
 
 import csv
 import dataclasses
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import ml_collections
 
@@ -28,6 +27,7 @@ class Network:
       mask_score: AP of masks, or None.
       url, sha256: of the file, and the first digits of its checksum.
       mean, std: of the images, fields of config.augment.
+      bn_epsilon: of its frozen norms, which torchvision changes with these weights; or None.
     """
 
     name: str
@@ -42,6 +42,23 @@ class Network:
     sha256: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    bn_epsilon: float | None
+
+    def variances(self, variables: dict[str, Any], epsilon: float) -> dict[str, Any]:
+        """Variables of the file, for norms that add `epsilon` to the variance."""
+        if self.bn_epsilon is None:
+            return variables
+        statistics = _add_to_variances(variables["batch_stats"], self.bn_epsilon - epsilon)
+        return variables | {"batch_stats": statistics}
+
+
+def _add_to_variances(statistics: Mapping[str, Any], number: float) -> dict[str, Any]:
+    return {
+        name: _add_to_variances(value, number)
+        if isinstance(value, Mapping)
+        else (value + number if name == "var" else value)
+        for name, value in statistics.items()
+    }
 
 
 def _read_table() -> dict[str, Network]:
@@ -52,6 +69,7 @@ def _read_table() -> dict[str, Network]:
         "mask_score": lambda text: float(text) if text else None,
         "mean": lambda text: tuple(map(float, text.split())),
         "std": lambda text: tuple(map(float, text.split())),
+        "bn_epsilon": lambda text: float(text) if text else None,
     }
     file = resources.files("imagenet_jax.weights") / "networks.csv"
     with file.open(encoding="utf-8", newline="") as rows:

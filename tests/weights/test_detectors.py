@@ -1,5 +1,6 @@
 """Weights of whole detectors in files."""
 
+import copy
 import functools
 
 import jax
@@ -79,6 +80,29 @@ def test_files_of_torchvisions_first_versions_are_read(tmp_path):
     other = create_detector("resnet18", "fcos", num_classes=7, features=32)
     with pytest.raises(WeightsError, match=r"weights.pth: .*do not fit"):
         load_detector(tmp_path / "weights.pth", other)
+
+
+@pytest.mark.slow
+def test_norms_without_epsilon_are_torchvisions(tmp_path):
+    """Which it takes away where it loads the weights of its first versions."""
+    torch = pytest.importorskip("torch")
+    theirs = copy.deepcopy(torch_detector("retinanet"))
+    for module in theirs.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_var *= 1e-4
+            module.weight.data *= 1e-2
+            module.eps = 0.0
+    model = create_detector("resnet18", "retinanet", num_classes=7, features=32)
+    found = load_detector(saved(tmp_path, trimmed(theirs)), model).variables
+    image = np.random.default_rng(0).normal(size=(1, 64, 64, 3)).astype(np.float32)
+    with torch.no_grad():
+        maps = theirs.backbone(torch.tensor(image.transpose(0, 3, 1, 2)))
+        expected = theirs.head(list(maps.values()))["cls_logits"].numpy()
+    logits = jax.jit(lambda variables: model.apply(variables, image, train=False)["cls_logits"])
+    moved = NETWORKS["retinanet_resnet50_fpn"].variances(found, 1e-5)
+    bound = 1e-4 * np.abs(expected).max()
+    assert np.abs(logits(moved) - expected).max() <= bound < np.abs(logits(found) - expected).max()
+    assert NETWORKS["retinanet_resnet50_fpn_v2"].variances(found, 1e-5) is found
 
 
 @pytest.mark.slow

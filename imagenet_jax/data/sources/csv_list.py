@@ -8,6 +8,7 @@ from pathlib import Path
 
 from absl import logging
 
+from imagenet_jax.data.sources.classes import ONE, SEVERAL
 from imagenet_jax.data.sources.label_files import split_labels
 from imagenet_jax.data.sources.layout import DEFAULT_SPLIT, Entry
 from imagenet_jax.errors import DataError
@@ -20,7 +21,7 @@ _SPLIT = ("split", "subset", "partition", "is_valid", "is_val")
 _IS_VALID = {"true": "validation", "1": "validation", "false": DEFAULT_SPLIT, "0": DEFAULT_SPLIT}
 
 
-def read_list(file: Path, several: bool) -> list[Entry]:
+def read_list(file: Path, reads: Sequence[str]) -> list[Entry]:
     """The images of a list with the columns path, label and, if there are splits, split.
 
     Columns are separated by commas, semicolons or tabs. Paths are relative to the list's folder.
@@ -29,7 +30,8 @@ def read_list(file: Path, several: bool) -> list[Entry]:
 
     Args:
       file: the list.
-      several: whether a label may be several, "cat;dog", or none.
+      reads: "labels", where a label may be several, "cat;dog", or none; "label"; or nothing, for
+        lists that need none.
 
     Raises:
       DataError: naming the line, for a missing file or an impossible label.
@@ -47,8 +49,10 @@ def read_list(file: Path, several: bool) -> list[Entry]:
         reader = csv.DictReader(
             io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True
         )
-        columns = [_column(file, reader.fieldnames or (), names) for names in (_PATH, _LABEL)]
-        split_column = _column(file, reader.fieldnames or (), _SPLIT, needed=False)
+        names = reader.fieldnames or ()
+        path_column = _column(file, names, _PATH)
+        label_column = _column(file, names, _LABEL, needed=bool(reads))
+        split_column = _column(file, names, _SPLIT, needed=False)
         entries: list[Entry] = []
         labels: dict[str, tuple[str, ...]] = {}
         for row in reader:
@@ -58,7 +62,8 @@ def read_list(file: Path, several: bool) -> list[Entry]:
                     f"{where} has more columns than line 1; write quotes around a text that has "
                     f'{delimiter!r} in it, "a{delimiter} b"'
                 )
-            entry = _entry(where, file.parent, *(row[name] for name in columns), several)
+            label = row[label_column] if label_column else ""
+            entry = _entry(where, file.parent, row[path_column], label, reads)
             split = _split(where, split_column, row[split_column]) if split_column else ""
             entries.append(entry._replace(split=split or DEFAULT_SPLIT))
             other = labels.setdefault(entry.path, entry.class_names)
@@ -71,7 +76,7 @@ def read_list(file: Path, several: bool) -> list[Entry]:
     except csv.Error as error:
         raise DataError(f"{file}, line {reader.line_num}: {error}") from error
     joined = next((n for e in entries for n in e.class_names if ";" in n), None)
-    if joined:
+    if joined and reads:
         logging.warning("%s: %r is one class; config.task = multilabel splits it", file, joined)
     _check_numbers(file, {name for entry in entries for name in entry.class_names})
     return entries
@@ -92,9 +97,11 @@ def _column(
     return found[0] if found else None
 
 
-def _entry(where: str, folder: Path, path: str | None, label: str | None, several: bool) -> Entry:
+def _entry(
+    where: str, folder: Path, path: str | None, label: str | None, reads: Sequence[str]
+) -> Entry:
     path, label = (path or "").strip(), (label or "").strip()
-    if not label and not several:
+    if not label and ONE in reads:
         raise DataError(f"{where}: no label; expected the name of a class or a number")
     if not label.isprintable():
         raise DataError(
@@ -103,7 +110,8 @@ def _entry(where: str, folder: Path, path: str | None, label: str | None, severa
         )
     if not path or not (folder / path).is_file():
         raise DataError(f"{where}: there is no file {folder / path}")
-    return Entry(DEFAULT_SPLIT, split_labels(label) if several else (label,), path)
+    names = split_labels(label) if SEVERAL in reads else tuple(filter(None, (label,)))
+    return Entry(DEFAULT_SPLIT, names, path)
 
 
 def _split(where: str, column: str, text: str | None) -> str:

@@ -29,6 +29,7 @@ from imagenet_jax.data.sources.layout import (
     LeftOut,
     class_folders,
     find_images,
+    image_folders,
     left_out_text,
 )
 from imagenet_jax.errors import DataError
@@ -36,6 +37,10 @@ from imagenet_jax.errors import DataError
 _HOLD_OUT = (
     ", or hold a part out: data.train_split=train[:90%] and data.eval_split=train[90%:], or "
     "data.folds=10; with train and validation, the defaults, a tenth is"
+)
+_NO_CLASSES = (
+    ". Images without classes are for tasks that learn without labels (config.task = simclr, mae, "
+    "...), with config.eval.knn = 0 and config.eval.linear_probe = False"
 )
 MOST_BYTES = 2**28  # of an image file
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
@@ -88,6 +93,7 @@ class FileSource:
                 + (f"; left out: {others}" if others else "")
                 + "). Set data.train_split and data.eval_split"
                 + (_HOLD_OUT if listing.splits == [DEFAULT_SPLIT] else "")
+                + (_NO_CLASSES if reads and not entries and listing.left_out else "")
             )
         self._root = root
         self._names = [path for path, _ in mine]
@@ -99,7 +105,7 @@ class FileSource:
         self._read_file, self._size_of = listing.read_file, listing.size_of
         self.left_out = listing.left_out
         none = sum(not of_image for of_image in labels)
-        if none:
+        if none and self.fields:
             logging.info(
                 "%s, split %s: %d of %d images have no label", root, split, none, len(mine)
             )
@@ -168,7 +174,7 @@ def file_splits(kind: str, path: str, reads: Sequence[str] = (ONE,)) -> list[str
 
 
 def _listing(kind: str, path: str, reads: Sequence[str]) -> Listing:
-    listing = _listed(kind, existing(kind, path), SEVERAL in reads)
+    listing = _listed(kind, existing(kind, path), reads)
     first: dict[str, str] = {}
     for split in listing.splits:
         other = first.setdefault(split.lower(), split)
@@ -180,20 +186,20 @@ def _listing(kind: str, path: str, reads: Sequence[str]) -> Listing:
     return listing
 
 
-def _listed(kind: str, file: Path, several: bool) -> Listing:
+def _listed(kind: str, file: Path, reads: Sequence[str]) -> Listing:
     if kind == "csv":
         files = _below(file.parent, [])
-        return Listing(str(file.parent), read_list(file, several), files.read, files.size_of, {})
+        return Listing(str(file.parent), read_list(file, reads), files.read, files.size_of, {})
     files = (folder_files if kind == "folder" else zip_files)(file)
     for name in files.names:  # they name classes and examples
         if any(ord(letter) in range(0xDC80, 0xDD00) for letter in name):
             raise DataError(f"{file}: the name {os.fsencode(name)!r} is not UTF-8; rename it")
     root, (images, left_out) = str(file), find_images(files.names, files.beginning)
     class_names: tuple[str, ...] = ()
-    if several:
+    if SEVERAL in reads:
         found, class_names, others = labelled(root, images, files.names, files.read)
     else:
-        found, others = class_folders(root, images)
+        found, others = (class_folders if reads else image_folders)(root, images)
     return Listing(root, found, files.read, files.size_of, left_out | others, class_names)
 
 

@@ -119,6 +119,31 @@ def class_folders(root: str, images: Sequence[str]) -> tuple[list[Entry], LeftOu
     return found, {"in no folder of a class": none} if none else {}
 
 
+def image_folders(root: str, images: Sequence[str]) -> tuple[list[Entry], LeftOut]:
+    """The split of each image, where nobody asks for classes; as `class_folders`.
+
+    Where these leave nothing out, they count. Else all images are of one split, but where folders
+    are called train, validation or the like: then what is in none of them is left out.
+    """
+    try:
+        found, others = class_folders(root, images)
+    except DataError:
+        found, others = [], {"in no class": list(images)}
+    if found and not others:
+        return found, others
+    paths = {name: PurePosixPath(name).parts for name in images}
+    while (
+        len(tops := {path[0] for path in paths.values()}) == 1
+        and not {top.lower() for top in tops} & SPLITS
+        and all(len(path) > 1 for path in paths.values())
+    ):
+        paths = {name: path[1:] for name, path in paths.items()}
+    inside = {n for n, path in paths.items() if len(path) > 1 and path[0].lower() in SPLITS}
+    found = [Entry(paths[n][0] if inside else DEFAULT_SPLIT, (), n) for n in inside or paths]
+    none = [name for name in paths if name not in inside] if inside else []
+    return found, {"in no folder of a split": none} if none else {}
+
+
 def _check_classes(root: str, found: Sequence[Entry]) -> None:
     """Raises DataError where the folders of classes are splits, or repeat the splits."""
     classes = {entry.class_names[0] for entry in found}

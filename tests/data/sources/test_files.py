@@ -148,6 +148,41 @@ def test_images_in_no_class_are_told(open_source):
     assert len(source) == 2 and source.left_out == {"in no folder of a class": ["train/2.jpg"]}
 
 
+@pytest.mark.parametrize(
+    ("files", "expected", "left_out"),
+    [
+        (["1.jpg", "2.jpg"], {"train": 2}, []),
+        (["1.jpg", "more/2.jpg", "more/deep/3.jpg"], {"train": 3}, []),
+        (["photos/1.jpg", "photos/2.jpg"], {"train": 2}, []),
+        (["n01440764_1.JPEG", "2.JPEG"], {"train": 2}, []),
+        (["train/1.jpg", "train/a/2.jpg", "val/3.jpg"], {"train": 2, "val": 1}, []),
+        (["set/train/1.jpg", "set/test/2.jpg"], {"train": 1, "test": 1}, []),
+        (["train/1.jpg", "test/2.jpg", "cover.jpg"], {"train": 1, "test": 1}, ["cover.jpg"]),
+        # As where classes are asked for.
+        (["one/cat/1.jpg", "two/cat/3.jpg"], {"one": 1, "two": 1}, []),
+    ],
+)
+def test_images_need_no_classes_where_nobody_asks(tmp_path, kind, files, expected, left_out):
+    store(tmp_path / "data", dict.fromkeys(files, b"x"), kind)
+    for split, count in expected.items():
+        source = open_files(kind, str(tmp_path / "data"), split, ())
+        assert (len(source), source.fields) == (count, {})
+        assert sum(source.left_out.values(), []) == left_out
+
+
+def test_a_list_needs_no_labels_where_nobody_asks(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"x")
+    (tmp_path / "list.csv").write_text("path,split\na.png,val\n")
+    assert len(open_files("csv", str(tmp_path / "list.csv"), "val", ())) == 1
+    with pytest.raises(DataError, match="no column label"):
+        open_files("csv", str(tmp_path / "list.csv"), "val")
+
+
+def test_photos_without_classes_are_for_tasks_without_labels(open_source):
+    with pytest.raises(DataError, match=r"2 in no folder of a class .*config\.eval\.knn = 0"):
+        open_source({"1.jpg": b"x", "2.jpg": b"x"}, "train")
+
+
 def test_what_is_an_image_is_told_by_its_contents_where_the_name_is_silent(open_source):
     files = {f"cat/{name}": encode(noise(8, 8), kind) for kind, name in IMAGES.items()}
     source = open_source(

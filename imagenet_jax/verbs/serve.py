@@ -6,6 +6,7 @@ from typing import Any
 import ml_collections
 
 from imagenet_jax.deploy.server.limits import Limits, check_packages
+from imagenet_jax.errors import ConfigError
 from imagenet_jax.training.checks import check_fields
 from imagenet_jax.verbs.model_flags import add_weights_flags, check_weights, find_trained, load
 from imagenet_jax.verbs.verb import Verb, number
@@ -50,6 +51,12 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bool) -> None:
     check_fields(config)
     check_weights(args, config, here)
+    if config.data.eval_crop == "align":
+        raise ConfigError(
+            "config.data.eval_crop = 'align' knows the points of a face by the name of its file, "
+            "and photos that are sent have none; set --config.data.eval_crop=resize, for faces "
+            "that are aligned"
+        )
     if here:
         check_packages()
 

@@ -186,6 +186,8 @@ def test_photos_are_aligned_by_their_points(command, photos, tmp_path, capsys):
     assert "has no points of it" in told["errors"][0]["error"]
     command("evaluate", *flags, status=1)
     assert "has points of none of the 30 images of val" in capsys.readouterr().err
+    command("serve", *flags, status=1)
+    assert "photos that are sent have none" in capsys.readouterr().err
     command("verify", *photos[:2], "--config.data.eval_crop=align", status=1)
     assert "'align' needs config.data.landmarks, which is ''" in capsys.readouterr().err
 

@@ -23,10 +23,13 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from fuzz_targets import GROUPS, Reader
+import fuzz_annotations
+import fuzz_targets
+from fuzz_targets import Reader
 
 from imagenet_jax.errors import UserError
 
+GROUPS = fuzz_targets.GROUPS | fuzz_annotations.GROUPS
 MEMORY = 2**28  # bytes beside what was there; address space: four times as much
 SECONDS = 10  # for an input; then it is interrupted, and killed if that does not help
 

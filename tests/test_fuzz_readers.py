@@ -16,6 +16,8 @@ SCRIPT = Path(__file__).parents[1] / "benchmarks" / "fuzz_readers.py"
         ("pth", "pth_legacy", "npz", "safetensors"),
         ("jpeg", "folder", "zip", "csv"),
         ("tfrecord", "tfrecord_index", "training_jpeg"),
+        ("coco", "coco_masks", "voc", "voc_masks", "yolo", "yolo_masks"),
+        ("class_map", "pairs", "landmarks"),
     ],
     ids="-".join,
 )

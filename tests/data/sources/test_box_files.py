@@ -192,8 +192,13 @@ def test_damaged_annotations_of_voc_are_named(tmp_path):
     assert source.left_out["boxes that are not four numbers"] == ["Annotations/a.xml: object 1"]
     assert source.left_out["objects without a name or a box"] == ["Annotations/a.xml: object 2"]
     bomb = '<!DOCTYPE a [<!ENTITY b "bbbb">]><annotation>&b;</annotation>'
-    for text, message in (("<annotation>", "no element found"), (bomb, "it defines entities")):
-        (tmp_path / "Annotations/a.xml").write_text(text)
+    for text, message in (
+        (b"<annotation>", "no element found"),
+        (bomb.encode(), "it defines entities"),
+        (bomb.encode("utf-16"), "it defines entities"),
+        (b'<?xml version="1.0" encoding="utf-9"?><annotation/>', "unknown encoding"),
+    ):
+        (tmp_path / "Annotations/a.xml").write_bytes(text)
         with pytest.raises(DataError, match=rf"a.xml cannot be read: {message}"):
             open_boxes("voc", str(tmp_path), "train")
 

@@ -8,7 +8,7 @@ Accuracy:  72.5 % top-1 of a linear layer on the features after 300 epochs, 74.3
            images.
 Deviation: both views go through the network together, so that BatchNorm sees them as one batch;
            levels are cut to 0 to 255 after all changes of colour and not after each; the teacher
-           moves after the step.
+           moves after the step; the last layers of projector and predictor have a bias.
 """
 
 from imagenet_jax.config.recipe import Published, byol_views, imagenet_config

@@ -5,13 +5,16 @@ Command:   python launch.py --config=moco_v3:resnet50_300 --workdir=DIR --config
 Hardware:  16 V100 with 32 GB (ResNet-50); 8 of them (ViT-S with 1,024 images a batch).
 Accuracy:  68.9, 72.8 and 74.6 % top-1 of a linear layer on ResNet-50's features after 100, 300 and
            1,000 epochs; 73.2 % on those of a ViT-S (4,096 images a batch), published.
-Deviation: the last BatchNorms of projector and predictor have scale and shift; both views go
-           through the network together; the teacher moves after the step.
+Deviation: the last BatchNorms of the projector and of the ViT's predictor have scale and shift,
+           the last layer of ResNet-50's predictor has a bias; both views go through the network
+           together; the teacher moves after the step. ViT: q, k and v start from Xavier's range
+           each, theirs of the three together; the projection of the patches, which stays as it
+           starts, is drawn from a normal distribution, theirs from a uniform one.
 """
 
 from imagenet_jax.config.recipe import Published, byol_views, imagenet_config
 
-SOURCE = "arXiv 2104.02057; facebookresearch/moco-v3 38aae447 CONFIG.md, 02655ae4 main_moco.py"
+SOURCE = "arXiv 2104.02057; facebookresearch/moco-v3 38aae447 CONFIG.md, 7074f47f main_moco.py"
 _LINEAR = "linear probe"
 RECIPES = {
     "resnet50_100": Published(68.9, SOURCE, spread=_LINEAR, hardware="16 V100"),
@@ -35,16 +38,20 @@ def get_config(variant="resnet50_300"):
     byol_views(config)
     config.pretrain.hidden = config.pretrain.predictor = 4096
     config.pretrain.size = 256
-    config.pretrain.norm = config.pretrain.predictor_norm = "all"
+    config.pretrain.norm = "all"
     config.ema_decay = 0.99
     config.ema_ramp = "cosine"
     config.schedule.name = "cosine"
     config.eval.weights = "raw"
     config.eval.every = "10 epochs"
     if model == "vit_s16":
+        config.model.heads = 12
+        config.model.kernel_init = "xavier"
         config.model.pos_embed = "sincos2d"
         config.model.drop_path = 0.0
+        config.data.crop_area = (0.08, 1.0)
         config.pretrain.layers = 3
+        config.pretrain.predictor_norm = "all"
         config.pretrain.temperature = 0.2
         config.optim.name = "adamw"
         config.optim.learning_rate = 1.5e-4 * 4096 / 256

@@ -6,7 +6,9 @@ Hardware:  32 TPU v3 chips, about 6 hours for 100 epochs, by its authors.
 Accuracy:  64.5 % top-1 of a linear layer on the features after 100 epochs, 69.1 % after 1,000 (the
            paper has 69.3 %), published. The reference trains that layer on augmented images.
 Deviation: colour jitter as torchvision's, where theirs draws TensorFlow's contrast; the 69.1 % are
-           of the paper's program, whose projector has two layers and not three.
+           of the paper's program, whose projector has two layers and not three; the projector's
+           last BatchNorm has a shift, and its layers start from torch's range, theirs from
+           N(0, 0.01).
 """
 
 from imagenet_jax.config.recipe import Published, imagenet_config, two_views

@@ -1,7 +1,7 @@
 """DINO: the network says of all views what its average says of the whole ones."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -39,10 +39,6 @@ class DINO(WithTeacher):
     def described(cls, config: ml_collections.ConfigDict) -> "DINO":
         classes, examples = known_size(config.data)
         return cls(config, tuple(map(str, range(classes))), examples)
-
-    @classmethod
-    def of_facts(cls, config: ml_collections.ConfigDict, facts: Mapping[str, Any]) -> "DINO":
-        return cls(config, tuple(facts["class_names"]))
 
     def head(self) -> dict[str, Any]:
         how = self.config.pretrain

@@ -49,13 +49,16 @@ class EmbeddingMeter:
         """By config.embedding.
 
         Raises:
-          DataError: for pairs of images that the split does not have, or groups of nothing in it.
+          DataError: for a split without pairs, pairs of images that it does not have, or groups of
+            nothing in it.
         """
         pairs, groups = None, None
         listed = settings.pairs or settings.groups
         names = [split.example_name(n) for n in range(split.num_examples)] if listed else []
         if settings.pairs:
             pairs = find_pairs(read_pairs(settings.pairs), names, split.name)
+        else:
+            make_pairs(split.labels, settings.num_pairs)  # before anything is learnt for them
         if settings.groups:
             told = read_groups(settings.groups, settings.group_column)
             groups = find_groups(told, names, split.labels, split.source.class_names, split.name)
@@ -70,7 +73,7 @@ class EmbeddingMeter:
     @functools.cached_property
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything that was added, of all N examples, in the order of the split."""
-        if not self._parts["index"]:
+        if not sum(map(len, self._parts["index"])):
             raise DataError("no image could be read: there is nothing to verify")
         found = {name: np.concatenate(parts) for name, parts in self._parts.items()}
         order = np.argsort(found["index"], kind="stable")

@@ -78,6 +78,12 @@ class FeatureMeter:
     def _linear_right(self) -> int:
         """Of all images."""
         right, known = 0, self.bank["label"]
+        if len(np.unique(known)) < 2:  # in all processes, as they wait for each other
+            raise DataError(
+                f"config.eval.linear_probe tells classes apart, and the {len(known):,} training "
+                "images that it learns from are of one; set it to False, or take more "
+                "(config.eval.probe_examples)"
+            )
         if jax.process_index() == 0:
             with working(f"fitting a linear probe to {len(known):,} training images"):
                 fitted = fit_linear(np.nan_to_num(self.bank["features"]), known)

@@ -38,7 +38,7 @@ def read_pairs(file: str) -> list[FilePair]:
     path = Path(os.path.expanduser(file))
     where = f"config.embedding.pairs = {file!r}"
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{where} cannot be read: {reason}") from error

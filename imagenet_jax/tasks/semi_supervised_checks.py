@@ -4,6 +4,7 @@ import ml_collections
 
 from imagenet_jax.config.semi_fields import SEMI_SUPERVISED, labelled_fields
 from imagenet_jax.errors import ConfigError
+from imagenet_jax.tasks.self_supervised_checks import METHODS
 
 _CHOICES = "config.data.labelled_per_class, labelled_fraction, labelled_list or unlabelled_class"
 
@@ -20,6 +21,11 @@ def check_labelled(config: ml_collections.ConfigDict) -> None:
     if config.task in SEMI_SUPERVISED:
         _check_streams(config, bool(chosen))
         _check_task(config)
+    elif chosen and config.task in (*METHODS, "mae"):
+        raise ConfigError(
+            f"config.data.{chosen[0]} = {data[chosen[0]]!r} says which images have labels, and "
+            f"config.task = {config.task!r} learns from all without any; leave it empty"
+        )
     elif data.labelled_share:
         raise ConfigError(
             f"config.data.labelled_share = {data.labelled_share:g} is for config.task = "
@@ -88,7 +94,7 @@ def _check_task(config: ml_collections.ConfigDict) -> None:
 
 def _refused(config: ml_collections.ConfigDict) -> dict[str, bool]:
     """Fields that are set and mean nothing here, by whether they are."""
-    loss, change = config.loss, config.augment
+    loss, change, mode = config.loss, config.augment, config.finetune.mode
     return {
         "augment.mixup": change.mixup > 0,
         "augment.cutmix": change.cutmix > 0,
@@ -97,4 +103,6 @@ def _refused(config: ml_collections.ConfigDict) -> dict[str, bool]:
         "loss.jsd": loss.jsd > 0,
         "loss.class_weights": bool(loss.class_weights),
         "distill.weights": bool(config.distill.weights),
+        # Its teacher is the network in training mode, with the weights as they are.
+        f"finetune.mode = {mode!r}": config.task == "mean_teacher" and mode in ("lora", "head"),
     }

@@ -51,7 +51,8 @@ def make_pairs(labels: np.ndarray, most: int) -> PairList:
         raise DataError(
             f"verification in {FOLDS} folds needs {FOLDS} pairs of images of one class and as many "
             f"of two; the {len(labels)} images of {len(count)} classes make {possible} and "
-            f"{whole - possible}"
+            f"{whole - possible}. Evaluate on more: hold out more classes "
+            "(config.data.held_out_classes), or take another split (config.data.eval_split)"
         )
     rng = np.random.default_rng(0)
     pairs = [_drawn(labels, half, same, rng) for same in (True, False)]

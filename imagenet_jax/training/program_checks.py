@@ -1,5 +1,7 @@
 """What is wrong with a config for given devices, as far as it shows without data."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -37,6 +39,7 @@ def check_config(config: ml_collections.ConfigDict, mesh: Mesh, *, training: boo
     for stage in config_stages(config) if training else ():
         validate_batch(stage.config, sharding.batch_shards(mesh))
         _check_train_size(stage.config, model)
+        _check_local_size(stage.config, model)
     _check_scales(config, model)
     _check_sharding(config, model, mesh)
     if config.partitioner == "pmap" and jax.process_count() > 1:
@@ -91,6 +94,23 @@ def _check_train_size(config: ml_collections.ConfigDict, model: nn.Module) -> No
             f"learnt positions are: in training they have {sizes[1]} pixels a side "
             f"(data.train_size, augment.colout), in evaluation {sizes[0]} (data.image_size)"
         )
+
+
+def _check_local_size(config: ml_collections.ConfigDict, model: nn.Module) -> None:
+    """Raises ConfigError if a model for whole crops cannot see the small ones."""
+    data = config.data
+    if not data.local_crops:
+        return
+    image = jax.ShapeDtypeStruct((1, data.local_size, data.local_size, 3), jnp.float32)
+    _, variables = traced_variables(model, data.image_size)
+    try:
+        jax.eval_shape(partial(model.apply, train=False), variables, image)
+    except (ArithmeticError, TypeError, ValueError, FlaxError) as error:
+        raise ConfigError(
+            f"config.model.name = {config.model.name!r} cannot see crops of config.data.local_size "
+            f"= {data.local_size} pixels beside those of data.image_size = {data.image_size}: take "
+            "another size, another model, or config.data.local_crops = 0"
+        ) from error
 
 
 def _check_scales(config: ml_collections.ConfigDict, model: nn.Module) -> None:

@@ -57,11 +57,12 @@ def train_step(
     rng = jax.random.wrap_key_data(state.rng)
     denominators = _denominators(task, batch, rng, axis_name)
     trained, frozen = tuning.split(state.params)
+    step = state.step + round(average_course[0])  # as if all had been of today's size
 
     def loss_fn(trained: Any, batch_stats: Any, part: Batch, key: jax.Array) -> tuple[Any, Any]:
         params = tuning.merge_lora(gather(tuning.join(trained, frozen)))
         with jax.named_scope("augment"):
-            inputs, targets = task.inputs(part, rng, state.step, train=True)
+            inputs, targets = task.inputs(part, rng, step, train=True)
         variables = {"params": params, "batch_stats": batch_stats}
         collections = ("batch_stats", "auxiliary", *(["distillation"] if teacher else []))
         apply = partial(apply_in_training, model, variables, key, tuning, collections=collections)
@@ -125,8 +126,9 @@ def _apply_average(
 ) -> Any:
     """What the averaged weights make of inputs, in training mode; no gradient comes back."""
     variables = {**average, "params": gather(average["params"])}
+    own = jax.random.fold_in(key, 1)  # what is dropped is not what the network itself drops
     with jax.named_scope("teacher"):
-        outputs, _ = apply_in_training(model, variables, key, WHOLE, inputs, ["batch_stats"])
+        outputs, _ = apply_in_training(model, variables, own, WHOLE, inputs, ["batch_stats"])
     return jax.lax.stop_gradient(outputs)
 
 

@@ -72,8 +72,13 @@ def test_rows_with_labels_are_spread(size, count):
     assert len({*rows.tolist()}) == count and rows.min() >= 0 and rows.max() < size
     starts = np.arange(count + 1) * size // count
     assert (np.histogram(rows, starts)[0] == 1).all()  # one in each of `count` blocks
-    if (size, count) == (64, 8):  # each of two or four micro-batches gets its share as well
-        assert np.bincount(rows % 4).tolist() == [2, 2, 2, 2]
+
+
+@pytest.mark.parametrize(("size", "count", "parts"), [(64, 8, 4), (512, 64, 16), (64, 32, 4)])
+def test_each_micro_batch_has_its_share_of_labels(size, count, parts):
+    """Which has every `parts`-th row."""
+    found = np.bincount(labelled_rows(size, count) % parts, minlength=parts)
+    assert found.tolist() == [count // parts] * parts
 
 
 def test_the_order_is_that_of_earlier_versions():

@@ -106,7 +106,7 @@ SOURCES = {
     "moco_v3:resnet50_300": Source(
         slow=True,
         rate=warmed(4.8, 10, 300),
-        decayed=(159 + 6 + 6, 53 + 2 + 2),
+        decayed=(159 + 6 + 5, 53 + 2 + 2),
         undecayed=NORMS,
         fields={
             **{"optim.name": "lars", "optim.weight_decay": 1e-6, "ema_decay": 0.99},
@@ -122,6 +122,7 @@ SOURCES = {
         fields={
             **{"optim.name": "adamw", "optim.weight_decay": 0.1, "ema_decay": 0.99},
             **{"pretrain.temperature": 0.2, "optim.rules": ("^patch_embed frozen",)},
+            **{"model.heads": 12, "data.crop_area": (0.08, 1.0)},
         },
     ),
     # facebookresearch/simsiam

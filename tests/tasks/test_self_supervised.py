@@ -19,6 +19,7 @@ from imagenet_jax.training.checks import check_fields
 from imagenet_jax.training.finetune import starting_variables
 from imagenet_jax.training.loop import train
 from imagenet_jax.training.program import make_program
+from imagenet_jax.training.program_checks import check_config
 from imagenet_jax.training.trained import trained_model
 
 
@@ -162,6 +163,8 @@ def test_what_learns_from_its_average_is_known_without_jax():
         ("dino", {"pretrain.prototypes": 0}, "set it to 65536"),
         ("dino", {"data.local_size": 9}, "local_size = 9 is more than the 8 pixels"),
         ("classification", {"data.crops": 2}, "views for config.task = simclr, byol"),
+        ("simclr", {"data.unlabelled_class": "rest"}, "learns from all without any; leave it"),
+        ("byol", {"data.labelled_fraction": 0.1}, "labelled_fraction = 0.1 says which images"),
     ],
 )
 def test_what_does_not_go_together_is_said_at_once(loop_config, task, fields, message):
@@ -180,6 +183,15 @@ def test_a_model_without_features_is_refused(loop_config):
     config.model.name, config.model.stem, config.model.width = "squeezenet1_0", "", 0
     with pytest.raises(ConfigError, match="has no one linear layer at its end"):
         make_task(config).model()
+
+
+def test_small_crops_need_a_model_that_sees_them(loop_config):
+    config = settle(loop_config, "dino")
+    config.data.image_size, config.data.local_size = 64, 32
+    check_config(config, make_mesh())
+    config.model.name, config.model.stem, config.model.width = "mixer_s16", "", 0
+    with pytest.raises(ConfigError, match=r"cannot see crops of config\.data\.local_size = 32"):
+        check_config(config, make_mesh())
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """What holds for every task: its numbers do not depend on how a batch is spread."""
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from imagenet_jax import tasks
+from imagenet_jax.config import base_config
 from imagenet_jax.data import open_split
 from imagenet_jax.devices import make_mesh, parallel
 from imagenet_jax.errors import ConfigError
@@ -76,3 +78,12 @@ def test_tasks_are_found_by_their_files():
         assert issubclass(find_task(name), tasks.Task) and dataclasses.is_dataclass(find_task(name))
     with pytest.raises(ConfigError, match=r"config\.task = 'clasification'.*'classification'\?"):
         find_task("clasification")
+
+
+@pytest.mark.parametrize("name", task_names())
+def test_a_checkpoint_says_what_its_task_needs(name):
+    config = base_config()
+    config.task, config.multi_task.tasks = name, ("detection:fcos", "segmentation:unet")
+    made = find_task(name).described(config)
+    again = find_task(name).of_facts(config, json.loads(json.dumps(made.facts())))
+    assert again.facts() == made.facts()

@@ -126,7 +126,7 @@ def _of_other_classes(name: str, source: Any, labels: np.ndarray, split: str) ->
 def read_names(file: str) -> list[str]:
     """The lines of config.data.labelled_list. Raises DataError if there are none to be read."""
     try:
-        text = Path(os.path.expanduser(file)).read_text(encoding="utf-8")
+        text = Path(os.path.expanduser(file)).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"config.data.labelled_list = {file!r} cannot be read: {reason}") from error

@@ -54,7 +54,8 @@ class Perceptron(nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """float32 [R, widths[-1]] of x [R, C]."""
         last = len(self.widths) - 1
-        init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # torch's
+        torch_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+        init = nn.initializers.normal(0.02) if self.gelu else torch_init  # DINO's
         for number, width in enumerate(self.widths):
             is_normalised = self.norm == "all" or (self.norm == "hidden" and number < last)
             bias = not is_normalised
@@ -74,7 +75,7 @@ class Prototypes(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, frozen: jax.Array | bool = False) -> jax.Array:
         """float32 [R, count] of x [R, D]; `frozen`: no gradient reaches the directions."""
-        init = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
+        init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # torch's
         kernel = self.param("kernel", init, (x.shape[-1], self.count), jnp.float32)
         kernel = jnp.where(frozen, jax.lax.stop_gradient(kernel), kernel)
         return normalised(x) @ normalised(kernel, 0)
@@ -136,7 +137,8 @@ class Projecting(nn.Module):
         """Features float32 [B, C] of images float32 [B, S, S, 3]; of `Views` what is `Projected`.
 
         Views may come as (views, teacher's scores [B * V, K] or None, whether prototypes are
-        frozen): with scores their centre moves towards the mean of these.
+        frozen): with scores their centre moves towards the mean of these, of all rows, as the
+        statistics of BatchNorm do.
         """
         if not isinstance(inputs, tuple):
             features = self.backbone(inputs, train)

@@ -14,11 +14,12 @@ Hardware:  eight V100s in torchvision. Not run by this project.
 Deviation: images are fitted into a square, of 1,024 pixels where theirs have a short side of 800
            and a long one of at most 1,333; images without objects are trained on, too. SSD: colours
            are changed always, theirs each with a probability of 0.5. SSDLite: half of the images
-           lie on a larger ground first, theirs never. MobileNetV3: all stages are trained, theirs
-           the last three of six; at 320 pixels there are 150 proposals in training, too. YOLOX: the
-           images of a mosaic have sizes of their own, theirs one together, and are not turned; no
-           mixup, one size of images, no L1 loss at the end. DETR: images are not cut, and there is
-           no mask of what is beside them.
+           lie on a larger ground first, theirs never. Of both 1,000 boxes of all classes compete in
+           the end (eval.candidates), theirs 400 and 300 of each class. MobileNetV3: all stages are
+           trained, theirs the last three of six; at 320 pixels there are 150 proposals in training,
+           too. YOLOX: the images of a mosaic have sizes of their own, theirs one together, and are
+           not turned; no mixup, one size of images, no L1 loss at the end. DETR: images are not
+           cut, and there is no mask of what is beside them.
 """
 
 from imagenet_jax.config import base_config

@@ -50,6 +50,7 @@ class MultiTask(Task):
     tasks: Mapping[str, Task]
 
     reads = ()
+    top = 0  # that of each task
     head_has_norms = True
     best = "score"
     eval_metrics: ClassVar[Mapping[str, bool]] = {"score": True} | {
@@ -288,7 +289,7 @@ class MultiTask(Task):
     ) -> dict[str, Any]:
         """{task: what it tells}."""
         return {
-            name: task.answer(prediction[name], max(top, task.top), shape)
+            name: task.answer(prediction[name], top or task.top, shape)
             for name, task in self.tasks.items()
         }
 

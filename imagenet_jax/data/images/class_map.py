@@ -26,15 +26,15 @@ def decode_map(encoded: bytes | memoryview, shape: Sequence[int], name: str) -> 
     Raises:
       ValueError, OSError: for no image, a damaged one, one of colours or of another size.
     """
-    levels = map_levels(encoded, name)
+    levels = map_levels(encoded, name, max(shape[0] * shape[1], _MOST_PIXELS))
     if levels.shape != tuple(shape):
         height, width = levels.shape
         raise ValueError(f"{name} has {height} x {width} pixels, the image {shape[0]} x {shape[1]}")
     return levels
 
 
-def map_levels(encoded: bytes | memoryview, name: str) -> np.ndarray:
-    """As `decode_map`, of any size."""
+def map_levels(encoded: bytes | memoryview, name: str, most: int = _MOST_PIXELS) -> np.ndarray:
+    """As `decode_map`, of any size up to so many pixels."""
     try:
         with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
             if image.format in _LOSSY:
@@ -45,7 +45,7 @@ def map_levels(encoded: bytes | memoryview, name: str) -> np.ndarray:
             mode = image.mode
             if mode not in ("P", "L", "1") and not mode.startswith("I"):
                 raise ValueError(f"{name} has the channels {mode}, not one of class numbers")
-            check_size(image.height, image.width, _MOST_PIXELS)
+            check_size(image.height, image.width, most)
             levels = np.array(image)
     except Image.UnidentifiedImageError:
         raise ValueError(f"{name} is no image, or of an unknown format") from None

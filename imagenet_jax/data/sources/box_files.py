@@ -88,8 +88,9 @@ class BoxSource:
             facts.update(f"{photo.image}\0{self._files.size_of(photo.image)}\n".encode())
             for array in photo.objects[:5]:
                 facts.update(array.tobytes())
-            if photo.objects.outlines is not None:
-                facts.update(repr(photo.objects.outlines).encode())
+            for outline in photo.objects.outlines or ():
+                polygons = outline if isinstance(outline, tuple) else ()
+                facts.update(b"".join(map(np.ndarray.tobytes, polygons)) or repr(outline).encode())
             if photo.instances:
                 facts.update(f"{self._files.size_of(photo.instances)}\n".encode())
         return facts.hexdigest()
@@ -135,6 +136,12 @@ def open_boxes(
         )
     masks = OBJECT_MASKS in reads
     root, files, found = _found(kind, path, masks)
+    if found.photos and not any(len(photo.objects.labels) for photo in found.photos):
+        others = left_out_text(found.left_out)
+        raise DataError(
+            f"{root}: no image has an object"
+            + (f"; left out, or kept so: {others}" if others else "")
+        )
     splits = sorted({photo.split for photo in found.photos})
     whole = default and len(splits) == 1 and splits[0].lower() not in (*VALIDATION, *TEST)
     wanted = splits[0] if whole else split_there(split, splits, default)

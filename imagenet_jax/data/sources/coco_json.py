@@ -4,16 +4,18 @@ They lie anywhere, as annotations/instances_train2017.json or train/_annotations
 there are files called instances_*, they alone count. A split is called as its file, without
 instances_, or as its folder where all files have one name. An image is looked for by the end of
 its path, and where several end so, the one with no more before it, or in the folder that is called
-as the split.
+as the split; one in the folder of another split is not taken then.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
 from imagenet_jax.data.sources.box_files import Found, Photo
 from imagenet_jax.data.sources.files import Files
+from imagenet_jax.data.sources.label_files import repeated
 from imagenet_jax.data.sources.layout import DEFAULT_SPLIT, SPLITS, find_images
 from imagenet_jax.data.sources.objects import BoxChecks, make_objects
 from imagenet_jax.data.sources.outlines import Outline, polygons, run_lengths
@@ -50,7 +52,9 @@ def find_photos(root: str, files: Files, only: str = "", masks: bool = False) ->
         if class_names not in (None, names):
             raise DataError(f"{root}/{name} has other categories than the files before it")
         class_names = names
-        photos += _photos(split, name, content, numbers, by_end, checks, masks)
+        has_own = any(split.lower() in _folders(image) for image in images)
+        find = partial(_image, split=split, by_end=by_end, has_own=has_own)
+        photos += _photos(split, name, content, numbers, find, checks, masks)
     if class_names is None:
         raise DataError(
             f"{root}: no JSON file has images, annotations and categories as COCO's "
@@ -110,12 +114,19 @@ def _classes(where: str, content: Mapping[str, Any]) -> tuple[tuple[str, ...], d
         known = {category["id"]: category["name"] for category in categories}
         order = sorted(known)
         names = tuple(known[number] for number in order)
-        if len(known) < len(categories) or len(set(names)) < len(names):
-            raise ValueError("one of them is there twice")
+        ids = [category["id"] for category in categories]
+        twice = repeated(ids) if len(known) < len(ids) else repeated(names)
+        if twice != "":
+            raise ValueError(f"{twice!r} is there twice; rename one, or merge them")
         if not names or not all(isinstance(name, str) and name for name in names):
             raise ValueError("they need names")
-    except (TypeError, KeyError, ValueError) as error:
-        raise DataError(f"{where}: the categories cannot be read: {error!r}") from error
+    except ValueError as error:
+        raise DataError(f"{where}: the categories cannot be read: {error}") from error
+    except (TypeError, KeyError) as error:
+        raise DataError(
+            f"{where}: the categories cannot be read: each needs id, numbers or texts for all of "
+            f"them, and name ({error!r})"
+        ) from error
     return names, {number: label for label, number in enumerate(order)}
 
 
@@ -124,7 +135,7 @@ def _photos(
     name: str,
     content: Mapping[str, Any],
     numbers: Mapping[Any, int],
-    by_end: Mapping[str, Sequence[str]],
+    find: Callable[[str], str],
     checks: BoxChecks,
     masks: bool,
 ) -> list[Photo]:
@@ -134,7 +145,7 @@ def _photos(
         try:
             number, path = image["id"], image["file_name"]
             height, width = int(image["height"]), int(image["width"])
-            found = _image(str(path), split, by_end)
+            found = find(str(path))
             if number in images or not (0 < height <= _MOST_SIDE and 0 < width <= _MOST_SIDE):
                 raise ValueError
         except (TypeError, KeyError, ValueError, OverflowError):
@@ -185,15 +196,24 @@ def _thing(
     cut = checks.inside((left, top, left + wide, top + high), height, width, where)
     if cut is None:
         return None
-    outline = _outline(one.get("segmentation"), (height, width)) if masks else None
+    written = one.get("segmentation")
+    outline = _outline(written, (height, width)) if masks else None
     if masks and outline is None:
-        return checks.count("objects without an outline", where)
+        is_wrong = isinstance(written, dict) and written
+        what = "whose run lengths are not of their image" if is_wrong else "without an outline"
+        return checks.count(f"objects {what}", where)
+    if isinstance(outline, tuple) and len(outline) < len(written):
+        checks.count("parts of outlines that are no polygons", where)
+    try:
+        crowd = float(one.get("iscrowd") or 0) != 0
+    except (TypeError, ValueError, OverflowError):
+        return checks.count("annotations whose iscrowd is no number", where)
     try:
         area = float(one.get("area"))
     except (TypeError, ValueError, OverflowError):
         area = float("nan")
     area = area if 0 < area < float("inf") else float("nan")
-    return number, cut, numbers[category], bool(one.get("iscrowd")), area, outline
+    return number, cut, numbers[category], crowd, area, outline
 
 
 def _has_outline(one: Any) -> bool:
@@ -204,17 +224,22 @@ def _outline(written: Any, sides: tuple[int, int]) -> Outline | None:
     return run_lengths(written, sides) if isinstance(written, dict) else polygons(written)
 
 
-def _image(path: str, split: str, by_end: Mapping[str, Sequence[str]]) -> str:
-    """The image that is called so, or ""."""
+def _folders(image: str) -> set[str]:
+    """In small letters, without the years."""
+    return {part.lower().rstrip("0123456789") for part in PurePosixPath(image).parts[:-1]}
+
+
+def _image(path: str, split: str, by_end: Mapping[str, Sequence[str]], has_own: bool) -> str:
+    """The image that is called so, or ""; has_own: whether a folder is called as the split."""
     parts = PurePosixPath(path.replace("\\", "/")).parts
     ending = by_end.get(parts[-1] if parts else "", ())
     found = [image for image in ending if PurePosixPath(image).parts[-len(parts) :] == parts]
     if "/".join(parts) in found:
         return "/".join(parts)
-    if len(found) > 1:
-        folders = [[part.rstrip("0123456789") for part in PurePosixPath(f).parts] for f in found]
-        mine = [f for f, names in zip(found, folders, strict=True) if split in names]
-        found = mine if len(mine) == 1 else found
+    mine = [image for image in found if split.lower() in _folders(image)]
+    if has_own and len(parts) == 1:  # what is in the folder of another split is another image
+        found = mine or [image for image in found if not _folders(image) & SPLITS]
+    found = mine if len(mine) == 1 else found
     if len(found) > 1:
         raise DataError(
             f"{found[0]} and {found[1]} both end with {path}, and the annotations of {split} do "

@@ -29,6 +29,7 @@ class JoinedSource:
                 )
             _check_names(self._first, other)
         self.class_names = self._first.class_names
+        self._richest_last = sorted(self.parts.values(), key=lambda one: len(one.fields))
         self.fields = {k: field for one in self.parts.values() for k, field in one.fields.items()}
 
     def __len__(self) -> int:
@@ -36,7 +37,9 @@ class JoinedSource:
 
     def objects(self, index: int) -> Any:
         """What is in an image, of the part that has objects."""
-        return next(one for one in self.parts.values() if hasattr(one, "objects")).objects(index)
+        return next(one for one in self._richest_last[::-1] if hasattr(one, "objects")).objects(
+            index
+        )
 
 
 def _check_names(one: Any, other: Any) -> None:
@@ -55,10 +58,10 @@ class JoinedEncoded(JoinedSource):
     """See `source.EncodedSource`."""
 
     def read(self, index: np.ndarray) -> tuple[list[Any], dict[str, Sequence[Any]]]:
-        images, values = self._first.read(index)
-        values = dict(values)
-        for other in list(self.parts.values())[1:]:
-            values |= other.read(index)[1]
+        values: dict[str, Sequence[Any]] = {}
+        for one in self._richest_last:  # objects with outlines in place of those without
+            images, more = one.read(index)
+            values |= more
         return images, values
 
     def name(self, index: int) -> str:

@@ -11,8 +11,9 @@ Labels are names. With a file classes.txt or names.txt, a name a line, or YOLO's
 also be the numbers of its names from 0 on, and a label that is neither is refused.
 """
 
+import collections
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import PurePosixPath
 
 import yaml
@@ -67,13 +68,12 @@ def split_labels(text: str) -> tuple[str, ...]:
 
 def label_places(image: str) -> list[str]:
     """Where the labels of an image can be."""
-    path = PurePosixPath(image).with_suffix(".txt")
-    places = [str(path)]
-    parts = list(path.parts)
+    path = PurePosixPath(image)
+    places, parts = [path], list(path.parts)
     if IMAGES in parts[:-1]:
         last = len(parts) - 1 - parts[::-1].index(IMAGES)
-        places.insert(0, str(PurePosixPath(*parts[:last], LABELS, *parts[last + 1 :])))
-    return places
+        places.insert(0, PurePosixPath(*parts[:last], LABELS, *parts[last + 1 :]))
+    return [str(place.with_suffix(suffix)) for suffix in (".txt", ".TXT") for place in places]
 
 
 def class_file_names(
@@ -88,9 +88,15 @@ def class_file_names(
     (file,) = files
     text = _text(root, file, read_file)
     names = yaml_names(f"{root}/{file}", text) if file.endswith(".yaml") else _lines(text)
-    if len(set(names)) < len(names):
-        raise DataError(f"{root}/{file} has a class twice")
+    if twice := repeated(names):
+        raise DataError(f"{root}/{file} has the class {twice!r} twice; rename one, or merge them")
     return tuple(names)
+
+
+def has_keypoints(root: str, known: Collection[str], read_file: Callable[[str], bytes]) -> bool:
+    """Whether a data.yaml says that there are points of poses behind the boxes."""
+    files = [name for name in known if PurePosixPath(name).name == CLASSES[2]]
+    return any(re.search("^kpt_shape:", _text(root, file, read_file), re.M) for file in files)
 
 
 def yaml_names(file: str, text: str) -> list[str]:
@@ -136,6 +142,21 @@ def _text(root: str, file: str, read_file: Callable[[str], bytes]) -> str:
 def read_lines(root: str, file: str, read_file: Callable[[str], bytes]) -> list[str]:
     """The lines of a text file that are not empty. Raises DataError."""
     return _lines(_text(root, file, read_file))
+
+
+def names_in(line: str) -> Iterator[str]:
+    """What a line of a list of images may call one: all of it or its first word, which Pascal VOC
+    has a number behind; with or without a suffix."""
+    for text in (line, line.split()[0]):
+        name = text.rpartition("/")[2]
+        yield name
+        yield PurePosixPath(name).stem
+
+
+def repeated(names: Sequence[str]) -> str:
+    """The first name that is there twice, or ""."""
+    counts = collections.Counter(names)
+    return next((name for name in names if counts[name] > 1), "")
 
 
 def _lines(text: str) -> list[str]:

@@ -22,7 +22,12 @@ from imagenet_jax.data.names import TEST, VALIDATION, existing, split_there
 from imagenet_jax.data.sources.classes import SEGMENTATION
 from imagenet_jax.data.sources.files import Files, folder_files, zip_files
 from imagenet_jax.data.sources.held_out import HeldOut
-from imagenet_jax.data.sources.label_files import read_lines, yaml_names
+from imagenet_jax.data.sources.label_files import (
+    names_in,
+    read_lines,
+    repeated,
+    yaml_names,
+)
 from imagenet_jax.data.sources.layout import (
     DEFAULT_SPLIT,
     SPLITS,
@@ -215,7 +220,7 @@ def _listed(
     lists = {}
     for name in files.names:
         path = PurePosixPath(name)
-        if path.suffix == ".txt" and path.stem.lower() in SPLITS:
+        if path.suffix.lower() == ".txt" and path.stem.lower() in SPLITS:
             inside = "segmentation" in (part.lower() for part in path.parts)
             lists[path.stem] = name if inside or path.stem not in lists else lists[path.stem]
     if not lists:
@@ -231,11 +236,11 @@ def _listed(
     found, missing = [], []
     for split, name in lists.items():
         for line in read_lines(root, name, files.read):
-            stem = PurePosixPath(line.split()[0]).stem
-            if stem in by_stem:
-                found.append(by_stem[stem]._replace(split=split))
+            pair = next((by_stem[stem] for stem in names_in(line) if stem in by_stem), None)
+            if pair:
+                found.append(pair._replace(split=split))
             else:
-                missing.append(f"{name}: {stem}")
+                missing.append(f"{name}: {line}")
     if not found:
         raise DataError(f"{root}: no image is in {', '.join(lists.values())}, e.g. {missing[:1]}")
     in_lists = {pair.image for pair in found}
@@ -254,16 +259,22 @@ def _class_names(root: str, files: Files, pairs: Iterable[Pair]) -> tuple[str, .
     if found:
         return _read_names(root, found[0], files)
     folders = {part for pair in pairs for part in _parts(pair.mask)}
-    folders |= {*PurePosixPath(root.lower()).parts}
+    folders |= {*PurePosixPath(root.lower()).parts[-2:]}
     if any(folder.startswith(("vocdevkit", "voc20")) for folder in folders):
         return VOC
     largest = _largest_level(root, files, sorted(pair.mask for pair in pairs))
+    if not largest:
+        raise DataError(
+            f"{root}: the maps have the level 0 alone, and maybe {NO_CLASS}, which is no class: "
+            "write the number of its class into the pixels of a thing, 1 for the first"
+        )
     return tuple(map(str, range(largest + 1)))
 
 
 def _read_names(root: str, file: str, files: Files) -> tuple[str, ...]:
     where = f"{root}/{file}"
-    if file.endswith(".json"):
+    kind = PurePosixPath(file).suffix.lower()
+    if kind == ".json":
         try:
             names = json.loads(files.read(file))
             if isinstance(names, dict) and all(isinstance(value, int) for value in names.values()):
@@ -282,9 +293,13 @@ def _read_names(root: str, file: str, files: Files) -> tuple[str, ...]:
             ) from error
     else:
         lines = read_lines(root, file, files.read)
-        names = yaml_names(where, "\n".join(lines)) if file.endswith(".yaml") else lines
-    if len(set(names)) < len(names) or not 0 < len(names) <= NO_CLASS:
-        raise DataError(f"{where} has {len(names)} classes, or one twice; expected 1 to {NO_CLASS}")
+        names = yaml_names(where, "\n".join(lines)) if kind == ".yaml" else lines
+    if twice := repeated(names):
+        raise DataError(f"{where} has the class {twice!r} twice; rename one, or merge them")
+    if not 1 < len(names) <= NO_CLASS:
+        raise DataError(
+            f"{where} has {len(names)} classes; expected 2 to {NO_CLASS}, the ground among them"
+        )
     return tuple(names)
 
 

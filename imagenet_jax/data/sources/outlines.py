@@ -31,17 +31,23 @@ def mask_field(most: int) -> Field:
 
 
 def polygons(parts: Any) -> Outline | None:
-    """The outline that lists of x, y, x, y, ... are; None if they are none.
+    """The outline that lists of x, y, x, y, ... are; None if none of them is a polygon.
 
-    A number that is not finite, an odd one, or fewer than three points: no polygon.
+    A number that is not finite, an odd count of them, or fewer than three points: no polygon; it is
+    left out beside others, as in detectron2.
     """
+    if not isinstance(parts, list | tuple):
+        return None
+    found = tuple(part for part in map(_polygon, parts) if part is not None)
+    return found if found and sum(map(len, found)) <= _MOST_POINTS else None
+
+
+def _polygon(numbers: Any) -> np.ndarray | None:
     try:
-        found = tuple(np.array(part, np.float64).reshape(-1, 2) for part in parts)
+        points = np.array(numbers, np.float64).reshape(-1, 2)
     except (TypeError, ValueError, OverflowError):
         return None
-    count = sum(map(len, found))
-    there = found and all(len(part) > 2 and np.isfinite(part).all() for part in found)
-    return found if there and count <= _MOST_POINTS else None
+    return points if len(points) > 2 and np.isfinite(points).all() else None
 
 
 def run_lengths(lengths: Any, sides: tuple[int, int]) -> Outline | None:
@@ -136,5 +142,7 @@ def shares(mask: np.ndarray, box: np.ndarray) -> np.ndarray:
     if max(wide, high) > 2:  # then neighbours alone would miss most pixels
         blur = [max(1, round(side)) for side in (wide, high)]
         mask = cv2.blur(mask, blur, borderType=cv2.BORDER_CONSTANT)
+        # The middle of a window of an even side lies half a pixel before its place.
+        back[:, 2] += [0.5 * (side % 2 == 0) for side in blur]
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(mask, back, (SIDE, SIDE), flags=flags)

@@ -6,14 +6,17 @@ and a box has its last one. Classes are VOC's twenty, if they are among them, el
 found, in alphabetical order.
 """
 
+import io
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
+from PIL import Image
+
 from imagenet_jax.data.sources.box_files import Found, Photo
 from imagenet_jax.data.sources.files import Files
-from imagenet_jax.data.sources.label_files import read_lines
+from imagenet_jax.data.sources.label_files import names_in, read_lines
 from imagenet_jax.data.sources.layout import DEFAULT_SPLIT, SPLITS, find_images
 from imagenet_jax.data.sources.masks import VOC
 from imagenet_jax.data.sources.objects import BoxChecks, make_objects
@@ -54,14 +57,14 @@ def find_photos(root: str, files: Files, masks: bool = False) -> Found:
     for image in images:
         if by_stem.setdefault(_key(image), image) != image:
             checks.count("images of one name but for the suffix", image)
-    described: dict[str, tuple[list[_Thing], tuple[int, int] | None]] = {}
+    described: dict[str, tuple[list[_Thing], tuple[int, int]]] = {}
     papers = [name for name in files.names if name.lower().endswith(".xml")]
     with working(f"{root}: reading {len(papers):,} annotations"):
         for name in papers:
             if (key := _key(name)) not in by_stem:
                 checks.count("annotations of no image", name)
-            else:
-                described[key] = _read(root, name, files, checks)
+            elif found := _read(root, name, files, by_stem[key], checks):
+                described[key] = found
     for key, image in by_stem.items():
         if key not in described:
             checks.count("images without annotations", image)
@@ -106,9 +109,10 @@ class _Plain(ElementTree.TreeBuilder):
 
 
 def _read(
-    root: str, name: str, files: Files, checks: BoxChecks
-) -> tuple[list[_Thing], tuple[int, int] | None]:
-    """The objects of a file, and height and width of its image, if they are there."""
+    root: str, name: str, files: Files, image: str, checks: BoxChecks
+) -> tuple[list[_Thing], tuple[int, int]] | None:
+    """The objects of a file, and height and width of its image, which says them itself where the
+    file does not; None if neither does."""
     where = f"{root}/{name}"
     try:
         parser = ElementTree.XMLParser(target=_Plain())
@@ -117,8 +121,11 @@ def _read(
         sides = tuple(int(float(text or 0)) for text in texts)
     except (OSError, ValueError, OverflowError, LookupError, ElementTree.ParseError) as error:
         raise DataError(f"{where} cannot be read: {error}") from error
-    known = sides if min(sides) > 0 else None
-    height, width = known or (float("inf"), float("inf"))
+    if min(sides) <= 0:
+        sides = _sides(files, image)
+    if not sides:
+        return checks.count("annotations of images whose size nobody says", name)
+    height, width = sides
     things = []
     for number, one in enumerate(tree.iter("object"), 1):
         label = (one.findtext("name") or "").strip()
@@ -136,7 +143,16 @@ def _read(
         if box:
             difficult = (one.findtext("difficult") or "0").strip() == "1"
             things.append(_Thing(label, box, difficult, number))
-    return things, known
+    return things, sides
+
+
+def _sides(files: Files, image: str) -> tuple[int, int] | None:
+    """Height and width of an image as it is stored, or None if it cannot be read."""
+    try:
+        with Image.open(io.BytesIO(files.read(image))) as opened:
+            return opened.height, opened.width
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return None
 
 
 def _splits(
@@ -146,7 +162,7 @@ def _splits(
     lists = {}
     for name in files.names:
         path = PurePosixPath(name)
-        plain = path.stem.lower() in (*SPLITS, _BOTH) and path.suffix == ".txt"
+        plain = path.stem.lower() in (*SPLITS, _BOTH) and path.suffix.lower() == ".txt"
         if plain:
             lists.setdefault(path.stem, []).append(name)
     for split, names in lists.items():
@@ -165,12 +181,11 @@ def _splits(
         for name in names:
             beside = PurePosixPath(name).parts[:-3]  # of several years, the one of this list
             for line in read_lines(root, name, files.read):
-                stem = line.split()[0].rpartition("/")[2]
-                keys = by_end.get(stem) or by_end.get(PurePosixPath(stem).stem, [])
+                keys = next((by_end[name] for name in names_in(line) if name in by_end), [])
                 mine = [key for key in keys if PurePosixPath(key).parts[:-1] == beside] or keys
                 if len(mine) != 1:
                     what = "named in lists and not there" if not mine else "of one name"
-                    checks.count(what, f"{name}: {stem}")
+                    checks.count(what, f"{name}: {line}")
                     continue
                 found.append((split, mine[0]))
                 listed.add(mine[0])
@@ -188,7 +203,7 @@ def _photo(
     split: str,
     image: str,
     things: Sequence[_Thing],
-    sides: tuple[int, int] | None,
+    sides: tuple[int, int],
     class_names: Sequence[str],
     instances: str,
 ) -> Photo:

@@ -1,7 +1,8 @@
 """YOLO's layout: beside each image, or in a tree labels, a text file with a line for each object.
 
 A line has the number of a class and the centre, width and height of a box, or the corners of a
-polygon, all as shares of the image's sides. Files lie as `label_files` has it; data.yaml,
+polygon, all as shares of the image's sides; points of a pose behind a box, which data.yaml tells
+by its kpt_shape, are not read. Files lie as `label_files` has it; data.yaml,
 classes.txt or names.txt has the names of the classes.
 """
 
@@ -13,6 +14,7 @@ from imagenet_jax.data.sources.label_files import (
     CLASSES,
     IMAGES,
     class_file_names,
+    has_keypoints,
     label_places,
     read_lines,
     split_folders,
@@ -38,6 +40,7 @@ def find_photos(root: str, files: Files, masks: bool = False) -> Found:
     class_names = class_file_names(root, known, files.read)
     if not class_names:
         raise DataError(f"{root}: no file names the classes; expected one of {', '.join(CLASSES)}")
+    keypoints = has_keypoints(root, known, files.read)
     images, _ = find_images(files.names, files.beginning)
     inside = [image for image in images if IMAGES in PurePosixPath(image).parts[:-1]]
     checks, photos, lacking = BoxChecks(), [], 0
@@ -51,7 +54,7 @@ def find_photos(root: str, files: Files, masks: bool = False) -> Found:
             checks.count("images without a file of labels (kept)", image)
         objects = _NONE._replace(outlines=() if masks else None)
         if file:
-            objects = _objects(root, file, files, len(class_names), checks, masks)
+            objects = _objects(root, file, files, len(class_names), checks, masks, keypoints)
         if file and not len(objects.labels):
             checks.count("images without objects (kept)", image)
         photos.append(Photo(split, image, objects))
@@ -68,15 +71,21 @@ _NONE = make_objects([], [])
 
 
 def _objects(
-    root: str, file: str, files: Files, classes: int, checks: BoxChecks, masks: bool
+    root: str,
+    file: str,
+    files: Files,
+    classes: int,
+    checks: BoxChecks,
+    masks: bool,
+    keypoints: bool,
 ) -> Objects:
-    """The objects of a file."""
+    """The objects of a file; keypoints: there are such behind each box."""
     boxes, labels, outlines = [], [], []
     for number, line in enumerate(read_lines(root, file, files.read), 1):
         where = f"{file}, line {number}"
         label, *values = line.split()
         try:
-            numbers = [float(value) for value in values]
+            numbers = [float(value) for value in values][: 4 if keypoints else None]
             if len(numbers) < 4 or (len(numbers) != 4 and len(numbers) % 2):
                 raise ValueError
         except ValueError:

@@ -114,7 +114,7 @@ def test_what_is_wrong_in_cocos_annotations_is_counted_and_named(tmp_path):
         (
             '{"images": [], "annotations": [], "categories": '
             '[{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}',
-            "the categories cannot be read.*twice",
+            "the categories cannot be read: 'a' is there twice; rename one",
         ),
     ],
 )
@@ -134,6 +134,37 @@ def test_images_of_one_name_are_told_by_the_split(tmp_path):
     photo(tmp_path / "train2017/more/train/0.jpg")
     with pytest.raises(DataError, match=r"both end with 0.jpg"):
         open_boxes("coco", str(tmp_path), "train")
+
+
+def test_an_image_of_another_split_is_another_image(tmp_path):
+    coco(coco(tmp_path), "val")
+    (tmp_path / "val2017/1.jpg").unlink()
+    source = open_boxes("coco", str(tmp_path), "val")
+    assert read(source)[0] == ["val2017/0.jpg"]
+    assert len(source.left_out["images that are not there"]) == 1
+    (tmp_path / "val2017/0.jpg").unlink()
+    (tmp_path / "val2017").rmdir()  # then those of train are meant
+    assert read(open_boxes("coco", str(tmp_path), "val"))[0] == [
+        "train2017/0.jpg",
+        "train2017/1.jpg",
+    ]
+
+
+def test_numbers_may_be_texts(tmp_path):
+    thing = {"image_id": 7, "category_id": 3, "bbox": ["1", "2", "3", "4"], "area": "12"}
+    crowds = [thing | {"iscrowd": crowd} for crowd in ("0", "1", None, "no")]
+    source = open_boxes("coco", str(coco(tmp_path, annotations=crowds)), "train")
+    assert read(source)[1][0].crowd.tolist() == [False, True, False]
+    assert len(source.left_out["annotations whose iscrowd is no number"]) == 1
+
+
+def test_photos_without_any_object_are_refused(tmp_path):
+    coco(tmp_path / "a", categories=[{"id": "3", "name": "dog"}])  # the objects have the number 3
+    with pytest.raises(DataError, match=r"no image has an object; .*2 annotations of unknown cat"):
+        open_boxes("coco", str(tmp_path / "a"), "train")
+    voc(tmp_path / "b", {"a": [], "b": []})
+    with pytest.raises(DataError, match=r"no image has an object; .*2 images without objects"):
+        open_boxes("voc", str(tmp_path / "b"), "train")
 
 
 XML = """<annotation><filename>{name}.jpg</filename><size><width>40</width><height>30</height>
@@ -186,8 +217,24 @@ def test_vocs_layout(tmp_path):
     assert others.class_names == ("red cell",)
 
 
+def test_an_image_of_voc_says_its_size_where_its_annotations_do_not(tmp_path):
+    voc(tmp_path, {"a b.0": [("cat", (1, 1, 50, 20), 0)], "c": [("cat", (1, 1, 9, 9), 0)]})
+    for name, size in (("a b.0", "<width>0</width><height>0</height>"), ("c", "")):
+        file = tmp_path / f"Annotations/{name}.xml"
+        file.write_text(file.read_text().replace("<width>40</width><height>30</height>", size))
+    names, objects = read(open_boxes("voc", str(tmp_path), "train"))
+    assert names == ["JPEGImages/a b.0.jpg"]  # which the list has as a whole line
+    assert objects[0].sides == (30, 40) and objects[0].boxes.tolist() == [[0, 0, 40, 20]]
+    (tmp_path / "JPEGImages/c.jpg").write_bytes(b"x")
+    found = open_boxes("voc", str(tmp_path), "train").left_out
+    assert found["annotations of images whose size nobody says"] == ["Annotations/c.xml"]
+
+
 def test_damaged_annotations_of_voc_are_named(tmp_path):
-    voc(tmp_path, {"a": [("cat", ("x", 1, 2, 3), 0), ("", (1, 1, 2, 2), 0)], "b": []})
+    voc(
+        tmp_path,
+        {"a": [("cat", ("x", 1, 2, 3), 0), ("", (1, 1, 2, 2), 0)], "b": [("cat", (1, 1, 2, 2), 0)]},
+    )
     source = open_boxes("voc", str(tmp_path), "train")
     assert source.left_out["boxes that are not four numbers"] == ["Annotations/a.xml: object 1"]
     assert source.left_out["objects without a name or a box"] == ["Annotations/a.xml: object 2"]
@@ -224,6 +271,16 @@ def test_yolos_layout(tmp_path):
     (tmp_path / "labels/train/a.txt").write_text("2 0.5 0.5 0.1 0.1")
     with pytest.raises(DataError, match=r"a.txt, line 1: '2' is no number of a class, 0 to 1"):
         open_boxes("yolo", str(tmp_path), "train")
+
+
+def test_points_of_poses_are_no_polygons(tmp_path):
+    photo(tmp_path / "images/a.jpg")
+    (tmp_path / "data.yaml").write_text("names: [cat]\nkpt_shape: [4, 3]\n")
+    (tmp_path / "labels").mkdir()
+    line = "0 0.5 0.5 0.5 0.2 " + " ".join(["0.9"] * 12)
+    (tmp_path / "labels/a.TXT").write_text(line)
+    (objects,) = read(open_boxes("yolo", str(tmp_path), "train"))[1]
+    np.testing.assert_allclose(objects.boxes, [[0.25, 0.4, 0.75, 0.6]])
 
 
 def test_a_task_that_does_not_fit_and_splits_that_are_not_there_are_named(tmp_path):

@@ -135,7 +135,8 @@ def test_the_file_among_the_maps_names_their_classes(tmp_path):
         ("classes.json", "[[[[", "expected a list of names"),
         ("classes.json", "[" * 100_000, "expected a list of names"),
         ("classes.json", '{"a": "b"}', "expected a list of names"),
-        ("classes.txt", "a\na\n", "one twice"),
+        ("classes.txt", "a\na\n", "has the class 'a' twice"),
+        ("Classes.JSON", '["a"]', "has 1 classes; expected 2 to 255"),
         ("classes.txt", "", "has 0 classes"),
         ("data.yaml", "names: 3", "expected names"),
     ],
@@ -144,6 +145,13 @@ def test_a_file_that_does_not_name_classes_is_refused(tmp_path, name, text, mess
     write(tmp_path, "images/a.jpg", "masks/a.png")
     (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match=message):
+        open_masks(str(tmp_path), "train")
+
+
+def test_maps_of_0_and_255_have_no_classes(tmp_path):
+    write(tmp_path, "images/a.jpg")
+    write(tmp_path, "masks/a.png", level=255)
+    with pytest.raises(DataError, match="the level 0 alone, and maybe 255, which is no class"):
         open_masks(str(tmp_path), "train")
 
 

@@ -14,6 +14,7 @@ from imagenet_jax.data import open_split
 from imagenet_jax.data.images.preprocess import Preprocess
 from imagenet_jax.data.sources import scenes
 from imagenet_jax.data.sources.box_files import open_boxes
+from imagenet_jax.data.sources.joined import joined
 from imagenet_jax.data.sources.objects import as_they_are, make_objects, placed, run_lengths_of
 from imagenet_jax.data.sources.outlines import SIDE, box_mask, packed, polygons, run_lengths
 from imagenet_jax.errors import DataError
@@ -66,6 +67,8 @@ def test_polygons_far_outside_cost_no_memory():
     )
     assert polygons([[0, 0, 1, 1, 2, float("nan")]]) is polygons(5) is polygons([["x"] * 6]) is None
     assert polygons([[10**400, 0, 1, 1, 2, 2]]) is None
+    (kept,) = polygons([[0, 0, 4, 0, 4, 4], [1, 1, 2, 2]])  # of the other part nothing is left
+    assert kept.tolist() == [[0, 0], [4, 0], [4, 4]]
     far = polygons([[-1e12, 10, 1e12, 10, 1e12, 20, -1e12, 20]])
     (found,) = packed([far], (30, 40))
     assert coco_masks.decode(found)[10:20].all() and coco_masks.area(found) == 400
@@ -83,6 +86,16 @@ def test_the_share_of_each_part_of_a_box():
     crop = large[y : y + high, x : x + wide].astype(np.float32)
     expected = cv2.resize(crop, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     assert np.abs(found / 255 - expected).mean() < 0.02
+
+
+@pytest.mark.parametrize("side", [2 * SIDE + 6, 3 * SIDE, 4 * SIDE])
+def test_the_mask_of_a_large_box_lies_in_its_middle(side):
+    """What is the same mirrored is so in its mask, too."""
+    mask = np.zeros((side, side), np.uint8)
+    mask[side // 4 : side - side // 4, side // 4 : side - side // 4] = 1
+    lengths = coco_masks.encode(np.asfortranarray(mask))
+    found = box_mask(lengths, np.array([0.0, 0.0, side, side])).astype(int)
+    assert np.abs(found - found[::-1, ::-1]).max() <= 2 and found.max() == 255
 
 
 @pytest.mark.parametrize("rule", ["letterbox", "scale_jitter", "random_resized_crop"])
@@ -186,6 +199,20 @@ def test_maps_of_objects_in_vocs_layout(tmp_path):
     (tmp_path / "SegmentationObject/a.png").unlink()
     with pytest.raises(DataError, match=r"no images in 'train'.*images without a map of objects"):
         open_boxes("voc", str(tmp_path), "train", READS)
+
+
+@pytest.mark.parametrize("first", [READS, READS[:1]])
+def test_objects_of_two_tasks_have_their_outlines(tmp_path, first):
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (40, 30)).save(tmp_path / "images/a.png")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/a.txt").write_text("0 0.1 0.1 0.5 0.1 0.5 0.5")
+    (tmp_path / "names.txt").write_text("cat")
+    second = READS[:1] if first == READS else READS
+    parts = {reads: open_boxes("yolo", str(tmp_path), "train", reads) for reads in (first, second)}
+    source = joined(parts)
+    (objects,) = source.read(np.array([0]))[1]["boxes"]
+    assert objects.outlines and source.objects(0).outlines and source.fields.keys() >= {"masks"}
 
 
 def test_polygons_in_yolos_layout(tmp_path):

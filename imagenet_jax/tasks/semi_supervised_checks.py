@@ -2,7 +2,7 @@
 
 import ml_collections
 
-from imagenet_jax.config.semi_fields import SEMI_SUPERVISED, labelled_fields
+from imagenet_jax.config.semi_fields import LABELLED, SEMI_SUPERVISED, labelled_fields
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.tasks.self_supervised_checks import METHODS
 
@@ -24,7 +24,8 @@ def check_labelled(config: ml_collections.ConfigDict) -> None:
     elif chosen and config.task in (*METHODS, "mae"):
         raise ConfigError(
             f"config.data.{chosen[0]} = {data[chosen[0]]!r} says which images have labels, and "
-            f"config.task = {config.task!r} learns from all without any; leave it empty"
+            f"config.task = {config.task!r} learns from all without any; set it to "
+            f"{LABELLED[f'data.{chosen[0]}'].default!r}"
         )
     elif data.labelled_share:
         raise ConfigError(

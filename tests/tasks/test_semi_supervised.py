@@ -208,6 +208,7 @@ def test_the_views_of_an_image(config):
         ("fixmatch", {"augment.mixup": 0.2}, r"does not go with config\.augment\.mixup"),
         ("fixmatch", {"loss.jsd": 12.0}, r"does not go with config\.loss\.jsd"),
         ("mean_teacher", {"distill.weights": "resnet50"}, r"config\.distill\.weights"),
+        ("mean_teacher", {"finetune.mode": "lora"}, r"finetune\.mode = 'lora'"),
         (
             "mean_teacher",
             {"data.views": 2, "data.policy": "augmix"},

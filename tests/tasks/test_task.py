@@ -16,6 +16,7 @@ from imagenet_jax.errors import ConfigError
 from imagenet_jax.tasks.classification import Classification
 from imagenet_jax.tasks.table import find_task, task_names
 from imagenet_jax.tasks.task import Term
+from imagenet_jax.training.position import Course
 from imagenet_jax.training.program import make_program
 
 
@@ -65,6 +66,37 @@ def test_terms_are_divided_by_global_sums(loop_config):
     spread = after_three_steps(loop_config, devices=8)
     for one, other in zip(jax.tree.leaves(alone), jax.tree.leaves(spread), strict=True):
         np.testing.assert_allclose(other, one, atol=1e-4)
+
+
+class Clocked(Classification):
+    """Tells the step that `inputs` is given."""
+
+    def inputs(self, batch, key, step, *, train):
+        image, targets = super().inputs(batch, key, step, train=train)
+        return image, (targets, step)
+
+    def losses(self, apply, inputs, targets):
+        return super().losses(apply, inputs, targets[0])
+
+    def zero_sums(self):
+        return super().zero_sums() | {"step": jnp.int32(0)}
+
+    def sums(self, outcome, targets, mask):
+        return super().sums(outcome, targets[0], mask) | {"step": targets[1]}
+
+
+def test_steps_are_counted_as_if_all_had_been_of_todays_size(loop_config):
+    """By which a task knows how long a run has lasted, where the batch size was another before."""
+    split, mesh = open_split(loop_config, train=True), make_mesh("data_parallel", jax.devices()[:1])
+    course = Course(loop_config.batch_size, offset=3 * loop_config.batch_size)
+    task = Clocked.of_split(loop_config, split)
+    program = make_program(task, mesh, num_examples=split.num_examples, course=course)
+    state, step = program.init_state(), program.compile_train_step()
+    found = []
+    for batch in split.train_batches(parallel.local_rows(mesh, loop_config.batch_size), 0, 2):
+        state, sums = step(state, parallel.put_batch(batch, mesh))
+        found.append(int(sums["step"]))
+    assert found == [3, 4]
 
 
 def test_the_better_result_has_the_higher_score():

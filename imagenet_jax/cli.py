@@ -45,6 +45,8 @@ def main(argv: Sequence[str]) -> int:
         args = parse(argv)
         if args.launcher != "local" and args.verb != "sweep":
             return launch(args, argv)
+        if args.dry_run and args.verb == "sweep":
+            raise ConfigError("--dry_run: a sweep starts its runs itself and prints what it does")
         if args.dry_run or (args.max_restarts and args.launcher == "local"):
             raise ConfigError(
                 "--dry_run and --max_restarts go with a --launcher, e.g. processes:2x2"

@@ -18,6 +18,7 @@ import numpy as np
 
 import imagenet_jax
 from imagenet_jax.atomic import replace_text
+from imagenet_jax.data.bank import evenly
 from imagenet_jax.deploy import samples
 from imagenet_jax.deploy.comparison import (
     TOLERANCE,
@@ -141,7 +142,9 @@ def _images(trained: TrainedModel, photos: Sequence[str], most: int) -> tuple[np
         try:
             split = task_split(config, train=False)
             if count := min(most, split.num_examples):
-                return split.images(np.arange(count)), f"{config.data.name}, {split.name}"
+                chosen = evenly(split.num_examples, count, config.seed)  # of each class its share
+                chosen = np.random.default_rng(config.seed).permutation(chosen)
+                return split.images(chosen), f"{config.data.name}, {split.name}"
         except DataError as error:
             say(f"warning: the run's data are not here ({error})")
     return samples.sample_images(config.data.image_size), samples.ABOUT

@@ -17,6 +17,7 @@ from imagenet_jax.inference.photos import model_input, to_pixels
 from imagenet_jax.training.trained import TrainedModel
 
 _LEVELS = 4.0  # mean difference, more than which is another crop
+_READ = (b"\xff\xd8\xff", b"\x89PN")  # how files begin that decode_jpeg reads
 _METHODS = {"area": "area", "lanczos": "lanczos3"}  # others have the same name
 
 
@@ -75,7 +76,13 @@ def compare_photos(trained: TrainedModel, path: Path, photos: Sequence[bytes]) -
     from imagenet_jax.data.host_tensorflow import tf
 
     config, prepare = trained.config, _prepare(trained.config)
-    pixels = [to_pixels(photo, config) for photo in photos]
+    stored = config.copy_and_resolve_references()
+    stored.data.exif_orientation = False  # which the signature does not know of
+    pixels = [to_pixels(photo, stored) for photo in photos]
+    photos = [
+        photo if bytes(photo[:3]) in _READ else tf.io.encode_png(image).numpy()
+        for photo, image in zip(photos, pixels, strict=True)
+    ]
     if config.data.eval_crop == "none":  # it takes files of one size alone
         side = config.data.image_size
         pixels = [np.resize(image, (side, side, 3)) for image in pixels]

@@ -76,6 +76,10 @@ def average_weights(
         if first is None:
             first = member
         _refuse_others(first, member)
+        # Files need not say what they are of: the first one that does counts.
+        first = first._replace(
+            fields=first.fields or member.fields, facts=first.facts or member.facts
+        )
         part = jax.tree.map(np.float64, member.variables)
         total = part if total is None else jax.tree.map(np.add, total, part)
         names.append(member.name)

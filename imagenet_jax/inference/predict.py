@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from imagenet_jax.errors import DataError
+from imagenet_jax.errors import ConfigError, DataError
 from imagenet_jax.inference.photos import MOST, read_photo, read_pixels
 from imagenet_jax.inference.predictor import Predictor
 from imagenet_jax.printable import printable
@@ -128,6 +128,7 @@ def write_maps(result: dict[str, Any], folder: Path, task: Task, part: str = "")
       more of its errors.
     """
     errors, taken = list(result["errors"]), set()
+    photos = {Path(photo["path"]).resolve() for photo in result["predictions"]}
     predictions = []
     for photo in result["predictions"]:
         stem, number = Path(photo["path"]).stem, 1
@@ -137,6 +138,11 @@ def write_maps(result: dict[str, Any], folder: Path, task: Task, part: str = "")
             name = f"{stem}_{number}"
         taken.add(name)
         file = folder / f"{name}.png"
+        if file.resolve() in photos:
+            raise ConfigError(
+                f"--maps={folder}: the map of {photo['path']} would take the place of a photo; "
+                "give another folder"
+            )
         try:
             folder.mkdir(parents=True, exist_ok=True)
             task.write_map(photo[part] if part else photo, file)

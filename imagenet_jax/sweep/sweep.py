@@ -6,7 +6,7 @@ import itertools
 import json
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from imagenet_jax.config import flatten
+from imagenet_jax.config import base_config, flatten
 from imagenet_jax.errors import ConfigError
 from imagenet_jax.hosts.children import stop_signals
 from imagenet_jax.hosts.ending import giving_back
@@ -34,8 +34,10 @@ from imagenet_jax.sweep.space import Choices, Range, Space, grid, parse_space, w
 from imagenet_jax.sweep.trial import TrialRuns
 from imagenet_jax.tasks.table import find_task
 from imagenet_jax.terminal import say, working
+from imagenet_jax.training.changes import FREE
 
 _POLL_SECONDS = 0.5
+_DRAWS = 200  # in a row that were tried before, until nothing is left to try
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +130,8 @@ def _run_trials(
             while True:
                 left = total - len(_counted(study))
                 for _ in range(min(left, request.parallel - len(active))):
-                    active.append(_next_trial(study, space, request, workdir, command))
+                    trial = _next_trial(study, space, request, workdir, command)
+                    active += [trial] if trial else []
                 if not active:
                     break
                 show(progress_line(study, _counted(study), total, request.parallel))
@@ -165,11 +168,13 @@ def _open_study(request: Sweep, config: ml_collections.ConfigDict, workdir: Path
     asked |= {"seeds": list(request.seeds), "folds": request.folds}
     asked |= {f"config.{name}": value for name, value in flatten(config)}
     asked = json.loads(json.dumps(asked))
-    before = study.user_attrs.get("asked", asked)
+    # Fields that came with a later version had their defaults before.
+    usual = {f"config.{name}": value for name, value in flatten(base_config())}
+    before = json.loads(json.dumps(usual)) | study.user_attrs.get("asked", asked)
     changed = [
         f"{name}: {before.get(name)!r} -> {value!r}"
         for name, value in asked.items()
-        if before.get(name) != value
+        if before.get(name) != value and not _is_free(name.removeprefix("config."))
     ]
     if changed:
         raise ConfigError(
@@ -179,6 +184,11 @@ def _open_study(request: Sweep, config: ml_collections.ConfigDict, workdir: Path
         )
     study.set_user_attr("asked", asked)
     return study
+
+
+def _is_free(name: str) -> bool:
+    """Whether a field cannot change what a run learns."""
+    return name in FREE or name.partition(".")[0] in FREE
 
 
 def _take_up(study: optuna.Study, combinations: Sequence[dict[str, str]]) -> None:
@@ -205,16 +215,37 @@ def _counted(study: optuna.Study) -> list[FrozenTrial]:
     ]
 
 
+def _name(params: Mapping[str, Any]) -> str:
+    """By what is tried, not by number: a trial that was interrupted finds its checkpoints."""
+    return hashlib.sha1(json.dumps(params, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _ask(study: optuna.Study, space: Space) -> optuna.Trial | None:
+    """A trial that differs from those at work and those with a result, or None."""
+    ended = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+    known = {_name(trial.params) for trial in study.get_trials(states=ended)}
+    for _ in range(_DRAWS):
+        trial = study.ask({name: _distribution(values) for name, values in space.items()})
+        if _name(trial.params) not in known:
+            return trial
+        study.set_user_attr("interrupted", study.user_attrs["interrupted"] + [trial.number])
+        study.tell(trial, state=TrialState.FAIL)
+    say("what is left of the space has been tried")
+    return None
+
+
 def _next_trial(
     study: optuna.Study,
     space: Space,
     request: Sweep,
     workdir: Path,
     command: Callable[[Path, dict[str, Any]], list[str]],
-) -> TrialRuns:
-    trial = study.ask({name: _distribution(values) for name, values in space.items()})
-    # By what is tried, not by number: a trial that was interrupted finds its checkpoints.
-    name = hashlib.sha1(json.dumps(trial.params, sort_keys=True).encode()).hexdigest()[:8]
+) -> TrialRuns | None:
+    """A trial of what was not tried before; None if nothing is left."""
+    trial = _ask(study, space)
+    if not trial:
+        return None
+    name = _name(trial.params)
     folder = workdir / "trials" / name
     trial.set_user_attr("workdir", str(folder))
     shown = ", ".join(f"{key}={value}" for key, value in trial.params.items())

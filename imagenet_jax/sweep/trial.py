@@ -31,7 +31,7 @@ class TrialRuns:
         self._left, self._done = list(runs), 0
         self._metric, self._prune = metric, prune
         self._process: subprocess.Popen | None = None
-        self._workdir = Path()
+        self._workdir, self._begin = Path(), 0
         self.values: list[float] = []
         self.state: optuna.trial.TrialState | None = None
         self.fault = ""
@@ -62,6 +62,7 @@ class TrialRuns:
         self._workdir, command = self._left[0]
         self._workdir.mkdir(parents=True, exist_ok=True)
         with (self._workdir / "output.log").open("ab") as log:
+            self._begin = log.tell()  # what is before is of an earlier try
             self._process = start_child(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
             )
@@ -87,9 +88,12 @@ class TrialRuns:
         if status == STOPPED:  # by somebody else; it goes on where it was
             return
         if status:
-            lines = (self._workdir / "output.log").read_text(errors="replace").splitlines()
+            said = (self._workdir / "output.log").read_bytes()[self._begin :]
+            lines = said.decode(errors="replace").splitlines()
             errors = [line for line in lines if "error: " in line]
-            self._fail((errors or lines or [f"status {status}"])[-1])
+            ended = f"it was ended by {_signal(-status)}" if status < 0 else f"status {status}"
+            told = errors or (lines if status > 0 else [])
+            self._fail((told or [ended])[-1])
             return
         summary = self._workdir / "summary.json"
         try:
@@ -105,3 +109,10 @@ class TrialRuns:
         self._done += 1
         if not self._left:
             self.state = optuna.trial.TrialState.COMPLETE
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

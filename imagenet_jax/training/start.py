@@ -6,12 +6,14 @@ from pathlib import Path
 from imagenet_jax.atomic import replace_text
 from imagenet_jax.config import to_json
 from imagenet_jax.devices.sharding import make_mesh
+from imagenet_jax.errors import CheckpointError
 from imagenet_jax.hosts.lock import workdir_lock
 from imagenet_jax.reports.outputs import make_workdir
 from imagenet_jax.training.changes import check_changes
 from imagenet_jax.training.checkpoint import Checkpoints
 from imagenet_jax.training.clock import Clock
 from imagenet_jax.training.program import make_program
+from imagenet_jax.training.state import sha256
 from imagenet_jax.training.trained import TrainedModel
 
 
@@ -26,11 +28,11 @@ def write_start(trained: TrainedModel, workdir: Path, num_examples: int) -> None
       num_examples: training examples per epoch; 0: not known, so that nobody can train on.
 
     Raises:
-      CheckpointError: if a run of another config is there.
+      CheckpointError: if a run of another config is there, or one that began with other variables.
       ConfigError: if the run would have no sensible length.
     """
     config, task = trained.config, trained.task
-    data = {"num_examples": num_examples, **task.facts()}
+    data, digest = {"num_examples": num_examples, **task.facts()}, sha256(trained.variables)
     make_workdir(workdir)
     with (
         workdir_lock(workdir),
@@ -38,6 +40,11 @@ def write_start(trained: TrainedModel, workdir: Path, num_examples: int) -> None
     ):
         if there := checkpoints.record():
             check_changes(there, config, data, False, f"the checkpoint in {workdir}")
+            if there.get("began_with", digest) != digest:
+                raise CheckpointError(
+                    f"{workdir} holds a run that began with other weights; delete it, or write "
+                    "somewhere else"
+                )
             return
         mesh = make_mesh(config.sharding)
         program = make_program(task, mesh, num_examples=num_examples or None)
@@ -46,6 +53,7 @@ def write_start(trained: TrainedModel, workdir: Path, num_examples: int) -> None
             "position": program.course.position(0, max(num_examples, 1)),
             "clock": dataclasses.asdict(Clock()),
             "data": data,
+            "began_with": digest,
             # BatchNorm's statistics come with the variables.
             "statistics_of": 0 if config.eval.norm_batches else None,
         }

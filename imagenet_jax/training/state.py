@@ -98,7 +98,12 @@ def replaced(tree: Any, new: Any) -> Any:
 def state_sha256(state: TrainState) -> str:
     """Hash over params, batch_stats and opt_state: path, dtype, shape and bytes, by path."""
     parts = {"params": state.params, "batch_stats": state.batch_stats, "opt": state.opt_state}
-    leaves = jax.tree_util.tree_leaves_with_path(parts)
+    return sha256(parts)
+
+
+def sha256(tree: Any) -> str:
+    """Hash over arrays: path, dtype, shape and bytes, by path."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
     digest = hashlib.sha256()
     for path, leaf in sorted(leaves, key=lambda item: jax.tree_util.keystr(item[0])):
         array = _whole(leaf)
@@ -107,9 +112,9 @@ def state_sha256(state: TrainState) -> str:
     return digest.hexdigest()
 
 
-def _whole(leaf: jax.Array) -> np.ndarray:
+def _whole(leaf: jax.Array | np.ndarray) -> np.ndarray:
     """The array on the host, also if other processes hold parts of it; all have to ask for it."""
-    if leaf.is_fully_addressable or leaf.is_fully_replicated:
+    if isinstance(leaf, np.ndarray) or leaf.is_fully_addressable or leaf.is_fully_replicated:
         return np.asarray(jax.device_get(leaf))
     return multihost_utils.process_allgather(leaf, tiled=True)
 

@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bo
         raise ConfigError(
             f"--checkpoints={which}; expected last:N, best:N, improved:N or steps as 1000,2000"
         )
-    if which and all(source.suffix for source in _sources(args)):
+    if which and all(source.suffix and not source.is_dir() for source in _sources(args)):
         raise ConfigError(f"--checkpoints={which} is of runs, and there are only files")
     if config.eval.norm_batches:
         check_source(config, here=here)
@@ -115,7 +116,7 @@ def _next(args: argparse.Namespace, result: dict[str, Any]) -> list[str]:
     from imagenet_jax.verbs.flags import PROGRAM
 
     of = f"--model={args.model}" if args.model else f"--workdir={_run_of(args)}"
-    return [f"{PROGRAM} evaluate {of} --weights={result['file']}"]
+    return [f"{PROGRAM} evaluate {shlex.join([of, '--weights=' + result['file']])}"]
 
 
 AVERAGE = Verb(

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +167,7 @@ def _text(result: dict[str, Any]) -> str:
 def _next(args: argparse.Namespace, result: dict[str, Any]) -> list[str]:
     last = [row["workdir"] for row in result["variants"] if row["workdir"]][-1]
     verbs = ("evaluate", "export") if result["dataset"] else ("export",)
-    return [f"{args.program} {verb} --workdir={last}" for verb in verbs]
+    return [f"{args.program} {verb} --workdir={shlex.quote(last)}" for verb in verbs]
 
 
 COMPRESS = Verb(

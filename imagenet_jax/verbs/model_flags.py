@@ -61,6 +61,8 @@ def load(args: argparse.Namespace) -> ml_collections.ConfigDict:
         )
     if args.weights and getattr(args, "checkpoint", ""):
         raise ConfigError("--weights and --checkpoint are both what is taken; give one of them")
+    if args.model and getattr(args, "checkpoint", ""):
+        raise ConfigError("--checkpoint is of a run in --workdir, and --model names weights")
     if args.model:
         return pretrained_config(args.model)
     for flag in ("dataset", "split"):

@@ -66,7 +66,11 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
     from imagenet_jax.inference.predictor import Predictor
 
     limits = Limits(
-        batch=args.max_batch, wait=args.max_wait, queue=args.queue, seconds=args.timeout
+        batch=args.max_batch,
+        wait=args.max_wait,
+        queue=args.queue,
+        seconds=args.timeout,
+        drain=max(_LIMITS.drain, args.timeout),
     )
     return serve(Predictor(find_trained(args, config)), limits, args.host, args.port)
 

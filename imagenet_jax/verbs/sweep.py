@@ -55,6 +55,10 @@ def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bo
     if args.launcher != "local":
         find_launcher(args.launcher)
     space = parse_space(getattr(args, methods[0]), config)
+    if args.seeds and "seed" in space:
+        raise ConfigError("--seeds and the field seed of what is tried say the same; leave one out")
+    if args.folds and (twice := sorted({"data.fold", "data.folds"} & space.keys())):
+        raise ConfigError(f"--folds sets {twice[0]}, which is also tried; leave one out")
     if args.folds:
         with_fields(config, {"data.folds": args.folds})
     if methods == ["grid"]:
@@ -72,6 +76,7 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
             launcher += ",wait=true" if ":" in launcher else ":wait=true"
         flags = [f"--config={args.config}"] if args.config else []
         flags += [f"--launcher={launcher}", f"--max_restarts={args.max_restarts}"]
+        flags += [f"--start_timeout={args.start_timeout}"] if args.start_timeout else []
         fields = args.overrides | fields
         flags += [f"--config.{name}={value}" for name, value in fields.items()]
         return [*own_program(), "train", *flags, f"--workdir={workdir}"]

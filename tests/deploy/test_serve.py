@@ -26,6 +26,8 @@ from imagenet_jax.cli import main  # noqa: E402
 from imagenet_jax.deploy.server import limits as limits_file  # noqa: E402
 from imagenet_jax.deploy.server.app import Server  # noqa: E402
 from imagenet_jax.deploy.server.limits import Limits  # noqa: E402
+from imagenet_jax.deploy.server.serve import serve  # noqa: E402
+from imagenet_jax.errors import ExportError  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 
@@ -134,8 +136,10 @@ def test_what_cannot_be_is_refused(serving):
     status, _, told = ask(port, "POST", "/predict", *form(("a.png", good), ("b.png", good[:40])))
     assert status == 200 and len(told["predictions"]) == 1
     assert told["errors"][0]["path"] == "b.png"
-    for top in ("0", "-1", "x", "1001", "%D9%A1", "9" * 400):
+    long = ("9" * 400, "0000000010000", "000000001" + "0" * 5000)
+    for top in ("0", "-1", "x", "1001", "%D9%A1", *long):
         assert ask(port, "POST", f"/predict?top={top}", good)[0] == 400, top
+    assert ask(port, "POST", f"/explain?class={'1' * 5000}", good)[0] == 400
     status, _, told = ask(port, "POST", "/predict", bytes(5001))
     assert status == 413 and "more than 5000 bytes" in told["error"]
     chunks = ask(port, "POST", "/predict", iter([bytes(1000)] * 6))  # in chunks
@@ -145,21 +149,23 @@ def test_what_cannot_be_is_refused(serving):
     assert ask(port, "POST", "/predict", good, {"content-type": "multipart/form-data"})[0] == 400
     large = photo(shape=(3000, 20, 3))[:200]  # its head promises pixels that do not come
     assert ask(port, "POST", "/predict", large)[0] == 400
-    assert ask(port, "GET", "/predict")[0] == 405
+    status, headers, _ = ask(port, "GET", "/predict")
+    assert (status, headers["allow"]) == (405, "POST")
     assert ask(port, "GET", "/../../etc/passwd")[0] == 404
     assert ask(port, "POST", "/predict", good)[0] == 200
 
 
 def test_a_photo_of_too_many_pixels_is_not_decoded(serving):
     """A PNG of a few kilobytes can promise gigabytes."""
-    port, server = serving()
-    server.predictor.config.data.max_pixels = 10_000
+    port, _ = serving(pixels=10_000)
     status, _, told = ask(port, "POST", "/predict", photo(shape=(101, 100, 3)))
     assert status == 400 and "pixels" in told["error"]
 
 
 def test_a_full_queue_and_slow_requests_are_told_so(serving):
     port, server = serving(queue=3, seconds=1.0)
+    too_many = form(*[("a.png", photo())] * 4)
+    assert ask(port, "POST", "/predict", *too_many)[0] == 413  # for which there is never room
     look, held = server._batcher._look, threading.Event()
     server._batcher._look = lambda *given: held.wait(20) and look(*given)
     with ThreadPoolExecutor(8) as clients:
@@ -174,6 +180,16 @@ def test_a_full_queue_and_slow_requests_are_told_so(serving):
     with socket.create_connection(("127.0.0.1", port), timeout=10) as slow:
         slow.sendall(b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nab")
         assert b" 408 " in slow.recv(1000)
+
+
+def test_a_server_whose_model_cannot_be_compiled_ends(finished_run, monkeypatch, one_block):
+    def fails(self, images):
+        raise RuntimeError("no memory\nmore of it")
+
+    monkeypatch.setattr(Predictor, "shown", fails)
+    predictor = Predictor.from_run(finished_run, fields={"data.eval_crop": "resize"})
+    with pytest.raises(ExportError, match=r"for --max_batch=4 images: RuntimeError: no memory$"):
+        serve(predictor, Limits(batch=4), "127.0.0.1", 0)
 
 
 def test_an_error_of_the_model_is_one_request_long(serving):

@@ -11,7 +11,7 @@ import launch
 from imagenet_jax.data import open_split
 from imagenet_jax.devices import make_mesh
 from imagenet_jax.errors import CheckpointError, WeightsError
-from imagenet_jax.inference.average import average_weights, chosen_steps
+from imagenet_jax.inference.average import average_weights, chosen_steps, write_average
 from imagenet_jax.inference.predictor import Predictor
 from imagenet_jax.reports.workdir import saved_config
 from imagenet_jax.tasks.table import make_task
@@ -117,8 +117,12 @@ def test_weights_that_mean_something_else_are_refused(
             section, field = name.split(".")
             record["config"][section][field] = value
         file.write_text(json.dumps(record))
+    config, file = saved_config(finished_run), tmp_path / "first.safetensors"
     with pytest.raises((CheckpointError, WeightsError), match=message):
-        average_weights(saved_config(finished_run), [finished_run, other], finished_run, "")
+        average_weights(config, [finished_run, other], finished_run, "")
+    write_average(file, *average_weights(config, [finished_run] * 2, finished_run, ""))
+    with pytest.raises((CheckpointError, WeightsError), match=message):  # the file does not say
+        average_weights(config, [file, finished_run, other], finished_run, "")
 
 
 def test_checkpoints_are_chosen_by_their_scores(tmp_path):

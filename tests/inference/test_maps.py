@@ -67,6 +67,10 @@ def test_photos_get_maps_of_their_own_size(run, tmp_path, capsys):
         assert np.array_equal(levels, map_of_text(answer["segmentation"]))
         assert sum(one["share"] for one in answer["classes"]) == pytest.approx(1)
     assert Image.open(run / "run/predictions.png").size[0] > 300
+    before = photos[0].read_bytes()
+    assert launch.main([*argv[:-1], f"--maps={photos[0].parent}"]) == 1
+    assert "would take the place of a photo" in capsys.readouterr().err
+    assert photos[0].read_bytes() == before
     answer = Predictor.from_run(run / "run")(photos[0])
     assert answer["segmentation"] == found[0]["segmentation"]
 

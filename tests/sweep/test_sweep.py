@@ -210,6 +210,29 @@ def test_a_random_sweep_that_goes_on_draws_other_trials(tmp_path, monkeypatch, d
     assert panel.get_xscale() == "log" and dict(points(panel)["trials (6)"]) == rates
 
 
+def test_nothing_is_tried_twice(tmp_path, monkeypatch, capsys):
+    """Two at a time would also write into one folder."""
+    monkeypatch.setattr(sys, "executable", write_python(tmp_path))
+    flags = ["--random", "optim.learning_rate=0.1,0.2,0.3", "--trials=6", "--parallel=2"]
+    trials = run_sweep(tmp_path / "a", *flags, "--metric=loss")["trials"]
+    assert {trial["fields"]["optim.learning_rate"] for trial in trials} == {"0.1", "0.2", "0.3"}
+    assert len(trials) == 3 and {trial["state"] for trial in trials} == {"complete"}
+    assert "what is left of the space has been tried" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--grid", "seed=0,1", "--seeds=5,6"], "--seeds and the field seed"),
+        (["--grid", "data.fold=0,1", "--folds=2"], "--folds sets data.fold, which is also tried"),
+        (["--grid", "seed=0,1", "--dry_run", "--launcher=processes:2x1"], "--dry_run: a sweep"),
+    ],
+)
+def test_a_field_is_set_in_one_place(tmp_path, capsys, flags, message):
+    assert launch.main(["sweep", *SHORT, f"--workdir={tmp_path}", *flags]) == 1
+    assert message in capsys.readouterr().err
+
+
 def test_what_failed_is_tried_again_by_the_same_command(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", write_python(tmp_path, f"{FAILS_ONCE}\n{RUN}"))
     flags = ["--grid", "optim.learning_rate=0.1,0.5", "--metric=loss", "--config.batch_size=16"]

@@ -98,7 +98,7 @@ def _rgb(image: Image.Image) -> Image.Image:
         grey = np.asarray(image.convert("I"))
         if grey.min() < 0 or grey.max() > 65535:
             raise ValueError(f"its values {grey.min()} to {grey.max()} are not of 16 bits")
-        return Image.fromarray(np.round(grey / 257).astype(np.uint8)).convert("RGB")
+        return Image.fromarray(((grey + 128) // 257).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         raise ValueError("its values are floats, whose range is not known")
     if image.mode == "P" and "transparency" in image.info:

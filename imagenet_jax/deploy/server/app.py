@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -45,11 +46,18 @@ class Server:
       predictor: the model.
       limits: see there.
       threads: that decode photos.
+
+    Attributes:
+      failure: why the program could not be compiled; it calls `stop`, which the owner may set.
     """
 
     def __init__(self, predictor: Predictor, limits: Limits, threads: int = 2):
         self.predictor, self.limits, self.metrics = predictor, limits, Metrics()
         self._bodies, self._in_flight, self.ready = Bodies(limits), 0, False
+        self.failure: BaseException | None = None
+        self.stop: Callable[[], None] = lambda: None
+        self._reading = predictor.config.copy_and_resolve_references()
+        self._reading.data.max_pixels = min(self._reading.data.max_pixels, limits.pixels)
         self._decoders = ThreadPoolExecutor(threads, "decode")
         self._explaining, self._explained = Explaining(predictor), 0
         self._explainer = ThreadPoolExecutor(1, "explain")
@@ -95,7 +103,10 @@ class Server:
             count *= 2
 
     def _compiled(self, task: asyncio.Task) -> None:
-        self.ready = not task.cancelled() and task.exception() is None
+        self.failure = None if task.cancelled() else task.exception()
+        self.ready = not task.cancelled() and self.failure is None
+        if self.failure:
+            self.stop()
 
     def _counted(
         self, handler: Callable[[Request], Awaitable[Response]]
@@ -123,8 +134,8 @@ class Server:
         top, limits = _whole_number(request, "top"), self.limits
         with self._bodies.counted() as add:
             photos = await self._photos(request, add)
-            if len(photos) > limits.images:
-                raise Refused(413, f"it has {len(photos)} photos; at most {limits.images}")
+            if len(photos) > (most := min(limits.images, limits.queue)):
+                raise Refused(413, f"it has {len(photos)} photos; at most {most}")
             if self._in_flight + len(photos) > limits.queue:
                 raise Refused(429, f"{self._in_flight} images wait, of {limits.queue} at most")
             self._count(len(photos))
@@ -198,7 +209,7 @@ class Server:
         return {"path": path, **await self._batcher.answer(pixels, shape, top)}
 
     def _decoded(self, data: bytes) -> tuple[np.ndarray, tuple[int, int]]:
-        pixels = to_pixels(data, self.predictor.config)
+        pixels = to_pixels(data, self._reading)
         return model_input(pixels, self.predictor.config), pixels.shape[:2]
 
     def _look(
@@ -233,14 +244,17 @@ class Server:
 
     async def _not_found(self, request: Request, error: Exception) -> Response:
         status = getattr(error, "status_code", 500)
-        return JSONResponse({"error": getattr(error, "detail", "")}, status, headers=_SAFE)
+        method = request.method if request.method in ("GET", "HEAD", "POST") else "other"
+        self.metrics.requests.labels(method, "other", status).inc()
+        headers = {**(getattr(error, "headers", None) or {}), **_SAFE}
+        return JSONResponse({"error": getattr(error, "detail", "")}, status, headers=headers)
 
 
 def _whole_number(request: Request, name: str) -> int | None:
     text = request.query_params.get(name)
     if text is None:
         return None
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= 1000:
+    if not re.fullmatch("[0-9]{1,4}", text) or not 1 <= int(text) <= 1000:
         raise Refused(400, f"{name}={printable(text[:40])}: expected a whole number, 1 to 1000")
     return int(text)
 

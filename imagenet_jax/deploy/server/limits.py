@@ -23,7 +23,8 @@ class Limits:
       queue: images that are being decoded, wait or are looked at; further ones are told 429.
       body: bytes of a request; more are told 413.
       bodies: bytes of all requests that are being read or answered; more are told 429.
-      images: of one request; more are told 413.
+      images: of one request; more are told 413, as are more than `queue`.
+      pixels: of an image, less if data.max_pixels is; what has more is told so.
       seconds: for a request to come, else it is told 408; and for its answer, else 503.
       drain: seconds that requests have to end after SIGTERM.
     """
@@ -34,6 +35,7 @@ class Limits:
     body: int = 32 * 2**20
     bodies: int = 512 * 2**20
     images: int = 64
+    pixels: int = 2**26
     seconds: float = 30.0
     drain: float = 30.0
 

@@ -12,9 +12,11 @@ import uvicorn
 
 from imagenet_jax.deploy.server.app import Server
 from imagenet_jax.deploy.server.limits import Limits
-from imagenet_jax.errors import ConfigError
+from imagenet_jax.errors import ConfigError, ExportError
 from imagenet_jax.inference.predictor import Predictor
 from imagenet_jax.terminal import say
+
+_CONNECTIONS = 1000  # at once; further ones are told 503
 
 
 class _Uvicorn(uvicorn.Server):
@@ -41,6 +43,7 @@ def serve(predictor: Predictor, limits: Limits, host: str, port: int) -> dict[st
 
     Raises:
       ConfigError: if the address cannot be had.
+      ExportError: if the program cannot be compiled for `limits.batch` images.
     """
     server = Server(predictor, limits)
     config = uvicorn.Config(
@@ -50,6 +53,7 @@ def serve(predictor: Predictor, limits: Limits, host: str, port: int) -> dict[st
         log_level="error",
         timeout_graceful_shutdown=limits.drain,
         timeout_keep_alive=15,
+        limit_concurrency=_CONNECTIONS,
         server_header=False,
     )
     try:
@@ -67,7 +71,15 @@ def serve(predictor: Predictor, limits: Limits, host: str, port: int) -> dict[st
     # One line for each form that is broken would fill a disk.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
     say(f"{predictor.name} is served at {address}; the page is there, and POST {address}/predict")
-    asyncio.run(_Uvicorn(config).serve([listening]))
+    running = _Uvicorn(config)
+    server.stop = lambda: setattr(running, "should_exit", True)
+    asyncio.run(running.serve([listening]))
+    if server.failure:
+        reason = (str(server.failure).splitlines() or [""])[0]
+        raise ExportError(
+            f"the program cannot be compiled for --max_batch={limits.batch} images: "
+            f"{type(server.failure).__name__}: {reason}"
+        ) from server.failure
     counts = {"requests": 0, "images": 0}
     for metric in (server.metrics.requests, server.metrics.images):
         for sample in metric.collect()[0].samples:

@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -208,7 +209,7 @@ def find_label(name: str, class_names: Sequence[str]) -> int:
     titles = [TITLES.get(other, other).lower() for other in class_names]
     if name.lower() in titles:
         return titles.index(name.lower())
-    if name.isdecimal() and int(name) < len(class_names):
+    if re.fullmatch("[0-9]{1,9}", name) and int(name) < len(class_names):
         return int(name)
     last = len(class_names) - 1
     hint = did_you_mean(name.lower(), titles)

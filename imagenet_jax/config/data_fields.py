@@ -218,7 +218,7 @@ DATA: dict[str, Field] = {
         0, "training: further crops of each example, smaller ones (DINO's multi-crop)", 0, 64
     ),
     "data.local_size": number(96, "height and width of data.local_crops in pixels", 1, 2**14),
-    "data.local_area": interval((0.05, 0.4), "share of the image's area of data.local_crops"),
+    "data.local_area": interval((0.05, 0.4), "share of the image's area of data.local_crops", 1),
     "data.workers": number(0, "threads that read and decode; 0: one per CPU core", 0),
     "data.prefetch": number(2, "batches made ahead by the host", 1),
     "data.fake_train_examples": number(1281167, "fake: size of the training split", 1, MOST),

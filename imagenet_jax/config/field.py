@@ -53,6 +53,13 @@ def is_pattern(text: str) -> bool:
     return True
 
 
+def period(default: str, meaning: str, empty: bool = False) -> Field:
+    """A duration above 0, after which something happens again."""
+    one = duration(default, meaning, empty)
+    is_some = lambda v: one.test(v) and (v == "" or re.search("[1-9]", v) is not None)  # noqa: E731
+    return Field(default, meaning, one.allowed.replace("a number", "a number above 0"), is_some)
+
+
 def duration(default: str, meaning: str, empty: bool = False) -> Field:
     """A duration, see `durations`."""
     allowed = "a number and one of steps, epochs, examples, percent, as in '5 epochs'"

@@ -31,7 +31,8 @@ def find_config(name: str | Path) -> str:
       ConfigError: if there is none.
     """
     text, colon, argument = str(name).partition(".py:")
-    if colon or text.endswith(".py") or Path(text).exists():
+    is_known = text.partition(":")[0] in config_files() and not Path(text).is_file()
+    if colon or text.endswith(".py") or (Path(text).exists() and not is_known):
         path = Path(f"{text}.py" if colon else text)
         if path.suffix != ".py" or not path.is_file():
             known = sorted(str(p) for p in path.parent.glob("*.py")) if path.parent.is_dir() else []

@@ -1,5 +1,7 @@
 """The fields of the optimizer and of the course of the rate: config.optim, config.schedule."""
 
+import math
+
 from imagenet_jax.config.durations import is_duration
 from imagenet_jax.config.field import Field, choice, duration, number, share
 from imagenet_jax.config.rules import is_rule, is_set_or_pattern
@@ -69,7 +71,7 @@ OPTIM: dict[str, Field] = {
         "weight decay at the end of the run, to which it goes by a cosine (DINO); -1: it stays; "
         "not with lars, larc and prodigy",
         "-1, or at least 0",
-        lambda v: v == -1 or v >= 0,
+        lambda v: v == -1 or 0 <= v < math.inf,
     ),
     "optim.decay_coupling": choice(
         "",

@@ -6,7 +6,7 @@ from imagenet_jax.config.data_fields import DATA
 from imagenet_jax.config.durations import is_duration
 from imagenet_jax.config.embedding_fields import EMBEDDING
 from imagenet_jax.config.feature_fields import FEATURES
-from imagenet_jax.config.field import Field, choice, duration, number, share
+from imagenet_jax.config.field import Field, choice, duration, number, period, share
 from imagenet_jax.config.loss_fields import DISTILL, LOSS, MULTI_TASK
 from imagenet_jax.config.mae_fields import MAE
 from imagenet_jax.config.model_fields import MODEL
@@ -142,7 +142,7 @@ SCHEMA: dict[str, Field] = {
     **SCHEDULE,
     **PRUNE,
     "eval.batch_size": number(256, "most images per evaluation step, over all devices", 1),
-    "eval.every": duration("1 epochs", "evaluation during training", empty=True),
+    "eval.every": period("1 epochs", "evaluation during training", empty=True),
     "eval.patience": number(
         0, "stop after so many evaluations without a better result; 0: never", 0
     ),
@@ -204,13 +204,13 @@ SCHEMA: dict[str, Field] = {
         lambda v: all(isinstance(name, str) for name in v),
     ),
     **FEATURES,
-    "checkpoint.every": duration("1 epochs", "saving during training; the end is always saved"),
+    "checkpoint.every": period("1 epochs", "saving during training; the end is always saved"),
     "checkpoint.keep": number(2, "latest checkpoints kept, beside the best", 1),
     "checkpoint.keep_best": number(1, "best checkpoints kept, as for an average of them", 1),
     "hang_timeout": number(
         1800.0, "seconds without a step, evaluation batch or checkpoint that end a run; 0: never", 0
     ),
-    "log.every": duration("50 steps", "training metrics fetched from the devices and written"),
+    "log.every": period("50 steps", "training metrics fetched from the devices and written"),
     "log.norms": Field(
         False,
         "log train/gradient_norm (before any clipping) and train/update_norm, over all trained "

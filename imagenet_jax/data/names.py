@@ -106,6 +106,11 @@ def check_data(data: ml_collections.ConfigDict) -> None:
             "data.rotate, data.translate, data.views, data.mosaic and data.copy_paste make others "
             "each epoch; set one of the two"
         )
+    if data.cache and data.resize_method == "random":
+        raise ConfigError(
+            "config.data.cache = True keeps decoded images, but data.resize_method = 'random' "
+            "resizes in another way each epoch; set one of the two"
+        )
     if data.crops > 1 or data.local_crops:
         _check_crops(data)
     if not place_of(data.name) and not _TFDS_NAME.fullmatch(data.name):

@@ -18,6 +18,7 @@ from imagenet_jax.errors import STOPPED
 from imagenet_jax.hosts import coordination
 
 _LAST_WORDS = 3.0  # seconds that the others get to hear why one of them ends
+_MOST_SECONDS = 20.0  # for what is given back and printed at the end
 _cleanups: list[Callable[[], None]] = []
 _ending = threading.Event()  # this process says itself why it ends
 _heard = threading.Event()  # another one has said why all end
@@ -34,8 +35,17 @@ def giving_back(cleanup: Callable[[], None]) -> Iterator[None]:
         cleanup()
 
 
+def leave_soon(status: int) -> None:
+    """Ends the process in a few seconds, where what comes before may hang: a pipe that nobody
+    reads, a file system that does not answer."""
+    timer = threading.Timer(_MOST_SECONDS, os._exit, [status])
+    timer.daemon = True
+    timer.start()
+
+
 def leave(status: int) -> NoReturn:
     """Ends the process from any thread, without waiting for its others."""
+    leave_soon(status)
     for cleanup in list(_cleanups):
         with contextlib.suppress(Exception):
             cleanup()

@@ -14,7 +14,7 @@ import jax
 
 from imagenet_jax.errors import HUNG
 from imagenet_jax.hosts import coordination
-from imagenet_jax.hosts.ending import leave
+from imagenet_jax.hosts.ending import leave, leave_soon
 
 _activity = ("starting", time.monotonic(), False)
 
@@ -60,6 +60,7 @@ def _watch(seconds: float, ended: threading.Event) -> None:
 
 def _end(what: str, seconds: float) -> None:
     """Prints what is known and leaves at once: nothing that hangs can be cleaned up."""
+    leave_soon(HUNG)
     own, told = jax.process_index(), {}
     _aside(lambda: told.update(coordination.told("activity"))).join(timeout=5)
     lines = [

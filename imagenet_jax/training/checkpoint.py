@@ -149,8 +149,12 @@ class Checkpoints:
                 self._refuse_other_model(step, stored, shapes)
                 state = self._read_state(step, shapes)
                 fault = ""
-            except UserError:
+            except (UserError, MemoryError):
                 raise
+            except jax.errors.JaxRuntimeError as error:
+                if "RESOURCE_EXHAUSTED" in str(error):  # which says nothing of the checkpoint
+                    raise
+                fault = str(error).split("\n")[0][:300]
             except Exception as error:  # Orbax raises every kind, down to a bare Exception
                 fault = str(error).split("\n")[0][:300] or type(error).__name__
             if not _everywhere(not fault):

@@ -91,9 +91,13 @@ def _noting(handler: Any, failures: list[BaseException]) -> Any:
 
 def _check_scores(directory: Path) -> None:
     """Raises CheckpointError for a damaged score: with it Orbax opens no checkpoint at all."""
-    for file in directory.glob("*/metrics/metrics"):
+    for file in directory.glob("[0-9]*/metrics/metrics"):
+        if not file.parent.parent.name.isdecimal():  # one that was being written
+            continue
         try:
             scores = json.loads(file.read_text())
+        except FileNotFoundError:  # a run that goes on has deleted it
+            continue
         except (ValueError, OSError) as error:
             scores = error
         if not isinstance(scores, dict):

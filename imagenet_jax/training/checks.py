@@ -21,6 +21,7 @@ from imagenet_jax.models.facts import FACTS, check_model
 from imagenet_jax.reports.tracking import make_tracking
 from imagenet_jax.reports.workdir import checkpoints_of
 from imagenet_jax.suites.table import check_names, find_suites
+from imagenet_jax.tasks.self_supervised_checks import METHODS
 from imagenet_jax.tasks.table import check_lists, check_settings, check_task, find_task
 from imagenet_jax.training.average_checks import check_averaged_statistics, check_averages
 from imagenet_jax.training.feature_checks import check_features
@@ -43,6 +44,7 @@ def check_fields(config: ml_collections.ConfigDict) -> None:
         check_model(config.model.name, model_options(stage.config))
         _check_views(stage.config)
         check_settings(stage.config)
+        _check_ignored(stage.config)
     check_lora(config)
     _check_quantize(config)
     check_optimizer(config)
@@ -52,6 +54,23 @@ def check_fields(config: ml_collections.ConfigDict) -> None:
     _check_tta(config)
     _check_teacher(config)
     check_names(config.eval.suites, config.task)
+
+
+def _check_ignored(config: ml_collections.ConfigDict) -> None:
+    """Raises ConfigError for changes of colour that nobody would make."""
+    change = config.augment
+    own = [name for name in ("grayscale", "solarize", "blur") if change[name]]
+    if change.three_augment and own:
+        raise ConfigError(
+            f"config.augment.{own[0]} = {change[own[0]]:g} does not go with three_augment = True, "
+            "which makes each image grey, solarized or blurred; set it to 0"
+        )
+    of_views = [name for name in ("view_blur", "view_solarize") if change[name]]
+    if of_views and config.task not in METHODS:
+        raise ConfigError(
+            f"config.augment.{of_views[0]} = {tuple(change[of_views[0]])} is of the views of "
+            f"config.task = {', '.join(METHODS)}, not of {config.task!r}; set it to ()"
+        )
 
 
 def _check_views(config: ml_collections.ConfigDict) -> None:

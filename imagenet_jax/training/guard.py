@@ -10,6 +10,8 @@ import ml_collections
 import optax
 
 from imagenet_jax.errors import DivergenceError
+from imagenet_jax.training.optimizers.lookahead import LookaheadState
+from imagenet_jax.training.optimizers.prodigy import ProdigyState
 from imagenet_jax.training.optimizers.prune import prune_state
 from imagenet_jax.training.state import TrainState
 
@@ -56,12 +58,14 @@ def guarded(
 def _schedule_on(kept: Any, after: Any) -> Any:
     """`kept` with the counts of `after` by which the schedule goes."""
 
-    def is_count(part: Any) -> bool:
-        return isinstance(part, optax.ScaleByScheduleState)
+    counting = (optax.ScaleByScheduleState, LookaheadState, ProdigyState)
 
-    return jax.tree.map(
-        lambda old, new: new if is_count(old) else old, kept, after, is_leaf=is_count
-    )
+    def counted(old: Any, new: Any) -> Any:
+        if isinstance(old, LookaheadState):
+            return old._replace(count=new.count, inner=_schedule_on(old.inner, new.inner))
+        return old._replace(count=new.count) if isinstance(old, counting) else old
+
+    return jax.tree.map(counted, kept, after, is_leaf=lambda part: isinstance(part, counting))
 
 
 class SkippedUpdates:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
+import numpy as np
 
 from imagenet_jax.config.durations import steps_of
 
@@ -22,6 +23,7 @@ class Course:
         number of repeats was.
       epoch_offset: of the epochs that an example's augmentation is a function of, so that none
         comes again where there were more repeats before, see `order.TrainOrder`.
+      changes: steps after which the batch size was another one, each with the examples seen.
     """
 
     batch_size: int
@@ -29,6 +31,7 @@ class Course:
     offset: int = 0
     stream_offset: int = 0
     epoch_offset: int = 0
+    changes: tuple[tuple[int, int], ...] = ()
 
     @property
     def order_offsets(self) -> tuple[int, int]:
@@ -58,6 +61,15 @@ class Course:
             shift=self.shift,
         )
 
+    def over_at(self, duration: str, num_examples: int, total_steps: int) -> float:
+        """When something at the beginning is over, in steps of today's size from the first example
+        on: so many updates have other sizes where they were done before the batch size changed."""
+        end = self.steps(duration, num_examples, total_steps)
+        if "step" in duration and self.changes and end < self.changes[-1][0]:
+            steps, examples = zip((0, 0), *self.changes, strict=True)
+            return float(np.interp(end, steps, examples)) / self.batch_size
+        return max(end + self.shift, 0)
+
     def interval(self, duration: str, num_examples: int, total_steps: int) -> int:
         """Something periodic in steps of today's size."""
         total = total_steps + self.shift
@@ -83,6 +95,7 @@ class Course:
             "epoch": epoch,
             "example": example,
             "epoch_offset": self.epoch_offset,
+            "changes": list(map(list, self.changes)),
         }
 
 
@@ -95,6 +108,9 @@ def course_of(config: ml_collections.ConfigDict, record: Mapping[str, Any] | Non
     step = position["step"]
     # Records of earlier versions know the steps only, all of one size.
     examples = position.get("examples", step * before["batch_size"])
+    changes = tuple(map(tuple, position.get("changes", ())))
+    if batch_size != before["batch_size"]:
+        changes += ((step, examples),)
     copies = before["data"].get("repeats", 1)
     distinct = position.get("distinct", step * (before["batch_size"] // copies))
     stream = distinct * copies + position.get("copy", 0)
@@ -112,4 +128,5 @@ def course_of(config: ml_collections.ConfigDict, record: Mapping[str, Any] | Non
         offset=examples - step * batch_size,
         stream_offset=stream - step * batch_size,
         epoch_offset=epoch_offset,
+        changes=changes,
     )

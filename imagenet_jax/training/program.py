@@ -210,6 +210,8 @@ def _ruled(config: ml_collections.ConfigDict, model: nn.Module) -> tuple[Layers,
     if not config.optim.rules and not prunes(config) and not skip:
         return layers, frozen
     params = traced_variables(model, size)[1]["params"]
+    tuning = make_tuning(config, model)
+    params = jax.eval_shape(tuning.add_lora, params, jax.random.key(0))
     check_skip(skip, params, config.model.name)
     if prunes(config):
         check_prunable(config, params, layers, config.model.name)
@@ -217,6 +219,24 @@ def _ruled(config: ml_collections.ConfigDict, model: nn.Module) -> tuple[Layers,
         return layers, frozen
     check_rules(config.optim, params, layers, config.model.name)
     return layers, frozen_by_rule(config.optim, params, layers)
+
+
+def _check_average(
+    config: ml_collections.ConfigDict, course: Course, num_examples: int, total_steps: int
+) -> None:
+    """Raises ConfigError for averages that never begin."""
+    name = "swa_start" if config.swa_start else "ema_start"
+    start = course.steps(config[name], num_examples, total_steps) if config[name] else 0
+    if start and has_average(config) and start >= total_steps:
+        raise ConfigError(
+            f"config.{name} = {config[name]!r} is step {start}, and the run ends with step "
+            f"{total_steps}: nothing would be averaged"
+        )
+    if has_average(config) and config.ema_every > total_steps + course.shift:
+        raise ConfigError(
+            f"config.ema_every = {config.ema_every} is more than the {total_steps} steps of the "
+            "run: nothing would be averaged"
+        )
 
 
 def _total_steps(config: ml_collections.ConfigDict, course: Course, num_examples: int) -> int:
@@ -264,6 +284,7 @@ def make_program(
         schedule = make_schedule(
             config, total_steps=total_steps, num_examples=num_examples, course=course
         )
+        _check_average(config, course, num_examples, total_steps)
     model = task.model(sharding.batch_shards(mesh))
     layers, frozen = _ruled(config, model)
     tuning, scale = make_tuning(config, model, frozen), None

@@ -62,7 +62,7 @@ def make_schedule(
         """When it is over, in steps of today's size from the first example on."""
         if not course.interval(duration, num_examples, total_steps):
             return 0
-        return max(course.steps(duration, num_examples, total_steps) + course.shift, 0)
+        return course.over_at(duration, num_examples, total_steps)
 
     total = total_steps + course.shift
     warmup = steps(schedule.warmup)

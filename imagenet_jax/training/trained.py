@@ -63,7 +63,7 @@ def trained_model(
     Args:
       workdir: of the run.
       which: "latest", "best" or a step number.
-      config: None: that of the checkpoint.
+      config: None: that of the checkpoint, but for the sharding: each device holds all of it.
 
     Raises:
       CheckpointError: if there is no such checkpoint.
@@ -72,7 +72,9 @@ def trained_model(
     record = checkpoints.record(which)
     if record is None:
         raise CheckpointError(f"no checkpoints in {workdir / 'checkpoints'}; train first")
-    config = config or from_dict(record["config"])
+    if config is None:
+        config = from_dict(record["config"])
+        config.sharding = "data_parallel"  # that of the run may not fit these devices
     task = find_task(config.task).of_facts(config, record["data"])
     program = make_program(task, make_mesh(config.sharding))
     state, record = checkpoints.restore(program.state_shapes(), which=which)

@@ -6,6 +6,8 @@ from typing import Any
 
 import ml_collections
 
+from imagenet_jax.config.stages import config_stages
+from imagenet_jax.data.names import check_data
 from imagenet_jax.reports.workdir import check_writable
 from imagenet_jax.study.compare import compare_reports, read_report
 from imagenet_jax.study.described import check_compiler, check_described, check_topology
@@ -72,6 +74,8 @@ def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bo
         config = config.copy_and_resolve_references()
         config.partitioner = partitioner
         check_fields(config)
+    for stage in config_stages(config):
+        check_data(stage.config.data)
     described = [name for name in args.scaling or args.topology if name]
     if described:
         check_described(partitioners, args.with_input)

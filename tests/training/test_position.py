@@ -33,7 +33,7 @@ def test_a_finished_run_goes_on_with_smaller_steps_where_it_was():
     assert after.steps("4 epochs", 1437) == 45 + round((4 * 1437 - 2880) / 32)
     assert after.position(45, 1437) == {
         **{"step": 45, "examples": 2880, "distinct": 2880, "copy": 0, "epoch": 2, "example": 6},
-        "epoch_offset": 0,
+        **{"epoch_offset": 0, "changes": [[45, 2880]]},
     }
     assert resumed(config_of(64), 50, after).examples(51) == 2880 + 5 * 32 + 64
 
@@ -42,9 +42,34 @@ def test_records_of_before_tell_the_steps_only():
     record = {"position": {"step": 45, "epoch": 2, "example": 6}, "data": {"num_examples": 640}}
     record["config"] = config_of(64, repeats=2).to_dict()
     assert course_of(config_of(64, repeats=2), record) == Course(64, 2)
-    assert course_of(config_of(32), record) == Course(32, 1, 45 * 32, 0, epoch_offset=3)
+    changed = {"changes": ((45, 45 * 64),)}
+    later = Course(32, 1, 45 * 32, 0, epoch_offset=3, **changed)
+    assert course_of(config_of(32), record) == later
     del record["config"]["data"]["repeats"]
-    assert course_of(config_of(32), record) == Course(32, 1, 45 * 32, 45 * 32)
+    assert course_of(config_of(32), record) == Course(32, 1, 45 * 32, 45 * 32, **changed)
+
+
+def test_a_warmup_that_is_over_stays_over_with_another_batch_size():
+    """20 steps of 32 images, then 80 more, then steps of 8 and of 96: the rate goes on."""
+    config = config_of(32)
+    config.schedule.update(name="cosine", warmup="20 steps")
+    config.duration = "200 steps"
+
+    def factor(course, size, total, step):
+        config.batch_size = size
+        rate = make_schedule(config, total_steps=total, num_examples=1000, course=course)
+        return float(rate(step)) / config.optim.learning_rate
+
+    expected = factor(course_of(config), 32, 200, 100)
+    small = resumed(config_of(8), 100, course_of(config_of(32)))
+    assert factor(small, 8, 100 + 400, 100) == pytest.approx(expected, rel=1e-3)
+    large = resumed(config_of(96), 200, small)  # 100 steps of 8 later
+    after = (1 + np.cos(np.pi * (3200 + 800 - 640) / (6400 - 640))) / 2
+    assert factor(large, 96, 200 + 25, 200) == pytest.approx(after, rel=1e-3)
+    warming = resumed(config_of(8), 10, course_of(config_of(32)))  # ten updates are left of it
+    assert factor(warming, 8, 10 + 760, 15) == pytest.approx(
+        (320 / 8 + 5) / (320 / 8 + 10), rel=1e-3
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import shutil
 import signal
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from os import sched_getaffinity
 from pathlib import Path
@@ -222,6 +223,11 @@ def run_shards(shards: Sequence[Shard], workers: int, what: str) -> list[list[Fa
                 future.result()
                 done(size_of[future])
             return [future.result() for future in futures]
+        except BrokenProcessPool as error:
+            raise DataError(
+                f"{what}: a worker was ended from outside, maybe for lack of memory; take fewer "
+                "--workers: the same command goes on with what is missing"
+            ) from error
         finally:
             pool.shutdown(cancel_futures=True)
 

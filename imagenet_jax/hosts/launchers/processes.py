@@ -158,12 +158,19 @@ class _Job:
                 signal.signal(number, handler)
 
     def _read(self, number: int) -> None:
-        with self._logs[number].open("ab") as log:
+        """Whatever happens to the log and to this output, a pipe that nobody reads would stop the
+        process, and the job with it."""
+        with contextlib.ExitStack() as opened:
+            log = None
+            with contextlib.suppress(OSError):
+                log = opened.enter_context(self._logs[number].open("ab", buffering=0))
             for line in self._processes[number].stdout:
-                log.write(line)
-                log.flush()
+                with contextlib.suppress(OSError):  # a full disk
+                    if log:
+                        log.write(line)
                 text = f"[{number}] {line.decode(errors='replace').rstrip()}\n"
-                print(text, end="", flush=True)  # in one piece, as the other readers print too
+                with contextlib.suppress(OSError):  # of `| head` that has ended
+                    print(text, end="", flush=True)  # in one piece, as the other readers print too
 
     def _show_end(self, number: int, code: int) -> None:
         how = f"status {code}" if code > 0 else f"signal {signal.Signals(-code).name}"

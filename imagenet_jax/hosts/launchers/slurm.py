@@ -59,11 +59,21 @@ set -uo pipefail
 export FAILED={shlex.quote(str(workdir / "logs"))}/slurm-$SLURM_JOB_ID.failed
 rm -f "$FAILED"
 
-# A task that has not ended 120 s after the first one did is frozen.
+# A task that has not ended 120 s after the first one did is frozen. Some Slurms signal the first
+# process of a task alone, this shell, which passes it on and waits.
 # shellcheck disable=SC2016
 srun --label --kill-on-bad-exit=1 --wait=120 bash -c '
-  "$@"
+  "$@" &
+  child=$!
+  signalled=
+  trap "signalled=1; kill -TERM $child" TERM
+  wait $child
   status=$?
+  while [ -n "$signalled" ]; do
+    signalled=
+    wait $child
+    status=$?
+  done
   case $status in {PERMANENT_PATTERN}) : > "$FAILED" ;; esac
   exit $status
 ' task \\

@@ -22,14 +22,14 @@ def decay_over_time(
       progress: share of the run that is done after so many updates.
     """
 
-    def init(params: Any) -> tuple[jax.Array, Any]:
-        return jnp.zeros((), jnp.int32), decay.init(params)
+    def init(params: Any) -> tuple[optax.ScaleByScheduleState, Any]:
+        return optax.ScaleByScheduleState(jnp.zeros((), jnp.int32)), decay.init(params)
 
-    def update(updates: Any, state: tuple[jax.Array, Any], params: Any) -> tuple[Any, Any]:
-        count, inner = state
+    def update(updates: Any, state: tuple[Any, Any], params: Any) -> tuple[Any, Any]:
+        (count,), inner = state
         decayed, inner = decay.update(updates, inner, params)
         factor = end + (1 - end) * (1 + jnp.cos(jnp.pi * progress(count))) / 2
         updates = jax.tree.map(lambda old, new: old + factor * (new - old), updates, decayed)
-        return updates, (count + 1, inner)
+        return updates, (optax.ScaleByScheduleState(count + 1), inner)
 
     return optax.GradientTransformation(init, update)

@@ -52,14 +52,15 @@ def scale_by_larc(
       schedule: the learning rate by updates done.
     """
 
-    def init(params: Any) -> jax.Array:
-        return jnp.zeros((), jnp.int32)
+    def init(params: Any) -> optax.ScaleByScheduleState:
+        return optax.ScaleByScheduleState(jnp.zeros((), jnp.int32))
 
-    def update(updates: Any, count: jax.Array, params: Any) -> tuple[Any, jax.Array]:
-        rate = schedule(count)
+    def update(updates: Any, state: optax.ScaleByScheduleState, params: Any) -> tuple[Any, Any]:
+        rate = schedule(state.count)
         limited = lambda ratio: jnp.where(ratio < rate, ratio / rate, 1.0)  # noqa: E731
         scale = partial(_by_norms, weight_decay, coefficient, limited)
-        return jax.tree.map(scale, factors(params), updates, params), count + 1
+        scaled = jax.tree.map(scale, factors(params), updates, params)
+        return scaled, optax.ScaleByScheduleState(state.count + 1)
 
     return optax.GradientTransformation(init, update)
 

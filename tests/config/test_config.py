@@ -91,6 +91,10 @@ def test_bad_override_names_field_value_and_what_is_right(name, text, message):
         ("data.fake_train_examples", 2**31, "between 1 and"),
         ("duration", "9" * 400 + " epochs", "as in '90 epochs'"),
         ("schedule.boundaries", ("30",), "durations"),
+        ("eval.every", "0 epochs", "a number above 0 and one of steps"),
+        ("checkpoint.every", "0.0 percent", "a number above 0 and one of steps"),
+        ("data.local_area", (0.5, 3.0), "0 < low <= high <= 1"),
+        ("optim.weight_decay_end", float("inf"), "-1, or at least 0"),
         ("compiler_options", ("--xla_a=1",), "NAME=VALUE or DEVICE_KIND: NAME=VALUE"),
     ],
 )
@@ -140,6 +144,12 @@ def test_config_file_with_a_misspelt_field(tmp_path):
     )
     with pytest.raises(ConfigError, match=r"c.py: .*batch_size"):
         load_config(file)
+
+
+def test_a_folder_does_not_hide_a_config(tmp_path, monkeypatch):
+    (tmp_path / "quickstart").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_config("quickstart").data.name == "digits"
 
 
 def test_missing_config_file_lists_its_neighbours(tmp_path):

@@ -125,6 +125,15 @@ def test_weights_that_mean_something_else_are_refused(
         average_weights(config, [file, finished_run, other], finished_run, "")
 
 
+def test_a_run_is_read_whatever_devices_it_had(trained):
+    other = trained()
+    for file in other.glob("checkpoints/*/record/metadata"):
+        record = json.loads(file.read_text())
+        record["config"]["sharding"] = "fsdp=16"
+        file.write_text(json.dumps(record))
+    assert trained_model(other, "latest").variables["params"]
+
+
 def test_checkpoints_are_chosen_by_their_scores(tmp_path):
     for step, score in {1: 0.7, 2: 0.75, 3: 0.74, 4: 0.76, 10: 0.71, 12: None}.items():
         (tmp_path / str(step)).mkdir()

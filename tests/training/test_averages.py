@@ -5,9 +5,12 @@ import numpy as np
 import pytest
 
 from imagenet_jax.config import base_config
+from imagenet_jax.devices import make_mesh
 from imagenet_jax.errors import ConfigError
+from imagenet_jax.tasks import make_task
 from imagenet_jax.training.averages import moved_average
 from imagenet_jax.training.checks import check_fields, check_training
+from imagenet_jax.training.program import make_program
 from imagenet_jax.training.state import TrainState
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
@@ -98,6 +101,21 @@ def test_the_decay_rises_as_it_is_said_to(ramp, decay):
     expected = exponential([decay(n) for n in range(1, len(WAY) + 1)])
     found = averages(ema_decay=0.9, ema_ramp=ramp)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"swa_start": "95 epochs"}, r"swa_start = '95 epochs' is step .* nothing would be"),
+        ({"ema_decay": 0.9, "ema_start": "150 percent"}, "the run ends with step 20"),
+        ({"ema_decay": 0.9, "ema_every": 21}, "ema_every = 21 is more than the 20 steps"),
+    ],
+)
+def test_averages_that_never_begin_are_refused(loop_config, fields, message):
+    loop_config.update(fields)
+    loop_config.duration = "20 steps"
+    with pytest.raises(ConfigError, match=message):
+        make_program(make_task(loop_config), make_mesh(), num_examples=40)
 
 
 def test_estimated_statistics_are_not_averaged():

@@ -91,6 +91,8 @@ FREE = {"optim.name": "schedule_free_adamw", "schedule.name": "constant"}
         ({"optim.rules": ("",)}, "optim.rules = "),
         ({"optim.decayed": ("@norm",)}, "optim.decayed = "),
         ({"optim.name": "adam"}, "optim.name = 'adam' is not possible"),
+        ({"augment.three_augment": True, "augment.blur": 0.5}, r"augment\.blur = 0.5 does not go"),
+        ({"augment.view_blur": (1.0, 0.1)}, r"view_blur = \(1\.0, 0\.1\) is of the views"),
     ],
 )
 def test_what_makes_no_sense_of_an_optimizer_is_refused(fields, word):

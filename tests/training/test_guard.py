@@ -12,6 +12,7 @@ from imagenet_jax.devices import parallel
 from imagenet_jax.errors import DivergenceError
 from imagenet_jax.tasks.table import task_split
 from imagenet_jax.training.guard import SkippedUpdates, facts_of, guarded
+from imagenet_jax.training.optim import make_optimizer
 from imagenet_jax.training.state import TrainState
 
 
@@ -109,6 +110,33 @@ def test_an_update_that_is_not_finite_leaves_all_but_the_schedule(wrong):
     config.optim.nonfinite = 0
     found, facts = guarded(config, before, after, *arguments(values | {wrong: jnp.nan}))
     assert found is after and not facts
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"lookahead": 0.5, "lookahead_every": 5},
+        {"name": "prodigy", "learning_rate": 1.0},
+        {"name": "larc"},
+        {"name": "adamw", "weight_decay_end": 0.1},
+    ],
+)
+def test_every_count_by_which_something_goes_is_that_of_all_steps(fields):
+    """One behind, the last return of lookahead to its average would not come."""
+    config = base_config()
+    config.optim.update(fields)
+    config.optim.nonfinite = 2
+    made = make_optimizer(config.optim, lambda step: 0.1 + 0 * step)
+    params = {"kernel": jnp.ones((2, 2))}
+    before = TrainState(jnp.int32(3), params, {}, made.init(params), None, jnp.zeros(2, jnp.uint32))
+    _, opt_state = made.update(params, before.opt_state, params)
+    after = before.replace(opt_state=opt_state)
+    values = {"loss": jnp.nan, "gradient": 2.0, "update": 3.0}
+    found, facts = guarded(config, before, after, *arguments(values))
+    counts = jax.tree_util.tree_leaves_with_path(found.opt_state)
+    steps = [int(leaf) for path, leaf in counts if leaf.dtype == jnp.int32]
+    assert facts["skipped"] and 1 in steps
+    assert len(steps) == steps.count(1) + (fields.get("name") == "adamw")  # of its moments
 
 
 def arguments(values):

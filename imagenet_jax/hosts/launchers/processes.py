@@ -174,8 +174,9 @@ class _Job:
 
     def _show_end(self, number: int, code: int) -> None:
         how = f"status {code}" if code > 0 else f"signal {signal.Signals(-code).name}"
-        log = self._logs[number]
-        lines = log.read_text(errors="replace").splitlines()[-_LAST_LINES:] if log.exists() else []
+        log, lines = self._logs[number], []
+        with contextlib.suppress(OSError):
+            lines = log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
         _say(
             f"process {number} ended by {how}; the others are ended too. Its last lines, of {log}:"
         )

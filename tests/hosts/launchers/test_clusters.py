@@ -7,7 +7,9 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import kubernetes.client
@@ -218,6 +220,29 @@ def test_arguments_come_through_as_they_are(tmp_path):
     words = shown.stdout.decode().split("\0")
     assert tuple(words[-len(ODD) - 1 : -1]) == ODD
     assert words.index(f"--workdir={MOUNT}/runs/resnet50_v2") < words.index("--")
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_a_task_of_slurm_hears_its_signal_and_is_waited_for(tmp_path, both):
+    """Slurm signals its shell alone or both; the status is that of the program in either case."""
+    script = slurm_script(Job(**vars(JOB) | {"workdir": tmp_path}), SlurmOptions())
+    task = script.partition("bash -c '")[2].partition("' task")[0]
+    program = (
+        "import signal, sys, time\n"
+        "def stop(*_): time.sleep(0.5); print('saved', flush=True); sys.exit(75)\n"
+        "signal.signal(signal.SIGTERM, stop)\n"
+        "print('ready', flush=True)\n"
+        "while True: time.sleep(0.1)"
+    )
+    command = ["bash", "-c", task, "task", sys.executable, "-c", program]
+    environment = os.environ | {"FAILED": str(tmp_path / "failed")}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    )
+    assert process.stdout.readline() == "ready\n"
+    (os.killpg if both else os.kill)(process.pid, signal.SIGTERM)
+    assert process.wait(20) == 75 and process.stdout.read() == "saved\n"
+    assert not (tmp_path / "failed").exists()
 
 
 def test_sbatch_reads_the_name_of_the_log_as_it_is():

@@ -46,6 +46,13 @@ def test_the_first_error_is_shown_and_ends_the_job(tmp_path, capfd):
     assert (tmp_path / "process-1.log").read_text().endswith("error: no such file\n")
 
 
+def test_a_log_that_cannot_be_written_does_not_stop_a_job(tmp_path):
+    """Whose processes would wait for ever for somebody to read what they print."""
+    (tmp_path / "process-0.log").mkdir()
+    code = "sys.stdout.write(('x' * 1000 + '\\n') * 300)"
+    assert run_processes(python(code), 1, 1, logs=tmp_path, restarts=0) == 0
+
+
 @pytest.mark.parametrize(("restarts", "status", "starts"), [(0, 137, 1), (1, 137, 2), (2, 0, 3)])
 def test_a_killed_process_is_started_again_with_the_others(tmp_path, restarts, status, starts):
     counter = tmp_path / "starts"

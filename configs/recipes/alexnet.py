@@ -6,8 +6,7 @@ Deviation: the network has one column and no local response normalisation (torch
            has two groups and one; linear layers begin as N(0, 2 / fan_in), theirs as
            N(0, 0.005^2), and half of their biases begin at 0.1; the rate is outside the momentum
            buffer, theirs within; the mean is that of each channel, theirs of each pixel;
-           a box of the area of their crop, squeezed to a square, in place of a square out of the
-           squeezed image; evaluation on a square of the unsqueezed image; bfloat16 activations.
+           evaluation on a square of the unsqueezed image; bfloat16 activations.
 """
 
 from imagenet_jax.config.recipe import Published, caffe_images, imagenet_config

@@ -9,7 +9,8 @@ Variants:  target: heavy ball, of three quarters of the 186,666 steps that v0.5 
            decoupled; schedule_free: the self-tuning submission to v0.6. Of Distributed Shampoo,
            the winner elsewhere, there is no implementation that is kept, and it did not get there.
 Deviation: random crops as torchvision draws them, theirs as TensorFlow does, OpenCV's bicubic
-           filter; activations in bfloat16, theirs in float32; schedule_free: they multiply the
+           filter, strided convolutions padded on both sides (but schedule_free, which is of
+           PyTorch); activations in bfloat16, theirs in float32; schedule_free: they multiply the
            decay by the correction of the second moment as well, compute the gradient's statistics
            without keeping them, and those of the average at every third step.
 """
@@ -39,6 +40,11 @@ def get_config(variant="target"):
     config.data.eval_crop = "center_crop"
     config.data.eval_resize = 0
     config.data.eval_crop_fraction = 224 / 256
+    if variant == "schedule_free":  # a submission in PyTorch, to its workload's images
+        config.data.resize_method = "bilinear"
+        config.data.resize_antialias = True
+        config.data.eval_crop = "resize_center_crop"
+        config.data.eval_resize = 256
     config.loss.label_smoothing = 0.2
     config.optim.decayed = ("@all",)
     if variant == "target":

@@ -10,8 +10,9 @@ Variants:  target: NAdamW, of three quarters of the 186,666 steps that v0.5 hint
            there is no implementation that is kept.
 Deviation: random crops as torchvision draws them, theirs as TensorFlow does, OpenCV's bicubic
            filter; mixup within pairs of neighbours, theirs with the image before in the batch;
-           activations in bfloat16, theirs in float32; schedule_free: they multiply the decay by
-           the correction of the second moment as well.
+           activations in bfloat16, theirs in float32; schedule_free, which is of PyTorch: their
+           RandAugment is torchvision's, and they multiply the decay by the correction of the
+           second moment as well.
 """
 
 from imagenet_jax.config.recipe import Published, imagenet_config
@@ -62,6 +63,11 @@ def get_config(variant="target"):
     config.data.eval_crop = "center_crop"
     config.data.eval_resize = 0
     config.data.eval_crop_fraction = 224 / 256
+    if variant == "schedule_free":  # a submission in PyTorch, to its workload's images
+        config.data.resize_method = "bilinear"
+        config.data.resize_antialias = True
+        config.data.eval_crop = "resize_center_crop"
+        config.data.eval_resize = 256
     config.data.policy = "randaugment_tf"
     config.data.policy_ops = 2
     config.data.policy_magnitude = 10

@@ -2,9 +2,10 @@
 
 Command:   python launch.py --config=bag_of_tricks --workdir=DIR --config.data.dir=TFDS_DIR
 Hardware:  8 GPUs in the source, 128 images each (less for ResNet-152).
-Deviation: bfloat16 in place of float16, or of float32 with ResNet-152; colour jitter in random
-           order; initial kernels from N(0, 2 / fan_out), theirs N(0, 1.88 / the mean of both fans);
-           theirs is the best epoch after the 50th, here the last one.
+Deviation: bfloat16 in place of float16, or of float32 with ResNet-152; pairs of neighbours are
+           mixed, theirs with the batch of a GPU in reverse; initial kernels from N(0, 2 / fan_out),
+           theirs N(0, 1.88 / the mean of both fans); theirs is the best epoch after the 50th, here
+           the last one.
 Unknown:   the paper's 79.29 of ResNet-50-D has a distillation from ResNet-152-D whose constants
            nobody here has opened: the variants are the authors' published runs without it.
 """

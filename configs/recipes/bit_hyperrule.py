@@ -7,14 +7,15 @@ Command:   python launch.py --config=bit_hyperrule:imagenet --workdir=DIR --conf
            of 20,000 or more, small's of fewer; name the data by --config.data.name. medium_96 and
            small_96 are for images of less than 96 x 96 pixels, as CIFAR's.
 Hardware:  8 x V100 with accumulate = 4.
-Deviation: bfloat16 in place of float32; pairs of neighbours are mixed, theirs with the batch in
-           reverse; half of the images are mirrored, as the paper says: their code mirrors all; a
-           rate falls one step earlier.
+Deviation: bfloat16 in place of float32; pairs of neighbours are mixed, theirs by a random
+           permutation of the batch; a rate falls one step earlier.
 """
 
 from imagenet_jax.config.recipe import Published, imagenet_config
 
-SOURCE = "arXiv 1912.11370; google-research/big_transfer 140de6e7 bit_hyperrule.py"
+SOURCE = (
+    "arXiv 1912.11370; google-research/big_transfer 140de6e7 bit_hyperrule.py, bit_pytorch/train.py"
+)
 RECIPES = {
     "imagenet": Published(80.68, f"{SOURCE}, README", hardware="8 x V100"),
     "medium": Published(None, SOURCE),
@@ -38,13 +39,12 @@ def get_config(variant="imagenet"):
     config.batch_size = 512
     config.duration = f"{total} steps"
     config.data.name = "imagenet2012" if size == "imagenet" else ""
-    config.data.train_split = "train[:99%]" if size == "imagenet" else "train"
+    config.data.train_split = "train"
     config.data.train_crop = "resize_random_crop"
     config.data.train_resize = 160 if low else 512
     config.data.image_size = 128 if low else 480
     config.data.eval_crop = "resize"
     config.data.eval_resize = 0
-    config.data.resize_antialias = False
     config.augment.mixup = 0.0 if size == "small" else 0.1
     config.augment.mix_per = "batch"
     config.augment.mean = config.augment.std = (0.5, 0.5, 0.5)

@@ -3,14 +3,15 @@
 Command:   python launch.py --config=densenet --workdir=DIR --config.data.dir=TFDS_DIR
 Hardware:  4 GPUs x 64 images in the source (DenseNet-121).
 Deviation: activations in bfloat16, the source in float32; crops are resized by OpenCV's bicubic
-           filter, theirs by Torch's; each change of the colours is cut to [0, 1], theirs are not;
+           filter, theirs by Torch's; ratios of crops are even in their logarithm, theirs in
+           themselves; each change of the colours is cut to [0, 1], theirs are not;
            the classifier starts from a normal distribution with the standard deviation of Torch's
            uniform one, its bias at 0.
 """
 
 from imagenet_jax.config.recipe import Published, imagenet_config
 
-SOURCE = "liuzhuang13/DenseNet 0085cc9f README; fb.resnet.torch 6f9402dc transforms.lua"
+SOURCE = "liuzhuang13/DenseNet 0085cc9f README; fb.resnet.torch d4b9406 transforms.lua"
 RECIPES = {
     "121": Published(75.0, SOURCE),
     "169": Published(76.4, SOURCE),

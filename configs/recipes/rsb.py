@@ -6,7 +6,8 @@ Deviation: bfloat16 in place of float16 with loss scaling; pairs of neighbours a
            with the batch in reverse; the classifier starts from a normal distribution with the
            standard deviation of torch's uniform one, its bias at 0; the warmup begins at 1e-4
            of the peak at each step (mmpretrain's copy of the recipe), its 5 epochs take the place
-           of the cosine's beginning as in timm.
+           of the cosine's beginning as in timm; the cosine falls at each step, theirs at each
+           epoch.
 Unknown:   on how many GPUs A2 and A3 ran, and so how many images share batch statistics: here 256.
 """
 
@@ -29,7 +30,7 @@ def get_config(variant="a2"):
     config.model.drop_path = 0.0 if variant == "a3" else 0.05
     config.data.train_size = 160 if variant == "a3" else 224
     config.data.resize_method = "bicubic"
-    config.data.eval_resize = 236
+    config.data.eval_resize = 235
     config.data.policy = "randaugment_timm"
     config.data.policy_ops = 2
     config.data.policy_magnitude = 6 if variant == "a3" else 7

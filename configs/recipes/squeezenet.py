@@ -1,11 +1,10 @@
 """SqueezeNet 1.0 by its authors, in Caffe: a root of what is left of the run, no mirroring.
 
 Command:   python launch.py --config=squeezenet --workdir=DIR --config.data.dir=TFDS_DIR
-Hardware:  one GPU with 16 x 32 images a step in the source.
+Hardware:  one GPU with 32 x 32 images a step in the source.
 Deviation: no padding of the last convolution (torchvision's); the rate is outside the momentum
            buffer, theirs within;
-           a box of the area of their crop, squeezed to a square, in place of a square out of the
-           squeezed image; evaluation on a square of the unsqueezed image; bfloat16 activations.
+           evaluation on a square of the unsqueezed image; bfloat16 activations.
 Unknown:   top-1 is that of arXiv 1602.07360, which was not opened.
 """
 
@@ -17,7 +16,7 @@ RECIPES = {"1.0": Published(57.5, SOURCE)}
 
 def get_config(variant="1.0"):
     config = imagenet_config("squeezenet1_0")
-    config.batch_size = 512
+    config.batch_size = 1024
     config.duration = "85000 steps"
     config.model.conv_init = "xavier"
     caffe_images(config, 227)

@@ -12,6 +12,8 @@ Deviation: activations in bfloat16, the source in float32;
            the average moves after every 32 steps of the run, theirs after the first, 33rd, ... of
            each epoch;
            the policy's rotations and shears take the nearest pixel, theirs interpolate;
+           in vit_l16 kernels of the attention start from LeCun's uniform range, theirs from
+           Xavier's of q, k and v together, a half of that variance, and the last from a third;
            a ResNet's classifier starts from a normal distribution with the standard deviation of
            torch's uniform one, its bias at 0;
            a JPEG's crop may be decoded at a half, a quarter or an eighth (data.draft).

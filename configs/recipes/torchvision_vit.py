@@ -8,6 +8,8 @@ Deviation: bfloat16 in place of float16 with loss scaling;
            pairs of neighbours are mixed, the source mixes with the image before in the batch;
            the average moves after every 32 steps of the run, theirs after the first, 33rd, ... of
            each epoch;
+           kernels of the attention start from LeCun's uniform range, theirs from Xavier's of q, k
+           and v together, a half of that variance, and the last from a third of it;
            the policy's rotations and shears take the nearest pixel, theirs interpolate;
            a JPEG's crop may be decoded at a half, a quarter or an eighth (data.draft).
 """

@@ -110,11 +110,11 @@ def byol_views(config: ml_collections.ConfigDict) -> None:
 
 
 def caffe_images(config: ml_collections.ConfigDict, size: int) -> None:
-    """Caffe's, as near as can be: boxes of the area that `size` of 256 pixels squared have, levels
-    of 0 to 255 less the mean colour of its files."""
-    share = (size / 256) ** 2
+    """Caffe's: a square of `size` pixels out of the image squeezed to 256 x 256, levels of 0 to 255
+    less the mean colour of its files."""
     config.data.image_size = size
-    config.data.crop_area = (share, share)
+    config.data.train_crop = "resize_random_crop"
+    config.data.train_resize = 256
     config.data.resize_antialias = False
     config.augment.mean = (123 / 255, 117 / 255, 104 / 255)
     config.augment.std = (1 / 255, 1 / 255, 1 / 255)

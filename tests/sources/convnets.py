@@ -55,6 +55,7 @@ MLPERF_BICUBIC = MLPERF | {
     **{"data.eval_crop": "center_crop", "data.eval_crop_fraction": 224 / (224 + 32)},
     "augment.mean": (0.485, 0.456, 0.406),
 }
+MLPERF_2K = MLPERF_BICUBIC | {"data.crop_ratio": (0.75, 1.33), "data.crop_area": (0.05, 1.0)}
 MLPERF_BILINEAR = MLPERF | {
     **{"model.conv_init": "fan_in", "model.zero_init_residual": False},
     **{"data.resize_method": "bilinear", "data.crop_area": (0.05, 1.0), "data.eval_resize": 256},
@@ -65,8 +66,8 @@ MLPERF_BILINEAR = MLPERF | {
 
 SOURCES = torchvision.SOURCES | {
     # google-research/augmix
-    "augmix_resnet50:90": Source(
-        rate=by_epoch(lambda e: 0.1 * (1, 0.1, 0.01)[e // 30]),
+    "augmix_resnet50:180": Source(
+        rate=by_epoch(lambda e: 0.1 * (1, 0.1, 0.01)[e // 60]),
         decayed=(161, 161),
         undecayed="",
         fields={
@@ -112,7 +113,7 @@ SOURCES = torchvision.SOURCES | {
         for name, peak, warmup, epochs, decay, momentum, fields in (
             ("32k", 29.0, 18, 64, 1e-4, 0.929, MLPERF_BICUBIC),
             ("4k", 13.0, 2, 41, 2e-4, 0.9, MLPERF_BILINEAR),
-            ("2k", 8.5, 5, 41, 2e-4, 0.9, MLPERF_BICUBIC | {"data.crop_ratio": (0.75, 1.33)}),
+            ("2k", 8.5, 5, 41, 2e-4, 0.9, MLPERF_2K),
         )
     },
     # arXiv 1706.02677

@@ -60,10 +60,16 @@ TF_RMSPROP = {
 CAFFE = {
     **{"optim.nesterov": False, "optim.momentum": 0.9, "loss.label_smoothing": 0.0},
     **{"augment.std": (1 / 255,) * 3, "augment.mean": (123 / 255, 117 / 255, 104 / 255)},
+    **{"data.train_crop": "resize_random_crop", "data.train_resize": 256},
 }
 ALGOPERF = {
     **{"batch_size": 1024, "data.resize_method": "bicubic", "data.crop_area": (0.08, 1.0)},
     **{"data.eval_crop": "center_crop", "data.eval_crop_fraction": 224 / 256},
+}
+# Their workload's images, for submissions in PyTorch.
+IN_TORCH = {
+    **{"data.resize_method": "bilinear", "data.resize_antialias": True, "data.eval_resize": 256},
+    "data.eval_crop": "resize_center_crop",
 }
 VIT = ALGOPERF | {
     **{"data.policy": "randaugment_tf", "data.policy_ops": 2, "data.policy_magnitude": 10},
@@ -114,7 +120,7 @@ SOURCES = {
         undecayed="",
         fields=CAFFE
         | {
-            **{"batch_size": 16 * 32, "optim.weight_decay": 2e-4, "augment.flip": False},
+            **{"batch_size": 32 * 32, "optim.weight_decay": 2e-4, "augment.flip": False},
             **{"data.image_size": 227, "model.conv_init": "xavier"},
         },
     ),
@@ -234,8 +240,8 @@ SOURCES = {
             },
         )
         for name, hint, count, fields in (
-            ("algoperf_resnet50", 195_999, 161, ALGOPERF),
-            ("algoperf_vit_s16", 167_999, 152, VIT),
+            ("algoperf_resnet50", 195_999, 161, ALGOPERF | IN_TORCH),
+            ("algoperf_vit_s16", 167_999, 152, VIT | IN_TORCH),
         )
     },
     # NAdamW: target_setting_algorithms/imagenet_vit; baselines' trial 2; trial 5 of the above

@@ -219,6 +219,8 @@ WRONG = [
     ("explain broken.py --model=resnet50 --arrays=empty", 1, "--arrays=empty is a folder"),
     ("export --workdir=empty", 1, "empty"),
     ("export --model=resnet50 --format=caffe", 1, "--format=caffe; expected one or more of stabl"),
+    ("export --model=resnet50 --format=onnx --platforms=cpu", 1, "goes with --format=stablehlo"),
+    ("compress --model=resnet50 --prune=0.5 --importance=l1", 1, "goes with --structure=channels"),
     ("export --model=resnet50 --platforms=", 1, "--platforms=; expected one or more of cpu"),
     ("compress --workdir=empty --prune=0.5", 1, "empty"),
     ("compress --model=resnet50", 1, "--structure=weights needs a share, as in --prune=0.5"),

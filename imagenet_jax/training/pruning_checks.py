@@ -33,8 +33,3 @@ def check_pruning(config: ml_collections.ConfigDict) -> None:
             f"config.prune prunes what is trained, and config.finetune.mode = "
             f"{config.finetune.mode!r} trains no kernel but the head's; take 'full' or 'layerwise'"
         )
-    if config.model.scan and prune.scope == "layer" and prune.share:
-        raise ConfigError(
-            "config.prune.scope = 'layer' does not go with config.model.scan = True, which keeps "
-            "the kernels of all blocks as one; take 'global' or scan = False"
-        )

@@ -73,7 +73,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--importance",
         choices=IMPORTANCES,
-        default=IMPORTANCES[0],
+        default="",
         help="which channels matter: length of their kernels, or scale of BatchNorm",
     )
     parser.add_argument(
@@ -116,7 +116,13 @@ def _variants(args: argparse.Namespace, config: ml_collections.ConfigDict) -> li
             f"config.model.quantize = {config.model.quantize!r}: this network is quantized; "
             "compress the one that it was made of"
         )
-    return parse_variants(args.structure, args.prune, args.quantize)
+    variants = parse_variants(args.structure, args.prune, args.quantize)
+    structures = {variant.structure for variant in variants}
+    if args.importance and "channels" not in structures:
+        raise ConfigError(f"--importance={args.importance} goes with --structure=channels")
+    if args.scope and not structures & {"channels", "weights"}:
+        raise ConfigError(f"--scope={args.scope} goes with --structure=weights or channels")
+    return variants
 
 
 def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bool) -> None:
@@ -150,7 +156,7 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
         tuple(_variants(args, config)),
         duration=_duration(args, config),
         scope=args.scope,
-        importance=args.importance,
+        importance=args.importance or IMPORTANCES[0],
         teacher=_teacher(args),
         skip=_skip(args),
         said=tuple(args.overrides),

@@ -23,6 +23,8 @@ from imagenet_jax.training.checks import check_fields
 from imagenet_jax.verbs.model_flags import add_weights_flags, check_weights, find_trained, load
 from imagenet_jax.verbs.verb import Verb
 
+_PLATFORMS = "cpu,cuda,tpu"  # unless it is said
+
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -46,8 +48,8 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--platforms",
-        default="cpu,cuda,tpu",
-        help=f"that a StableHLO file is for, of {', '.join(PLATFORMS)}",
+        default=None,
+        help=f"that a StableHLO file is for, of {', '.join(PLATFORMS)}; default: {_PLATFORMS}",
     )
 
 
@@ -59,6 +61,11 @@ def _several(flag: str, text: str, known: Iterable[str]) -> list[str]:
     return found
 
 
+def _platforms(args: argparse.Namespace) -> list[str]:
+    text = _PLATFORMS if args.platforms is None else args.platforms
+    return _several("--platforms", text, PLATFORMS)
+
+
 def _out(args: argparse.Namespace) -> Path:
     return Path(os.path.expanduser(args.out or args.workdir / "export"))
 
@@ -67,7 +74,9 @@ def _check(args: argparse.Namespace, config: ml_collections.ConfigDict, here: bo
     check_fields(config)
     check_weights(args, config, here)
     formats = _several("--format", args.format, FORMATS)
-    _several("--platforms", args.platforms, PLATFORMS)
+    if args.platforms is not None and "stablehlo" not in formats:
+        raise ConfigError(f"--platforms={args.platforms} goes with --format=stablehlo")
+    _platforms(args)
     if here:
         check_formats(formats)
         check_out(Path(os.path.realpath(_out(args))))
@@ -83,7 +92,7 @@ def _run(args: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[st
         _out(args),
         formats=_several("--format", args.format, FORMATS),
         inputs=args.input,
-        platforms=_several("--platforms", args.platforms, PLATFORMS),
+        platforms=_platforms(args),
         photos=find_photos(args.photos) if args.photos else (),
     )
 

@@ -74,15 +74,6 @@ FREE = {"optim.name": "schedule_free_adamw", "schedule.name": "constant"}
         ({"prune.end": "3 epochs"}, "prune.end = '3 epochs' says how, and nothing is pruned"),
         ({"prune.pattern": "2:4", "prune.scope": "layer"}, "prunes each group of weights"),
         ({"prune.share": 0.5, "finetune.mode": "head"}, "trains no kernel but the head's"),
-        (
-            {
-                "prune.share": 0.5,
-                "prune.scope": "layer",
-                "model.name": "vit_s16",
-                "model.scan": True,
-            },
-            "kernels of all blocks",
-        ),
         ({"optim.rules": ("fc",)}, r"optim.rules = .'fc',. is not possible"),
         ({"optim.rules": ("fc rate=-1",)}, "optim.rules = "),
         ({"optim.rules": ("fc( rate=1",)}, "optim.rules = "),

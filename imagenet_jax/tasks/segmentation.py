@@ -17,7 +17,8 @@ from imagenet_jax.config.loss_fields import BALANCED
 from imagenet_jax.data import Split
 from imagenet_jax.data.names import known_size
 from imagenet_jax.data.sources.classes import SEGMENTATION
-from imagenet_jax.data.sources.masks import FIELD, NO_CLASS
+from imagenet_jax.data.sources.map_classes import NO_CLASS
+from imagenet_jax.data.sources.masks import FIELD
 from imagenet_jax.errors import ConfigError, DataError
 from imagenet_jax.models import create_segmenter
 from imagenet_jax.models.heads.segmenter import HEADS

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
-from imagenet_jax.data.sources.masks import VOC
+from imagenet_jax.data.sources.map_classes import VOC
 from imagenet_jax.errors import WeightsError
 from imagenet_jax.models.heads.segmenter import Segmenter
 from imagenet_jax.models.mobilenet import MobileNetV2, MobileNetV3

@@ -11,7 +11,7 @@ from sklearn.metrics import confusion_matrix, jaccard_score
 
 from imagenet_jax import Predictor
 from imagenet_jax.config import base_config, load_config
-from imagenet_jax.data.sources.masks import VOC
+from imagenet_jax.data.sources.map_classes import VOC
 from imagenet_jax.data.sources.scenes import SIZE, make_scene
 from imagenet_jax.devices import make_mesh, parallel
 from imagenet_jax.errors import ConfigError, DataError, WeightsError

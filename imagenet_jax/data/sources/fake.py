@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 
 from imagenet_jax.data.sources.classes import ONE, SEGMENTATION, SEVERAL, ClassField
-from imagenet_jax.data.sources.masks import FIELD, NO_CLASS
+from imagenet_jax.data.sources.map_classes import NO_CLASS
+from imagenet_jax.data.sources.masks import FIELD
 from imagenet_jax.data.sources.objects import BOXES, Objects, make_objects, object_fields
 from imagenet_jax.data.sources.outlines import OBJECT_MASKS
 

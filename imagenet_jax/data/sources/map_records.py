@@ -8,7 +8,8 @@ import tensorflow_datasets as tfds
 
 from imagenet_jax.data.sources.classes import SEGMENTATION
 from imagenet_jax.data.sources.example_proto import parse_example
-from imagenet_jax.data.sources.masks import FIELD, NO_CLASS
+from imagenet_jax.data.sources.map_classes import NO_CLASS
+from imagenet_jax.data.sources.masks import FIELD
 from imagenet_jax.data.sources.records import Records, RecordSource
 from imagenet_jax.errors import DataError
 

@@ -10,9 +10,8 @@ if there is one; without, they are the numbers up to the largest level, but for 
 """
 
 import hashlib
-import json
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -22,12 +21,7 @@ from imagenet_jax.data.names import TEST, VALIDATION, existing, split_there
 from imagenet_jax.data.sources.classes import SEGMENTATION
 from imagenet_jax.data.sources.files import Files, folder_files, zip_files
 from imagenet_jax.data.sources.held_out import HeldOut
-from imagenet_jax.data.sources.label_files import (
-    names_in,
-    read_lines,
-    repeated,
-    yaml_names,
-)
+from imagenet_jax.data.sources.label_files import names_in, read_lines
 from imagenet_jax.data.sources.layout import (
     DEFAULT_SPLIT,
     SPLITS,
@@ -35,27 +29,22 @@ from imagenet_jax.data.sources.layout import (
     find_images,
     left_out_text,
 )
+from imagenet_jax.data.sources.map_classes import (
+    MASKS,
+    NO_CLASS,
+    folders_of,
+    map_class_names,
+    warn_of_one_class,
+)
 from imagenet_jax.data.sources.source import SIDE, Field
 from imagenet_jax.errors import DataError
-from imagenet_jax.terminal import working
 
-NO_CLASS = 255  # the level of pixels that count for nothing
 FIELD = Field((SIDE, SIDE), np.uint8, NO_CLASS)
 _IMAGES = {"images", "image", "imgs", "img", "jpegimages", "photos", "leftimg8bit"}
-_MASKS = {
-    *("masks", "mask", "segmentation", "segmentations", "segmentationclass", "semantic"),
-    *("annotations", "annotation", "labels", "label", "gtfine", "gt", "ground_truth"),
-}
 _SUFFIX = re.compile(
     r"_(mask|masks|seg|segmentation|label|labels|labelids|gtfine_labelids)$", re.IGNORECASE
 )
 _IMAGE_SUFFIX = re.compile(r"_(leftimg8bit|image|img)$", re.IGNORECASE)
-VOC = (
-    *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair"),
-    *("cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa"),
-    *("train", "tvmonitor"),
-)
-_NAMES = ("classes.json", "classes.txt", "names.txt", "labels.txt", "data.yaml")
 
 
 class Pair(NamedTuple):
@@ -141,7 +130,7 @@ def open_masks(
         )
     root, files, pairs, left_out = _found(path)
     splits = sorted({pair.split for pair in pairs})
-    names = class_names or _class_names(root, files, pairs)
+    names = class_names or map_class_names(root, files, [pair.mask for pair in pairs])
     whole = default and len(splits) == 1 and splits[0].lower() not in (*VALIDATION, *TEST)
     wanted = splits[0] if whole else split_there(split, splits, default)
     mine = [pair for pair in pairs if pair.split == wanted]
@@ -152,6 +141,7 @@ def open_masks(
             + (f"; left out: {others}" if others else "")
             + "). Set data.train_split and data.eval_split"
         )
+    warn_of_one_class(root, files, [pair.mask for pair in mine])
     source = MaskSource(root, files, mine, wanted, names, left_out)
     return HeldOut(source, split == DEFAULT_SPLIT) if whole else source
 
@@ -167,9 +157,9 @@ def _found(path: str) -> tuple[str, Files, list[Pair], LeftOut]:
     root, (found, left_out) = str(file), find_images(files.names, files.beginning)
     images, masks = {}, {}
     for name in found:
-        parts = _parts(name)
-        if _MASKS.intersection(parts):  # also of one in images/train/masks
-            of_kind, key = masks, _key(name, _MASKS | _IMAGES, _SUFFIX)
+        parts = folders_of(name)
+        if MASKS.intersection(parts):  # also of one in images/train/masks
+            of_kind, key = masks, _key(name, MASKS | _IMAGES, _SUFFIX)
         elif _IMAGES.intersection(parts):
             of_kind, key = images, _key(name, _IMAGES, _IMAGE_SUFFIX)
         else:
@@ -197,11 +187,6 @@ def _key(name: str, folders: Collection[str], suffix: re.Pattern[str]) -> str:
     path = PurePosixPath(name)
     kept = [part for part in path.parts[:-1] if part.lower() not in folders]
     return "/".join([*kept, suffix.sub("", path.stem)])
-
-
-def _parts(name: str) -> list[str]:
-    """The folders of a file, in small letters."""
-    return [part.lower() for part in PurePosixPath(name).parts[:-1]]
 
 
 def _split_of(key: str) -> str:
@@ -247,73 +232,3 @@ def _listed(
     alone = [pair.image for pair in pairs if pair.image not in in_lists]
     more = {"in no list": alone, "listed and not there": missing}
     return found, left_out | {reason: names for reason, names in more.items() if names}
-
-
-def _class_names(root: str, files: Files, pairs: Iterable[Pair]) -> tuple[str, ...]:
-    """Those that a file says, or VOC's; else numbers up to the largest level of all maps."""
-    found = [name for name in files.names if PurePosixPath(name).name.lower() in _NAMES]
-    among = [name for name in found if _MASKS.intersection(_parts(name))]
-    found = among or found
-    if len(found) > 1:
-        raise DataError(f"{root} has several files that name its classes: {', '.join(found[:3])}")
-    if found:
-        return _read_names(root, found[0], files)
-    folders = {part for pair in pairs for part in _parts(pair.mask)}
-    folders |= {*PurePosixPath(root.lower()).parts[-2:]}
-    if any(folder.startswith(("vocdevkit", "voc20")) for folder in folders):
-        return VOC
-    largest = _largest_level(root, files, sorted(pair.mask for pair in pairs))
-    if not largest:
-        raise DataError(
-            f"{root}: the maps have the level 0 alone, and maybe {NO_CLASS}, which is no class: "
-            "write the number of its class into the pixels of a thing, 1 for the first"
-        )
-    return tuple(map(str, range(largest + 1)))
-
-
-def _read_names(root: str, file: str, files: Files) -> tuple[str, ...]:
-    where = f"{root}/{file}"
-    kind = PurePosixPath(file).suffix.lower()
-    if kind == ".json":
-        try:
-            names = json.loads(files.read(file))
-            if isinstance(names, dict) and all(isinstance(value, int) for value in names.values()):
-                names = {str(number): name for name, number in names.items()}
-            if isinstance(names, dict):
-                count = 1 + max(map(int, names), default=-1)
-                if not 0 < count <= NO_CLASS or min(map(int, names)) < 0:
-                    raise ValueError(f"the numbers are not of 0 to {NO_CLASS - 1}")
-                # A number that is left out, as some of COCO's 91 are, is the name of its class.
-                names = [names.get(str(number), str(number)) for number in range(count)]
-            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-                raise TypeError("it is something else")
-        except (ValueError, LookupError, TypeError, RecursionError, OSError) as error:
-            raise DataError(
-                f"{where}: expected a list of names, or {{NUMBER: NAME}}: {error}"
-            ) from error
-    else:
-        lines = read_lines(root, file, files.read)
-        names = yaml_names(where, "\n".join(lines)) if kind == ".yaml" else lines
-    if twice := repeated(names):
-        raise DataError(f"{where} has the class {twice!r} twice; rename one, or merge them")
-    if not 1 < len(names) <= NO_CLASS:
-        raise DataError(
-            f"{where} has {len(names)} classes; expected 2 to {NO_CLASS}, the ground among them"
-        )
-    return tuple(names)
-
-
-def _largest_level(root: str, files: Files, masks: Sequence[str]) -> int:
-    from imagenet_jax.data.images.class_map import map_levels
-
-    largest = 0
-    with working(f"{root}: looking for the classes in {len(masks):,} maps") as show:
-        for number, name in enumerate(masks, 1):
-            try:
-                levels = map_levels(files.read(name), name)
-            except (ValueError, OSError) as error:
-                raise DataError(f"{root}/{name}: {error}") from error
-            largest = max(largest, int(levels[levels != NO_CLASS].max(initial=0)))
-            if number % 100 == 0:
-                show(f"{root}: looking for the classes: {number:,} of {len(masks):,} maps")
-    return largest

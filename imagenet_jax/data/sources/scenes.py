@@ -17,7 +17,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from imagenet_jax.data.sources.digits import digit_parts
-from imagenet_jax.data.sources.masks import NO_CLASS
+from imagenet_jax.data.sources.map_classes import NO_CLASS
 
 SIZE = 128  # pixels, height and width
 _COUNTS = {"train": 4000, "test": 400}

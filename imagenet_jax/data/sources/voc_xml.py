@@ -18,7 +18,7 @@ from imagenet_jax.data.sources.box_files import Found, Photo
 from imagenet_jax.data.sources.files import Files
 from imagenet_jax.data.sources.label_files import names_in, read_lines
 from imagenet_jax.data.sources.layout import DEFAULT_SPLIT, SPLITS, find_images
-from imagenet_jax.data.sources.masks import VOC
+from imagenet_jax.data.sources.map_classes import VOC
 from imagenet_jax.data.sources.objects import BoxChecks, make_objects
 from imagenet_jax.errors import DataError
 from imagenet_jax.terminal import working

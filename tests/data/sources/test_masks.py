@@ -155,6 +155,19 @@ def test_maps_of_0_and_255_have_no_classes(tmp_path):
         open_masks(str(tmp_path), "train")
 
 
+def test_maps_of_one_class_are_told(tmp_path, caplog):
+    write(tmp_path, "images/a.jpg", "images/b.jpg")
+    write(tmp_path, "masks/a.png")
+    write(tmp_path, "masks/b.png", level=255)
+    (tmp_path / "classes.txt").write_text("ground\nthing\n")
+    open_masks(str(tmp_path), "train")
+    assert "2 maps were looked at, and all their pixels are of class 1 or 255, which" in caplog.text
+    caplog.clear()
+    write(tmp_path, "masks/b.png", level=0)
+    open_masks(str(tmp_path), "train")
+    assert not caplog.text
+
+
 def test_what_is_missing_is_named(tmp_path):
     with pytest.raises(DataError, match="there is no such f"):
         open_masks(str(tmp_path / "x"), "train")

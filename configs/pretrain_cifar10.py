@@ -6,11 +6,13 @@ Command:   JAX_NUM_CPU_DEVICES=2 python launch.py --config=pretrain_cifar10
            --config.data.name=folder:PATH or --config.data.name=zip:FILE
            Then, with labels of a hundredth of the images:
            python launch.py --config=cifar10_cpu --config.model.width=32 --workdir=runs/tuned \\
-               --config.finetune.weights=runs/pretrain_cifar10 --config.data.labelled_fraction=0.01
-Hardware:  2 CPU cores.
-Accuracy:  not yet run to its end. Of a run of 800 steps (4 epochs) with a warmup of 15 percent,
-           which was stopped after 600, SimCLR's linear probe on 10,000 training images gave 48.7 %
-           after 400 and 50.9 % after 600, of 2,000 test images; that of the random weights 34.5 %.
+               --config.finetune.weights=runs/pretrain_cifar10 --config.duration="100 epochs" \\
+               --config.data.labelled_fraction=0.01 --config.optim.learning_rate=0.02
+Hardware:  2 CPU cores, 60 minutes beside other work: 373 images/s; 443 with both cores alone.
+Accuracy:  SimCLR, one run: 62.8 % of the test images by a linear probe, 62.4 % by nearest
+           neighbours; with random weights 37.1 and 33.1 %. The classifier that starts from it and
+           has the labels of 500 images: 54.4 %; without it 42.6 %, 44.7 % in 400 epochs.
+           BYOL: not run to its end; 47.0 % by a linear probe after 4 of 20 epochs, 326 images/s.
 """
 
 from imagenet_jax.config import base_config

@@ -112,9 +112,9 @@ def sha256(tree: Any) -> str:
     return digest.hexdigest()
 
 
-def _whole(leaf: jax.Array | np.ndarray) -> np.ndarray:
+def _whole(leaf: Any) -> np.ndarray:
     """The array on the host, also if other processes hold parts of it; all have to ask for it."""
-    if isinstance(leaf, np.ndarray) or leaf.is_fully_addressable or leaf.is_fully_replicated:
+    if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable or leaf.is_fully_replicated:
         return np.asarray(jax.device_get(leaf))
     return multihost_utils.process_allgather(leaf, tiled=True)
 

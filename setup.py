@@ -22,7 +22,7 @@ setup(
         "serve": [
             "starlette>=1.0",
             "uvicorn>=0.40",
-            "python-multipart>=0.0.20",
+            "python-multipart>=0.0.27",
             "prometheus-client>=0.22",
         ],
         "wandb": ["wandb>=0.20"],

@@ -11,6 +11,7 @@ import jax
 import ml_collections
 import numpy as np
 import optax
+from absl import logging
 from jax.sharding import Mesh
 
 from imagenet_jax.data.names import train_size, train_views
@@ -221,22 +222,25 @@ def _ruled(config: ml_collections.ConfigDict, model: nn.Module) -> tuple[Layers,
     return layers, frozen_by_rule(config.optim, params, layers)
 
 
-def _check_average(
+def _warn_of_average(
     config: ml_collections.ConfigDict, course: Course, num_examples: int, total_steps: int
 ) -> None:
-    """Raises ConfigError for averages that never begin."""
+    """Says so of averages that never begin, as in a short trial of a long recipe."""
+    if not has_average(config):
+        return
     name = "swa_start" if config.swa_start else "ema_start"
     start = course.steps(config[name], num_examples, total_steps) if config[name] else 0
-    if start and has_average(config) and start >= total_steps:
-        raise ConfigError(
-            f"config.{name} = {config[name]!r} is step {start}, and the run ends with step "
-            f"{total_steps}: nothing would be averaged"
-        )
-    if has_average(config) and config.ema_every > total_steps + course.shift:
-        raise ConfigError(
-            f"config.ema_every = {config.ema_every} is more than the {total_steps} steps of the "
-            "run: nothing would be averaged"
-        )
+    if config.ema_every > total_steps + course.shift:
+        what = "the averaged weights stay the initial ones"
+        _say_once(f"config.ema_every = {config.ema_every}", total_steps, what)
+    elif start and start >= total_steps:
+        what = "the averaged weights are those of the last step"
+        _say_once(f"config.{name} = {config[name]!r}, step {start}", total_steps, what)
+
+
+@functools.cache  # a program is made more than once
+def _say_once(field: str, total_steps: int, what: str) -> None:
+    logging.warning("%s is beyond the %d steps of the run: %s", field, total_steps, what)
 
 
 def _total_steps(config: ml_collections.ConfigDict, course: Course, num_examples: int) -> int:
@@ -284,7 +288,7 @@ def make_program(
         schedule = make_schedule(
             config, total_steps=total_steps, num_examples=num_examples, course=course
         )
-        _check_average(config, course, num_examples, total_steps)
+        _warn_of_average(config, course, num_examples, total_steps)
     model = task.model(sharding.batch_shards(mesh))
     layers, frozen = _ruled(config, model)
     tuning, scale = make_tuning(config, model, frozen), None

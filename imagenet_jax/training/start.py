@@ -1,6 +1,7 @@
 """A working directory of a run that begins with the variables of a model that is there."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 from imagenet_jax.atomic import replace_text
@@ -33,6 +34,7 @@ def write_start(trained: TrainedModel, workdir: Path, num_examples: int) -> None
     """
     config, task = trained.config, trained.task
     data, digest = {"num_examples": num_examples, **task.facts()}, sha256(trained.variables)
+    began = workdir / "start.json"  # records of later checkpoints do not know
     make_workdir(workdir)
     with (
         workdir_lock(workdir),
@@ -40,7 +42,7 @@ def write_start(trained: TrainedModel, workdir: Path, num_examples: int) -> None
     ):
         if there := checkpoints.record():
             check_changes(there, config, data, False, f"the checkpoint in {workdir}")
-            if there.get("began_with", digest) != digest:
+            if began.exists() and json.loads(began.read_text())["variables_sha256"] != digest:
                 raise CheckpointError(
                     f"{workdir} holds a run that began with other weights; delete it, or write "
                     "somewhere else"
@@ -53,10 +55,10 @@ def write_start(trained: TrainedModel, workdir: Path, num_examples: int) -> None
             "position": program.course.position(0, max(num_examples, 1)),
             "clock": dataclasses.asdict(Clock()),
             "data": data,
-            "began_with": digest,
             # BatchNorm's statistics come with the variables.
             "statistics_of": 0 if config.eval.norm_batches else None,
         }
         checkpoints.save(0, program.init_state(trained.variables), record, None)
         checkpoints.wait()
+        replace_text(began, json.dumps({"variables_sha256": digest}) + "\n")
         replace_text(workdir / "config.json", to_json(config))

@@ -106,16 +106,16 @@ def test_the_decay_rises_as_it_is_said_to(ramp, decay):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"swa_start": "95 epochs"}, r"swa_start = '95 epochs' is step .* nothing would be"),
-        ({"ema_decay": 0.9, "ema_start": "150 percent"}, "the run ends with step 20"),
-        ({"ema_decay": 0.9, "ema_every": 21}, "ema_every = 21 is more than the 20 steps"),
+        ({"swa_start": "95 epochs"}, "config.swa_start = '95 epochs', step 238 is beyond the 20"),
+        ({"ema_decay": 0.9, "ema_start": "150 percent"}, "weights are those of the last step"),
+        ({"ema_decay": 0.9, "ema_every": 21}, "averaged weights stay the initial ones"),
     ],
 )
-def test_averages_that_never_begin_are_refused(loop_config, fields, message):
+def test_averages_that_never_begin_are_told(loop_config, caplog, fields, message):
     loop_config.update(fields)
     loop_config.duration = "20 steps"
-    with pytest.raises(ConfigError, match=message):
-        make_program(make_task(loop_config), make_mesh(), num_examples=40)
+    make_program(make_task(loop_config), make_mesh(), num_examples=40)
+    assert message in caplog.text
 
 
 def test_estimated_statistics_are_not_averaged():

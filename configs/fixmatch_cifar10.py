@@ -5,7 +5,10 @@ Command:   JAX_NUM_CPU_DEVICES=2 python launch.py --config=fixmatch_cifar10
            ... --config=fixmatch_cifar10:supervised    the baseline: 400 images, as many steps
            python launch.py --config=fixmatch_cifar10:paper    on an accelerator
 Hardware:  2 CPU cores. `paper`: one accelerator.
-Accuracy:  not yet run
+Accuracy:  FixMatch 46.0 % of the test images after 6,000 steps, 43 minutes beside other work, one
+           run. By steps 1,200, 2,400 and 4,800 it had 40.7, 42.5 and 45.3 %: halfway the images
+           with labels were known by heart, and 25 to 32 % of the others were clear. The labels
+           alone and Mean Teacher are not yet run.
 
 `paper` is the setting of FixMatch with RandAugment (Sohn et al. 2020, and
 google-research/fixmatch): 64 images with labels and 448 without a step, 2^20 steps, SGD 0.03 with

@@ -54,8 +54,8 @@ def _check_patches(field: str, config: ml_collections.ConfigDict) -> None:
         what = "none is seen" if not seen else "none is hidden"
         raise ConfigError(
             f"config.mae.mask_ratio = {ratio}: of the {patches} patches of {patch} pixels of an "
-            f"image of config.data.{field} = {size} {what}; expected a share from "
-            f"{1 / patches:.3g} to {1 - 1 / patches:.3g}"
+            f"image of config.data.{field} = {size} {what}"
+            + (f"; expected at most {1 - 1 / patches:.3g}" if patches > 1 and not seen else "")
             + (f"; the model.patch = {patch // 2} makes more" if patches < 4 else "")
         )
 

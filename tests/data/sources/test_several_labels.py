@@ -162,7 +162,7 @@ def test_what_has_no_label_is_counted(listed, tmp_path, caplog):
             r"no image has a file of labels; train/a\.png would have train/a\.txt",
         ),
         ({"classes.txt": b"ant\nbee\ncat\n"}, r"train/a\.txt: 'dog' is none of the 3 classes that"),
-        ({"classes.txt": b"ant\nant\n"}, r"classes\.txt has a class twice"),
+        ({"classes.txt": b"ant\nant\n"}, r"classes\.txt has the class 'ant' twice"),
         (
             {"x/classes.txt": b"ant", "classes.txt": b"ant"},
             r"several files that name its classes: classes\.txt, x/classes",
